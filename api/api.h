@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// api.h: the HTTP server in front of the service (docs/api.md).  libmicrohttpd
+// runs inside the event loop, without threads of its own: a request that waits
+// for the token is suspended and resumed in the same thread.
+#ifndef KD_API_API_H
+#define KD_API_API_H
+
+#include "base/base.h"
+#include "keyd/service.h"
+
+// Strings are borrowed for the life of the server.
+struct kd_http_config {
+    const char *unix_path;  // NULL or "": no Unix socket
+    unsigned unix_mode;     // 0660
+    const char *unix_group; // NULL or "": as the process
+    const char *tcp_address; // NULL or "": no TCP
+    uint16_t tcp_port;      // 0: any, the log says which
+    const char *tls_certificate; // files in PEM; "": TCP without TLS, loopback addresses only
+    const char *tls_key;
+    const char *tls_client_ca;   // "": clients are not asked for a certificate
+    uint32_t connections_max;
+    uint32_t body_max_bytes;
+    uint32_t header_max_bytes;
+    uint32_t header_timeout_ms; // from the first line of a request to the end of its header
+    uint32_t body_timeout_ms;   // to the end of its body
+    uint32_t idle_timeout_ms;   // a connection without a request
+    uint32_t retry_after_sec;   // said in 503
+};
+
+struct kd_http;
+
+// KD_ERR_SYSTEM or KD_ERR_CONFIG where a socket or certificate cannot be used;
+// the log says which and why.  A stale Unix socket is replaced, one that
+// another process serves is not.
+KD_MUST_CHECK enum kd_err kd_http_open(struct kd_loop *loop, struct kd_service *service,
+                                       const struct kd_http_config *config, struct kd_http **out);
+void kd_http_stop(struct kd_http *h); // accepts no more connections; requests go on
+size_t kd_http_pending(const struct kd_http *h); // requests without a whole answer
+void kd_http_close(struct kd_http *h); // all of the service's callbacks must have come
+KD_AUTO_DEFINE(http, struct kd_http *, kd_http_close)
+
+#endif

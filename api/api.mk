@@ -1,0 +1,1 @@
+# libapi.a: the HTTP layer, for keyd and its tests.

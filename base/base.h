@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// base.h: what the other folders include of base/.
+#ifndef KD_BASE_BASE_H
+#define KD_BASE_BASE_H
+
+#include "attr.h"
+#include "buf.h"
+#include "clock.h"
+#include "err.h"
+#include "log.h"
+#include "loop.h"
+#include "map.h"
+#include "secret.h"
+#include "text.h"
+
+#endif

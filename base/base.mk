@@ -1,0 +1,11 @@
+noinst_LIBRARIES += libbase.a
+libbase_a_SOURCES = \
+	base/attr.h base/base.h \
+	base/buf.c base/buf.h \
+	base/clock.c base/clock.h \
+	base/err.c base/err.h \
+	base/log.c base/log.h \
+	base/loop.c base/loop.h \
+	base/map.c base/map.h \
+	base/secret.c base/secret.h \
+	base/text.c base/text.h

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// err.h: the one list of errors.  Every code has a stable name (the last part
+// of a problem's type, RFC 9457), a sentence, and a class that says whose move
+// it is; err.c has the table.  api/problem.c alone maps a class to HTTP.
+#ifndef KD_BASE_ERR_H
+#define KD_BASE_ERR_H
+
+#include "attr.h"
+
+#include <stdbool.h>
+
+enum kd_err_class {
+    KD_CLASS_OK,
+    KD_CLASS_USAGE,     // the request is wrong: correct it
+    KD_CLASS_AUTH,      // the caller did not say who he is, or we don't know him
+    KD_CLASS_POLICY,    // the caller is known and may not do this
+    KD_CLASS_MISSING,   // what the request names is not there
+    KD_CLASS_METHOD,    // the resource is there, the HTTP method is not for it
+    KD_CLASS_CONFLICT,  // the request does not fit the state or type of what it names
+    KD_CLASS_TOO_LARGE, // a named limit was passed
+    KD_CLASS_MEDIA,     // the body's media type is not one we read
+    KD_CLASS_REFUSED,   // well formed, but cryptographically not acceptable
+    KD_CLASS_BUSY,      // a limit of ours is reached now: repeat later
+    KD_CLASS_AWAY,      // the token cannot be used now: repeat later
+    KD_CLASS_TOKEN,     // the token answered with an error
+    KD_CLASS_LACKING,   // the token cannot do this at all
+    KD_CLASS_DEADLINE,  // the token did not answer in time
+    KD_CLASS_SYSTEM,    // this host: memory, disk, file
+    KD_CLASS_BUG,       // our own code
+};
+
+enum kd_err {
+    KD_OK = 0,
+    // usage
+    KD_ERR_BAD_REQUEST,
+    KD_ERR_BAD_JSON,
+    KD_ERR_FIELD_MISSING,
+    KD_ERR_FIELD_UNKNOWN,
+    KD_ERR_FIELD_INVALID,
+    KD_ERR_BAD_BASE64,
+    KD_ERR_BAD_NAME,
+    KD_ERR_BAD_URI,
+    KD_ERR_BAD_PUBLIC_KEY,
+    KD_ERR_BATCH_EMPTY,
+    KD_ERR_PRIVATE_KEY_IMPORT,
+    KD_ERR_CONFIG,
+    // auth, policy
+    KD_ERR_UNAUTHENTICATED,
+    KD_ERR_DENIED,
+    // missing
+    KD_ERR_NO_ROUTE,
+    KD_ERR_NO_KEY,
+    KD_ERR_NO_VERSION,
+    KD_ERR_NO_SECRET,
+    KD_ERR_NO_OBJECT,
+    KD_ERR_NO_FILE,
+    // method
+    KD_ERR_METHOD,
+    // conflict
+    KD_ERR_KEY_EXISTS,
+    KD_ERR_KEY_USAGE,
+    KD_ERR_KEY_TYPE,
+    KD_ERR_VERSION_DISABLED,
+    KD_ERR_PUBLIC_ONLY,
+    KD_ERR_OBJECT_AMBIGUOUS,
+    KD_ERR_OBJECT_UNFIT,
+    KD_ERR_OBJECT_CHANGED,
+    KD_ERR_CHANGE_UNDER_WAY,
+    // too large
+    KD_ERR_BODY_TOO_LARGE,
+    KD_ERR_BATCH_TOO_LARGE,
+    KD_ERR_ITEM_TOO_LARGE,
+    KD_ERR_TOO_MANY,
+    // media
+    KD_ERR_MEDIA_TYPE,
+    // refused
+    KD_ERR_BAD_POINT,
+    KD_ERR_NOT_AUTHENTIC,
+    // busy
+    KD_ERR_BUSY,
+    KD_ERR_STOPPING,
+    // away
+    KD_ERR_TOKEN_AWAY,
+    KD_ERR_NO_MODULE,
+    KD_ERR_NO_TOKEN,
+    KD_ERR_PIN_MISSING,
+    KD_ERR_PIN_REFUSED,
+    KD_ERR_PIN_LAST_TRY,
+    // token
+    KD_ERR_TOKEN,
+    KD_ERR_TOKEN_FULL,
+    KD_ERR_SESSION_LOST,
+    // lacking
+    KD_ERR_LACKING,
+    // deadline
+    KD_ERR_DEADLINE,
+    // system
+    KD_ERR_NO_MEMORY,
+    KD_ERR_SYSTEM,
+    KD_ERR_STORE,
+    // bug
+    KD_ERR_MALFORMED,
+    KD_ERR_BUG,
+    KD_ERR_COUNT
+};
+
+// All accept any value; one that is not in the table reads as KD_ERR_BUG.
+const char *kd_err_name(enum kd_err e);
+const char *kd_err_sentence(enum kd_err e);
+enum kd_err_class kd_err_class(enum kd_err e);
+
+// For values that come from another process.
+bool kd_err_is_known(unsigned value);
+
+// The code for an errno of a failed system call: KD_ERR_NO_MEMORY,
+// KD_ERR_NO_FILE or KD_ERR_SYSTEM.  Logs nothing.
+enum kd_err kd_err_from_errno(int errnum);
+
+#endif

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// log.h: one event a line on standard error:
+//     2026-01-31T23:59:59.999Z warn workers a worker died; worker=1 signal=11
+// A sentence for people, then key=value for machines.  Control characters in
+// values are written as \xNN, so that no value can forge a line.
+#ifndef KD_BASE_LOG_H
+#define KD_BASE_LOG_H
+
+#include "attr.h"
+
+#include <stdbool.h>
+
+enum kd_log_level {
+    KD_LOG_ERROR, // the operator must act
+    KD_LOG_WARN,  // a peer or the token misbehaved
+    KD_LOG_INFO,  // the state changed
+    KD_LOG_DEBUG, // off by default
+};
+
+void kd_log_set_level(enum kd_log_level level); // before other threads start
+KD_MUST_CHECK bool kd_log_level_parse(const char *text, enum kd_log_level *out);
+bool kd_log_is_on(enum kd_log_level level);
+
+// `what` says what happened; `format` (may be "") gives "key=value key=value".
+// Thread safe; a line is written with one call.
+KD_PRINTF(4, 5)
+void kd_log(enum kd_log_level level, const char *subsystem, const char *what, const char *format,
+            ...);
+
+#endif

@@ -1,0 +1,3 @@
+# libhsmwire.a: what the front process links; libhsm.a: the worker and its tests.
+noinst_LIBRARIES += libhsmwire.a
+libhsmwire_a_SOURCES = hsm/hsm.h

@@ -1,0 +1,1 @@
+# libkeyd_service.a: the service, for keyd and its tests.

@@ -1,0 +1,22 @@
+TEST_EXTENSIONS = .py .sh
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/tap-driver.sh
+PY_LOG_DRIVER = $(LOG_DRIVER)
+PY_LOG_COMPILER = $(PYTHON3)
+SH_LOG_DRIVER = $(LOG_DRIVER)
+SH_LOG_COMPILER = $(SHELL)
+AM_TESTS_ENVIRONMENT = \
+	KD_SRCDIR='$(abs_top_srcdir)' KD_BUILDDIR='$(abs_top_builddir)'; \
+	export KD_SRCDIR KD_BUILDDIR;
+
+unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
+EXTRA_DIST += tests/unit/unit.h
+
+if HAVE_CHECK
+include $(top_srcdir)/tests/unit/base.mk
+include $(top_srcdir)/tests/unit/hsm.mk
+include $(top_srcdir)/tests/unit/keyd.mk
+include $(top_srcdir)/tests/unit/api.mk
+include $(top_srcdir)/tests/unit/client.mk
+endif
+include $(top_srcdir)/tests/system/system.mk
+include $(top_srcdir)/tests/bench/bench.mk

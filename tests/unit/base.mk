@@ -1,0 +1,26 @@
+base_unit_tests = \
+	tests/unit/test_buf \
+	tests/unit/test_err \
+	tests/unit/test_log \
+	tests/unit/test_loop \
+	tests/unit/test_map \
+	tests/unit/test_secret \
+	tests/unit/test_text
+check_PROGRAMS += $(base_unit_tests)
+TESTS += $(base_unit_tests)
+
+base_unit_libs = libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
+tests_unit_test_buf_CFLAGS = $(unit_cflags)
+tests_unit_test_buf_LDADD = $(base_unit_libs)
+tests_unit_test_err_CFLAGS = $(unit_cflags)
+tests_unit_test_err_LDADD = $(base_unit_libs)
+tests_unit_test_log_CFLAGS = $(unit_cflags)
+tests_unit_test_log_LDADD = $(base_unit_libs)
+tests_unit_test_loop_CFLAGS = $(unit_cflags)
+tests_unit_test_loop_LDADD = $(base_unit_libs)
+tests_unit_test_map_CFLAGS = $(unit_cflags)
+tests_unit_test_map_LDADD = $(base_unit_libs)
+tests_unit_test_secret_CFLAGS = $(unit_cflags)
+tests_unit_test_secret_LDADD = $(base_unit_libs)
+tests_unit_test_text_CFLAGS = $(unit_cflags)
+tests_unit_test_text_LDADD = $(base_unit_libs)
