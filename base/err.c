@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// err.c: the table of errors.  Names are part of the API: they never change.
+#include "base/err.h"
+
+#include <errno.h>
+
+struct row {
+    const char *name;
+    enum kd_err_class class;
+    const char *sentence;
+};
+
+// clang-format off
+static const struct row table[KD_ERR_COUNT] = {
+    [KD_OK] = { "ok", KD_CLASS_OK, "Done." },
+
+    [KD_ERR_BAD_REQUEST] = { "bad-request", KD_CLASS_USAGE, "The request is not well formed." },
+    [KD_ERR_BAD_JSON] = { "bad-json", KD_CLASS_USAGE, "The body is not valid JSON." },
+    [KD_ERR_FIELD_MISSING] = { "field-missing", KD_CLASS_USAGE, "A member that is needed is missing." },
+    [KD_ERR_FIELD_UNKNOWN] = { "field-unknown", KD_CLASS_USAGE, "The request has a member that this operation does not know." },
+    [KD_ERR_FIELD_INVALID] = { "field-invalid", KD_CLASS_USAGE, "A member has a value that is not allowed." },
+    [KD_ERR_BAD_BASE64] = { "bad-base64", KD_CLASS_USAGE, "A member is not base64url without padding." },
+    [KD_ERR_BAD_NAME] = { "bad-name", KD_CLASS_USAGE, "A name is 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first." },
+    [KD_ERR_BAD_URI] = { "bad-uri", KD_CLASS_USAGE, "The PKCS#11 URI is not valid (RFC 7512)." },
+    [KD_ERR_BAD_PUBLIC_KEY] = { "bad-public-key", KD_CLASS_USAGE, "This is not a public key or certificate of a kind that keyd uses (EC P-256 or P-384)." },
+    [KD_ERR_BATCH_EMPTY] = { "batch-empty", KD_CLASS_USAGE, "The batch has no items." },
+    [KD_ERR_PRIVATE_KEY_IMPORT] = { "private-key-import", KD_CLASS_USAGE, "Private and secret keys are made in the token and cannot be imported." },
+    [KD_ERR_CONFIG] = { "config", KD_CLASS_USAGE, "The configuration has an error." },
+
+    [KD_ERR_UNAUTHENTICATED] = { "unauthenticated", KD_CLASS_AUTH, "The caller is not known to the policy." },
+    [KD_ERR_DENIED] = { "denied", KD_CLASS_POLICY, "The policy does not allow this to the caller." },
+
+    [KD_ERR_NO_ROUTE] = { "no-such-route", KD_CLASS_MISSING, "There is nothing at this path." },
+    [KD_ERR_NO_KEY] = { "no-such-key", KD_CLASS_MISSING, "There is no key of this name." },
+    [KD_ERR_NO_VERSION] = { "no-such-version", KD_CLASS_MISSING, "The key has no such version." },
+    [KD_ERR_NO_SECRET] = { "no-such-secret", KD_CLASS_MISSING, "There is no such secret, or it has expired." },
+    [KD_ERR_NO_OBJECT] = { "no-such-object", KD_CLASS_MISSING, "The token has no such object." },
+    [KD_ERR_NO_FILE] = { "no-such-file", KD_CLASS_MISSING, "There is no such file." },
+
+    [KD_ERR_METHOD] = { "method-not-allowed", KD_CLASS_METHOD, "The path does not know this method." },
+
+    [KD_ERR_KEY_EXISTS] = { "key-exists", KD_CLASS_CONFLICT, "There is a key of this name already." },
+    [KD_ERR_KEY_USAGE] = { "key-usage", KD_CLASS_CONFLICT, "The key was not made for this operation." },
+    [KD_ERR_KEY_TYPE] = { "key-type", KD_CLASS_CONFLICT, "This operation is not for keys of this type." },
+    [KD_ERR_VERSION_DISABLED] = { "version-disabled", KD_CLASS_CONFLICT, "The key, or this version of it, is disabled." },
+    [KD_ERR_PUBLIC_ONLY] = { "public-only", KD_CLASS_CONFLICT, "Only the public part of this key is here." },
+    [KD_ERR_OBJECT_AMBIGUOUS] = { "object-ambiguous", KD_CLASS_CONFLICT, "More than one object of the token matches." },
+    [KD_ERR_OBJECT_UNFIT] = { "object-unfit", KD_CLASS_CONFLICT, "The object of the token is of a type or usage that keyd does not use." },
+    [KD_ERR_OBJECT_CHANGED] = { "object-changed", KD_CLASS_CONFLICT, "The object in the token is not the key that was registered." },
+    [KD_ERR_CHANGE_UNDER_WAY] = { "change-under-way", KD_CLASS_CONFLICT, "Another change of this key is under way." },
+
+    [KD_ERR_BODY_TOO_LARGE] = { "body-too-large", KD_CLASS_TOO_LARGE, "The body is larger than the server accepts." },
+    [KD_ERR_BATCH_TOO_LARGE] = { "batch-too-large", KD_CLASS_TOO_LARGE, "The batch has more than 1024 items." },
+    [KD_ERR_ITEM_TOO_LARGE] = { "item-too-large", KD_CLASS_TOO_LARGE, "A value is longer than its limit." },
+    [KD_ERR_TOO_MANY] = { "too-many", KD_CLASS_TOO_LARGE, "A limit on the number of these is reached." },
+
+    [KD_ERR_MEDIA_TYPE] = { "media-type", KD_CLASS_MEDIA, "The body must be application/json." },
+
+    [KD_ERR_BAD_POINT] = { "bad-point", KD_CLASS_REFUSED, "The peer's public key is not a point on the key's curve." },
+    [KD_ERR_NOT_AUTHENTIC] = { "not-authentic", KD_CLASS_REFUSED, "The ciphertext, its iv or its aad is not what was encrypted with this key." },
+
+    [KD_ERR_BUSY] = { "busy", KD_CLASS_BUSY, "Too much is under way now; repeat the request later." },
+    [KD_ERR_STOPPING] = { "stopping", KD_CLASS_BUSY, "The service is stopping." },
+
+    [KD_ERR_TOKEN_AWAY] = { "token-away", KD_CLASS_AWAY, "The token cannot be used now; the service keeps trying." },
+    [KD_ERR_NO_MODULE] = { "no-module", KD_CLASS_AWAY, "The PKCS#11 module cannot be loaded." },
+    [KD_ERR_NO_TOKEN] = { "no-token", KD_CLASS_AWAY, "The configured token is not there." },
+    [KD_ERR_PIN_MISSING] = { "pin-missing", KD_CLASS_AWAY, "The PIN cannot be read." },
+    [KD_ERR_PIN_REFUSED] = { "pin-refused", KD_CLASS_AWAY, "The token refused the PIN; it is not tried again until it is changed." },
+    [KD_ERR_PIN_LAST_TRY] = { "pin-last-try", KD_CLASS_AWAY, "The token is locked or on its last PIN try and is left alone." },
+
+    [KD_ERR_TOKEN] = { "token", KD_CLASS_TOKEN, "The token answered with an error." },
+    [KD_ERR_TOKEN_FULL] = { "token-full", KD_CLASS_TOKEN, "The token has no room for more objects or sessions." },
+    [KD_ERR_SESSION_LOST] = { "session-lost", KD_CLASS_TOKEN, "The token closed the session." },
+
+    [KD_ERR_LACKING] = { "token-lacks", KD_CLASS_LACKING, "This token cannot do this." },
+
+    [KD_ERR_DEADLINE] = { "deadline", KD_CLASS_DEADLINE, "The token did not answer in time." },
+
+    [KD_ERR_NO_MEMORY] = { "no-memory", KD_CLASS_SYSTEM, "There is not enough memory." },
+    [KD_ERR_SYSTEM] = { "system", KD_CLASS_SYSTEM, "The operating system refused a call." },
+    [KD_ERR_STORE] = { "store", KD_CLASS_SYSTEM, "The registry on disk cannot be read or written." },
+
+    [KD_ERR_MALFORMED] = { "malformed", KD_CLASS_BUG, "A message between keyd's processes is not well formed." },
+    [KD_ERR_BUG] = { "bug", KD_CLASS_BUG, "keyd met a state that should not be possible." },
+};
+// clang-format on
+
+static const struct row *row_of(enum kd_err e) {
+    return kd_err_is_known((unsigned)e) ? &table[e] : &table[KD_ERR_BUG];
+}
+
+const char *kd_err_name(enum kd_err e) {
+    return row_of(e)->name;
+}
+
+const char *kd_err_sentence(enum kd_err e) {
+    return row_of(e)->sentence;
+}
+
+enum kd_err_class kd_err_class(enum kd_err e) {
+    return row_of(e)->class;
+}
+
+bool kd_err_is_known(unsigned value) {
+    return value < KD_ERR_COUNT;
+}
+
+enum kd_err kd_err_from_errno(int errnum) {
+    switch (errnum) {
+    case ENOMEM:
+        return KD_ERR_NO_MEMORY;
+    case ENOENT:
+        return KD_ERR_NO_FILE;
+    default:
+        return KD_ERR_SYSTEM;
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/base.h"
+#include "unit.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static char logged[8192];
+
+// Runs with standard error caught in `logged` from here to end_catch.
+static int pipe_fds[2];
+static int saved_stderr;
+
+static void begin_catch(void) {
+    ck_assert_int_eq(pipe(pipe_fds), 0);
+    saved_stderr = dup(STDERR_FILENO);
+    dup2(pipe_fds[1], STDERR_FILENO);
+}
+
+static void end_catch(void) {
+    dup2(saved_stderr, STDERR_FILENO);
+    close(pipe_fds[1]);
+    ssize_t n = read(pipe_fds[0], logged, sizeof(logged) - 1);
+    logged[n < 0 ? 0 : n] = '\0';
+    close(pipe_fds[0]);
+    close(saved_stderr);
+}
+
+START_TEST(a_value_cannot_forge_a_line) {
+    begin_catch();
+    kd_log(KD_LOG_WARN, "test", "it happened", "name=%s", "x\n2026 error forged\x1b[0m\x7f");
+    end_catch();
+    ck_assert_ptr_nonnull(strstr(logged, " warn test it happened; name=x\\x0a2026 error forged\\x1b["));
+    ck_assert_ptr_eq(strchr(logged, '\n'), logged + strlen(logged) - 1);
+}
+END_TEST
+
+START_TEST(a_long_value_is_cut_and_the_line_ends) {
+    static char value[4096];
+    memset(value, '\n', sizeof(value) - 1);
+    begin_catch();
+    kd_log(KD_LOG_ERROR, "test", "long", "value=%s", value);
+    end_catch();
+    ck_assert_uint_le(strlen(logged), 2048);
+    ck_assert_ptr_eq(strchr(logged, '\n'), logged + strlen(logged) - 1);
+}
+END_TEST
+
+START_TEST(debug_is_off_by_default_and_levels_have_names) {
+    enum kd_log_level level = KD_LOG_INFO;
+    ck_assert(!kd_log_is_on(KD_LOG_DEBUG));
+    ck_assert(kd_log_is_on(KD_LOG_INFO));
+    ck_assert(!kd_log_level_parse("loud", &level));
+    ck_assert(!kd_log_level_parse("", &level));
+    ck_assert(kd_log_level_parse("debug", &level));
+    begin_catch();
+    kd_log(KD_LOG_DEBUG, "test", "quiet", "");
+    kd_log_set_level(level);
+    kd_log(KD_LOG_DEBUG, "test", "now heard", "");
+    end_catch();
+    ck_assert_ptr_null(strstr(logged, "quiet"));
+    ck_assert_ptr_nonnull(strstr(logged, "debug test now heard\n"));
+}
+END_TEST
+
+START_TEST(time_is_written_as_rfc_3339) {
+    char text[KD_CLOCK_TEXT_BYTES];
+    kd_clock_format(0, text);
+    ck_assert_str_eq(text, "1970-01-01T00:00:00.000Z");
+    kd_clock_format(1700000000123, text);
+    ck_assert_str_eq(text, "2023-11-14T22:13:20.123Z");
+}
+END_TEST
+
+static TCase *tcase_log(void) {
+    TCase *t = tcase_create("log");
+    tcase_add_test(t, a_value_cannot_forge_a_line);
+    tcase_add_test(t, a_long_value_is_cut_and_the_line_ends);
+    tcase_add_test(t, debug_is_off_by_default_and_levels_have_names);
+    tcase_add_test(t, time_is_written_as_rfc_3339);
+    return t;
+}
+
+UNIT_MAIN("log", tcase_log())
