@@ -13,11 +13,15 @@
 // Declares that kd_auto(name) variables of `type` are released by `fn`, which
 // must accept a NULL or empty value.
 #define KD_AUTO_DEFINE(name, type, fn)                                                             \
-    KD_UNUSED static inline void kd_auto_##name(type *p) { fn(*p); }
+    KD_UNUSED static inline void kd_auto_##name(type *p) {                                         \
+        fn(*p);                                                                                    \
+    }
 
 // The same for objects that live in place: `fn` gets their address.
 #define KD_AUTO_DEFINE_IN_PLACE(name, type, fn)                                                    \
-    KD_UNUSED static inline void kd_auto_##name(type *p) { fn(p); }
+    KD_UNUSED static inline void kd_auto_##name(type *p) {                                         \
+        fn(p);                                                                                     \
+    }
 
 // Releases the local when it goes out of scope:
 //     kd_auto(buf) struct kd_buf b = KD_BUF_INIT(4096);

@@ -11,7 +11,7 @@
 enum { BUF_FIRST_BYTES = 256 };
 
 struct kd_bytes kd_bytes_of_text(const char *text) {
-    return (struct kd_bytes){ (const uint8_t *)text, strlen(text) };
+    return (struct kd_bytes) { (const uint8_t *)text, strlen(text) };
 }
 
 bool kd_bytes_equal(struct kd_bytes a, struct kd_bytes b) {
@@ -173,7 +173,7 @@ enum kd_err kd_buf_finish(const struct kd_buf *b) {
 }
 
 struct kd_bytes kd_buf_get(const struct kd_buf *b) {
-    return (struct kd_bytes){ b->p, b->n };
+    return (struct kd_bytes) { b->p, b->n };
 }
 
 const char *kd_buf_get_text(struct kd_buf *b) {
@@ -187,7 +187,7 @@ const char *kd_buf_get_text(struct kd_buf *b) {
 // ---- reader ----------------------------------------------------------------
 
 struct kd_reader kd_reader_of(struct kd_bytes b) {
-    return (struct kd_reader){ b.p, b.n, false };
+    return (struct kd_reader) { b.p, b.n, false };
 }
 
 struct kd_bytes kd_read_bytes(struct kd_reader *r, size_t n) {

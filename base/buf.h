@@ -18,7 +18,7 @@ struct kd_bytes {
     size_t n;
 };
 
-#define KD_BYTES_NONE ((struct kd_bytes){ NULL, 0 })
+#define KD_BYTES_NONE ((struct kd_bytes) { NULL, 0 })
 
 struct kd_bytes kd_bytes_of_text(const char *text);
 bool kd_bytes_equal(struct kd_bytes a, struct kd_bytes b); // public data only
@@ -37,7 +37,7 @@ struct kd_buf {
     enum kd_err err; // first failure; later writes do nothing
 };
 
-#define KD_BUF_INIT(max_bytes) ((struct kd_buf){ .max = (max_bytes) })
+#define KD_BUF_INIT(max_bytes) ((struct kd_buf) { .max = (max_bytes) })
 
 void kd_buf_wipe(struct kd_buf *b);  // frees; the limit stays, so it can be used again
 void kd_buf_reset(struct kd_buf *b); // empties and forgets the failure, keeps the memory

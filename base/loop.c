@@ -121,7 +121,7 @@ enum kd_err kd_watch_new(struct kd_loop *loop, int fd, uint32_t epoll_events, kd
     if (w == NULL) {
         return KD_ERR_NO_MEMORY;
     }
-    *w = (struct kd_watch){ .loop = loop, .fd = fd, .fn = fn, .arg = arg };
+    *w = (struct kd_watch) { .loop = loop, .fd = fd, .fn = fn, .arg = arg };
     struct epoll_event event = { .events = epoll_events, .data.ptr = w };
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
         kd_log(KD_LOG_ERROR, "loop", "a descriptor cannot be watched", "errno=%d", errno);
@@ -155,7 +155,7 @@ enum kd_err kd_timer_new(struct kd_loop *loop, kd_timer_fn *fn, void *arg, struc
     if (t == NULL) {
         return KD_ERR_NO_MEMORY;
     }
-    *t = (struct kd_timer){
+    *t = (struct kd_timer) {
         .loop = loop, .fn = fn, .arg = arg, .due_ms = KD_LOOP_NO_LIMIT, .next = loop->timers
     };
     loop->timers = t;
@@ -196,7 +196,7 @@ enum kd_err kd_loop_prepare(struct kd_loop *loop, kd_prepare_fn *fn, void *arg) 
     if (loop->n_hooks == PREPARE_MAX) {
         return KD_ERR_BUG;
     }
-    loop->hooks[loop->n_hooks++] = (struct prepare_hook){ fn, arg };
+    loop->hooks[loop->n_hooks++] = (struct prepare_hook) { fn, arg };
     return KD_OK;
 }
 

@@ -103,7 +103,7 @@ enum kd_err kd_map_add(struct kd_map *m, struct kd_bytes key, void *value) {
     const uint64_t hash = hash_of(m->seed, key);
     struct kd_map_slot *slot = find(m, key, hash);
     assert(slot->value == NULL);
-    *slot = (struct kd_map_slot){ .key = key, .value = value, .hash = hash };
+    *slot = (struct kd_map_slot) { .key = key, .value = value, .hash = hash };
     m->used++;
     return KD_OK;
 }
@@ -117,7 +117,7 @@ void *kd_map_remove(struct kd_map *m, struct kd_bytes key) {
     if (value == NULL) {
         return NULL;
     }
-    *slot = (struct kd_map_slot){ .value = (void *)(uintptr_t)&gone_mark };
+    *slot = (struct kd_map_slot) { .value = (void *)(uintptr_t)&gone_mark };
     m->used--;
     m->gone++;
     return value;

@@ -18,7 +18,7 @@ struct kd_map {
     uint64_t seed; // chosen when the map gets its first slots
 };
 
-#define KD_MAP_INIT ((struct kd_map){ 0 })
+#define KD_MAP_INIT ((struct kd_map) { 0 })
 
 void kd_map_wipe(struct kd_map *m); // forgets the entries; frees no object
 KD_AUTO_DEFINE_IN_PLACE(map, struct kd_map, kd_map_wipe)

@@ -11,7 +11,7 @@ static const char hex_digits[16] = "0123456789abcdef";
 // ---- base64url -------------------------------------------------------------
 
 void kd_b64_encode(struct kd_buf *out, struct kd_bytes in) {
-    uint8_t *at = kd_buf_extend(out, KD_B64_LEN(in.n));
+    uint8_t *at = in.n == 0 ? NULL : kd_buf_extend(out, KD_B64_LEN(in.n));
     if (at == NULL) {
         return;
     }
@@ -50,6 +50,9 @@ enum kd_err kd_b64_decode(struct kd_bytes text, struct kd_buf *out) {
     const size_t rest = text.n % 4;
     if (rest == 1) {
         return KD_ERR_BAD_BASE64;
+    }
+    if (text.n == 0) {
+        return KD_OK;
     }
     const size_t start = out->n;
     uint8_t *at = kd_buf_extend(out, text.n / 4 * 3 + (rest == 0 ? 0 : rest - 1));

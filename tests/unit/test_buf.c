@@ -23,14 +23,14 @@ END_TEST
 START_TEST(block_refuses_what_its_length_cannot_say) {
     static uint8_t bytes[65536];
     kd_auto(buf) struct kd_buf b = KD_BUF_INIT(1 << 20);
-    kd_buf_block8(&b, (struct kd_bytes){ bytes, 255 });
-    kd_buf_block16(&b, (struct kd_bytes){ bytes, 65535 });
+    kd_buf_block8(&b, (struct kd_bytes) { bytes, 255 });
+    kd_buf_block16(&b, (struct kd_bytes) { bytes, 65535 });
     ck_assert_err(kd_buf_finish(&b), KD_OK);
     ck_assert_uint_eq(b.n, 1 + 255 + 2 + 65535);
-    kd_buf_block8(&b, (struct kd_bytes){ bytes, 256 });
+    kd_buf_block8(&b, (struct kd_bytes) { bytes, 256 });
     ck_assert_err(kd_buf_finish(&b), KD_ERR_ITEM_TOO_LARGE);
     kd_buf_reset(&b);
-    kd_buf_block16(&b, (struct kd_bytes){ bytes, 65536 });
+    kd_buf_block16(&b, (struct kd_bytes) { bytes, 65536 });
     ck_assert_err(kd_buf_finish(&b), KD_ERR_ITEM_TOO_LARGE);
 }
 END_TEST
@@ -64,7 +64,7 @@ END_TEST
 
 START_TEST(reader_past_the_end_gives_nothing_from_then_on) {
     const uint8_t bytes[] = { 3, 'a', 'b' };
-    struct kd_reader r = kd_reader_of((struct kd_bytes){ bytes, sizeof(bytes) });
+    struct kd_reader r = kd_reader_of((struct kd_bytes) { bytes, sizeof(bytes) });
     ck_assert_uint_eq(kd_read_block8(&r).n, 0);
     ck_assert_uint_eq(kd_read_u8(&r), 0);
     ck_assert_err(kd_reader_finish(&r), KD_ERR_MALFORMED);

@@ -29,7 +29,7 @@ START_TEST(an_unknown_value_reads_as_a_bug) {
     ck_assert(!kd_err_is_known(KD_ERR_COUNT));
     ck_assert(kd_err_is_known(KD_ERR_COUNT - 1));
     ck_assert_str_eq(kd_err_name((enum kd_err)KD_ERR_COUNT), "bug");
-    ck_assert_str_eq(kd_err_name((enum kd_err)-1), "bug");
+    ck_assert_str_eq(kd_err_name((enum kd_err) - 1), "bug");
 }
 END_TEST
 

@@ -31,7 +31,8 @@ START_TEST(a_value_cannot_forge_a_line) {
     begin_catch();
     kd_log(KD_LOG_WARN, "test", "it happened", "name=%s", "x\n2026 error forged\x1b[0m\x7f");
     end_catch();
-    ck_assert_ptr_nonnull(strstr(logged, " warn test it happened; name=x\\x0a2026 error forged\\x1b["));
+    ck_assert_ptr_nonnull(
+        strstr(logged, " warn test it happened; name=x\\x0a2026 error forged\\x1b["));
     ck_assert_ptr_eq(strchr(logged, '\n'), logged + strlen(logged) - 1);
 }
 END_TEST

@@ -20,7 +20,7 @@ struct bench {
 static struct bench b;
 
 static void setup(void) {
-    b = (struct bench){ 0 };
+    b = (struct bench) { 0 };
     ck_assert_err(kd_loop_new(&b.loop), KD_OK);
     ck_assert_int_eq(pipe(b.fds), 0);
 }
@@ -132,7 +132,7 @@ static void on_post(struct kd_post *post) {
 
 static void *post_all(void *arg KD_UNUSED) {
     for (int i = 0; i < JOBS; i++) {
-        jobs[i] = (struct job){ .post.fn = on_post, .number = i };
+        jobs[i] = (struct job) { .post.fn = on_post, .number = i };
         kd_loop_post(b.loop, &jobs[i].post);
     }
     return NULL;

@@ -11,7 +11,7 @@ static enum kd_err decode(const char *text, struct kd_buf *out) {
 
 START_TEST(base64url_refuses_what_another_encoder_would_not_write) {
     kd_auto(buf) struct kd_buf b = KD_BUF_INIT(64);
-    static const char *const bad[] = { "A",    "Zg==", "Zg=", "Zh",   "Zm9", "Zm8 ", " Zm8",
+    static const char *const bad[] = { "A",    "Zg==", "Zg=", "Zh",   "Zm9",   "Zm8 ",      " Zm8",
                                        "Zm+v", "Zm/v", "Z",   "AAA.", "Zm\n9", "\xc3\xa4YQ" };
     for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
         ck_assert_msg(decode(bad[i], &b) == KD_ERR_BAD_BASE64, "took '%s'", bad[i]);
@@ -22,7 +22,7 @@ END_TEST
 
 START_TEST(base64url_matches_rfc_4648_section_10) {
     static const char *const rows[][2] = {
-        { "", "" },         { "f", "Zg" },         { "fo", "Zm8" },          { "foo", "Zm9v" },
+        { "", "" },           { "f", "Zg" },          { "fo", "Zm8" },          { "foo", "Zm9v" },
         { "foob", "Zm9vYg" }, { "fooba", "Zm9vYmE" }, { "foobar", "Zm9vYmFy" },
     };
     for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
@@ -43,10 +43,10 @@ START_TEST(base64url_round_trips_every_byte_value_and_length) {
     for (size_t n = 0; n <= sizeof(bytes); n++) {
         kd_auto(buf) struct kd_buf text = KD_BUF_INIT(512);
         kd_auto(buf) struct kd_buf back = KD_BUF_INIT(512);
-        kd_b64_encode(&text, (struct kd_bytes){ bytes, n });
+        kd_b64_encode(&text, (struct kd_bytes) { bytes, n });
         ck_assert_uint_eq(text.n, KD_B64_LEN(n));
         ck_assert_err(kd_b64_decode(kd_buf_get(&text), &back), KD_OK);
-        ck_assert(kd_bytes_equal(kd_buf_get(&back), (struct kd_bytes){ bytes, n }));
+        ck_assert(kd_bytes_equal(kd_buf_get(&back), (struct kd_bytes) { bytes, n }));
     }
 }
 END_TEST
@@ -72,7 +72,9 @@ START_TEST(hex_refuses_wrong_length_and_digits) {
 END_TEST
 
 START_TEST(names_at_their_edges) {
-    static const char *const bad[] = { "", ".a", "-a", "_a", "a b", "a/b", "a%", "a\n", "\xc3\xa4" };
+    static const char *const bad[] = {
+        "", ".a", "-a", "_a", "a b", "a/b", "a%", "a\n", "\xc3\xa4"
+    };
     static const char *const good[] = { "a", "0", "A.b_c-9", "v1.2" };
     for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
         ck_assert_msg(!kd_name_is_valid(kd_bytes_of_text(bad[i])), "took '%s'", bad[i]);
@@ -82,9 +84,9 @@ START_TEST(names_at_their_edges) {
     }
     char longest[KD_NAME_MAX_BYTES + 2];
     memset(longest, 'a', sizeof(longest));
-    ck_assert(kd_name_is_valid((struct kd_bytes){ (uint8_t *)longest, KD_NAME_MAX_BYTES }));
-    ck_assert(!kd_name_is_valid((struct kd_bytes){ (uint8_t *)longest, KD_NAME_MAX_BYTES + 1 }));
-    ck_assert(!kd_name_is_valid((struct kd_bytes){ (const uint8_t *)"a\0b", 3 }));
+    ck_assert(kd_name_is_valid((struct kd_bytes) { (uint8_t *)longest, KD_NAME_MAX_BYTES }));
+    ck_assert(!kd_name_is_valid((struct kd_bytes) { (uint8_t *)longest, KD_NAME_MAX_BYTES + 1 }));
+    ck_assert(!kd_name_is_valid((struct kd_bytes) { (const uint8_t *)"a\0b", 3 }));
 }
 END_TEST
 
@@ -94,12 +96,23 @@ START_TEST(patterns_match_whole_texts) {
         const char *text;
         bool matches;
     } rows[] = {
-        { "", "a", false },         { "a", "", false },      { "orders", "orders2", false },
-        { "?", "", false },         { "a*b", "ac", false },  { "*.v?", "k.v", false },
-        { "[a]", "a", false },      { "", "", true },        { "*", "", true },
-        { "*", "anything", true },  { "a*b*c", "aXbYc", true }, { "a*b*c", "abbc", true },
-        { "orders-*", "orders-", true }, { "**", "x", true },   { "?*", "x", true },
-        { "*ab", "aab", true },     { "*[", "x[", true },
+        { "", "a", false },
+        { "a", "", false },
+        { "orders", "orders2", false },
+        { "?", "", false },
+        { "a*b", "ac", false },
+        { "*.v?", "k.v", false },
+        { "[a]", "a", false },
+        { "", "", true },
+        { "*", "", true },
+        { "*", "anything", true },
+        { "a*b*c", "aXbYc", true },
+        { "a*b*c", "abbc", true },
+        { "orders-*", "orders-", true },
+        { "**", "x", true },
+        { "?*", "x", true },
+        { "*ab", "aab", true },
+        { "*[", "x[", true },
     };
     for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
         ck_assert_msg(kd_glob_match(rows[i].pattern, rows[i].text) == rows[i].matches,
@@ -109,8 +122,9 @@ START_TEST(patterns_match_whole_texts) {
 END_TEST
 
 START_TEST(numbers_at_their_edges) {
-    static const char *const bad[] = { "", "-1", "+1", "01", "1 ", " 1", "1x", "4", "101",
-                                       "18446744073709551616", "0x5" };
+    static const char *const bad[] = { "",   "-1", "+1", "01",  "1 ",
+                                       " 1", "1x", "4",  "101", "18446744073709551616",
+                                       "0x5" };
     uint64_t v = 77;
     for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
         ck_assert_msg(kd_number_parse(bad[i], 5, 100, &v) == KD_ERR_FIELD_INVALID, "'%s'", bad[i]);
