@@ -1,1 +1,2 @@
 EXTRA_DIST += docs/api.md
+EXTRA_DIST += docs/architecture.md
