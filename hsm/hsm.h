@@ -17,17 +17,17 @@
 
 #define KD_HSM_FRAME_MAX_BYTES (4u << 20)
 #define KD_HSM_BATCH_MAX_ITEMS 1024
-#define KD_HSM_KEYS_MAX 16          // versions tried by one verify or decrypt
-#define KD_HSM_STEPS_MAX 4          // derivation steps behind a secret
-#define KD_HSM_ID_MAX_BYTES 32      // CKA_ID that we use or adopt
-#define KD_HSM_LABEL_MAX_BYTES 128  // CKA_LABEL that we use or adopt
-#define KD_HSM_INFO_MAX_BYTES 1024  // HKDF salt and info, each
+#define KD_HSM_KEYS_MAX 16         // versions tried by one verify or decrypt
+#define KD_HSM_STEPS_MAX 4         // derivation steps behind a secret
+#define KD_HSM_ID_MAX_BYTES 32     // CKA_ID that we use or adopt
+#define KD_HSM_LABEL_MAX_BYTES 128 // CKA_LABEL that we use or adopt
+#define KD_HSM_INFO_MAX_BYTES 1024 // HKDF salt and info, each
 #define KD_HSM_RANDOM_MAX_BYTES 4096
-#define KD_HSM_POINT_MAX_BYTES 97   // uncompressed P-384
+#define KD_HSM_POINT_MAX_BYTES 97 // uncompressed P-384
 #define KD_HSM_SECRET_ID_BYTES 16
 #define KD_HSM_GCM_IV_BYTES 12
 #define KD_HSM_GCM_TAG_BYTES 16
-#define KD_HSM_CHECK_BYTES 8        // check value of a secret key
+#define KD_HSM_CHECK_BYTES 8 // check value of a secret key
 
 // ---- keys ------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ struct kd_recipe {
     struct kd_bytes peer;               // EC: the peer's point, uncompressed; else empty
     uint8_t n_steps;
     struct kd_derive_step steps[KD_HSM_STEPS_MAX];
-    enum kd_key_type type;              // of the result: AES-256 or HMAC; says what it can do
+    enum kd_key_type type; // of the result: AES-256 or HMAC; says what it can do
 };
 
 // ---- requests --------------------------------------------------------------
@@ -179,10 +179,10 @@ struct kd_hsm_object {
     struct kd_key_ref ref; // proof filled in where the token lets us
     bool has_type;         // false: a key of a kind keyd does not use
     unsigned usages;
-    bool is_private;       // CKO_PRIVATE_KEY or CKO_SECRET_KEY (else CKO_PUBLIC_KEY)
+    bool is_private; // CKO_PRIVATE_KEY or CKO_SECRET_KEY (else CKO_PUBLIC_KEY)
     bool is_sensitive;
     bool is_extractable;
-    bool is_local;         // CKA_LOCAL: made in the token
+    bool is_local; // CKA_LOCAL: made in the token
 };
 
 // ---- replies ---------------------------------------------------------------
@@ -214,16 +214,16 @@ struct kd_hsm_result {
 #define KD_HSM_PIN_RECORD_MAX_BYTES 64
 
 struct kd_hsm_hello {
-    struct kd_bytes module;       // path of the module; empty: the modules p11-kit has configured
-    struct kd_bytes init_args;    // pReserved of C_Initialize (NSS); may be empty
-    struct kd_bytes token_uri;    // RFC 7512, names the token
-    struct kd_bytes pin_file;     // absolute path
+    struct kd_bytes module;    // path of the module; empty: the modules p11-kit has configured
+    struct kd_bytes init_args; // pReserved of C_Initialize (NSS); may be empty
+    struct kd_bytes token_uri; // RFC 7512, names the token
+    struct kd_bytes pin_file;  // absolute path
     uint8_t n_env;
     struct kd_bytes env[KD_HSM_ENV_MAX]; // "NAME=value", set before the module is loaded
-    uint16_t threads;             // T, each with a session of its own
-    uint32_t cached_secrets;      // session objects kept for derived secrets
-    bool may_extract;             // HKDF by an extractable secret if nothing better works
-    struct kd_bytes refused_pin;  // the record of a PIN that was refused, or empty
+    uint16_t threads;                    // T, each with a session of its own
+    uint32_t cached_secrets;             // session objects kept for derived secrets
+    bool may_extract;                    // HKDF by an extractable secret if nothing better works
+    struct kd_bytes refused_pin;         // the record of a PIN that was refused, or empty
 };
 
 enum kd_hsm_hkdf {
@@ -262,18 +262,18 @@ const char *kd_hsm_probe_name(enum kd_hsm_probe p);
 // The worker's answer to HELLO, and to PING.  After an answer with an error
 // the worker ends by itself.
 struct kd_hsm_status {
-    enum kd_err err;         // KD_OK: ready
-    struct kd_bytes detail;  // for the operator: what was found, what to try
+    enum kd_err err;             // KD_OK: ready
+    struct kd_bytes detail;      // for the operator: what was found, what to try
     struct kd_bytes refused_pin; // with KD_ERR_PIN_REFUSED: the record to give to later workers
-    struct kd_bytes module;  // description, with the library's version
+    struct kd_bytes module;      // description, with the library's version
     struct kd_bytes token_label;
     struct kd_bytes token_manufacturer;
     struct kd_bytes token_model;
     struct kd_bytes token_serial;
     struct kd_bytes token_uri; // that names it best
-    uint32_t sessions_max;   // 0: the token sets no limit
-    uint16_t threads;        // in use: at most what was asked for
-    uint32_t secrets_cached; // now
+    uint32_t sessions_max;     // 0: the token sets no limit
+    uint16_t threads;          // in use: at most what was asked for
+    uint32_t secrets_cached;   // now
     enum kd_hsm_hkdf hkdf;
     enum kd_hsm_probe probe[KD_HSM_ABILITIES];
 };

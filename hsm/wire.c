@@ -281,9 +281,10 @@ enum object_flag {
 static void put_object(struct kd_buf *out, const struct kd_hsm_object *o) {
     put_key(out, &o->ref);
     kd_buf_u8(out, (uint8_t)o->usages);
-    kd_buf_u8(out, (uint8_t)((o->has_type ? O_TYPE : 0) | (o->is_private ? O_PRIVATE : 0) |
-                             (o->is_sensitive ? O_SENSITIVE : 0) |
-                             (o->is_extractable ? O_EXTRACTABLE : 0) | (o->is_local ? O_LOCAL : 0)));
+    kd_buf_u8(out,
+              (uint8_t)((o->has_type ? O_TYPE : 0) | (o->is_private ? O_PRIVATE : 0) |
+                        (o->is_sensitive ? O_SENSITIVE : 0) |
+                        (o->is_extractable ? O_EXTRACTABLE : 0) | (o->is_local ? O_LOCAL : 0)));
 }
 
 static void get_object(struct kd_reader *in, struct kd_hsm_object *o) {
@@ -343,9 +344,8 @@ void kd_hsm_put_result(struct kd_buf *out, enum kd_hsm_op op, const struct kd_hs
     }
 }
 
-enum kd_err kd_hsm_get_result(struct kd_reader *in, enum kd_hsm_op op,
-                              struct kd_hsm_result *item) {
-    *item = (struct kd_hsm_result){ .err = kd_wire_read_err(in) };
+enum kd_err kd_hsm_get_result(struct kd_reader *in, enum kd_hsm_op op, struct kd_hsm_result *item) {
+    *item = (struct kd_hsm_result) { .err = kd_wire_read_err(in) };
     const unsigned has = item->err == KD_OK ? fields[op].result : 0;
     if (has & F_OK) {
         item->ok = kd_wire_read_bool(in);

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// bench.c: what the module itself does in this process with one thread: the
+// limit that keyd's own figures are held against.  Works on session keys only.
+#include "hsm/command.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DATA_BYTES = 256, MAC_DATA_BYTES = 32, CLOCK_EVERY = 16 };
+
+struct bench {
+    struct kd_session *s;
+    CK_OBJECT_HANDLE mac_key;
+    CK_OBJECT_HANDLE aes_key;
+    CK_OBJECT_HANDLE sign_key;
+    CK_OBJECT_HANDLE derive_key;
+    uint8_t data[DATA_BYTES];
+    uint8_t out[DATA_BYTES + 64];
+    uint8_t iv[KD_HSM_GCM_IV_BYTES];
+};
+
+typedef enum kd_err bench_fn(struct bench *b);
+
+static enum kd_err sign_with(struct bench *b, CK_MECHANISM_TYPE type, CK_OBJECT_HANDLE key) {
+    CK_FUNCTION_LIST *p11 = b->s->token->p11;
+    CK_MECHANISM mechanism = { type, NULL, 0 };
+    CK_ULONG n = sizeof(b->out);
+    enum kd_err r = kd_ckr("C_SignInit", p11->C_SignInit(b->s->handle, &mechanism, key));
+    return r != KD_OK
+               ? r
+               : kd_ckr("C_Sign", p11->C_Sign(b->s->handle, b->data, MAC_DATA_BYTES, b->out, &n));
+}
+
+static enum kd_err run_mac(struct bench *b) {
+    return sign_with(b, CKM_SHA256_HMAC, b->mac_key);
+}
+
+static enum kd_err run_sign(struct bench *b) {
+    return sign_with(b, CKM_ECDSA, b->sign_key);
+}
+
+static enum kd_err run_ecdh(struct bench *b) {
+    const struct kd_secret_form form = { CKK_AES, 32, KD_USE_ENCRYPT | KD_USE_DECRYPT, false };
+    CK_OBJECT_HANDLE secret = CK_INVALID_HANDLE;
+    CK_FUNCTION_LIST *p11 = b->s->token->p11;
+    enum kd_err r = kd_derive_ecdh(b->s, b->derive_key, KD_KEY_EC_P256,
+                                   kd_host_generator(KD_KEY_EC_P256), &form, &secret);
+    return r != KD_OK ? r : kd_ckr("C_DestroyObject", p11->C_DestroyObject(b->s->handle, secret));
+}
+
+static enum kd_err run_encrypt(struct bench *b) {
+    CK_FUNCTION_LIST *p11 = b->s->token->p11;
+    CK_GCM_PARAMS params = { b->iv, sizeof(b->iv),           sizeof(b->iv) * 8, NULL,
+                             0,     KD_HSM_GCM_TAG_BYTES * 8 };
+    CK_MECHANISM gcm = { CKM_AES_GCM, &params, sizeof(params) };
+    CK_ULONG n = sizeof(b->out);
+    for (size_t i = 0; i < sizeof(b->iv) && ++b->iv[i] == 0; i++) { // never the same twice
+    }
+    enum kd_err r = kd_ckr("C_EncryptInit", p11->C_EncryptInit(b->s->handle, &gcm, b->aes_key));
+    return r != KD_OK
+               ? r
+               : kd_ckr("C_Encrypt", p11->C_Encrypt(b->s->handle, b->data, DATA_BYTES, b->out, &n));
+}
+
+static const struct {
+    const char *name;
+    bench_fn *fn;
+} benches[] = {
+    { "mac", run_mac },
+    { "sign", run_sign },
+    { "ecdh", run_ecdh },
+    { "encrypt", run_encrypt },
+};
+
+static enum kd_err make_keys(struct bench *b) {
+    CK_FUNCTION_LIST *p11 = b->s->token->p11;
+    const CK_SESSION_HANDLE session = b->s->handle;
+    CK_BBOOL yes = CK_TRUE;
+    CK_BBOOL no = CK_FALSE;
+    CK_ULONG n = 32;
+    static const uint8_t p256[] = { 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07 };
+    CK_ATTRIBUTE mac[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_SIGN, yes),
+                           KD_ATTRIBUTE(CKA_SENSITIVE, yes), KD_ATTRIBUTE(CKA_VALUE_LEN, n) };
+    CK_ATTRIBUTE aes[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_ENCRYPT, yes),
+                           KD_ATTRIBUTE(CKA_SENSITIVE, yes), KD_ATTRIBUTE(CKA_VALUE_LEN, n) };
+    CK_ATTRIBUTE public[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_EC_PARAMS, p256) };
+    CK_ATTRIBUTE sign[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_SIGN, yes) };
+    CK_ATTRIBUTE derive[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_DERIVE, yes) };
+    CK_MECHANISM make_mac = { CKM_GENERIC_SECRET_KEY_GEN, NULL, 0 };
+    CK_MECHANISM make_aes = { CKM_AES_KEY_GEN, NULL, 0 };
+    CK_MECHANISM make_ec = { CKM_EC_KEY_PAIR_GEN, NULL, 0 };
+    CK_OBJECT_HANDLE unused;
+    enum kd_err r;
+    if ((r = kd_ckr("C_GenerateKey", p11->C_GenerateKey(session, &make_mac, mac, KD_COUNT_OF(mac),
+                                                        &b->mac_key))) != KD_OK ||
+        (r = kd_ckr("C_GenerateKey", p11->C_GenerateKey(session, &make_aes, aes, KD_COUNT_OF(aes),
+                                                        &b->aes_key))) != KD_OK ||
+        (r = kd_ckr("C_GenerateKeyPair",
+                    p11->C_GenerateKeyPair(session, &make_ec, public, KD_COUNT_OF(public), sign,
+                                           KD_COUNT_OF(sign), &unused, &b->sign_key))) != KD_OK) {
+        return r;
+    }
+    return kd_ckr("C_GenerateKeyPair",
+                  p11->C_GenerateKeyPair(session, &make_ec, public, KD_COUNT_OF(public), derive,
+                                         KD_COUNT_OF(derive), &unused, &b->derive_key));
+}
+
+// Operations a second; 0 after a failure.
+static double measure(struct bench *b, bench_fn *fn, unsigned seconds) {
+    const uint64_t start = kd_clock_mono_us();
+    const uint64_t until = start + (uint64_t)seconds * 1000000;
+    uint64_t now = start;
+    uint64_t n = 0;
+    while (now < until) {
+        for (size_t i = 0; i < CLOCK_EVERY; i++, n++) {
+            if (fn(b) != KD_OK) {
+                return 0;
+            }
+        }
+        now = kd_clock_mono_us();
+    }
+    return (double)n * 1e6 / (double)(now - start);
+}
+
+int kd_command_bench(const struct kd_command_options *o) {
+    struct kd_opened *opened = kd_command_open(o, false);
+    if (opened == NULL) {
+        return EXIT_FAILURE;
+    }
+    struct bench b = { .s = &opened->sessions[0] };
+    const enum kd_err r = make_keys(&b);
+    if (r == KD_OK) {
+        printf("{");
+        for (size_t i = 0; i < KD_COUNT_OF(benches); i++) {
+            printf("%s\n  \"%s\": %.1f", i == 0 ? "" : ",", benches[i].name,
+                   measure(&b, benches[i].fn, o->seconds));
+        }
+        printf("\n}\n");
+    } else {
+        fprintf(stderr, "keyd-hsm: the keys for the measurement cannot be made: %s\n",
+                kd_err_sentence(r));
+    }
+    kd_command_close(opened);
+    return r == KD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// exec.c: takes a request apart, runs its items, and heals the session where an
+// item met a fault that another try can cure.
+#include "hsm/exec.h"
+
+enum { DETAIL_MAX_BYTES = 255 };
+
+static kd_exec_fn *const functions[KD_HSM_OP_LAST + 1] = {
+    [KD_HSM_GENERATE] = kd_exec_generate,     [KD_HSM_DESTROY] = kd_exec_destroy,
+    [KD_HSM_FORGET] = kd_exec_forget,         [KD_HSM_SIGN] = kd_exec_sign,
+    [KD_HSM_VERIFY] = kd_exec_verify,         [KD_HSM_MAC] = kd_exec_mac,
+    [KD_HSM_MAC_VERIFY] = kd_exec_mac_verify, [KD_HSM_ENCRYPT] = kd_exec_encrypt,
+    [KD_HSM_DECRYPT] = kd_exec_decrypt,       [KD_HSM_DERIVE] = kd_exec_derive,
+    [KD_HSM_RELEASE] = kd_exec_release,       [KD_HSM_RANDOM] = kd_exec_random,
+};
+
+// The bytes of results may be secret, and the next caller's are not far away.
+static void reset_result(struct kd_session *s, enum kd_hsm_op op) {
+    if (op == KD_HSM_RELEASE || op == KD_HSM_DECRYPT || op == KD_HSM_RANDOM) {
+        kd_wipe(s->out.p, s->out.n);
+    }
+    kd_buf_reset(&s->out);
+}
+
+// Whether a second try can help: the session was renewed, or a handle that was
+// stale has been forgotten.  What is not repeatable gets none, as it may have
+// been done; with a session that was lost before, it cannot have been.
+static bool may_retry(struct kd_session *s, enum kd_hsm_op op, enum kd_err *r) {
+    if (*r == KD_ERR_NO_OBJECT) {
+        return kd_hsm_op_is_repeatable(op);
+    }
+    const bool is_undone = *r == KD_ERR_SESSION_LOST || kd_hsm_op_is_repeatable(op);
+    const enum kd_err healed = kd_session_heal(s, *r);
+    if (healed == KD_OK) {
+        return is_undone;
+    }
+    *r = healed;
+    return false;
+}
+
+static enum kd_err run_item(struct kd_session *s, const struct kd_hsm_request *q,
+                            const struct kd_hsm_item *item, struct kd_hsm_result *result) {
+    kd_exec_fn *fn = functions[q->op];
+    *result = (struct kd_hsm_result) { 0 };
+    enum kd_err r = fn(s, q, item, result);
+    if (r != KD_OK && may_retry(s, q->op, &r)) {
+        kd_buf_reset(&s->out);
+        *result = (struct kd_hsm_result) { 0 };
+        r = fn(s, q, item, result);
+    }
+    // What is still lost after a new session is away.
+    return r == KD_ERR_SESSION_LOST ? KD_ERR_TOKEN_AWAY : r;
+}
+
+static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *q,
+                             struct kd_reader *in, struct kd_buf *out) {
+    bool is_away = false;
+    for (size_t i = 0; i < q->n_items; i++) {
+        struct kd_hsm_item item;
+        struct kd_hsm_result result;
+        enum kd_err r = kd_hsm_get_item(in, q->op, &item);
+        if (r != KD_OK) {
+            return KD_ERR_MALFORMED;
+        }
+        // The rest of a batch need not wait for a token that is gone.
+        r = is_away ? KD_ERR_TOKEN_AWAY : run_item(s, q, &item, &result);
+        is_away = r == KD_ERR_TOKEN_AWAY;
+        result.err = r;
+        kd_hsm_put_result(out, q->op, &result);
+        reset_result(s, q->op);
+    }
+    if (kd_reader_finish(in) != KD_OK) {
+        return KD_ERR_MALFORMED;
+    }
+    return is_away ? KD_ERR_TOKEN_AWAY : KD_OK;
+}
+
+static enum kd_err run_find(struct kd_session *s, const struct kd_hsm_request *q,
+                            struct kd_reader *in, struct kd_buf *out, uint16_t *n) {
+    struct kd_hsm_item item;
+    if (q->n_items != 1 || kd_hsm_get_item(in, q->op, &item) != KD_OK ||
+        kd_reader_finish(in) != KD_OK) {
+        return KD_ERR_MALFORMED;
+    }
+    enum kd_err r = kd_exec_find(s, item.data, out, n);
+    kd_buf_reset(&s->out);
+    if (r == KD_ERR_SESSION_LOST || r == KD_ERR_TOKEN_AWAY) {
+        r = kd_session_heal(s, r) == KD_OK ? KD_ERR_TOKEN : KD_ERR_TOKEN_AWAY;
+    }
+    return r;
+}
+
+// A reply's head has a fixed length while it names no detail, so it is written
+// first and again over itself when the result is known.
+static void put_head(struct kd_buf *out, size_t at, const struct kd_hsm_reply *head) {
+    const size_t end = out->n;
+    out->n = at;
+    kd_hsm_put_reply(out, head);
+    out->n = end > out->n ? end : out->n;
+}
+
+enum kd_err kd_exec_request(struct kd_session *s, struct kd_bytes frame, struct kd_buf *out) {
+    const uint64_t start_us = kd_clock_mono_us();
+    struct kd_reader in = kd_reader_of(frame);
+    struct kd_hsm_request q;
+    if (kd_hsm_get_request(&in, &q) != KD_OK || (q.op != KD_HSM_FIND && functions[q.op] == NULL)) {
+        return KD_ERR_MALFORMED;
+    }
+    struct kd_hsm_reply head = { .id = q.id, .n_items = q.n_items };
+    const size_t reply = kd_hsm_frame_begin(out);
+    const size_t at = out->n;
+    kd_hsm_put_reply(out, &head);
+    const size_t items = out->n;
+    enum kd_err r =
+        q.op == KD_HSM_FIND ? run_find(s, &q, &in, out, &head.n_items) : run_items(s, &q, &in, out);
+    if (r == KD_ERR_MALFORMED) {
+        out->n = reply;
+        return r;
+    }
+    const bool is_whole = q.op == KD_HSM_FIND && r != KD_OK;
+    const bool is_too_large = kd_buf_finish(out) != KD_OK || out->n - at > KD_HSM_FRAME_MAX_BYTES;
+    if (is_too_large) {
+        out->err = KD_OK;
+    }
+    if (is_whole || is_too_large) {
+        out->n = items;
+        head.err = is_too_large ? KD_ERR_BATCH_TOO_LARGE : r;
+    }
+    head.token_us = (uint32_t)(kd_clock_mono_us() - start_us);
+    put_head(out, at, &head);
+    kd_hsm_frame_end(out, reply);
+    return r == KD_ERR_TOKEN_AWAY ? r : KD_OK;
+}

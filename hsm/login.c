@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// login.c: the only code that sees the PIN.  A token counts wrong tries and
+// locks itself, so a PIN that was refused once is never submitted again: its
+// record (a salted, slow hash) is kept by the front and comes back in HELLO.
+#include "hsm/token.h"
+
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <string.h>
+
+// The record: 16 bytes of salt, 32 of scrypt(PIN, salt).
+enum { SALT_BYTES = 16, RECORD_BYTES = 48 };
+enum { SCRYPT_N = 32768, SCRYPT_R = 8, SCRYPT_P = 1, SCRYPT_MEMORY = 64 << 20 };
+
+static enum kd_err hash_pin(struct kd_secret *pin, const uint8_t salt[static SALT_BYTES],
+                            uint8_t out[static RECORD_BYTES - SALT_BYTES]) {
+    if (EVP_PBE_scrypt((const char *)kd_secret_get(pin), kd_secret_len(pin), salt, SALT_BYTES,
+                       SCRYPT_N, SCRYPT_R, SCRYPT_P, SCRYPT_MEMORY, out,
+                       RECORD_BYTES - SALT_BYTES) != 1) {
+        kd_log(KD_LOG_ERROR, "login", "scrypt failed", "");
+        return KD_ERR_NO_MEMORY;
+    }
+    return KD_OK;
+}
+
+static enum kd_err make_record(struct kd_secret *pin, struct kd_buf *record) {
+    uint8_t bytes[RECORD_BYTES];
+    if (RAND_bytes(bytes, SALT_BYTES) != 1) {
+        return KD_ERR_SYSTEM;
+    }
+    enum kd_err r = hash_pin(pin, bytes, bytes + SALT_BYTES);
+    if (r == KD_OK) {
+        kd_buf_put(record, bytes, sizeof(bytes));
+        r = kd_buf_finish(record);
+    }
+    return r;
+}
+
+static enum kd_err check_refused(struct kd_secret *pin, struct kd_bytes refused, bool *is_same) {
+    uint8_t hash[RECORD_BYTES - SALT_BYTES];
+    if (refused.n != RECORD_BYTES) {
+        *is_same = false;
+        return KD_OK;
+    }
+    enum kd_err r = hash_pin(pin, refused.p, hash);
+    if (r == KD_OK) {
+        *is_same = kd_ct_equal((struct kd_bytes) { hash, sizeof(hash) },
+                               (struct kd_bytes) { refused.p + SALT_BYTES, sizeof(hash) });
+    }
+    return r;
+}
+
+// The token's own word on how many tries are left.
+static enum kd_err check_tries(struct kd_token *t, struct kd_buf *detail) {
+    CK_TOKEN_INFO info;
+    enum kd_err r = kd_ckr("C_GetTokenInfo", t->p11->C_GetTokenInfo(t->slot, &info));
+    if (r != KD_OK) {
+        return r;
+    }
+    if ((info.flags & CKF_USER_PIN_LOCKED) != 0) {
+        kd_buf_text(detail, "The token's user PIN is locked. Unlock it with the security "
+                            "officer's PIN (C_InitPIN) and send SIGHUP to keyd.");
+        return KD_ERR_PIN_LAST_TRY;
+    }
+    if ((info.flags & CKF_USER_PIN_FINAL_TRY) != 0) {
+        kd_buf_text(detail, "The token is on the last try of its user PIN, and keyd does not "
+                            "take it. Log in once with another tool and the right PIN, then "
+                            "send SIGHUP to keyd.");
+        return KD_ERR_PIN_LAST_TRY;
+    }
+    if ((info.flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0) {
+        kd_buf_text(detail, "The token wants its PIN on its own keypad, which keyd cannot wait "
+                            "for. Use a token or partition that takes a PIN by C_Login.");
+        return KD_ERR_PIN_MISSING;
+    }
+    return KD_OK;
+}
+
+static enum kd_err read_pin(struct kd_token *t, struct kd_secret **out, struct kd_buf *detail) {
+    enum kd_err r = kd_secret_read_file(t->pin_file, KD_PIN_MAX_BYTES, out);
+    if (r == KD_OK || r == KD_ERR_NO_MEMORY) {
+        return r;
+    }
+    kd_buf_printf(detail,
+                  "The PIN file %s cannot be used (%s). It must be a file with the PIN in its "
+                  "first line, readable by keyd's user and not by others (chmod 600).",
+                  t->pin_file,
+                  r == KD_ERR_NO_FILE  ? "it is not there"
+                  : r == KD_ERR_CONFIG ? "empty, too long, or open to others"
+                                       : "it cannot be read");
+    return KD_ERR_PIN_MISSING;
+}
+
+static enum kd_err submit(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_secret *pin,
+                          struct kd_buf *record, struct kd_buf *detail) {
+    const CK_RV rv = t->p11->C_Login(session, CKU_USER, kd_secret_get(pin), kd_secret_len(pin));
+    if (rv == CKR_USER_ALREADY_LOGGED_IN) {
+        return KD_OK;
+    }
+    enum kd_err r = kd_ckr("C_Login", rv);
+    if (r != KD_ERR_PIN_REFUSED) {
+        return r;
+    }
+    kd_buf_printf(detail,
+                  "The token refused the PIN in %s (%s). It is not tried again. Write the right "
+                  "PIN to the file and send SIGHUP to keyd.",
+                  t->pin_file, kd_ckr_name(rv));
+    enum kd_err made = make_record(pin, record);
+    return made == KD_OK ? r : made;
+}
+
+enum kd_err kd_login(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_bytes refused,
+                     struct kd_buf *record, struct kd_buf *detail) {
+    kd_auto(secret) struct kd_secret *pin = NULL;
+    bool is_refused = false;
+    enum kd_err r;
+    if ((t->info.flags & CKF_LOGIN_REQUIRED) == 0) {
+        return KD_OK;
+    }
+    if ((r = read_pin(t, &pin, detail)) != KD_OK ||
+        (r = check_refused(pin, refused, &is_refused)) != KD_OK) {
+        return r;
+    }
+    if (is_refused) {
+        kd_buf_printf(detail,
+                      "The PIN in %s is the one that the token has refused before. It is not "
+                      "tried again. Write the right PIN to the file and send SIGHUP to keyd.",
+                      t->pin_file);
+        return KD_ERR_PIN_REFUSED;
+    }
+    r = check_tries(t, detail);
+    return r != KD_OK ? r : submit(t, session, pin, record, detail);
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// main.c: keyd-hsm.  Without arguments it is a worker and keyd is at the other
+// end of descriptor 3; with one it is a command that looks at tokens.
+#include "hsm/command.h"
+#include "hsm/serve.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { WORKER_FD = 3, SECONDS_MAX = 600, CACHED_SECRETS = 64 };
+
+static const char usage[] =
+    "keyd-hsm is started by keyd.  By itself it looks at PKCS#11 modules and tokens:\n"
+    "  keyd-hsm --list       [--module PATH]\n"
+    "  keyd-hsm --probe      --uri URI --pin-file FILE [--module PATH]\n"
+    "  keyd-hsm --objects    --uri URI --pin-file FILE [--module PATH]\n"
+    "  keyd-hsm --bench      --uri URI --pin-file FILE [--module PATH] [--seconds N]\n"
+    "  keyd-hsm --init-token --label TEXT --pin-file FILE --so-pin-file FILE --module PATH\n"
+    "Each takes --init-args TEXT and --env NAME=VALUE (again for more) for the module.\n"
+    "Without --module it uses those that p11-kit has configured.\n";
+
+typedef int command_fn(const struct kd_command_options *o);
+
+static const struct {
+    const char *name;
+    command_fn *fn;
+    bool needs_token;
+} commands[] = {
+    { "--list", kd_command_list, false },
+    { "--probe", kd_command_probe, true },
+    { "--objects", kd_command_objects, true },
+    { "--bench", kd_command_bench, true },
+    { "--init-token", kd_command_init_token, false },
+};
+
+static const struct option options[] = {
+    { "module", required_argument, NULL, 'm' },
+    { "init-args", required_argument, NULL, 'i' },
+    { "env", required_argument, NULL, 'e' },
+    { "uri", required_argument, NULL, 'u' },
+    { "pin-file", required_argument, NULL, 'p' },
+    { "so-pin-file", required_argument, NULL, 's' },
+    { "label", required_argument, NULL, 'l' },
+    { "seconds", required_argument, NULL, 't' },
+    { NULL, 0, NULL, 0 },
+};
+
+// What this process knows must not be read out of it, and it must not outlive keyd.
+static bool harden(void) {
+    const struct rlimit none = { 0, 0 };
+    return prctl(PR_SET_DUMPABLE, 0) == 0 && setrlimit(RLIMIT_CORE, &none) == 0 &&
+           prctl(PR_SET_PDEATHSIG, SIGTERM) == 0;
+}
+
+static bool take_option(int option, struct kd_command_options *o) {
+    struct kd_hsm_hello *h = &o->hello;
+    uint64_t seconds = 0;
+    switch (option) {
+    case 'm':
+        h->module = kd_bytes_of_text(optarg);
+        return true;
+    case 'i':
+        h->init_args = kd_bytes_of_text(optarg);
+        return true;
+    case 'e':
+        if (h->n_env == KD_HSM_ENV_MAX) {
+            return false;
+        }
+        h->env[h->n_env++] = kd_bytes_of_text(optarg);
+        return true;
+    case 'u':
+        h->token_uri = kd_bytes_of_text(optarg);
+        return true;
+    case 'p':
+        h->pin_file = kd_bytes_of_text(optarg);
+        return true;
+    case 's':
+        o->so_pin_file = optarg;
+        return true;
+    case 'l':
+        o->label = optarg;
+        return true;
+    case 't':
+        if (kd_number_parse(optarg, 1, SECONDS_MAX, &seconds) != KD_OK) {
+            return false;
+        }
+        o->seconds = (unsigned)seconds;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int run_command(size_t i, int argc, char **argv) {
+    struct kd_command_options o = { .hello = { .threads = 1, .cached_secrets = CACHED_SECRETS },
+                                    .seconds = 2 };
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (!take_option(option, &o)) {
+            fputs(usage, stderr);
+            return 2;
+        }
+    }
+    if (optind != argc ||
+        (commands[i].needs_token && (o.hello.token_uri.n == 0 || o.hello.pin_file.n == 0))) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    return commands[i].fn(&o);
+}
+
+static bool is_worker(void) {
+    int type = 0;
+    socklen_t n = sizeof(type);
+    return getsockopt(WORKER_FD, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
+}
+
+int main(int argc, char **argv) {
+    if (!harden()) {
+        perror("keyd-hsm");
+        return EXIT_FAILURE;
+    }
+    if (argc == 1 && is_worker()) {
+        return (int)kd_serve(WORKER_FD);
+    }
+    for (size_t i = 0; argc > 1 && i < KD_COUNT_OF(commands); i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            kd_log_set_level(KD_LOG_ERROR);
+            return run_command(i, argc - 1, argv + 1);
+        }
+    }
+    const bool wants_help = argc == 2 && strcmp(argv[1], "--help") == 0;
+    fputs(usage, wants_help ? stdout : stderr);
+    return wants_help ? EXIT_SUCCESS : 2;
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// proof.c: holds an object against what is known of the key, so that a stale
+// handle or a swapped object is found out before it is used.
+#include "hsm/session.h"
+
+#include <string.h>
+
+// A signature that verifies under the registered public key.
+static enum kd_err check_signer(struct kd_session *s, const struct kd_key_ref *ref,
+                                CK_OBJECT_HANDLE handle) {
+    static const char text[] = "keyd: proof that this object holds the private key";
+    CK_FUNCTION_LIST *p11 = s->token->p11;
+    CK_MECHANISM ecdsa = { CKM_ECDSA, NULL, 0 };
+    uint8_t digest[48];
+    uint8_t signature[KD_HSM_POINT_MAX_BYTES];
+    CK_ULONG n = sizeof(signature);
+    size_t digest_len = 0;
+    bool is_valid = false;
+    const enum kd_hash hash = ref->type == KD_KEY_EC_P256 ? KD_HASH_SHA256 : KD_HASH_SHA384;
+    enum kd_err r;
+    if ((r = kd_host_digest(hash, kd_bytes_of_text(text), digest, &digest_len)) != KD_OK ||
+        (r = kd_ckr("C_SignInit", p11->C_SignInit(s->handle, &ecdsa, handle))) != KD_OK ||
+        (r = kd_ckr("C_Sign", p11->C_Sign(s->handle, digest, digest_len, signature, &n))) !=
+            KD_OK ||
+        (r = kd_host_verify(ref->type, ref->proof, (struct kd_bytes) { digest, digest_len },
+                            (struct kd_bytes) { signature, n }, &is_valid)) != KD_OK) {
+        return r;
+    }
+    return is_valid ? KD_OK : KD_ERR_OBJECT_CHANGED;
+}
+
+// ECDH with the generator gives the x coordinate of the object's own public key:
+// nothing secret, so it may be read.
+static enum kd_err check_deriver(struct kd_session *s, const struct kd_key_ref *ref,
+                                 CK_OBJECT_HANDLE handle) {
+    const size_t half = (ref->proof.n - 1) / 2;
+    const struct kd_secret_form form = { .type = CKK_GENERIC_SECRET,
+                                         .n = half,
+                                         .is_readable = true };
+    CK_OBJECT_HANDLE x = CK_INVALID_HANDLE;
+    enum kd_err r = kd_derive_ecdh(s, handle, ref->type, kd_host_generator(ref->type), &form, &x);
+    if (r != KD_OK) {
+        return r;
+    }
+    const size_t start = s->out.n;
+    r = kd_read_value(s, x);
+    kd_destroy(s, x);
+    if (r != KD_OK) {
+        // A token that keeps even this to itself: the object was found by id,
+        // label and class, and that must do.
+        kd_log(KD_LOG_INFO, "token", "the token does not let a derive key be proved", "error=%s",
+               kd_err_name(r));
+        kd_buf_reset(&s->out);
+        return r == KD_ERR_TOKEN || r == KD_ERR_LACKING ? KD_OK : r;
+    }
+    const struct kd_bytes got = { s->out.p + start, s->out.n - start };
+    const bool is_same = kd_ct_equal(got, (struct kd_bytes) { ref->proof.p + 1, half });
+    s->out.n = start;
+    return is_same ? KD_OK : KD_ERR_OBJECT_CHANGED;
+}
+
+static enum kd_err get_bool(struct kd_session *s, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type,
+                            bool *out) {
+    CK_BBOOL v = CK_FALSE;
+    CK_ATTRIBUTE a = KD_ATTRIBUTE(type, v);
+    const CK_RV rv = s->token->p11->C_GetAttributeValue(s->handle, handle, &a, 1);
+    *out = rv == CKR_OK && v == CK_TRUE;
+    return rv == CKR_ATTRIBUTE_TYPE_INVALID ? KD_OK : kd_ckr("C_GetAttributeValue", rv);
+}
+
+static enum kd_err mac_of_text(struct kd_session *s, enum kd_key_type type, CK_OBJECT_HANDLE handle,
+                               uint8_t *out) {
+    CK_FUNCTION_LIST *p11 = s->token->p11;
+    CK_MECHANISM hmac = { type == KD_KEY_HMAC_SHA256 ? CKM_SHA256_HMAC : CKM_SHA384_HMAC, NULL, 0 };
+    uint8_t mac[48];
+    CK_ULONG n = sizeof(mac);
+    enum kd_err r = kd_ckr("C_SignInit", p11->C_SignInit(s->handle, &hmac, handle));
+    if (r == KD_OK) {
+        r = kd_ckr("C_Sign", p11->C_Sign(s->handle, kd_p11_bytes(KD_CHECK_TEXT),
+                                         strlen(KD_CHECK_TEXT), mac, &n));
+    }
+    if (r == KD_OK) {
+        memcpy(out, mac, KD_HSM_CHECK_BYTES);
+    }
+    return r;
+}
+
+// The usual check value: a block of zeros, encrypted.
+static enum kd_err encrypted_zeros(struct kd_session *s, CK_OBJECT_HANDLE handle, uint8_t *out) {
+    CK_FUNCTION_LIST *p11 = s->token->p11;
+    CK_MECHANISM ecb = { CKM_AES_ECB, NULL, 0 };
+    uint8_t zeros[16] = { 0 };
+    uint8_t block[32];
+    CK_ULONG n = sizeof(block);
+    enum kd_err r = kd_ckr("C_EncryptInit", p11->C_EncryptInit(s->handle, &ecb, handle));
+    if (r == KD_OK) {
+        r = kd_ckr("C_Encrypt", p11->C_Encrypt(s->handle, zeros, sizeof(zeros), block, &n));
+    }
+    if (r == KD_OK) {
+        memcpy(out, block, KD_HSM_CHECK_BYTES);
+    }
+    return r;
+}
+
+enum kd_err kd_proof_of_secret(struct kd_session *s, enum kd_key_type type, unsigned usages,
+                               CK_OBJECT_HANDLE handle, uint8_t out[static KD_HSM_CHECK_BYTES],
+                               size_t *n) {
+    enum kd_err r = KD_ERR_LACKING;
+    if (type == KD_KEY_AES_256 && (usages & KD_USE_ENCRYPT) != 0) {
+        r = encrypted_zeros(s, handle, out);
+    } else if (type != KD_KEY_AES_256 && (usages & KD_USE_SIGN) != 0) {
+        r = mac_of_text(s, type, handle, out);
+    }
+    *n = r == KD_OK ? KD_HSM_CHECK_BYTES : 0;
+    return r == KD_ERR_LACKING ? KD_OK : r; // no check value, no complaint
+}
+
+static enum kd_err check_secret(struct kd_session *s, const struct kd_key_ref *ref,
+                                CK_OBJECT_HANDLE handle) {
+    bool can_sign = false;
+    bool can_encrypt = false;
+    uint8_t value[KD_HSM_CHECK_BYTES];
+    size_t n = 0;
+    enum kd_err r;
+    if ((r = get_bool(s, handle, CKA_SIGN, &can_sign)) != KD_OK ||
+        (r = get_bool(s, handle, CKA_ENCRYPT, &can_encrypt)) != KD_OK) {
+        return r;
+    }
+    const unsigned usages = (can_sign ? KD_USE_SIGN : 0) | (can_encrypt ? KD_USE_ENCRYPT : 0);
+    r = kd_proof_of_secret(s, ref->type, usages, handle, value, &n);
+    if (r != KD_OK) {
+        return r;
+    }
+    return kd_ct_equal((struct kd_bytes) { value, n }, ref->proof) ? KD_OK : KD_ERR_OBJECT_CHANGED;
+}
+
+enum kd_err kd_proof_check(struct kd_session *s, const struct kd_key_ref *ref,
+                           CK_OBJECT_HANDLE handle) {
+    if (!kd_key_type_is_ec(ref->type)) {
+        return ref->proof.n == 0 ? KD_OK : check_secret(s, ref, handle);
+    }
+    enum kd_err r = kd_host_point_check(ref->type, ref->proof);
+    if (r != KD_OK) {
+        return r;
+    }
+    bool can_sign = false;
+    if ((r = get_bool(s, handle, CKA_SIGN, &can_sign)) != KD_OK) {
+        return r;
+    }
+    return can_sign ? check_signer(s, ref, handle) : check_deriver(s, ref, handle);
+}

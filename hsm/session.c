@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// session.c: opens, closes and heals a thread's session.
+#include "hsm/session.h"
+
+enum { RESULT_MAX_BYTES = KD_HSM_FRAME_MAX_BYTES };
+
+static enum kd_err open_handle(struct kd_token *t, CK_SESSION_HANDLE *out) {
+    return kd_ckr(
+        "C_OpenSession",
+        t->p11->C_OpenSession(t->slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, out));
+}
+
+enum kd_err kd_session_open(struct kd_token *t, struct kd_session *out) {
+    kd_auto(secret) struct kd_secret *scratch = NULL;
+    CK_SESSION_HANDLE handle = 0;
+    enum kd_err r;
+    if ((r = kd_secret_new(KD_SCRATCH_BYTES, &scratch)) != KD_OK ||
+        (r = open_handle(t, &handle)) != KD_OK) {
+        return r;
+    }
+    pthread_mutex_lock(&t->lock);
+    const uint64_t generation = t->generation;
+    pthread_mutex_unlock(&t->lock);
+    *out = (struct kd_session) { .token = t,
+                                 .handle = handle,
+                                 .generation = generation,
+                                 .scratch = KD_STEAL(scratch),
+                                 .out = KD_BUF_INIT(RESULT_MAX_BYTES) };
+    return KD_OK;
+}
+
+void kd_session_close(struct kd_session *s) {
+    if (s->token == NULL) {
+        return;
+    }
+    if (s->handle != 0) {
+        s->token->p11->C_CloseSession(s->handle);
+    }
+    kd_secret_free(s->scratch);
+    kd_wipe(s->out.p, s->out.cap);
+    kd_buf_wipe(&s->out);
+    s->token = NULL;
+}
+
+// Forgets what the sessions of this generation knew, unless another thread has
+// done so already.
+static void begin_generation(struct kd_session *s) {
+    struct kd_token *t = s->token;
+    pthread_mutex_lock(&t->lock);
+    if (t->generation == s->generation) {
+        t->generation++;
+        kd_objects_wipe(t);
+        kd_cached_wipe(t);
+    }
+    s->generation = t->generation;
+    pthread_mutex_unlock(&t->lock);
+}
+
+static bool is_logged_in(struct kd_session *s) {
+    CK_SESSION_INFO info;
+    return s->token->p11->C_GetSessionInfo(s->handle, &info) == CKR_OK &&
+           (info.state == CKS_RW_USER_FUNCTIONS || info.state == CKS_RO_USER_FUNCTIONS ||
+            (s->token->info.flags & CKF_LOGIN_REQUIRED) == 0);
+}
+
+// One thread at a time, and none after a refusal: a wrong PIN must not be
+// submitted once for each thread.
+static enum kd_err login_again(struct kd_session *s) {
+    struct kd_token *t = s->token;
+    enum kd_err r = KD_OK;
+    pthread_mutex_lock(&t->lock);
+    if (t->is_login_refused) {
+        r = KD_ERR_PIN_REFUSED;
+    } else if (!is_logged_in(s)) {
+        kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
+        kd_auto(buf) struct kd_buf detail = KD_BUF_INIT(1024);
+        r = kd_login(t, s->handle, KD_BYTES_NONE, &record, &detail);
+        t->is_login_refused = r == KD_ERR_PIN_REFUSED || r == KD_ERR_PIN_LAST_TRY;
+        kd_log(r == KD_OK ? KD_LOG_INFO : KD_LOG_ERROR, "token", "logged in again",
+               "result=%s detail=%s", kd_err_name(r), kd_buf_get_text(&detail));
+    }
+    pthread_mutex_unlock(&t->lock);
+    return r;
+}
+
+static enum kd_err renew(struct kd_session *s) {
+    s->token->p11->C_CloseSession(s->handle);
+    s->handle = 0;
+    begin_generation(s);
+    enum kd_err r;
+    if ((r = open_handle(s->token, &s->handle)) != KD_OK || (r = login_again(s)) != KD_OK) {
+        return r;
+    }
+    kd_log(KD_LOG_INFO, "token", "a session was opened anew", "generation=%llu",
+           (unsigned long long)s->generation);
+    return KD_OK;
+}
+
+enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause) {
+    if (cause == KD_ERR_TOKEN && is_logged_in(s)) {
+        return cause; // the session lives: the error is the operation's own
+    }
+    if (cause != KD_ERR_TOKEN && cause != KD_ERR_SESSION_LOST && cause != KD_ERR_TOKEN_AWAY) {
+        return cause;
+    }
+    return renew(s) == KD_OK ? KD_OK : KD_ERR_TOKEN_AWAY;
+}

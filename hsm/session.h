@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// session.h: a thread of the worker and its PKCS#11 session.  Handles of keys
+// (objects.c) and of derived secrets (secrets.c) are shared by the threads.
+#ifndef KD_HSM_SESSION_H
+#define KD_HSM_SESSION_H
+
+#include "hsm/token.h"
+
+struct kd_session {
+    struct kd_token *token;
+    CK_SESSION_HANDLE handle;
+    uint64_t generation;       // of the token, when this session was opened
+    struct kd_secret *scratch; // locked memory for what passes through (KD_SCRATCH_BYTES)
+    struct kd_buf out;         // the bytes of the result under work
+};
+
+#define KD_SCRATCH_BYTES 512
+
+// Opens a read-write session.  KD_ERR_TOKEN_FULL where the token has no more.
+KD_MUST_CHECK enum kd_err kd_session_open(struct kd_token *t, struct kd_session *out);
+void kd_session_close(struct kd_session *s);
+
+// After `cause`: KD_OK if the operation may be tried again.  A lost session or a
+// device error closes the session, forgets all handles, opens another and logs
+// in again if the token forgot that.  KD_ERR_TOKEN asks the module whether the
+// session still lives.  Anything else, and a token that stays away, is handed back.
+KD_MUST_CHECK enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause);
+
+// ---- objects.c: keys in the token ------------------------------------------
+
+// The handle of a key's private or secret object: found once a generation, and
+// held against the reference's proof before it is given out.  KD_ERR_NO_OBJECT,
+// KD_ERR_OBJECT_AMBIGUOUS, KD_ERR_OBJECT_CHANGED.
+KD_MUST_CHECK enum kd_err kd_object_get(struct kd_session *s, const struct kd_key_ref *ref,
+                                        CK_OBJECT_HANDLE *out);
+// The module says the handle is stale.
+void kd_object_forget(struct kd_session *s, const struct kd_key_ref *ref);
+void kd_objects_wipe(struct kd_token *t); // under lock, or alone
+
+// Up to `max` handles that match; KD_ERR_TOO_MANY where there are more.
+KD_MUST_CHECK enum kd_err kd_object_find(struct kd_session *s, CK_ATTRIBUTE *template, size_t n,
+                                         CK_OBJECT_HANDLE *out, size_t max, size_t *n_found);
+
+// ---- proof.c: does a handle name the key that we mean? ----------------------
+
+#define KD_CHECK_TEXT "keyd key check value"
+
+// KD_ERR_OBJECT_CHANGED if not.
+KD_MUST_CHECK enum kd_err kd_proof_check(struct kd_session *s, const struct kd_key_ref *ref,
+                                         CK_OBJECT_HANDLE handle);
+// The check value of a secret key; *n is 0 where its usages allow none.
+KD_MUST_CHECK enum kd_err kd_proof_of_secret(struct kd_session *s, enum kd_key_type type,
+                                             unsigned usages, CK_OBJECT_HANDLE handle,
+                                             uint8_t out[static KD_HSM_CHECK_BYTES], size_t *n);
+
+// ---- derive.c --------------------------------------------------------------
+
+// Derives what the recipe says as a session object: sensitive, not extractable,
+// with just the usages of its type.
+KD_MUST_CHECK enum kd_err kd_derive(struct kd_session *s, const struct kd_recipe *r,
+                                    CK_OBJECT_HANDLE *out);
+// The same, and its bytes appended to s->out instead.
+KD_MUST_CHECK enum kd_err kd_derive_release(struct kd_session *s, const struct kd_recipe *r);
+
+// ECDH of a base with a peer's point (checked to be on the curve) as a session
+// object of `n` bytes, of type CKK_AES or CKK_GENERIC_SECRET.
+struct kd_secret_form {
+    CK_KEY_TYPE type;
+    CK_ULONG n;
+    unsigned usages;
+    bool is_readable; // not sensitive, extractable: to be read and destroyed at once
+};
+KD_MUST_CHECK enum kd_err kd_derive_ecdh(struct kd_session *s, CK_OBJECT_HANDLE base,
+                                         enum kd_key_type type, struct kd_bytes peer,
+                                         const struct kd_secret_form *form, CK_OBJECT_HANDLE *out);
+// CKM_AES_CBC_ENCRYPT_DATA: 32 bytes of data under an AES key, IV 0.
+KD_MUST_CHECK enum kd_err kd_derive_cbc_data(struct kd_session *s, CK_OBJECT_HANDLE input,
+                                             struct kd_bytes data,
+                                             const struct kd_secret_form *form,
+                                             CK_OBJECT_HANDLE *out);
+// Imports bytes as a session object.
+KD_MUST_CHECK enum kd_err kd_derive_import(struct kd_session *s, struct kd_bytes value,
+                                           const struct kd_secret_form *form,
+                                           CK_OBJECT_HANDLE *out);
+void kd_destroy(struct kd_session *s, CK_OBJECT_HANDLE handle); // 0: nothing
+
+// hkdf.c: HKDF (RFC 5869) with a token's secret as input.
+KD_MUST_CHECK enum kd_err kd_hkdf(struct kd_session *s, enum kd_hsm_hkdf strategy,
+                                  CK_OBJECT_HANDLE input, const struct kd_derive_step *step,
+                                  const struct kd_secret_form *form, CK_OBJECT_HANDLE *out);
+KD_MUST_CHECK enum kd_err kd_hkdf_release(struct kd_session *s, enum kd_hsm_hkdf strategy,
+                                          CK_OBJECT_HANDLE input,
+                                          const struct kd_derive_step *step);
+// A readable object's value, appended to s->out.
+KD_MUST_CHECK enum kd_err kd_read_value(struct kd_session *s, CK_OBJECT_HANDLE handle);
+
+// ---- secrets.c: derived secrets that are kept for a while --------------------
+
+// The secret's handle, derived if it is not there.  It is pinned, that is, not
+// destroyed to make room, until kd_cached_release.
+KD_MUST_CHECK enum kd_err kd_cached_get(struct kd_session *s, const struct kd_recipe *r,
+                                        struct kd_cached **out, CK_OBJECT_HANDLE *handle);
+void kd_cached_release(struct kd_session *s, struct kd_cached *c);
+void kd_cached_forget(struct kd_session *s, struct kd_bytes id);
+size_t kd_cached_count(struct kd_token *t);
+void kd_cached_wipe(struct kd_token *t); // under lock, or alone: sessions are gone
+
+// ---- host.c: what needs no key: OpenSSL -------------------------------------
+
+KD_MUST_CHECK enum kd_err kd_host_point_check(enum kd_key_type type, struct kd_bytes point);
+// Signature is r || s; a wrong length is not valid.
+KD_MUST_CHECK enum kd_err kd_host_verify(enum kd_key_type type, struct kd_bytes point,
+                                         struct kd_bytes digest, struct kd_bytes signature,
+                                         bool *is_valid);
+KD_MUST_CHECK enum kd_err kd_host_digest(enum kd_hash hash, struct kd_bytes data,
+                                         uint8_t out[static 48], size_t *n);
+// The generator of the curve, uncompressed.
+struct kd_bytes kd_host_generator(enum kd_key_type type);
+
+#endif

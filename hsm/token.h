@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// token.h: the token of a worker, as its threads share it: where it is, the
+// login, and what its sessions have found.  Sessions are in session.h.
+#ifndef KD_HSM_TOKEN_H
+#define KD_HSM_TOKEN_H
+
+#include "hsm/hsm.h"
+#include "hsm/module.h"
+
+#include <pthread.h>
+
+#define KD_PIN_MAX_BYTES 255
+
+struct kd_object; // objects.c
+struct kd_cached; // secrets.c
+
+struct kd_token {
+    CK_FUNCTION_LIST *p11;
+    CK_SLOT_ID slot;
+    CK_TOKEN_INFO info; // as it was when the token was found
+    CK_INFO module_info;
+    const char *pin_file;
+    // What the probe found; set before other threads start.
+    enum kd_hsm_hkdf hkdf;
+    enum kd_hsm_probe probe[KD_HSM_ABILITIES];
+    bool may_extract;
+
+    pthread_mutex_t lock;
+    // under lock; never held across a call of the module, except at login
+    uint64_t generation;   // of sessions; all handles of an earlier one are forgotten
+    bool is_login_refused; // a login of this process was refused: no other is tried
+    struct kd_map objects; // struct kd_object by reference
+    struct kd_map secrets; // struct kd_cached by recipe id
+    struct kd_cached *newest;
+    struct kd_cached *oldest;
+    size_t secrets_max;
+};
+
+// Finds the one token that the URI names.  KD_ERR_NO_TOKEN with the tokens that
+// are there in detail, also where more than one matches; KD_ERR_BAD_URI.
+KD_MUST_CHECK enum kd_err kd_token_find(const struct kd_modules *modules, const char *uri,
+                                        struct kd_token *out, struct kd_buf *detail);
+void kd_token_init(struct kd_token *t); // lock and maps; after kd_token_find
+void kd_token_wipe(struct kd_token *t); // the module's objects go with their sessions
+
+// An RFC 7512 URI of the token (label, manufacturer, model, serial): appends.
+void kd_token_put_uri(struct kd_buf *out, const CK_TOKEN_INFO *info);
+
+// All handles become stale: called when sessions were lost.
+void kd_token_new_generation(struct kd_token *t);
+
+// ---- login.c ---------------------------------------------------------------
+
+// Logs this process in, once: the PIN is read, given to C_Login and wiped.
+// Nothing is submitted where the token shows its last try or a lock
+// (KD_ERR_PIN_LAST_TRY), or where `refused` is the record of this very PIN
+// (KD_ERR_PIN_REFUSED).  A PIN that the token refuses gives KD_ERR_PIN_REFUSED
+// and its record in *record.  KD_ERR_PIN_MISSING: the file cannot be read.
+KD_MUST_CHECK enum kd_err kd_login(struct kd_token *t, CK_SESSION_HANDLE session,
+                                   struct kd_bytes refused, struct kd_buf *record,
+                                   struct kd_buf *detail);
+
+#endif
