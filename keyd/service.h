@@ -246,6 +246,7 @@ struct kd_derivation_result {
     char secret[KD_SECRET_ID_TEXT_BYTES]; // kept: its id
     uint64_t expires_ms;                  // wall clock
     uint32_t version;                     // of the base key
+    const char *residence;                // kept: as in kd_secret_info
     struct kd_bytes out;                  // released
 };
 typedef void kd_derivation_done(void *arg, enum kd_err err, const char *detail,
