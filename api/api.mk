@@ -1,1 +1,34 @@
 # libapi.a: the HTTP layer, for keyd and its tests.
+noinst_LIBRARIES += libapi.a
+libapi_a_SOURCES = \
+	api/api.h \
+	api/connection.c \
+	api/credential.c \
+	api/http.c api/http.h \
+	api/json_in.c api/json_in.h \
+	api/json_out.c api/json_out.h \
+	api/jwk.c api/jwk.h \
+	api/keys.c \
+	api/listener_tcp.c \
+	api/listener_tls.c \
+	api/listener_unix.c \
+	api/metrics.c api/metrics.h \
+	api/openapi.h \
+	api/operations.c \
+	api/page.c api/page.h \
+	api/problem.c api/problem.h \
+	api/request.c \
+	api/route.c api/route.h \
+	api/secrets.c \
+	api/status.c
+nodist_libapi_a_SOURCES = api/openapi.gen.c
+libapi_a_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(JANSSON_CFLAGS)
+
+# What a program that links libapi.a needs besides.
+api_libs = $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) $(CRYPTO_LIBS)
+
+EXTRA_DIST += api/openapi.json api/embed.awk
+CLEANFILES += api/openapi.gen.c
+api/openapi.gen.c: api/openapi.json api/embed.awk
+	$(AM_V_GEN)$(MKDIR_P) api && $(AWK) -v name=kd_openapi_json -v header=api/openapi.h \
+		-f $(top_srcdir)/api/embed.awk $(top_srcdir)/api/openapi.json >$@.tmp && mv $@.tmp $@

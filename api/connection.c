@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// connection.c: how many connections there are and how long each may take.
+// libmicrohttpd knows only a limit on inactivity, which a client that sends a
+// byte now and then never meets; here each step has an absolute deadline, and
+// a connection that is over it is shut down, which libmicrohttpd then notices.
+#include "api/http.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+
+static void link_connection(struct kd_http *h, struct kd_connection *c) {
+    c->next = h->connections;
+    if (c->next != NULL) {
+        c->next->previous = c;
+    }
+    h->connections = c;
+}
+
+static void unlink_connection(struct kd_http *h, struct kd_connection *c) {
+    if (c->previous != NULL) {
+        c->previous->next = c->next;
+    } else {
+        h->connections = c->next;
+    }
+    if (c->next != NULL) {
+        c->next->previous = c->previous;
+    }
+}
+
+static void read_peer(struct kd_connection *c) {
+    struct ucred peer;
+    socklen_t n = sizeof(peer);
+    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 && n == sizeof(peer)) {
+        c->has_peer = true;
+        c->uid = peer.uid;
+        c->gid = peer.gid;
+    }
+}
+
+static struct kd_connection *open_connection(const struct kd_listener *l,
+                                             struct MHD_Connection *mhd) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct kd_connection *c = info == NULL ? NULL : calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return NULL; // kd_request_begin refuses what comes on it
+    }
+    struct kd_http *h = l->http;
+    c->http = h;
+    c->fd = info->connect_fd;
+    c->certificate_state = l->is_tls ? KD_CERTIFICATE_UNREAD : KD_CERTIFICATE_NONE;
+    if (l->is_unix) {
+        read_peer(c);
+    }
+    c->is_surplus = h->n_connections >= h->config.connections_max;
+    h->n_connections += c->is_surplus ? 0 : 1;
+    h->metrics.connections_total++;
+    h->metrics.connections_surplus += c->is_surplus ? 1 : 0;
+    kd_connection_idle(c);
+    if (h->connections == NULL) {
+        kd_timer_set(h->sweep, h->sweep_ms);
+    }
+    link_connection(h, c);
+    return c;
+}
+
+void kd_connection_notify(void *arg, struct MHD_Connection *mhd, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code) {
+    const struct kd_listener *l = arg;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *socket_context = open_connection(l, mhd);
+        return;
+    }
+    struct kd_connection *c = *socket_context;
+    *socket_context = NULL;
+    if (c != NULL) {
+        l->http->n_connections -= c->is_surplus ? 0 : 1;
+        unlink_connection(l->http, c);
+        free(c);
+    }
+}
+
+struct kd_connection *kd_connection_of(struct MHD_Connection *mhd) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info == NULL ? NULL : info->socket_context;
+}
+
+// Between requests.  A surplus connection gets the time of one header.
+void kd_connection_idle(struct kd_connection *c) {
+    const struct kd_http_config *config = &c->http->config;
+    kd_connection_allow(c, c->is_surplus ? config->header_timeout_ms : config->idle_timeout_ms);
+    c->is_idle = true;
+}
+
+void kd_connection_allow(struct kd_connection *c, uint64_t ms) {
+    c->is_idle = false;
+    c->deadline_ms = ms == KD_LOOP_NO_LIMIT ? KD_LOOP_NO_LIMIT : kd_clock_mono_ms() + ms;
+}
+
+static void shut(struct kd_connection *c) {
+    c->is_shut = true;
+    shutdown(c->fd, SHUT_RDWR);
+}
+
+void kd_connection_sweep(void *http) {
+    struct kd_http *h = http;
+    const uint64_t now = kd_clock_mono_ms();
+    for (struct kd_connection *c = h->connections; c != NULL; c = c->next) {
+        if (c->deadline_ms <= now && !c->is_shut) {
+            shut(c);
+            h->metrics.connections_timed_out++;
+        }
+    }
+    if (h->connections != NULL) {
+        kd_timer_set(h->sweep, h->sweep_ms);
+    }
+}
+
+void kd_connection_shut_idle(struct kd_http *h) {
+    for (struct kd_connection *c = h->connections; c != NULL; c = c->next) {
+        if (c->is_idle && !c->is_shut) {
+            shut(c);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// http.h: the server's own objects, for the files of api/ only: the server, a
+// connection, a request.  Read route.h for the table of routes, json_in.h and
+// json_out.h for bodies, problem.h for errors.
+#ifndef KD_API_HTTP_H
+#define KD_API_HTTP_H
+
+#include "api/api.h"
+#include "api/metrics.h"
+
+#include <jansson.h>
+#include <microhttpd.h>
+
+#define KD_HTTP_ANSWER_MAX_BYTES (16u << 20)
+#define KD_HTTP_REQUEST_ID_MAX 36
+#define KD_HTTP_SURPLUS_MAX 32 // connections over the limit that are still told so
+#define KD_HTTP_LISTENERS_MAX 2
+
+// ---- server ----------------------------------------------------------------
+
+struct kd_listener {
+    struct kd_http *http;
+    struct MHD_Daemon *daemon;
+    struct kd_watch *watch;
+    int fd;       // -1: no longer accepting
+    bool is_unix; // callers are known by the peer's uid and gid
+    bool is_tls;
+    uint64_t inode; // of the socket's file, to remove that and no other
+    uint64_t device;
+};
+
+struct kd_http {
+    struct kd_loop *loop;
+    struct kd_service *service;
+    struct kd_http_config config;
+    struct kd_listener listeners[KD_HTTP_LISTENERS_MAX];
+    size_t n_listeners;
+    struct kd_connection *connections; // all of them
+    size_t n_connections;              // without the surplus ones
+    size_t n_pending;                  // requests without a whole answer
+    struct kd_timer *sweep;
+    uint64_t sweep_ms;
+    uint64_t turn;      // counts callbacks of the loop: how long a caller stays valid
+    bool has_resumed;   // a suspended connection waits for MHD_run
+    bool has_submitted; // the service has been given work in this turn
+    bool is_stopping;
+    uint64_t id_seed; // request ids
+    uint64_t id_count;
+    uint64_t log_second; // warnings are limited by the second
+    unsigned log_count;
+    struct kd_http_metrics metrics;
+};
+
+// The listening sockets, bound and listening; each logs what is wrong.
+KD_MUST_CHECK enum kd_err kd_listener_unix_open(const struct kd_http_config *config,
+                                                struct kd_listener *l);
+void kd_listener_unix_remove(const struct kd_http_config *config, const struct kd_listener *l);
+KD_MUST_CHECK enum kd_err kd_listener_tcp_open(const struct kd_http_config *config,
+                                               struct kd_listener *l);
+// The port in use, 0 without TCP.  For the log and for tests.
+uint16_t kd_http_port(const struct kd_http *h);
+
+// PEM texts for TLS, read and checked; wiped with kd_tls_files_wipe.
+struct kd_tls_files {
+    char *certificate;
+    char *key;
+    char *client_ca; // NULL: clients are not asked
+};
+KD_MUST_CHECK enum kd_err kd_tls_files_read(const struct kd_http_config *config,
+                                            struct kd_tls_files *out);
+void kd_tls_files_wipe(struct kd_tls_files *f);
+KD_AUTO_DEFINE_IN_PLACE(tls_files, struct kd_tls_files, kd_tls_files_wipe)
+#define KD_TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+
+// A warning that somebody outside can cause: at most ten a second are written.
+bool kd_http_may_warn(struct kd_http *h);
+
+// ---- connections (connection.c) --------------------------------------------
+
+struct kd_connection {
+    struct kd_connection *previous;
+    struct kd_connection *next;
+    struct kd_http *http;
+    int fd;
+    bool is_surplus; // over connections_max: every request is answered with busy
+    bool is_shut;    // its time was over
+    bool is_idle;    // between requests
+    bool has_peer;
+    uid_t uid;
+    gid_t gid;
+    enum { KD_CERTIFICATE_UNREAD, KD_CERTIFICATE_NONE, KD_CERTIFICATE_VERIFIED } certificate_state;
+    uint8_t certificate[32]; // SHA-256 of the DER
+    uint64_t deadline_ms;    // monotonic; KD_LOOP_NO_LIMIT: none
+};
+
+// What MHD calls when a connection comes and goes.
+void kd_connection_notify(void *arg, struct MHD_Connection *mhd, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code);
+struct kd_connection *kd_connection_of(struct MHD_Connection *mhd); // NULL: without memory
+void kd_connection_idle(struct kd_connection *c);
+void kd_connection_allow(struct kd_connection *c, uint64_t ms); // KD_LOOP_NO_LIMIT: any time
+void kd_connection_sweep(void *http);                           // a kd_timer_fn
+void kd_connection_shut_idle(struct kd_http *h);
+
+// ---- requests (request.c) --------------------------------------------------
+
+struct kd_route;
+
+// Why a request was refused: the members of the problem beside its type.
+struct kd_why {
+    char field[80];
+    char detail[256];
+};
+
+enum kd_request_state {
+    KD_REQUEST_HEADER,   // its header is being read
+    KD_REQUEST_BODY,     // its body is being read
+    KD_REQUEST_WAITING,  // the service works; the connection is suspended
+    KD_REQUEST_ANSWERED, // `status` and `out` are the answer, not yet given to MHD
+    KD_REQUEST_SENDING,  // MHD has the answer
+};
+
+struct kd_request {
+    struct kd_http *http;
+    struct kd_connection *connection;
+    struct MHD_Connection *mhd;
+    enum kd_request_state state;
+    unsigned holders;             // MHD's request and MHD's response: the last one frees
+    const struct kd_route *path;  // the first row of its path, NULL: no such path
+    const struct kd_route *route; // NULL: no such path or method
+    enum kd_err refused;          // found early; said when the body has come
+    bool is_head;
+    bool is_batch; // the body has items
+    uint64_t started_us;
+    uint64_t caller_turn; // when `caller` was found
+    struct kd_caller caller;
+    char principal[KD_NAME_MAX_BYTES + 1]; // a copy, for the log
+    char name[KD_NAME_MAX_BYTES + 1];      // {name} or {id} of the path
+    struct kd_buf body;
+    json_t *json;        // the body's object, NULL without one
+    struct kd_buf arena; // decoded values; never moves
+    struct kd_why why;
+    void *work; // the handler's own, freed with the request
+    unsigned status;
+    enum kd_err problem; // KD_OK: the answer is not a problem
+    const char *content_type;
+    char location[KD_NAME_MAX_BYTES + 16]; // "": none
+    struct kd_buf out;
+};
+
+// MHD's callbacks.
+void *kd_request_begin(void *http, const char *uri, struct MHD_Connection *mhd);
+enum MHD_Result kd_request_access(void *http, struct MHD_Connection *mhd, const char *url,
+                                  const char *method, const char *version, const char *upload_data,
+                                  size_t *upload_data_size, void **request);
+void kd_request_completed(void *http, struct MHD_Connection *mhd, void **request,
+                          enum MHD_RequestTerminationCode how);
+
+// The answer is in q->out.
+void kd_request_answer(struct kd_request *q, unsigned status);
+// The answer is this problem; detail and field are taken from q->why.
+void kd_request_fail(struct kd_request *q, enum kd_err err);
+// For the service's callbacks: ends the waiting, after one of the two above.
+void kd_request_resume(struct kd_request *q);
+void kd_request_say(struct kd_request *q, const char *detail); // for q->why, "" stays as it is
+// Fills in q->caller again where that is not from this turn.
+KD_MUST_CHECK enum kd_err kd_request_identify(struct kd_request *q);
+
+// Who calls, as far as the connection and header show (credential.c).  The
+// bytes are borrowed from the connection and the header.
+KD_MUST_CHECK enum kd_err kd_credential_get(struct kd_request *q, struct kd_credential *out);
+
+#endif

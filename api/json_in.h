@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// json_in.h: reads the members of a request's body.  A failure says in `why`
+// which member it was and what was expected.
+#ifndef KD_API_JSON_IN_H
+#define KD_API_JSON_IN_H
+
+#include "api/http.h"
+
+struct kd_json_in {
+    const json_t *object;
+    struct kd_buf *arena; // for decoded bytes; must have the room, as it must not move
+    struct kd_why *why;
+    bool is_item; // one of a batch
+    size_t index; // which
+};
+
+// The body: one JSON object (RFC 8259), members not repeated, nothing behind
+// it.  The caller frees *out with json_decref.
+KD_MUST_CHECK enum kd_err kd_json_parse(struct kd_bytes text, struct kd_why *why, json_t **out);
+
+// KD_ERR_FIELD_UNKNOWN for a member that is not in `names`.
+KD_MUST_CHECK enum kd_err kd_json_only(const struct kd_json_in *in, const char *const *names,
+                                       size_t n);
+
+bool kd_json_has(const struct kd_json_in *in, const char *name);
+
+// Each: KD_ERR_FIELD_MISSING where it is not there and `needed`; *out is
+// untouched where it is not there and not needed.
+KD_MUST_CHECK enum kd_err kd_json_bytes(const struct kd_json_in *in, const char *name, bool needed,
+                                        struct kd_bytes *out); // base64url
+KD_MUST_CHECK enum kd_err kd_json_text(const struct kd_json_in *in, const char *name, bool needed,
+                                       const char **out); // no NUL inside
+KD_MUST_CHECK enum kd_err kd_json_number(const struct kd_json_in *in, const char *name, bool needed,
+                                         uint32_t low, uint32_t high, uint32_t *out);
+KD_MUST_CHECK enum kd_err kd_json_bool(const struct kd_json_in *in, const char *name, bool needed,
+                                       bool *out);
+
+// The items of a batch: *array is NULL where the body is one item itself, and
+// then *n is 1.  KD_ERR_BATCH_EMPTY, KD_ERR_BATCH_TOO_LARGE.
+KD_MUST_CHECK enum kd_err kd_json_items(const struct kd_json_in *in, const json_t **array,
+                                        size_t *n);
+
+// For a reader of its own: says which member it was and returns err.
+enum kd_err kd_json_blame(const struct kd_json_in *in, const char *name, enum kd_err err,
+                          const char *detail);
+
+#endif

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// openapi.h: the text of api/openapi.json, which the build turns into
+// openapi.gen.c (api/embed.awk).
+#ifndef KD_API_OPENAPI_H
+#define KD_API_OPENAPI_H
+
+extern const char kd_openapi_json[];
+
+#endif

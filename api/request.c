@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+// request.c: the life of a request, from its first line to its whole answer.
+// What can be refused early is remembered, the body is then read without being
+// kept, and the connection stays usable; only a body over the limit ends it.
+#include "api/http.h"
+
+#include "api/json_in.h"
+#include "api/problem.h"
+#include "api/route.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+// ---- making and freeing ----------------------------------------------------
+
+// 16 hex digits that do not repeat while the process lives and do not tell how
+// many there were.  They are names, not secrets.
+static void make_id(struct kd_http *h, char out[static 17]) {
+    uint64_t x = h->id_seed + ++h->id_count * 0x9e3779b97f4a7c15u; // splitmix64
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    x ^= x >> 31;
+    uint8_t bytes[8];
+    memcpy(bytes, &x, sizeof(bytes));
+    kd_hex_encode(bytes, sizeof(bytes), out);
+}
+
+void *kd_request_begin(void *http, const char *uri, struct MHD_Connection *mhd) {
+    struct kd_http *h = http;
+    struct kd_connection *c = kd_connection_of(mhd);
+    struct kd_request *q = c == NULL ? NULL : calloc(1, sizeof(*q));
+    if (q == NULL) {
+        return NULL; // kd_request_access closes the connection
+    }
+    q->http = h;
+    q->connection = c;
+    q->mhd = mhd;
+    q->holders = 1;
+    q->content_type = "application/json";
+    q->started_us = kd_clock_mono_us();
+    q->body = KD_BUF_INIT(h->config.body_max_bytes);
+    q->arena = KD_BUF_INIT(h->config.body_max_bytes);
+    q->out = KD_BUF_INIT(KD_HTTP_ANSWER_MAX_BYTES);
+    make_id(h, q->caller.request_id);
+    q->refused = kd_route_find(uri, &q->path, q->name);
+    h->n_pending++;
+    kd_connection_allow(c, h->config.header_timeout_ms);
+    return q;
+}
+
+// Bodies and answers can hold what callers encrypt and decrypt.
+static void wipe(struct kd_buf *b) {
+    if (b->p != NULL) {
+        kd_wipe(b->p, b->cap);
+    }
+    kd_buf_wipe(b);
+}
+
+static void let_go(struct kd_request *q) {
+    if (--q->holders > 0) {
+        return;
+    }
+    json_decref(q->json);
+    wipe(&q->body);
+    wipe(&q->arena);
+    wipe(&q->out);
+    free(q->work);
+    free(q);
+}
+
+static void response_freed(void *request) {
+    let_go(request);
+}
+
+// ---- log -------------------------------------------------------------------
+
+static void log_request(const struct kd_request *q, enum kd_log_level level, const char *what) {
+    kd_log(
+        level, "http", what,
+        "request=%s principal=%s method=%s route=%s name=%s status=%u problem=%s field=%s us=%llu",
+        q->caller.request_id, q->principal, q->route == NULL ? "-" : q->route->method,
+        q->path == NULL ? "-" : q->path->path, q->name, q->status,
+        q->problem == KD_OK ? "-" : kd_err_name(q->problem), q->why.field,
+        (unsigned long long)(kd_clock_mono_us() - q->started_us));
+}
+
+static void log_answer(const struct kd_request *q) {
+    if (q->problem != KD_OK) {
+        if (kd_http_may_warn(q->http)) {
+            log_request(q, KD_LOG_WARN, "a request was refused");
+        }
+        return;
+    }
+    if (kd_log_is_on(KD_LOG_DEBUG)) {
+        log_request(q, KD_LOG_DEBUG, "a request was answered");
+    }
+}
+
+// ---- answering -------------------------------------------------------------
+
+void kd_request_say(struct kd_request *q, const char *detail) {
+    if (detail != NULL && detail[0] != '\0') {
+        snprintf(q->why.detail, sizeof(q->why.detail), "%s", detail);
+    }
+}
+
+void kd_request_answer(struct kd_request *q, unsigned status) {
+    const enum kd_err err = kd_buf_finish(&q->out);
+    if (err != KD_OK) {
+        q->why = (struct kd_why) { "", "" };
+        kd_request_fail(q, err == KD_ERR_NO_MEMORY ? err : KD_ERR_BUG);
+        return;
+    }
+    q->status = status;
+    q->state = KD_REQUEST_ANSWERED;
+}
+
+void kd_request_fail(struct kd_request *q, enum kd_err err) {
+    kd_buf_reset(&q->out);
+    kd_problem_write(&q->out, err, q->why.detail, q->why.field, q->caller.request_id);
+    if (kd_buf_finish(&q->out) != KD_OK) {
+        wipe(&q->out); // no memory for the words: the status alone
+        err = KD_ERR_NO_MEMORY;
+    }
+    q->problem = err;
+    q->status = kd_problem_status(err);
+    q->content_type = "application/problem+json";
+    q->state = KD_REQUEST_ANSWERED;
+}
+
+void kd_request_resume(struct kd_request *q) {
+    assert(q->state == KD_REQUEST_ANSWERED);
+    MHD_resume_connection(q->mhd);
+    q->http->has_resumed = true;
+}
+
+static bool add_headers(const struct kd_request *q, struct MHD_Response *r) {
+    bool is_ok = MHD_add_response_header(r, "X-Request-Id", q->caller.request_id) == MHD_YES &&
+                 MHD_add_response_header(r, "Cache-Control", "no-store") == MHD_YES;
+    if (q->out.n > 0) {
+        is_ok = is_ok && MHD_add_response_header(r, "Content-Type", q->content_type) == MHD_YES;
+    }
+    if (q->location[0] != '\0') {
+        is_ok = is_ok && MHD_add_response_header(r, "Location", q->location) == MHD_YES;
+    }
+    if (q->status == 503) {
+        char seconds[16];
+        snprintf(seconds, sizeof(seconds), "%u", q->http->config.retry_after_sec);
+        is_ok = is_ok && MHD_add_response_header(r, "Retry-After", seconds) == MHD_YES;
+    }
+    if (q->status == 401) {
+        is_ok = is_ok && MHD_add_response_header(r, "WWW-Authenticate", "Bearer") == MHD_YES;
+    }
+    if (q->status == 405) {
+        kd_auto(buf) struct kd_buf allow = KD_BUF_INIT(64);
+        kd_route_allow(q->path, &allow);
+        is_ok = is_ok && MHD_add_response_header(r, "Allow", kd_buf_get_text(&allow)) == MHD_YES;
+    }
+    if (q->connection->is_surplus || q->http->is_stopping) {
+        is_ok = is_ok && MHD_add_response_header(r, "Connection", "close") == MHD_YES;
+    }
+    return is_ok;
+}
+
+// Gives the answer to MHD; MHD_NO closes the connection.
+static enum MHD_Result send_answer(struct kd_request *q) {
+    // The response borrows q->out, so it holds the request until it is freed,
+    // which is after kd_request_completed.
+    struct MHD_Response *r = MHD_create_response_from_buffer_with_free_callback_cls(
+        q->out.n, q->out.p, response_freed, q);
+    if (r == NULL) {
+        return MHD_NO;
+    }
+    q->holders++;
+    enum MHD_Result result = MHD_NO;
+    if (add_headers(q, r)) {
+        result = MHD_queue_response(q->mhd, q->status, r);
+    }
+    if (result == MHD_YES) {
+        q->state = KD_REQUEST_SENDING;
+        kd_connection_allow(q->connection, q->http->config.body_timeout_ms);
+        log_answer(q);
+    }
+    MHD_destroy_response(r);
+    return result;
+}
+
+void kd_request_completed(void *http, struct MHD_Connection *mhd KD_UNUSED, void **request,
+                          enum MHD_RequestTerminationCode how) {
+    struct kd_http *h = http;
+    struct kd_request *q = *request;
+    *request = NULL;
+    if (q == NULL) {
+        return;
+    }
+    h->n_pending--;
+    if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK && q->state == KD_REQUEST_SENDING) {
+        kd_metrics_count(&h->metrics, kd_route_index(q->route), q->status,
+                         kd_clock_mono_us() - q->started_us);
+    } else {
+        h->metrics.requests_dropped++;
+        if (kd_log_is_on(KD_LOG_DEBUG)) {
+            log_request(q, KD_LOG_DEBUG, "a request ended without a whole answer");
+        }
+    }
+    kd_connection_idle(q->connection);
+    let_go(q);
+}
+
+// ---- the header ------------------------------------------------------------
+
+static void read_request_id(struct kd_request *q) {
+    const char *id = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "X-Request-Id");
+    if (id == NULL) {
+        return;
+    }
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    const size_t n = strspn(id, allowed);
+    if (n >= 1 && n <= KD_HTTP_REQUEST_ID_MAX && id[n] == '\0') {
+        memcpy(q->caller.request_id, id, n + 1);
+    }
+}
+
+enum kd_err kd_request_identify(struct kd_request *q) {
+    if (q->caller_turn == q->http->turn) {
+        return KD_OK;
+    }
+    struct kd_credential credential;
+    enum kd_err err = kd_credential_get(q, &credential);
+    if (err != KD_OK) {
+        return err;
+    }
+    struct kd_caller found = { .principal = NULL };
+    err = kd_service_identify(q->http->service, &credential, &found);
+    if (err != KD_OK) {
+        return err;
+    }
+    q->caller.principal = found.principal;
+    q->caller.policy = found.policy;
+    q->caller_turn = q->http->turn;
+    snprintf(q->principal, sizeof(q->principal), "%s", found.principal);
+    return KD_OK;
+}
+
+static bool is_json(const char *type) {
+    static const char json[] = "application/json";
+    if (type == NULL || strncasecmp(type, json, strlen(json)) != 0) {
+        return false;
+    }
+    type += strlen(json);
+    return type[strspn(type, " \t")] == '\0' || type[strspn(type, " \t")] == ';';
+}
+
+// Whether a body comes; *too_large where its length is said and over the limit.
+static bool announces_body(struct kd_request *q, bool *too_large) {
+    const char *text = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Length");
+    *too_large = false;
+    if (text == NULL) {
+        return MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Transfer-Encoding") != NULL;
+    }
+    errno = 0;
+    const unsigned long long n = strtoull(text, NULL, 10); // MHD has checked its form
+    *too_large = errno != 0 || n > q->http->config.body_max_bytes;
+    if (n > 0 && !*too_large) {
+        // All at once, so that no part is left behind by growing.
+        (void)kd_buf_extend(&q->body, (size_t)n);
+        q->body.n = 0;
+    }
+    return n > 0;
+}
+
+static enum kd_err check_header(struct kd_request *q, const char *method, bool has_body) {
+    if (q->connection->is_surplus) {
+        kd_request_say(q, "There are too many connections.");
+        return KD_ERR_BUSY;
+    }
+    if (q->path != NULL) {
+        q->is_head = strcmp(method, "HEAD") == 0;
+        q->route = kd_route_for(q->path, method);
+    }
+    const bool is_open = q->route != NULL && q->route->is_open;
+    // Before anything is told of paths and methods that are not open.
+    enum kd_err err = is_open ? KD_OK : kd_request_identify(q);
+    if (err != KD_OK) {
+        return err;
+    }
+    if (q->refused != KD_OK) {
+        return q->refused;
+    }
+    if (q->route == NULL) {
+        return KD_ERR_METHOD;
+    }
+    if (!has_body) {
+        return KD_OK;
+    }
+    if (q->route->body == KD_BODY_NONE) {
+        kd_request_say(q, "This request takes no body.");
+        return KD_ERR_BAD_REQUEST;
+    }
+    return is_json(MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Type"))
+               ? KD_OK
+               : KD_ERR_MEDIA_TYPE;
+}
+
+static enum MHD_Result begin_body(struct kd_request *q, const char *method) {
+    q->state = KD_REQUEST_BODY;
+    read_request_id(q);
+    bool too_large = false;
+    const bool has_body = announces_body(q, &too_large);
+    q->refused = check_header(q, method, has_body);
+    kd_connection_allow(q->connection, q->http->config.body_timeout_ms);
+    const bool is_asked =
+        has_body && MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Expect") != NULL;
+    if (q->refused == KD_OK && too_large) {
+        q->refused = KD_ERR_BODY_TOO_LARGE;
+    }
+    if (too_large || (is_asked && q->refused != KD_OK)) {
+        kd_request_fail(q, q->refused);
+        return send_answer(q); // the body is not read: MHD closes the connection afterwards
+    }
+    return MHD_YES;
+}
+
+// ---- the body --------------------------------------------------------------
+
+// A body of unknown length grows here and not by realloc, which would leave
+// its parts behind in freed memory.
+static void keep(struct kd_request *q, const char *data, size_t n) {
+    if (q->refused != KD_OK) {
+        return;
+    }
+    if (n > q->body.max - q->body.n) {
+        q->refused = KD_ERR_BODY_TOO_LARGE;
+        wipe(&q->body);
+        return;
+    }
+    if (n > q->body.cap - q->body.n) {
+        struct kd_buf larger = KD_BUF_INIT(q->body.max);
+        const size_t doubled = 2 * (q->body.n + n);
+        (void)kd_buf_extend(&larger, doubled > larger.max ? larger.max : doubled);
+        larger.n = 0;
+        kd_buf_put(&larger, q->body.p, q->body.n);
+        wipe(&q->body);
+        q->body = larger;
+    }
+    kd_buf_put(&q->body, data, n);
+    q->refused = kd_buf_finish(&q->body);
+}
+
+static enum kd_err parse_body(struct kd_request *q) {
+    if (q->body.n == 0 && q->route->body != KD_BODY_NEEDED) {
+        return KD_OK;
+    }
+    // Decoded values are shorter than their text.
+    (void)kd_buf_extend(&q->arena, q->body.n);
+    q->arena.n = 0;
+    enum kd_err err = kd_buf_finish(&q->arena);
+    return err != KD_OK ? err : kd_json_parse(kd_buf_get(&q->body), &q->why, &q->json);
+}
+
+struct query {
+    struct kd_request *q;
+    unsigned seen;
+    enum kd_err err;
+};
+
+static enum MHD_Result check_param(void *arg, enum MHD_ValueKind kind KD_UNUSED, const char *key,
+                                   const char *value KD_UNUSED) {
+    struct query *query = arg;
+    static const char *const names[] = { "after", "limit" };
+    for (size_t i = 0; query->q->route->has_page && i < KD_COUNT_OF(names); i++) {
+        if (strcmp(key, names[i]) == 0) {
+            query->err = (query->seen & 1u << i) == 0 ? KD_OK : KD_ERR_BAD_REQUEST;
+            query->seen |= 1u << i;
+            return query->err == KD_OK ? MHD_YES : MHD_NO;
+        }
+    }
+    snprintf(query->q->why.field, sizeof(query->q->why.field), "%s", key);
+    query->err = KD_ERR_FIELD_UNKNOWN;
+    return MHD_NO;
+}
+
+static enum kd_err dispatch(struct kd_request *q) {
+    if (q->refused != KD_OK) {
+        return q->refused;
+    }
+    enum kd_err err = q->route->is_open ? KD_OK : kd_request_identify(q);
+    if (err != KD_OK) {
+        return err;
+    }
+    struct query query = { .q = q };
+    MHD_get_connection_values(q->mhd, MHD_GET_ARGUMENT_KIND, check_param, &query);
+    if (query.err != KD_OK || (err = parse_body(q)) != KD_OK) {
+        return query.err != KD_OK ? query.err : err;
+    }
+    return q->route->handler(q);
+}
+
+static enum MHD_Result end_body(struct kd_request *q) {
+    const enum kd_err err = dispatch(q);
+    if (err != KD_OK) {
+        kd_request_fail(q, err);
+    }
+    if (q->state == KD_REQUEST_WAITING) {
+        kd_connection_allow(q->connection, KD_LOOP_NO_LIMIT);
+        q->http->has_submitted = true;
+        MHD_suspend_connection(q->mhd);
+        return MHD_YES;
+    }
+    return send_answer(q);
+}
+
+enum MHD_Result kd_request_access(void *http KD_UNUSED, struct MHD_Connection *mhd KD_UNUSED,
+                                  const char *url KD_UNUSED, const char *method,
+                                  const char *version KD_UNUSED, const char *upload_data,
+                                  size_t *upload_data_size, void **request) {
+    struct kd_request *q = *request;
+    if (q == NULL) {
+        return MHD_NO;
+    }
+    switch (q->state) {
+    case KD_REQUEST_HEADER:
+        return begin_body(q, method);
+    case KD_REQUEST_BODY:
+        if (*upload_data_size > 0) {
+            keep(q, upload_data, *upload_data_size);
+            *upload_data_size = 0;
+            return MHD_YES;
+        }
+        return end_body(q);
+    case KD_REQUEST_ANSWERED:
+        return send_answer(q);
+    case KD_REQUEST_WAITING:
+    case KD_REQUEST_SENDING:
+        break;
+    }
+    return MHD_NO;
+}

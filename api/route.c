@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// route.c: the routes, and how a request's target finds its row.
+#include "api/route.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define KEY "/v1/keys/{name}"
+#define SECRET "/v1/secrets/{id}"
+
+// clang-format off
+// Rows of one path stand together.
+static const struct kd_route routes[] = {
+    { "GET", "/healthz", kd_handle_healthz, .is_open = true, .may = "" },
+    { "GET", "/readyz", kd_handle_readyz, .is_open = true, .may = "" },
+    { "GET", "/openapi.json", kd_handle_openapi, .is_open = true, .may = "" },
+    { "GET", "/metrics", kd_handle_metrics, .may = "metrics" },
+    { "GET", "/v1/status", kd_handle_status, .may = "status" },
+    { "POST", "/v1/random", kd_handle_work, .body = KD_BODY_NEEDED, .operation = KD_OPERATION_RANDOM, .may = "random" },
+
+    { "GET", "/v1/keys", kd_handle_key_list, .has_page = true, .may = "show" },
+    { "POST", "/v1/keys", kd_handle_key_new, .body = KD_BODY_NEEDED, .may = "create, adopt or import" },
+    { "GET", KEY, kd_handle_key_show, KD_PARAM_KEY, .may = "show" },
+    { "DELETE", KEY, kd_handle_key_delete, KD_PARAM_KEY, .may = "delete" },
+    { "POST", KEY "/rotate", kd_handle_key_rotate, KD_PARAM_KEY, KD_BODY_OPTIONAL, .may = "rotate" },
+    { "POST", KEY "/disable", kd_handle_key_disable, KD_PARAM_KEY, KD_BODY_OPTIONAL, .may = "disable" },
+    { "POST", KEY "/enable", kd_handle_key_enable, KD_PARAM_KEY, KD_BODY_OPTIONAL, .may = "disable" },
+
+    { "POST", KEY "/sign", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_SIGN, .may = "sign" },
+    { "POST", KEY "/verify", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_VERIFY, .may = "verify" },
+    { "POST", KEY "/mac", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC, .may = "mac" },
+    { "POST", KEY "/mac-verify", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC_VERIFY, .may = "mac-verify" },
+    { "POST", KEY "/encrypt", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_ENCRYPT, .may = "encrypt" },
+    { "POST", KEY "/decrypt", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_DECRYPT, .may = "decrypt" },
+    { "POST", KEY "/ecdh", kd_handle_ecdh, KD_PARAM_KEY, KD_BODY_NEEDED, .may = "ecdh" },
+    { "POST", KEY "/derive", kd_handle_derive, KD_PARAM_KEY, KD_BODY_NEEDED, .may = "derive" },
+
+    { "GET", "/v1/secrets", kd_handle_secret_list, .has_page = true, .may = "" },
+    { "GET", SECRET, kd_handle_secret_show, KD_PARAM_SECRET, .may = "" },
+    { "DELETE", SECRET, kd_handle_secret_delete, KD_PARAM_SECRET, .may = "" },
+    { "POST", SECRET "/mac", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC, .may = "mac" },
+    { "POST", SECRET "/mac-verify", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC_VERIFY, .may = "mac-verify" },
+    { "POST", SECRET "/encrypt", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_ENCRYPT, .may = "encrypt" },
+    { "POST", SECRET "/decrypt", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_DECRYPT, .may = "decrypt" },
+    { "POST", SECRET "/derive", kd_handle_derive, KD_PARAM_SECRET, KD_BODY_NEEDED, .may = "derive" },
+};
+// clang-format on
+
+static_assert(KD_COUNT_OF(routes) < KD_METRICS_ROUTES_MAX, "each route has its metrics");
+
+size_t kd_route_count(void) {
+    return KD_COUNT_OF(routes);
+}
+
+const struct kd_route *kd_route_at(size_t i) {
+    return &routes[i];
+}
+
+size_t kd_route_index(const struct kd_route *r) {
+    return r == NULL ? KD_COUNT_OF(routes) : (size_t)(r - routes);
+}
+
+// ---- finding ---------------------------------------------------------------
+
+// One segment of a path, as it is written.
+struct segment {
+    const char *p;
+    size_t n;
+};
+
+// Cuts off the segment that follows a '/'; false at the end.
+static bool next_segment(struct segment *rest, struct segment *out) {
+    if (rest->n == 0 || rest->p[0] != '/') {
+        return false;
+    }
+    const char *start = rest->p + 1;
+    const char *slash = memchr(start, '/', rest->n - 1);
+    out->p = start;
+    out->n = slash == NULL ? rest->n - 1 : (size_t)(slash - start);
+    rest->n -= out->n + 1;
+    rest->p = start + out->n;
+    return true;
+}
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    if (c >= 'A' && c <= 'F') {
+        return c - 'A' + 10;
+    }
+    return -1;
+}
+
+enum { DECODED_MAX = KD_NAME_MAX_BYTES + 1 }; // one more than any name: too long is seen
+
+// Percent-decodes once (RFC 3986 2.1): `%252e` becomes `%2e`, which no name
+// allows.  *n is at most DECODED_MAX; what is longer is cut off there.
+static bool decode(struct segment s, char out[static DECODED_MAX], size_t *n) {
+    *n = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (c == '%') {
+            const int high = s.n - i > 2 ? hex_digit(s.p[i + 1]) : -1;
+            const int low = s.n - i > 2 ? hex_digit(s.p[i + 2]) : -1;
+            if (high < 0 || low < 0) {
+                return false;
+            }
+            c = (char)(high * 16 + low);
+            i += 2;
+        }
+        if (*n < DECODED_MAX) {
+            out[(*n)++] = c;
+        }
+    }
+    return true;
+}
+
+static bool is_param(struct segment pattern) {
+    return pattern.n > 0 && pattern.p[0] == '{';
+}
+
+// Whether the target has the shape of the pattern; *param is its parameter.
+static bool match(const char *pattern, struct segment target, struct segment *param) {
+    struct segment wanted = { pattern, strlen(pattern) };
+    struct segment a;
+    struct segment b;
+    while (next_segment(&wanted, &a)) {
+        if (!next_segment(&target, &b)) {
+            return false;
+        }
+        if (is_param(a) && b.n > 0) {
+            *param = b;
+        } else if (a.n != b.n || memcmp(a.p, b.p, a.n) != 0) {
+            return false;
+        }
+    }
+    return target.n == 0;
+}
+
+static bool is_secret_id(const char *p, size_t n) {
+    if (n != KD_SECRET_ID_TEXT_BYTES - 1) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const bool is_ok = (p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') ||
+                           (p[i] >= '0' && p[i] <= '9') || p[i] == '-' || p[i] == '_';
+        if (!is_ok) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum kd_err read_param(const struct kd_route *r, struct segment written,
+                              char param[static KD_NAME_MAX_BYTES + 1]) {
+    char decoded[DECODED_MAX];
+    size_t n;
+    if (!decode(written, decoded, &n)) {
+        return KD_ERR_BAD_REQUEST;
+    }
+    if (r->param == KD_PARAM_KEY &&
+        !kd_name_is_valid((struct kd_bytes) { (uint8_t *)decoded, n })) {
+        return KD_ERR_BAD_NAME;
+    }
+    if (r->param == KD_PARAM_SECRET && !is_secret_id(decoded, n)) {
+        return KD_ERR_NO_SECRET;
+    }
+    memcpy(param, decoded, n);
+    param[n] = '\0';
+    return KD_OK;
+}
+
+enum kd_err kd_route_find(const char *target, const struct kd_route **out,
+                          char param[static KD_NAME_MAX_BYTES + 1]) {
+    const struct segment path = { target, strcspn(target, "?") };
+    for (size_t i = 0; i < KD_COUNT_OF(routes); i++) {
+        struct segment written = { NULL, 0 };
+        if (!match(routes[i].path, path, &written)) {
+            continue;
+        }
+        *out = &routes[i];
+        param[0] = '\0';
+        return routes[i].param == KD_PARAM_NONE ? KD_OK : read_param(&routes[i], written, param);
+    }
+    return KD_ERR_NO_ROUTE;
+}
+
+static bool is_same_path(const struct kd_route *a, const struct kd_route *b) {
+    return b < routes + KD_COUNT_OF(routes) && strcmp(a->path, b->path) == 0;
+}
+
+const struct kd_route *kd_route_for(const struct kd_route *path, const char *method) {
+    const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
+    for (const struct kd_route *r = path; is_same_path(path, r); r++) {
+        if (strcmp(r->method, wanted) == 0) {
+            return r;
+        }
+    }
+    return NULL;
+}
+
+void kd_route_allow(const struct kd_route *path, struct kd_buf *out) {
+    for (const struct kd_route *r = path; is_same_path(path, r); r++) {
+        kd_buf_text(out, r == path ? "" : ", ");
+        kd_buf_text(out, r->method);
+        kd_buf_text(out, strcmp(r->method, "GET") == 0 ? ", HEAD" : "");
+    }
+}

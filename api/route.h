@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// route.h: the table of routes.  A handler is called when the whole request
+// is there and the caller is known; what it may do is for the service to say.
+#ifndef KD_API_ROUTE_H
+#define KD_API_ROUTE_H
+
+#include "api/http.h"
+
+// KD_OK: the request is answered, or the service was given work (the state is
+// KD_REQUEST_WAITING) and its callback will answer.  Else the answer is a problem.
+typedef enum kd_err kd_handler(struct kd_request *q);
+
+enum kd_route_body {
+    KD_BODY_NONE,     // a body is refused
+    KD_BODY_OPTIONAL, // none is the same as {}
+    KD_BODY_NEEDED,
+};
+
+enum kd_route_param {
+    KD_PARAM_NONE,
+    KD_PARAM_KEY,    // a key's name
+    KD_PARAM_SECRET, // a secret's id
+};
+
+struct kd_route {
+    const char *method;
+    const char *path; // "{name}" or "{id}" stands for one segment
+    kd_handler *handler;
+    enum kd_route_param param;
+    enum kd_route_body body;
+    bool is_open;       // asks for no caller
+    bool has_page;      // takes the query parameters after and limit
+    unsigned operation; // enum kd_operation, for the handlers of operations.c
+    const char *may;    // the permission that the service asks for, "" if none
+};
+
+size_t kd_route_count(void);
+const struct kd_route *kd_route_at(size_t i);
+size_t kd_route_index(const struct kd_route *r); // kd_route_count() for NULL
+
+// Finds the path of a request target (percent-encoded, a query is ignored):
+// the first row with it, and its parameter, decoded, in out.  KD_ERR_NO_ROUTE,
+// KD_ERR_BAD_REQUEST (the encoding), KD_ERR_BAD_NAME, KD_ERR_NO_SECRET.
+KD_MUST_CHECK enum kd_err kd_route_find(const char *target, const struct kd_route **out,
+                                        char param[static KD_NAME_MAX_BYTES + 1]);
+// The row of the same path with this method (HEAD is GET); NULL: none.
+const struct kd_route *kd_route_for(const struct kd_route *path, const char *method);
+// "GET, HEAD, POST": the methods of a path.
+void kd_route_allow(const struct kd_route *path, struct kd_buf *out);
+
+// ---- the handlers ----------------------------------------------------------
+
+kd_handler kd_handle_key_new, kd_handle_key_list, kd_handle_key_show, kd_handle_key_delete,
+    kd_handle_key_rotate, kd_handle_key_disable, kd_handle_key_enable; // keys.c
+kd_handler kd_handle_work;                                             // operations.c
+kd_handler kd_handle_ecdh, kd_handle_derive, kd_handle_secret_list, kd_handle_secret_show,
+    kd_handle_secret_delete;                                                         // secrets.c
+kd_handler kd_handle_status, kd_handle_healthz, kd_handle_readyz, kd_handle_openapi; // status.c
+kd_handler kd_handle_metrics;                                                        // metrics.c
+
+#endif

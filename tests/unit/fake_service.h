@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// fake_service.h: a service without keys or a token, for tests of what is in
+// front of it.  It answers by rule, later and from the loop, as the real one
+// does, and copies what it is given, so that a borrowed pointer that dies too
+// early is found.
+//   sign, mac: out = 'S' or 'M', then the data.  verify, mac-verify: ok where
+//   the tag is just that.  encrypt: iv = 12 times 7, out = 'E', aad, data.
+//   decrypt: the reverse, or KD_ERR_NOT_AUTHENTIC.  random: n times 0x5a.
+//   ecdh, derive: a secret with the id "AAAAAAAAAAAAAAAAAAAAAA"; released:
+//   'R', peer, info.
+#ifndef KD_TESTS_FAKE_SERVICE_H
+#define KD_TESTS_FAKE_SERVICE_H
+
+#include "keyd/service.h"
+
+#define FAKE_SECRET "AAAAAAAAAAAAAAAAAAAAAA"
+#define FAKE_KEYS 3 // "aes" (AES), "ec" (P-256, the generator), "pub" (imported, P-384)
+
+struct fake_job;
+
+// What the tests set and look at.
+struct kd_service {
+    struct kd_loop *loop;
+    struct fake_job *held;
+    // set by tests
+    enum kd_err identify; // what the calls of this name answer
+    enum kd_err allows;
+    enum kd_err ready;
+    enum kd_err at_once; // of asynchronous calls, before anything is accepted
+    enum kd_err later;   // given to done
+    enum kd_err item;    // of the second item, and of the only one
+    const char *detail;  // given to done and to ready
+    bool holds;          // done waits for fake_service_release
+    // seen
+    unsigned n_calls; // asynchronous ones that were accepted
+    unsigned n_identified;
+    unsigned n_held;
+    struct kd_credential credential; // the last; without pointers
+    char bearer[64];
+    uint8_t certificate[32];
+    size_t n_certificate;
+    char call[32];  // the last asynchronous one: "work", "create", ...
+    char name[80];  // of the key or secret
+    char text[256]; // the rest of its arguments, one way or other
+    char request_id[40];
+};
+
+void fake_service_init(struct kd_service *s, struct kd_loop *loop);
+// In the loop's thread: lets all that is held go on.
+void fake_service_release(struct kd_service *s);
+
+#endif
