@@ -370,19 +370,22 @@ struct query {
 };
 
 static enum MHD_Result check_param(void *arg, enum MHD_ValueKind kind KD_UNUSED, const char *key,
-                                   const char *value KD_UNUSED) {
+                                   const char *value) {
     struct query *query = arg;
     static const char *const names[] = { "after", "limit" };
-    for (size_t i = 0; query->q->route->has_page && i < KD_COUNT_OF(names); i++) {
-        if (strcmp(key, names[i]) == 0) {
-            query->err = (query->seen & 1u << i) == 0 ? KD_OK : KD_ERR_BAD_REQUEST;
-            query->seen |= 1u << i;
-            return query->err == KD_OK ? MHD_YES : MHD_NO;
-        }
-    }
     snprintf(query->q->why.field, sizeof(query->q->why.field), "%s", key);
     query->err = KD_ERR_FIELD_UNKNOWN;
-    return MHD_NO;
+    for (size_t i = 0; query->q->route->has_page && i < KD_COUNT_OF(names); i++) {
+        if (strcmp(key, names[i]) == 0) {
+            const bool is_good = (query->seen & 1u << i) == 0 && value != NULL;
+            query->err = is_good ? KD_OK : KD_ERR_FIELD_INVALID;
+            query->seen |= 1u << i;
+        }
+    }
+    if (query->err == KD_OK) {
+        query->q->why.field[0] = '\0';
+    }
+    return query->err == KD_OK ? MHD_YES : MHD_NO;
 }
 
 static enum kd_err dispatch(struct kd_request *q) {
