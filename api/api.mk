@@ -27,8 +27,12 @@ libapi_a_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(JANSSON_CFLAGS)
 # What a program that links libapi.a needs besides.
 api_libs = $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) $(CRYPTO_LIBS)
 
-EXTRA_DIST += api/openapi.json api/embed.awk
+EXTRA_DIST += api/openapi.json api/embed.sed
 CLEANFILES += api/openapi.gen.c
-api/openapi.gen.c: api/openapi.json api/embed.awk
-	$(AM_V_GEN)$(MKDIR_P) api && $(AWK) -v name=kd_openapi_json -v header=api/openapi.h \
-		-f $(top_srcdir)/api/embed.awk $(top_srcdir)/api/openapi.json >$@.tmp && mv $@.tmp $@
+api/openapi.gen.c: api/openapi.json api/embed.sed
+	$(AM_V_GEN)$(MKDIR_P) api && { \
+	echo '// Generated from api/openapi.json by api/api.mk.'; \
+	echo '#include "api/openapi.h"'; \
+	echo 'const char kd_openapi_json[] ='; \
+	sed -f $(top_srcdir)/api/embed.sed $(top_srcdir)/api/openapi.json; \
+	echo '    ;'; } >$@.tmp && mv $@.tmp $@

@@ -1,4 +1,9 @@
 api_unit_tests = \
+	tests/unit/test_api_problem \
+	tests/unit/test_api_json_in \
+	tests/unit/test_api_json_out \
+	tests/unit/test_api_route \
+	tests/unit/test_api_openapi \
 	tests/unit/test_api_request \
 	tests/unit/test_api_connection
 check_PROGRAMS += $(api_unit_tests)
@@ -10,8 +15,20 @@ tests_unit_libapifixture_a_SOURCES = \
 	tests/unit/api_fixture.c tests/unit/api_fixture.h \
 	tests/unit/fake_service.c tests/unit/fake_service.h
 tests_unit_libapifixture_a_CFLAGS = $(unit_cflags)
-api_unit_libs = tests/unit/libapifixture.a libapi.a libhsmwire.a libbase.a $(api_libs) $(CHECK_LIBS)
+# twice: the fixture opens the server, and the server calls the fake service
+api_unit_libs = tests/unit/libapifixture.a libapi.a tests/unit/libapifixture.a libhsmwire.a libbase.a \
+	$(api_libs) $(CHECK_LIBS)
 
+tests_unit_test_api_problem_CFLAGS = $(unit_cflags)
+tests_unit_test_api_problem_LDADD = $(api_unit_libs)
+tests_unit_test_api_json_in_CFLAGS = $(unit_cflags)
+tests_unit_test_api_json_in_LDADD = $(api_unit_libs)
+tests_unit_test_api_json_out_CFLAGS = $(unit_cflags)
+tests_unit_test_api_json_out_LDADD = $(api_unit_libs)
+tests_unit_test_api_route_CFLAGS = $(unit_cflags)
+tests_unit_test_api_route_LDADD = $(api_unit_libs)
+tests_unit_test_api_openapi_CFLAGS = $(unit_cflags)
+tests_unit_test_api_openapi_LDADD = $(api_unit_libs)
 tests_unit_test_api_request_CFLAGS = $(unit_cflags)
 tests_unit_test_api_request_LDADD = $(api_unit_libs)
 tests_unit_test_api_connection_CFLAGS = $(unit_cflags)

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// test_api_route.c: targets find their rows, and nothing else does.
+#include "api/route.h"
+
+#include "tests/unit/unit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void expect(const char *target, enum kd_err expected, const char *path, const char *param) {
+    const struct kd_route *r = NULL;
+    char got[KD_NAME_MAX_BYTES + 1] = "";
+    ck_assert_err(kd_route_find(target, &r, got), expected);
+    if (path == NULL) {
+        ck_assert_ptr_null(r);
+    } else {
+        ck_assert_str_eq(r->path, path);
+        ck_assert_str_eq(got, param);
+    }
+}
+
+START_TEST(targets_that_are_not_there_are_not_found) {
+    static const char *const targets[] = {
+        "",          "/",           "v1/keys",       "//v1/keys",         "/v1/keys/",
+        "/v1//keys", "/v1/keys/a/", "/v1/keys/a//",  "/v1/keys/a/sign/",  "/v1/keys//sign",
+        "/V1/keys",  "/v1/key",     "/v1/keyss",     "/v1/keys/a/signs",  "/v1/keys/a/sig",
+        "*",         "/v1/%6beys",  "/v1/secrets/a/sign", "http://host/v1/keys",
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(targets); i++) {
+        expect(targets[i], KD_ERR_NO_ROUTE, NULL, "");
+    }
+}
+END_TEST
+
+START_TEST(names_are_checked_after_one_decoding) {
+    expect("/v1/keys/a", KD_OK, "/v1/keys/{name}", "a");
+    expect("/v1/keys/%61%2D1", KD_OK, "/v1/keys/{name}", "a-1");
+    expect("/v1/keys/sign/sign", KD_OK, "/v1/keys/{name}/sign", "sign");
+    expect("/v1/keys/a?after=%zz/sign", KD_OK, "/v1/keys/{name}", "a");
+    static const char *const bad[] = { "/v1/keys/.a",     "/v1/keys/a%2fb", "/v1/keys/%25",
+                                       "/v1/keys/a%2561", "/v1/keys/%00",   "/v1/keys/a b" };
+    for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
+        expect(bad[i], KD_ERR_BAD_NAME, "/v1/keys/{name}", "");
+    }
+    static const char *const broken[] = { "/v1/keys/%", "/v1/keys/a%6", "/v1/keys/%6/sign",
+                                          "/v1/keys/%g1", "/v1/keys/a%6" };
+    for (size_t i = 0; i < KD_COUNT_OF(broken); i++) {
+        const struct kd_route *r = NULL;
+        char got[KD_NAME_MAX_BYTES + 1];
+        ck_assert_err(kd_route_find(broken[i], &r, got), KD_ERR_BAD_REQUEST);
+    }
+}
+END_TEST
+
+START_TEST(names_have_64_bytes_and_no_more) {
+    char target[512] = "/v1/keys/";
+    char name[KD_NAME_MAX_BYTES + 1];
+    memset(name, 'n', KD_NAME_MAX_BYTES);
+    name[KD_NAME_MAX_BYTES] = '\0';
+    strcat(target, name);
+    expect(target, KD_OK, "/v1/keys/{name}", name);
+    strcat(target, "n");
+    expect(target, KD_ERR_BAD_NAME, "/v1/keys/{name}", "");
+    strcat(target, "%6e%6e%6e");
+    expect(target, KD_ERR_BAD_NAME, "/v1/keys/{name}", "");
+}
+END_TEST
+
+START_TEST(secret_ids_have_their_form) {
+    expect("/v1/secrets/AAAAAAAAAAAAAAAAAAAA_-", KD_OK, "/v1/secrets/{id}", "AAAAAAAAAAAAAAAAAAAA_-");
+    expect("/v1/secrets/AAAAAAAAAAAAAAAAAAAAA", KD_ERR_NO_SECRET, "/v1/secrets/{id}", "");
+    expect("/v1/secrets/AAAAAAAAAAAAAAAAAAAAAAA", KD_ERR_NO_SECRET, "/v1/secrets/{id}", "");
+    expect("/v1/secrets/AAAAAAAAAAAAAAAAAAAAA.", KD_ERR_NO_SECRET, "/v1/secrets/{id}", "");
+}
+END_TEST
+
+START_TEST(every_row_is_found_by_its_path_and_method) {
+    for (size_t i = 0; i < kd_route_count(); i++) {
+        const struct kd_route *row = kd_route_at(i);
+        char target[128] = "";
+        const char *brace = strchr(row->path, '{');
+        if (brace == NULL) {
+            snprintf(target, sizeof(target), "%s", row->path);
+        } else {
+            snprintf(target, sizeof(target), "%.*sAAAAAAAAAAAAAAAAAAAAAA%s",
+                     (int)(brace - row->path), row->path, strchr(brace, '}') + 1);
+        }
+        const struct kd_route *path = NULL;
+        char param[KD_NAME_MAX_BYTES + 1];
+        ck_assert_err(kd_route_find(target, &path, param), KD_OK);
+        ck_assert_ptr_eq(kd_route_for(path, row->method), row);
+        ck_assert_uint_eq(kd_route_index(row), i);
+    }
+    ck_assert_uint_eq(kd_route_index(NULL), kd_route_count());
+}
+END_TEST
+
+START_TEST(methods_of_a_path_are_told_apart) {
+    const struct kd_route *path = NULL;
+    char param[KD_NAME_MAX_BYTES + 1];
+    ck_assert_err(kd_route_find("/v1/keys", &path, param), KD_OK);
+    ck_assert_ptr_nonnull(kd_route_for(path, "HEAD"));
+    ck_assert_str_eq(kd_route_for(path, "HEAD")->method, "GET");
+    ck_assert_ptr_null(kd_route_for(path, "DELETE"));
+    ck_assert_ptr_null(kd_route_for(path, "get"));
+    ck_assert_ptr_null(kd_route_for(path, ""));
+    kd_auto(buf) struct kd_buf allow = KD_BUF_INIT(64);
+    kd_route_allow(path, &allow);
+    ck_assert_str_eq(kd_buf_get_text(&allow), "GET, HEAD, POST");
+}
+END_TEST
+
+static TCase *tcase_route(void) {
+    TCase *c = tcase_create("route");
+    tcase_add_test(c, targets_that_are_not_there_are_not_found);
+    tcase_add_test(c, names_are_checked_after_one_decoding);
+    tcase_add_test(c, names_have_64_bytes_and_no_more);
+    tcase_add_test(c, secret_ids_have_their_form);
+    tcase_add_test(c, every_row_is_found_by_its_path_and_method);
+    tcase_add_test(c, methods_of_a_path_are_told_apart);
+    return c;
+}
+
+UNIT_MAIN("api_route", tcase_route())
