@@ -10,17 +10,17 @@
 
 // Strings are borrowed for the life of the server.
 struct kd_http_config {
-    const char *unix_path;  // NULL or "": no Unix socket
-    unsigned unix_mode;     // 0660
-    const char *unix_group; // NULL or "": as the process
-    const char *tcp_address; // NULL or "": no TCP
-    uint16_t tcp_port;      // 0: any, the log says which
+    const char *unix_path;       // NULL or "": no Unix socket
+    unsigned unix_mode;          // 0660
+    const char *unix_group;      // NULL or "": as the process
+    const char *tcp_address;     // NULL or "": no TCP
+    uint16_t tcp_port;           // 0: any, the log says which
     const char *tls_certificate; // files in PEM; "": TCP without TLS, loopback addresses only
     const char *tls_key;
-    const char *tls_client_ca;   // "": clients are not asked for a certificate
-    uint32_t connections_max; // a few more are told "busy", others wait to be accepted
+    const char *tls_client_ca; // "": clients are not asked for a certificate
+    uint32_t connections_max;  // a few more are told "busy", others wait to be accepted
     uint32_t body_max_bytes;
-    uint32_t header_max_bytes; // about: the library's own records count too
+    uint32_t header_max_bytes;  // about: the library's own records count too
     uint32_t header_timeout_ms; // from the first line of a request to the end of its header
     uint32_t body_timeout_ms;   // to the end of its body; also for taking the answer
     uint32_t idle_timeout_ms;   // a connection without a request
@@ -34,7 +34,7 @@ struct kd_http;
 // another process serves is not.
 KD_MUST_CHECK enum kd_err kd_http_open(struct kd_loop *loop, struct kd_service *service,
                                        const struct kd_http_config *config, struct kd_http **out);
-void kd_http_stop(struct kd_http *h); // accepts no more connections; requests go on
+void kd_http_stop(struct kd_http *h);            // accepts no more connections; requests go on
 size_t kd_http_pending(const struct kd_http *h); // requests without a whole answer
 // All of the service's callbacks must have come, and the loop must not run again.
 void kd_http_close(struct kd_http *h);

@@ -2,10 +2,12 @@ api_unit_tests = \
 	tests/unit/test_api_problem \
 	tests/unit/test_api_json_in \
 	tests/unit/test_api_json_out \
+	tests/unit/test_api_jwk \
 	tests/unit/test_api_route \
 	tests/unit/test_api_openapi \
 	tests/unit/test_api_request \
-	tests/unit/test_api_connection
+	tests/unit/test_api_connection \
+	tests/unit/test_api_handlers
 check_PROGRAMS += $(api_unit_tests)
 TESTS += $(api_unit_tests)
 
@@ -25,6 +27,8 @@ tests_unit_test_api_json_in_CFLAGS = $(unit_cflags)
 tests_unit_test_api_json_in_LDADD = $(api_unit_libs)
 tests_unit_test_api_json_out_CFLAGS = $(unit_cflags)
 tests_unit_test_api_json_out_LDADD = $(api_unit_libs)
+tests_unit_test_api_jwk_CFLAGS = $(unit_cflags)
+tests_unit_test_api_jwk_LDADD = $(api_unit_libs)
 tests_unit_test_api_route_CFLAGS = $(unit_cflags)
 tests_unit_test_api_route_LDADD = $(api_unit_libs)
 tests_unit_test_api_openapi_CFLAGS = $(unit_cflags)
@@ -33,3 +37,5 @@ tests_unit_test_api_request_CFLAGS = $(unit_cflags)
 tests_unit_test_api_request_LDADD = $(api_unit_libs)
 tests_unit_test_api_connection_CFLAGS = $(unit_cflags)
 tests_unit_test_api_connection_LDADD = $(api_unit_libs)
+tests_unit_test_api_handlers_CFLAGS = $(unit_cflags)
+tests_unit_test_api_handlers_LDADD = $(api_unit_libs)

@@ -41,8 +41,8 @@ void fixture_settle(struct fixture *f);
 int client_connect(const struct fixture *f); // reads give up after 5 seconds
 void client_send(int fd, const char *text);
 void client_send_bytes(int fd, const void *p, size_t n);
-bool client_is_closed(int fd, int within_ms); // the server has closed, nothing unread
-void client_read(int fd, struct answer *a);   // one whole answer
+bool client_is_closed(int fd, int within_ms);    // the server has closed, nothing unread
+void client_read(int fd, struct answer *a);      // one whole answer
 void client_read_head(int fd, struct answer *a); // one answer without a body (HEAD)
 void answer_free(struct answer *a);
 KD_AUTO_DEFINE_IN_PLACE(answer, struct answer, answer_free)

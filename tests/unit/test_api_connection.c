@@ -154,7 +154,8 @@ END_TEST
 START_TEST(pipelined_requests_are_answered_in_order) {
     start(LONG, LONG, LONG);
     int fd = client_connect(&f);
-    client_send(fd, POST_MAC GET_HEALTH POST_MAC "GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n" POST_MAC);
+    client_send(fd,
+                POST_MAC GET_HEALTH POST_MAC "GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n" POST_MAC);
     expect_status(fd, 200);
     expect_status(fd, 200);
     expect_status(fd, 200);

@@ -31,9 +31,19 @@ static struct kd_json_in body(const char *text) {
 }
 
 START_TEST(text_that_is_not_one_object_is_refused) {
-    static const char *const texts[] = { "",          "{",      "[]",  "1",           "null",
-                                         "{}{}",      "{} x",   "{1}", "{\"a\":1,}",  "{\"a\":nul}",
-                                         "{\"a\":1,\"a\":2}", "\xef\xbb\xbf{}",       "{\"a\":\"\\u0000\"}" };
+    static const char *const texts[] = { "",
+                                         "{",
+                                         "[]",
+                                         "1",
+                                         "null",
+                                         "{}{}",
+                                         "{} x",
+                                         "{1}",
+                                         "{\"a\":1,}",
+                                         "{\"a\":nul}",
+                                         "{\"a\":1,\"a\":2}",
+                                         "\xef\xbb\xbf{}",
+                                         "{\"a\":\"\\u0000\"}" };
     for (size_t i = 0; i < KD_COUNT_OF(texts); i++) {
         json_t *out = NULL;
         ck_assert_err(kd_json_parse(kd_bytes_of_text(texts[i]), &why, &out), KD_ERR_BAD_JSON);

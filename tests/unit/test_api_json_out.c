@@ -23,16 +23,17 @@ START_TEST(text_is_escaped) {
 END_TEST
 
 START_TEST(text_that_is_utf8_stays) {
-    expect_text("\xc3\xa9 \xe2\x82\xac \xf0\x9f\x94\x91", "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x94\x91\"");
+    expect_text("\xc3\xa9 \xe2\x82\xac \xf0\x9f\x94\x91",
+                "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x94\x91\"");
 }
 END_TEST
 
 START_TEST(text_that_is_not_utf8_is_replaced) {
     expect_text("\x80", "\"\\ufffd\"");
-    expect_text("\xc0\x80", "\"\\ufffd\\ufffd\"");               // overlong
-    expect_text("\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\"");    // a surrogate
+    expect_text("\xc0\x80", "\"\\ufffd\\ufffd\"");                       // overlong
+    expect_text("\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\"");            // a surrogate
     expect_text("\xf4\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\""); // over U+10FFFF
-    expect_text("\xe2\x82", "\"\\ufffd\\ufffd\"");               // cut off
+    expect_text("\xe2\x82", "\"\\ufffd\\ufffd\"");                       // cut off
     expect_text("a\xc3", "\"a\\ufffd\"");
 }
 END_TEST

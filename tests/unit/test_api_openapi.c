@@ -144,8 +144,7 @@ START_TEST(every_problem_is_described_with_its_status) {
                 "schema");
             const json_t *properties =
                 json_object_get(json_array_get(json_object_get(schema, "allOf"), 1), "properties");
-            const json_t *types =
-                json_object_get(json_object_get(properties, "type"), "enum");
+            const json_t *types = json_object_get(json_object_get(properties, "type"), "enum");
             for (size_t i = 0; i < json_array_size(types); i++) {
                 if (strcmp(json_string_value(json_array_get(types, i)), type) == 0) {
                     found++;
@@ -165,7 +164,8 @@ static void check_refs(const json_t *v) {
     json_t *child;
     json_object_foreach((json_t *)(uintptr_t)v, name, child) {
         if (strcmp(name, "$ref") == 0) {
-            ck_assert_msg(resolve(json_string_value(child)) != NULL, "%s", json_string_value(child));
+            ck_assert_msg(resolve(json_string_value(child)) != NULL, "%s",
+                          json_string_value(child));
         }
         check_refs(child);
     }
@@ -185,9 +185,8 @@ START_TEST(bodies_permissions_and_callers_are_described) {
         const json_t *operation = operation_of(r);
         const json_t *body = json_object_get(operation, "requestBody");
         ck_assert_msg((body != NULL) == (r->body != KD_BODY_NONE), "%s", r->path);
-        ck_assert_msg(body == NULL ||
-                          json_is_true(json_object_get(body, "required")) ==
-                              (r->body == KD_BODY_NEEDED),
+        ck_assert_msg(body == NULL || json_is_true(json_object_get(body, "required")) ==
+                                          (r->body == KD_BODY_NEEDED),
                       "%s", r->path);
         const json_t *security = json_object_get(operation, "security");
         ck_assert_msg((security != NULL) == r->is_open, "%s", r->path);

@@ -45,9 +45,11 @@ static void expect_field(const char *body, const char *problem, const char *fiel
 // ---- bodies ----------------------------------------------------------------
 
 START_TEST(body_that_is_not_json_is_refused) {
-    static const char *const bodies[] = { "{", "nonsense", "{\"data\":\"aGVsbG8\"}x", "[]", "\"a\"",
-                                          "{\"data\":\"a\",}", "{\"data\":\"\xff\"}",
-                                          "{\"data\":\"aGVsbG8\"} {}", " " };
+    static const char *const bodies[] = {
+        "{",     "nonsense",          "{\"data\":\"aGVsbG8\"}x", "[]",
+        "\"a\"", "{\"data\":\"a\",}", "{\"data\":\"\xff\"}",     "{\"data\":\"aGVsbG8\"} {}",
+        " "
+    };
     for (size_t i = 0; i < KD_COUNT_OF(bodies); i++) {
         expect("POST", MAC, JSON_BODY, bodies[i], 400, "bad-json");
     }
@@ -283,7 +285,8 @@ START_TEST(request_id_is_the_callers_or_a_new_one) {
     kd_auto(answer) struct answer a = { 0 };
     ask(&f, "POST", MAC, JSON_BODY "X-Request-Id: 123456789012345678901234567890123a._\r\n", GOOD,
         &a);
-    ck_assert_str_eq(answer_header(&a, "X-Request-Id", seen), "123456789012345678901234567890123a._");
+    ck_assert_str_eq(answer_header(&a, "X-Request-Id", seen),
+                     "123456789012345678901234567890123a._");
     ck_assert_str_eq(f.service.request_id, seen);
 }
 END_TEST

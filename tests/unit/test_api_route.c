@@ -21,10 +21,25 @@ static void expect(const char *target, enum kd_err expected, const char *path, c
 
 START_TEST(targets_that_are_not_there_are_not_found) {
     static const char *const targets[] = {
-        "",          "/",           "v1/keys",       "//v1/keys",         "/v1/keys/",
-        "/v1//keys", "/v1/keys/a/", "/v1/keys/a//",  "/v1/keys/a/sign/",  "/v1/keys//sign",
-        "/V1/keys",  "/v1/key",     "/v1/keyss",     "/v1/keys/a/signs",  "/v1/keys/a/sig",
-        "*",         "/v1/%6beys",  "/v1/secrets/a/sign", "http://host/v1/keys",
+        "",
+        "/",
+        "v1/keys",
+        "//v1/keys",
+        "/v1/keys/",
+        "/v1//keys",
+        "/v1/keys/a/",
+        "/v1/keys/a//",
+        "/v1/keys/a/sign/",
+        "/v1/keys//sign",
+        "/V1/keys",
+        "/v1/key",
+        "/v1/keyss",
+        "/v1/keys/a/signs",
+        "/v1/keys/a/sig",
+        "*",
+        "/v1/%6beys",
+        "/v1/secrets/a/sign",
+        "http://host/v1/keys",
     };
     for (size_t i = 0; i < KD_COUNT_OF(targets); i++) {
         expect(targets[i], KD_ERR_NO_ROUTE, NULL, "");
@@ -67,7 +82,8 @@ START_TEST(names_have_64_bytes_and_no_more) {
 END_TEST
 
 START_TEST(secret_ids_have_their_form) {
-    expect("/v1/secrets/AAAAAAAAAAAAAAAAAAAA_-", KD_OK, "/v1/secrets/{id}", "AAAAAAAAAAAAAAAAAAAA_-");
+    expect("/v1/secrets/AAAAAAAAAAAAAAAAAAAA_-", KD_OK, "/v1/secrets/{id}",
+           "AAAAAAAAAAAAAAAAAAAA_-");
     expect("/v1/secrets/AAAAAAAAAAAAAAAAAAAAA", KD_ERR_NO_SECRET, "/v1/secrets/{id}", "");
     expect("/v1/secrets/AAAAAAAAAAAAAAAAAAAAAAA", KD_ERR_NO_SECRET, "/v1/secrets/{id}", "");
     expect("/v1/secrets/AAAAAAAAAAAAAAAAAAAAA.", KD_ERR_NO_SECRET, "/v1/secrets/{id}", "");
