@@ -7,6 +7,7 @@ api_unit_tests = \
 	tests/unit/test_api_openapi \
 	tests/unit/test_api_request \
 	tests/unit/test_api_connection \
+	tests/unit/test_api_listener \
 	tests/unit/test_api_handlers
 check_PROGRAMS += $(api_unit_tests)
 TESTS += $(api_unit_tests)
@@ -37,5 +38,7 @@ tests_unit_test_api_request_CFLAGS = $(unit_cflags)
 tests_unit_test_api_request_LDADD = $(api_unit_libs)
 tests_unit_test_api_connection_CFLAGS = $(unit_cflags)
 tests_unit_test_api_connection_LDADD = $(api_unit_libs)
+tests_unit_test_api_listener_CFLAGS = $(unit_cflags)
+tests_unit_test_api_listener_LDADD = $(api_unit_libs)
 tests_unit_test_api_handlers_CFLAGS = $(unit_cflags)
 tests_unit_test_api_handlers_LDADD = $(api_unit_libs)
