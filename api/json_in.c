@@ -2,14 +2,16 @@
 // json_in.c: typed reading of members, with precise complaints.
 #include "api/json_in.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 enum kd_err kd_json_parse(struct kd_bytes text, struct kd_why *why, json_t **out) {
     json_error_t error;
+    errno = 0;
     json_t *root = json_loadb((const char *)text.p, text.n, JSON_REJECT_DUPLICATES, &error);
     if (root == NULL) {
-        if (json_error_code(&error) == json_error_out_of_memory) {
+        if (errno == ENOMEM) { // the library says "invalid token" for most of these
             return KD_ERR_NO_MEMORY;
         }
         // The library's text may quote the body; where it stopped says enough.

@@ -8,7 +8,8 @@ api_unit_tests = \
 	tests/unit/test_api_request \
 	tests/unit/test_api_connection \
 	tests/unit/test_api_listener \
-	tests/unit/test_api_handlers
+	tests/unit/test_api_handlers \
+	tests/unit/test_api_alloc
 check_PROGRAMS += $(api_unit_tests)
 TESTS += $(api_unit_tests)
 
@@ -42,3 +43,6 @@ tests_unit_test_api_listener_CFLAGS = $(unit_cflags)
 tests_unit_test_api_listener_LDADD = $(api_unit_libs)
 tests_unit_test_api_handlers_CFLAGS = $(unit_cflags)
 tests_unit_test_api_handlers_LDADD = $(api_unit_libs)
+tests_unit_test_api_alloc_CFLAGS = $(unit_cflags)
+tests_unit_test_api_alloc_LDADD = $(api_unit_libs)
+tests_unit_test_api_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc

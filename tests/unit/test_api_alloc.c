@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// test_api_alloc.c: the n-th allocation of the server's thread fails, for n =
+// 1, 2, 3 ... until a request of each kind passes.  Whatever the answer, the
+// server goes on and serves the next request.
+#include "tests/unit/api_fixture.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+// ---- failing allocations ---------------------------------------------------
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+
+static _Thread_local bool is_server;
+static volatile long left = -1; // calls of the server's thread that still succeed; -1: all
+static volatile bool has_failed;
+
+static bool fails(void) {
+    if (!is_server || left < 0) {
+        return false;
+    }
+    if (left > 0) {
+        left--;
+        return false;
+    }
+    left = -1; // one failure, then memory is there again
+    has_failed = true;
+    errno = ENOMEM;
+    return true;
+}
+
+void *__wrap_malloc(size_t n) {
+    return fails() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size) {
+    return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n) {
+    return fails() ? NULL : __real_realloc(p, n);
+}
+
+// ---- the sweep -------------------------------------------------------------
+
+static struct fixture f;
+
+static void mark_server(struct fixture *fixture KD_UNUSED) {
+    is_server = true;
+}
+
+static void setup(void) {
+    fixture_init(&f);
+    fixture_start(&f);
+    fixture_call(&f, mark_server);
+}
+
+static void teardown(void) {
+    fixture_stop(&f);
+}
+
+static void sweep(const char *method, const char *target, const char *body, int status) {
+    unsigned n_failed = 0;
+    for (long n = 0; n < 2000; n++) {
+        fixture_settle(&f);
+        has_failed = false;
+        left = n;
+        kd_auto(answer) struct answer a = { 0 };
+        ask(&f, method, target, body == NULL ? "" : JSON_BODY, body, &a);
+        left = -1;
+        if (!has_failed) {
+            ck_assert_int_eq(a.status, status);
+            ck_assert_uint_gt(n_failed, 0);
+            return;
+        }
+        n_failed++;
+        ck_assert_msg(a.status == 0 || a.status == 500 || a.status == status, "%s %s, call %ld: %d",
+                      method, target, n, a.status);
+    }
+    ck_abort_msg("%s %s never passes", method, target);
+}
+
+START_TEST(requests_survive_each_failing_allocation) {
+    sweep("POST", "/v1/keys/k/mac", "{\"data\":\"aGk\",\"version\":1}", 200);
+    sweep("POST", "/v1/keys/k/mac", "{\"items\":[{\"data\":\"aGk\"},{\"data\":\"aGk\"}]}", 200);
+    sweep("POST", "/v1/keys/k/mac", "{\"data\":\"aGk\",\"what\":1}", 400);
+    sweep("POST", "/v1/keys/k/ecdh", "{\"peer\":\"aGk\",\"kdf\":\"hkdf-sha256\"}", 200);
+    sweep("POST", "/v1/keys", "{\"name\":\"n\",\"type\":\"aes-256\",\"usages\":[\"encrypt\"]}",
+          201);
+    sweep("DELETE", "/v1/keys/k", NULL, 204);
+    sweep("GET", "/v1/keys?limit=2", NULL, 200);
+    sweep("GET", "/v1/secrets", NULL, 200);
+    sweep("GET", "/v1/status", NULL, 200);
+    sweep("GET", "/metrics", NULL, 200);
+    sweep("GET", "/openapi.json", NULL, 200);
+    sweep("PUT", "/v1/keys", NULL, 405);
+}
+END_TEST
+
+START_TEST(opening_survives_each_failing_allocation) {
+    struct fixture g;
+    fixture_init(&g);
+    is_server = true;
+    bool is_open = false;
+    for (long n = 0; n < 2000 && !is_open; n++) {
+        struct kd_loop *loop = NULL;
+        ck_assert_err(kd_loop_new(&loop), KD_OK);
+        struct kd_http *h = NULL;
+        has_failed = false;
+        left = n;
+        const enum kd_err err = kd_http_open(loop, &g.service, &g.config, &h);
+        left = -1;
+        ck_assert_msg((err == KD_OK) == (h != NULL), "call %ld", n);
+        is_open = !has_failed;
+        ck_assert(!is_open || err == KD_OK);
+        kd_http_close(h);
+        kd_loop_free(loop);
+        ck_assert_int_ne(access(g.path, F_OK), 0);
+    }
+    ck_assert(is_open);
+    is_server = false;
+    fixture_stop(&g);
+}
+END_TEST
+
+static TCase *tcase_alloc(void) {
+    TCase *c = tcase_create("alloc");
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, requests_survive_each_failing_allocation);
+    tcase_add_test(c, opening_survives_each_failing_allocation);
+    return c;
+}
+
+UNIT_MAIN("api_alloc", tcase_alloc())
