@@ -356,6 +356,10 @@ static enum kd_err parse_body(struct kd_request *q) {
     if (q->body.n == 0 && q->route->body != KD_BODY_NEEDED) {
         return KD_OK;
     }
+    if (q->body.n == 0) {
+        kd_request_say(q, "This request needs a body.");
+        return KD_ERR_BAD_JSON;
+    }
     // Decoded values are shorter than their text.
     (void)kd_buf_extend(&q->arena, q->body.n);
     q->arena.n = 0;

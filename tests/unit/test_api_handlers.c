@@ -439,8 +439,8 @@ START_TEST(metrics_count_requests_and_end_with_the_services) {
         "keyd_http_requests_total{method=\"GET\",route=\"/v1/keys/{name}\",status=\"404\"} 1\n",
         "keyd_http_requests_total{method=\"other\",route=\"none\",status=\"404\"} 1\n",
         "keyd_http_request_seconds_count{method=\"GET\",route=\"/v1/keys/{name}\"} 1\n",
-        "keyd_http_request_seconds_bucket{method=\"GET\",route=\"/v1/keys/{name}\",le=\"+Inf\"} "
-        "1\n",
+        ("keyd_http_request_seconds_bucket{method=\"GET\",route=\"/v1/keys/{name}\",le=\"+Inf\"} "
+         "1\n"),
         "\nkeyd_http_connections ",
         "keyd_http_requests_pending 1\n",
     };

@@ -90,8 +90,8 @@ START_TEST(coordinates_have_the_length_of_the_field) {
         "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpYA",
         "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpYAAAAAAAAAAAAAAAAAAAAA",
         "",
-        X256 "=",
-        "+" X256,
+        (X256 "="),
+        ("+" X256),
     };
     for (size_t i = 0; i < KD_COUNT_OF(wrong); i++) {
         char jwk[512];
