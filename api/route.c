@@ -62,25 +62,11 @@ size_t kd_route_index(const struct kd_route *r) {
 
 // ---- finding ---------------------------------------------------------------
 
-// One segment of a path, as it is written.
+// A part of a path, as it is written.
 struct segment {
     const char *p;
     size_t n;
 };
-
-// Cuts off the segment that follows a '/'; false at the end.
-static bool next_segment(struct segment *rest, struct segment *out) {
-    if (rest->n == 0 || rest->p[0] != '/') {
-        return false;
-    }
-    const char *start = rest->p + 1;
-    const char *slash = memchr(start, '/', rest->n - 1);
-    out->p = start;
-    out->n = slash == NULL ? rest->n - 1 : (size_t)(slash - start);
-    rest->n -= out->n + 1;
-    rest->p = start + out->n;
-    return true;
-}
 
 static int hex_digit(char c) {
     if (c >= '0' && c <= '9') {
@@ -119,26 +105,23 @@ static bool decode(struct segment s, char out[static DECODED_MAX], size_t *n) {
     return true;
 }
 
-static bool is_param(struct segment pattern) {
-    return pattern.n > 0 && pattern.p[0] == '{';
-}
-
-// Whether the target has the shape of the pattern; *param is its parameter.
-static bool match(const char *pattern, struct segment target, struct segment *param) {
-    struct segment wanted = { pattern, strlen(pattern) };
-    struct segment a;
-    struct segment b;
-    while (next_segment(&wanted, &a)) {
-        if (!next_segment(&target, &b)) {
-            return false;
-        }
-        if (is_param(a) && b.n > 0) {
-            *param = b;
-        } else if (a.n != b.n || memcmp(a.p, b.p, a.n) != 0) {
-            return false;
-        }
+// Whether the path has the shape of the pattern, in which at most one segment
+// stands in braces; *param is what the path has there.
+static bool match(const char *pattern, struct segment path, struct segment *param) {
+    const size_t n_head = strcspn(pattern, "{");
+    if (path.n < n_head || memcmp(path.p, pattern, n_head) != 0) {
+        return false;
     }
-    return target.n == 0;
+    if (pattern[n_head] == '\0') {
+        return path.n == n_head;
+    }
+    const char *start = path.p + n_head;
+    const char *slash = memchr(start, '/', path.n - n_head);
+    const char *end = slash == NULL ? path.p + path.n : slash;
+    const char *tail = strchr(pattern + n_head, '}') + 1;
+    const size_t n_left = (size_t)(path.p + path.n - end);
+    *param = (struct segment) { start, (size_t)(end - start) };
+    return param->n > 0 && n_left == strlen(tail) && memcmp(end, tail, n_left) == 0;
 }
 
 static bool is_secret_id(const char *p, size_t n) {
