@@ -99,8 +99,9 @@ static void drop_socket(struct kd_listener *l) {
     l->fd = -1;
 }
 
-static enum kd_err start(struct kd_listener *l, const struct kd_tls_files *tls) {
+static enum kd_err start(struct kd_listener *l) {
     struct kd_http *h = l->http;
+    struct kd_tls_files *tls = &l->tls;
     struct MHD_OptionItem options[8];
     size_t n = 0;
     if (tls->certificate != NULL) {
@@ -146,8 +147,7 @@ static enum kd_err open_unix(struct kd_http *h) {
         return err;
     }
     h->n_listeners++;
-    const struct kd_tls_files no_tls = { NULL, NULL, NULL };
-    err = start(l, &no_tls);
+    err = start(l);
     if (err == KD_OK) {
         kd_log(KD_LOG_INFO, "http", "serving", "socket=%s", h->config.unix_path);
     }
@@ -163,7 +163,9 @@ static enum kd_err open_tcp(struct kd_http *h) {
         return err;
     }
     h->n_listeners++;
-    err = start(l, &tls);
+    l->tls = tls;
+    tls = (struct kd_tls_files) { NULL, NULL, NULL };
+    err = start(l);
     if (err == KD_OK) {
         kd_log(KD_LOG_INFO, "http", "serving", "address=%s port=%u tls=%s", h->config.tcp_address,
                kd_http_port(h), l->is_tls ? "yes" : "no");
@@ -260,6 +262,7 @@ void kd_http_close(struct kd_http *h) {
             MHD_run(l->daemon); // what was resumed must not be suspended any more
             MHD_stop_daemon(l->daemon);
         }
+        kd_tls_files_wipe(&l->tls);
     }
     kd_timer_free(h->sweep);
     free(h);

@@ -18,6 +18,14 @@
 
 // ---- server ----------------------------------------------------------------
 
+// PEM texts for TLS, read and checked; wiped with kd_tls_files_wipe.  They
+// live as long as the daemon, which does not say whether it still needs them.
+struct kd_tls_files {
+    char *certificate;
+    char *key;
+    char *client_ca; // NULL: clients are not asked
+};
+
 struct kd_listener {
     struct kd_http *http;
     struct MHD_Daemon *daemon;
@@ -27,6 +35,7 @@ struct kd_listener {
     bool is_tls;
     uint64_t inode; // of the socket's file, to remove that and no other
     uint64_t device;
+    struct kd_tls_files tls;
 };
 
 struct kd_http {
@@ -60,12 +69,6 @@ KD_MUST_CHECK enum kd_err kd_listener_tcp_open(const struct kd_http_config *conf
 // The port in use, 0 without TCP.  For the log and for tests.
 uint16_t kd_http_port(const struct kd_http *h);
 
-// PEM texts for TLS, read and checked; wiped with kd_tls_files_wipe.
-struct kd_tls_files {
-    char *certificate;
-    char *key;
-    char *client_ca; // NULL: clients are not asked
-};
 KD_MUST_CHECK enum kd_err kd_tls_files_read(const struct kd_http_config *config,
                                             struct kd_tls_files *out);
 void kd_tls_files_wipe(struct kd_tls_files *f);

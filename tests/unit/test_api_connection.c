@@ -13,7 +13,6 @@ static struct fixture f;
 
 static void setup(void) {
     fixture_init(&f);
-    f.config.connections_max = 4;
 }
 
 static void start(uint32_t header_ms, uint32_t body_ms, uint32_t idle_ms) {
@@ -237,6 +236,7 @@ END_TEST
 // ---- how many --------------------------------------------------------------
 
 START_TEST(connection_over_the_limit_is_told_busy_and_closed) {
+    f.config.connections_max = 4;
     start(LONG, LONG, LONG);
     int fds[4];
     for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {
@@ -269,6 +269,7 @@ START_TEST(connection_over_the_limit_is_told_busy_and_closed) {
 END_TEST
 
 START_TEST(surplus_connection_that_is_silent_is_closed_soon) {
+    f.config.connections_max = 4;
     start(SHORT, LONG, LONG);
     int fds[5];
     for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {

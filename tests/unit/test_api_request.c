@@ -359,6 +359,73 @@ START_TEST(header_over_the_limit_is_refused) {
 }
 END_TEST
 
+// ---- the log ---------------------------------------------------------------
+
+static char log_text[65536];
+
+// Sends standard error to a file while fn runs, and reads it into log_text.
+static void with_log(enum kd_log_level level, void (*fn)(void)) {
+    FILE *file = tmpfile();
+    const int saved = dup(STDERR_FILENO);
+    dup2(fileno(file), STDERR_FILENO);
+    kd_log_set_level(level);
+    fn();
+    fixture_settle(&f);
+    kd_log_set_level(KD_LOG_ERROR);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    rewind(file);
+    log_text[fread(log_text, 1, sizeof(log_text) - 1, file)] = '\0';
+    fclose(file);
+}
+
+static void good_and_refused(void) {
+    kd_auto(answer) struct answer a = { 0 };
+    ask(&f, "POST", MAC,
+        JSON_BODY "X-Request-Id: my-id-1\r\nAuthorization: Bearer top-secret-token\r\n", GOOD, &a);
+    kd_auto(answer) struct answer b = { 0 };
+    ask(&f, "POST", MAC, JSON_BODY "X-Request-Id: my-id-2\r\n",
+        "{\"data\":\"aGVsbG8\",\"c2VjcmV0\": 5, x}", &b);
+}
+
+START_TEST(log_names_the_request_and_no_body_or_token) {
+    with_log(KD_LOG_DEBUG, good_and_refused);
+    const char *answered = strstr(log_text, "debug http a request was answered;");
+    ck_assert_ptr_nonnull(answered);
+    ck_assert_ptr_nonnull(strstr(answered, "request=my-id-1 principal=tester method=POST "
+                                           "route=/v1/keys/{name}/mac name=k status=200"));
+    const char *refused = strstr(log_text, "warn http a request was refused;");
+    ck_assert_ptr_nonnull(refused);
+    ck_assert_ptr_nonnull(strstr(refused, "request=my-id-2"));
+    ck_assert_ptr_nonnull(strstr(refused, "status=400 problem=bad-json"));
+    static const char *const never[] = { "aGVsbG8", "c2VjcmV0", "top-secret", "TWhlbGxv" };
+    for (size_t i = 0; i < KD_COUNT_OF(never); i++) {
+        ck_assert_ptr_null(strstr(log_text, never[i]));
+    }
+}
+END_TEST
+
+static void many_refused(void) {
+    int fd = client_connect(&f);
+    for (int i = 0; i < 200; i++) {
+        kd_auto(answer) struct answer a = { 0 };
+        client_send(fd, "GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n");
+        client_read(fd, &a);
+    }
+    close(fd);
+}
+
+START_TEST(warnings_that_others_cause_are_limited) {
+    with_log(KD_LOG_WARN, many_refused);
+    unsigned n = 0;
+    for (const char *p = log_text; (p = strstr(p, "a request was refused")) != NULL; p++) {
+        n++;
+    }
+    ck_assert_uint_ge(n, 10);
+    ck_assert_uint_le(n, 50); // ten a second; the loop may cross a second or two
+}
+END_TEST
+
 static TCase *tcase_bodies(void) {
     TCase *c = tcase_create("bodies");
     tcase_add_checked_fixture(c, setup, teardown);
@@ -392,6 +459,8 @@ static TCase *tcase_requests(void) {
     tcase_add_test(c, expect_continue_is_refused_without_the_body);
     tcase_add_test(c, refused_request_leaves_the_connection_usable);
     tcase_add_test(c, header_over_the_limit_is_refused);
+    tcase_add_test(c, log_names_the_request_and_no_body_or_token);
+    tcase_add_test(c, warnings_that_others_cause_are_limited);
     return c;
 }
 
