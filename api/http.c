@@ -255,11 +255,12 @@ void kd_http_close(struct kd_http *h) {
         return;
     }
     kd_http_stop(h);
+    h->is_closing = true;
     for (size_t i = 0; i < h->n_listeners; i++) {
         struct kd_listener *l = &h->listeners[i];
         kd_watch_free(l->watch);
         if (l->daemon != NULL) {
-            MHD_run(l->daemon); // what was resumed must not be suspended any more
+            run(l); // what was resumed must not be suspended any more
             MHD_stop_daemon(l->daemon);
         }
         kd_tls_files_wipe(&l->tls);

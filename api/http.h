@@ -53,6 +53,7 @@ struct kd_http {
     bool has_resumed;   // a suspended connection waits for MHD_run
     bool has_submitted; // the service has been given work in this turn
     bool is_stopping;
+    bool is_closing;  // nothing more is given to the service
     uint64_t id_seed; // request ids
     uint64_t id_count;
     uint64_t log_second; // warnings are limited by the second

@@ -396,6 +396,9 @@ static enum kd_err dispatch(struct kd_request *q) {
     if (q->refused != KD_OK) {
         return q->refused;
     }
+    if (q->http->is_closing) {
+        return KD_ERR_STOPPING;
+    }
     enum kd_err err = q->route->is_open ? KD_OK : kd_request_identify(q);
     if (err != KD_OK) {
         return err;

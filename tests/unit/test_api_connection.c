@@ -316,6 +316,28 @@ START_TEST(stop_lets_requests_finish_and_closes_the_idle) {
 }
 END_TEST
 
+// The client's request is in the socket when the loop has ended: it must not
+// reach the service, whose answer could not come any more.
+START_TEST(close_gives_the_service_nothing_more) {
+    start(LONG, LONG, LONG);
+    int between = client_connect(&f); // a request that has begun is not idle
+    client_send(between, "POST /v1/keys/k/mac HTTP/1.1\r\nHost: h\r\n");
+    int idle = client_connect(&f);
+    client_send(idle, GET_HEALTH);
+    expect_status(idle, 200);
+    kd_loop_stop(f.loop);
+    pthread_join(f.thread, NULL);
+    client_send(between, "Content-Type: application/json\r\nContent-Length: 18\r\n\r\n"
+                         "{\"data\":\"aGVsbG8\"}");
+    client_send(idle, POST_MAC);
+    kd_http_close(f.http);
+    f.http = NULL;
+    ck_assert_uint_eq(f.service.n_calls, 0);
+    close(between);
+    close(idle);
+}
+END_TEST
+
 static TCase *tcase_times(void) {
     TCase *c = tcase_create("times");
     tcase_add_checked_fixture(c, setup, teardown);
@@ -345,6 +367,7 @@ static TCase *tcase_clients(void) {
     tcase_add_test(c, connection_over_the_limit_is_told_busy_and_closed);
     tcase_add_test(c, surplus_connection_that_is_silent_is_closed_soon);
     tcase_add_test(c, stop_lets_requests_finish_and_closes_the_idle);
+    tcase_add_test(c, close_gives_the_service_nothing_more);
     return c;
 }
 
