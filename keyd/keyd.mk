@@ -1,1 +1,36 @@
 # libkeyd_service.a: the service, for keyd and its tests.
+noinst_LIBRARIES += libkeyd_service.a
+libkeyd_service_a_CFLAGS = $(AM_CFLAGS) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
+libkeyd_service_a_SOURCES = \
+	keyd/call.c keyd/call.h \
+	keyd/change.c keyd/change.h \
+	keyd/conf.c keyd/conf.h \
+	keyd/config.c keyd/config.h \
+	keyd/derive.c \
+	keyd/destroy.c \
+	keyd/import.c keyd/import.h \
+	keyd/manage.c \
+	keyd/metrics.c keyd/metrics.h \
+	keyd/policy.c keyd/policy.h \
+	keyd/recipe.c keyd/recipe.h \
+	keyd/recover.c \
+	keyd/registry.c keyd/registry.h \
+	keyd/secrets.c keyd/secrets.h \
+	keyd/service.c keyd/service.h \
+	keyd/spawn.c keyd/spawn.h \
+	keyd/state.h \
+	keyd/store.c keyd/store.h \
+	keyd/store_thread.c keyd/store_thread.h \
+	keyd/version.c \
+	keyd/work.c \
+	keyd/worker.c keyd/worker.h \
+	keyd/workers.c keyd/workers.h
+
+keyd_service_libs = libkeyd_service.a libhsmwire.a libbase.a \
+	$(CONFUSE_LIBS) $(SQLITE_LIBS) $(CRYPTO_LIBS)
+
+sbin_PROGRAMS += keyd/keyd
+keyd_keyd_CFLAGS = $(AM_CFLAGS) $(CONFUSE_CFLAGS) $(SYSTEMD_CFLAGS)
+keyd_keyd_SOURCES = keyd/main.c keyd/notify.c keyd/notify.h
+keyd_keyd_LDADD = libapi.a $(keyd_service_libs) $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) \
+	$(SYSTEMD_LIBS)

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// conf.c: the strict reading around libconfuse.  The file is read here and
+// given to the parser from memory: its scanner ends the process on a read error
+// (a directory is enough), which a reload must not do.
+#include "keyd/conf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// Bits of cfg_opt_t.flags that libconfuse leaves alone.
+enum { FLAG_SEEN = 1 << 24, FLAG_CLOSED = 1 << 25 };
+
+// libconfuse's error function gets no argument of ours: where the complaints of
+// the parse that this thread is in go to.
+static _Thread_local struct kd_buf *sink;
+
+static void put_error(cfg_t *cfg, const char *format, va_list args) {
+    char text[512];
+    vsnprintf(text, sizeof(text), format, args);
+    kd_buf_printf(sink, "%s:%d: %s\n", cfg->filename == NULL ? "?" : cfg->filename, cfg->line,
+                  text);
+}
+
+static bool read_file(const char *path, struct kd_buf *text, struct kd_buf *errors) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        kd_buf_printf(errors, "%s: %s\n", path, strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return false;
+    }
+    const char *wrong = !S_ISREG(st.st_mode)                      ? "not a regular file"
+                        : (size_t)st.st_size > KD_CONF_MAX_BYTES  ? "larger than 1 MiB"
+                                                                  : NULL;
+    while (wrong == NULL) {
+        const size_t at = text->n;
+        uint8_t *p = kd_buf_extend(text, 4096);
+        const ssize_t got = p == NULL ? -1 : read(fd, p, 4096);
+        if (got < 0) {
+            wrong = "cannot be read";
+            break;
+        }
+        text->n = at + (size_t)got;
+        if (got == 0) {
+            break;
+        }
+    }
+    close(fd);
+    if (wrong == NULL && text->n > 0 && memchr(text->p, 0, text->n) != NULL) {
+        wrong = "not a text file";
+    }
+    if (wrong != NULL) {
+        kd_buf_printf(errors, "%s: %s\n", path, wrong);
+        return false;
+    }
+    kd_buf_u8(text, '\n'); // fmemopen refuses an empty buffer
+    return kd_buf_finish(text) == KD_OK;
+}
+
+// libconfuse names the file in the root and in sections that may repeat only.
+static bool name_sections(cfg_t *cfg, const char *path) {
+    for (cfg_opt_t *o = cfg->opts; o->name != NULL; o++) {
+        if (o->type == CFGT_SEC && (o->flags & CFGF_MULTI) == 0) {
+            cfg_t *section = cfg_opt_getnsec(o, 0);
+            free(section->filename);
+            section->filename = strdup(path);
+            if (section->filename == NULL) {
+                return false;
+            }
+        }
+    }
+    cfg->filename = strdup(path);
+    return cfg->filename != NULL;
+}
+
+static bool is_any_set(const cfg_t *section) {
+    for (const cfg_opt_t *o = section->opts; o->name != NULL; o++) {
+        if ((o->flags & FLAG_SEEN) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// The parser takes the end of the file for the end of a section: a file that
+// lost its tail must not pass.
+static void check_closed(cfg_t *cfg, struct kd_buf *errors) {
+    for (cfg_opt_t *o = cfg->opts; o->name != NULL; o++) {
+        if (o->type != CFGT_SEC) {
+            continue;
+        }
+        for (unsigned i = 0; i < o->nvalues; i++) {
+            cfg_t *section = cfg_opt_getnsec(o, i);
+            const bool is_open = (o->flags & CFGF_MULTI) != 0
+                                     ? strchr(section->title, '\n') == NULL
+                                     : is_any_set(section) && (o->flags & FLAG_CLOSED) == 0;
+            if (is_open) {
+                kd_buf_printf(errors, "%s:%d: section '%s' has no closing brace\n", cfg->filename,
+                              section->line, o->name);
+            }
+        }
+    }
+}
+
+enum kd_err kd_conf_read(const char *path, cfg_opt_t *options, struct kd_buf *errors,
+                         cfg_t **out) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_CONF_MAX_BYTES + 4096);
+    if (!read_file(path, &text, errors)) {
+        return access(path, F_OK) != 0 && errno == ENOENT ? KD_ERR_NO_FILE : KD_ERR_CONFIG;
+    }
+    kd_auto(cfg) cfg_t *cfg = cfg_init(options, CFGF_NONE);
+    if (cfg == NULL || !name_sections(cfg, path)) {
+        return KD_ERR_NO_MEMORY;
+    }
+    FILE *f = fmemopen(text.p, text.n, "r");
+    if (f == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    sink = errors;
+    cfg_set_error_function(cfg, put_error);
+    const int r = cfg_parse_fp(cfg, f);
+    fclose(f);
+    if (r == CFG_SUCCESS) {
+        check_closed(cfg, errors);
+    }
+    sink = NULL;
+    cfg_set_error_function(cfg, NULL);
+    if (r != CFG_SUCCESS || errors->n > 0) {
+        return KD_ERR_CONFIG;
+    }
+    *out = KD_STEAL(cfg);
+    return KD_OK;
+}
+
+int kd_conf_once(cfg_t *section, cfg_opt_t *option) {
+    // A list is seen once for each of its values; a new list starts with one.
+    const bool is_again = (option->flags & FLAG_SEEN) != 0 &&
+                          ((option->flags & CFGF_LIST) == 0 || option->nvalues == 1);
+    if (is_again) {
+        cfg_error(section, "'%s' is set a second time", option->name);
+        return -1;
+    }
+    option->flags |= FLAG_SEEN;
+    return 0;
+}
+
+int kd_conf_closed(cfg_t *parent, cfg_opt_t *option) {
+    if ((option->flags & FLAG_CLOSED) != 0) {
+        cfg_error(parent, "a second section '%s'", option->name);
+        return -1;
+    }
+    option->flags |= FLAG_CLOSED;
+    return 0;
+}
+
+int kd_conf_keep(cfg_t *parent, cfg_opt_t *option) {
+    cfg_t *section = cfg_opt_getnsec(option, option->nvalues - 1);
+    char *title = NULL;
+    if (asprintf(&title, "%u\n%s", option->nvalues, section->title) < 0) {
+        cfg_error(parent, "not enough memory");
+        return -1;
+    }
+    free(section->title);
+    section->title = title;
+    return 0;
+}
+
+const char *kd_conf_title(cfg_t *section) {
+    const char *end = strchr(section->title, '\n');
+    return end == NULL ? section->title : end + 1;
+}

@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+// config.c: the table of all configuration keys, and what is made from it: the
+// parser's options, the checks, the values, the sample file.  keyd.conf(5) is
+// held against this table by tests/unit/test_config.c.
+#include "keyd/config.h"
+
+#include "api/api.h"
+#include "keyd/conf.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TEXT_MAX = 1024, PATH_MAX_BYTES = 1024, SOCKET_PATH_MAX = 107, PROCESSES_AUTO_MAX = 8 };
+enum { HSM_THREADS_AUTO = 16, SECTION_ROWS_MAX = 24 };
+
+enum type { TEXT, PATH, NUMBER, NUMBER16, OCTAL, SWITCH, LEVEL, LIST };
+static const char *const type_names[] = {
+    [TEXT] = "text",     [PATH] = "path",     [NUMBER] = "number", [NUMBER16] = "number",
+    [OCTAL] = "octal", [SWITCH] = "switch", [LEVEL] = "level",   [LIST] = "list",
+};
+
+struct row {
+    const char *section;
+    const char *name;
+    enum type type;
+    bool in_http; // offset is into struct kd_http_config
+    size_t offset;
+    const char *initial;
+    uint64_t low;
+    uint64_t high;
+    const char *help;
+};
+
+#define TOP(field) false, offsetof(struct kd_config, field)
+#define TOKEN(field) false, offsetof(struct kd_config, token.field)
+#define WORKERS(field) false, offsetof(struct kd_config, workers.field)
+#define SECRETS(field) false, offsetof(struct kd_config, secrets.field)
+#define HTTP(field) true, offsetof(struct kd_http_config, field)
+
+// clang-format off
+static const struct row rows[] = {
+    { "", "state-directory", PATH, TOP(state_directory), KD_STATEDIR, 1, PATH_MAX_BYTES, "Where the registry of keys is kept. Made with mode 0700 if it is not there." },
+    { "", "policy-file", PATH, TOP(policy_file), KD_SYSCONFDIR "/policy.conf", 1, PATH_MAX_BYTES, "Who may do what with which keys: keyd-policy(5)." },
+    { "", "log-level", LEVEL, TOP(log_level), "info", 1, 16, "error, warn, info or debug." },
+    { "", "stop-timeout", NUMBER, TOP(stop_timeout_sec), "20", 0, 3600, "Seconds that a stop waits for requests under way." },
+
+    { "token", "module", PATH, TOKEN(module), "", 0, PATH_MAX_BYTES, "The PKCS#11 module. Empty: the modules that p11-kit has configured." },
+    { "token", "init-args", TEXT, TOKEN(init_args), "", 0, TEXT_MAX, "Text for the reserved field of C_Initialize; NSS softokn needs it." },
+    { "token", "environment", LIST, TOKEN(environment), "{}", 0, KD_HSM_ENV_MAX, "NAME=value for the module, set in the workers only. No secrets here." },
+    { "token", "uri", TEXT, TOKEN(uri), "pkcs11:", 7, TEXT_MAX, "PKCS#11 URI (RFC 7512) that names one token, without pin-value and pin-source." },
+    { "token", "pin-file", PATH, TOKEN(pin_file), "", 0, PATH_MAX_BYTES, "File with the PIN in its first line, not readable by others. Read by the workers only." },
+    { "token", "pin-credential", TEXT, TOKEN(pin_credential), "", 0, 255, "Name of a systemd credential that holds the PIN, in place of pin-file." },
+
+    { "workers", "program", PATH, WORKERS(program), KD_LIBEXECDIR "/keyd-hsm", 1, PATH_MAX_BYTES, "The worker program." },
+    { "workers", "processes", NUMBER, WORKERS(processes), "0", 0, KD_WORKERS_MAX, "Worker processes. 0: one a core, at most 8, for SoftHSM and NSS softokn, else 1." },
+    { "workers", "threads", NUMBER, WORKERS(threads), "0", 0, 256, "Threads in each worker, each with a session of its own. 0: 1 for SoftHSM and NSS softokn, else 16." },
+    { "workers", "deadline-ms", NUMBER, WORKERS(deadline_ms), "10000", 100, 600000, "A request (a batch is one) that takes longer ends with an error, and its worker is replaced." },
+    { "workers", "start-deadline-ms", NUMBER, WORKERS(start_deadline_ms), "30000", 1000, 600000, "The longest that a worker may take to load the module, log in and probe the token." },
+    { "workers", "queue-max", NUMBER, WORKERS(queue_max), "1024", 1, 4096, "Requests in flight at one worker. When all are full, callers get 503." },
+    { "workers", "restart-delay", NUMBER, WORKERS(restart_delay_ms), "100", 1, 30000, "Milliseconds before a worker that died is started again; doubled after each failure, to 30 seconds." },
+
+    { "http", "unix-path", PATH, HTTP(unix_path), KD_RUNDIR "/keyd.sock", 0, SOCKET_PATH_MAX, "The Unix socket. Empty: none." },
+    { "http", "unix-mode", OCTAL, HTTP(unix_mode), "0660", 0, 0777, "Mode of the Unix socket." },
+    { "http", "unix-group", TEXT, HTTP(unix_group), "", 0, 32, "Group of the Unix socket. Empty: the group that keyd runs as." },
+    { "http", "tcp-address", TEXT, HTTP(tcp_address), "", 0, 64, "Numeric IPv4 or IPv6 address to listen on. Empty: no TCP." },
+    { "http", "tcp-port", NUMBER16, HTTP(tcp_port), "0", 0, 65535, "TCP port. 0: any free one; the log says which." },
+    { "http", "tls-certificate", PATH, HTTP(tls_certificate), "", 0, PATH_MAX_BYTES, "Server certificate chain (PEM). Empty: TCP without TLS, on loopback addresses only." },
+    { "http", "tls-key", PATH, HTTP(tls_key), "", 0, PATH_MAX_BYTES, "Private key of the certificate (PEM)." },
+    { "http", "tls-client-ca", PATH, HTTP(tls_client_ca), "", 0, PATH_MAX_BYTES, "CA certificates (PEM) for client certificates. Empty: clients are not asked for one." },
+    { "http", "connections-max", NUMBER, HTTP(connections_max), "4096", 1, 1000000, "Connections at once." },
+    { "http", "body-max-bytes", NUMBER, HTTP(body_max_bytes), "4194304", 1024, 16777216, "The largest request body." },
+    { "http", "header-max-bytes", NUMBER, HTTP(header_max_bytes), "16384", 1024, 1048576, "The largest request header." },
+    { "http", "header-timeout-ms", NUMBER, HTTP(header_timeout_ms), "10000", 100, 600000, "From the first byte of a request to the end of its header." },
+    { "http", "body-timeout-ms", NUMBER, HTTP(body_timeout_ms), "30000", 100, 600000, "From the end of the header to the end of the body." },
+    { "http", "idle-timeout-ms", NUMBER, HTTP(idle_timeout_ms), "60000", 100, 3600000, "How long a connection may stay without a request." },
+    { "http", "retry-after", NUMBER, HTTP(retry_after_sec), "1", 1, 3600, "Seconds, said in Retry-After of a 503 answer." },
+
+    { "secrets", "lifetime-default", NUMBER, SECRETS(lifetime_default_sec), "3600", 1, 31536000, "Seconds that a derived secret lives when the caller does not say." },
+    { "secrets", "lifetime-max", NUMBER, SECRETS(lifetime_max_sec), "86400", 1, 31536000, "The longest lifetime that a caller may ask for, in seconds." },
+    { "secrets", "per-principal-max", NUMBER, SECRETS(per_principal_max), "10000", 1, 1000000, "Secrets of one principal at once." },
+    { "secrets", "total-max", NUMBER, SECRETS(total_max), "100000", 1, 1000000, "Secrets of all principals at once." },
+    { "secrets", "cached-in-token", NUMBER, SECRETS(cached_in_token), "1000", 1, 1000000, "Session objects that each worker keeps for derived secrets; others are derived again when used." },
+    { "secrets", "allow-extractable", SWITCH, SECRETS(allow_extractable), "false", 0, 1, "HKDF on a token that has neither HKDF nor C_DigestKey: may the input pass through the worker's locked memory?" },
+};
+// clang-format on
+
+static const char *const sections[] = { "token", "workers", "http", "secrets" };
+
+static const struct row *row_of(const char *section, const char *name) {
+    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+        if (strcmp(rows[i].section, section) == 0 && strcmp(rows[i].name, name) == 0) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+// ---- checks of one value ---------------------------------------------------
+
+static int refuse_length(cfg_t *cfg, const struct row *row, size_t n) {
+    if (n >= row->low && n <= row->high) {
+        return 0;
+    }
+    cfg_error(cfg, "'%s' has %zu bytes: %llu to %llu are allowed", row->name, n,
+              (unsigned long long)row->low, (unsigned long long)row->high);
+    return -1;
+}
+
+static int check_text(cfg_t *cfg, const struct row *row, const char *text) {
+    enum kd_log_level level;
+    if (refuse_length(cfg, row, strlen(text)) != 0) {
+        return -1;
+    }
+    if (row->type == PATH && text[0] != '\0' && text[0] != '/') {
+        cfg_error(cfg, "'%s' must be an absolute path", row->name);
+        return -1;
+    }
+    if (row->type == LEVEL && !kd_log_level_parse(text, &level)) {
+        cfg_error(cfg, "'%s' must be error, warn, info or debug", row->name);
+        return -1;
+    }
+    if (strcmp(row->name, "uri") == 0 && strncmp(text, "pkcs11:", 7) != 0) {
+        cfg_error(cfg, "'uri' must begin with pkcs11: (RFC 7512)");
+        return -1;
+    }
+    if (strcmp(row->name, "uri") == 0 &&
+        (strstr(text, "pin-value") != NULL || strstr(text, "pin-source") != NULL)) {
+        cfg_error(cfg, "'uri' must not hold a PIN or a way to it: use pin-file or pin-credential");
+        return -1;
+    }
+    if (strcmp(row->name, "pin-credential") == 0 && strchr(text, '/') != NULL) {
+        cfg_error(cfg, "'pin-credential' is a name, not a path; for a path use pin-file");
+        return -1;
+    }
+    return 0;
+}
+
+static int check_number(cfg_t *cfg, const struct row *row, long v) {
+    if (v >= 0 && (uint64_t)v >= row->low && (uint64_t)v <= row->high) {
+        return 0;
+    }
+    const unsigned long long low = row->low;
+    const unsigned long long high = row->high;
+    if (row->type == OCTAL) {
+        cfg_error(cfg, "'%s' is 0%lo: 0%llo to 0%llo are allowed", row->name, (unsigned long)v,
+                  low, high);
+    } else {
+        cfg_error(cfg, "'%s' is %ld: %llu to %llu are allowed", row->name, v, low, high);
+    }
+    return -1;
+}
+
+// NAME=value with a name that setenv takes.
+static int check_entry(cfg_t *cfg, const struct row *row, const cfg_opt_t *option) {
+    const char *entry = option->values[option->nvalues - 1]->string;
+    const size_t name = strcspn(entry, "=");
+    if (option->nvalues > row->high) {
+        cfg_error(cfg, "'%s' has more than %llu entries", row->name,
+                  (unsigned long long)row->high);
+        return -1;
+    }
+    if (name == 0 || entry[name] != '=' || strlen(entry) > TEXT_MAX) {
+        cfg_error(cfg, "'%s': an entry must be NAME=value, of at most %d bytes", row->name,
+                  TEXT_MAX);
+        return -1;
+    }
+    return 0;
+}
+
+static int check(cfg_t *cfg, cfg_opt_t *option) {
+    const struct row *row = row_of(strcmp(cfg->name, "root") == 0 ? "" : cfg->name, option->name);
+    assert(row != NULL);
+    if (kd_conf_once(cfg, option) != 0) {
+        return -1;
+    }
+    switch (row->type) {
+    case TEXT:
+    case PATH:
+    case LEVEL:
+        return check_text(cfg, row, cfg_opt_getnstr(option, 0));
+    case NUMBER:
+    case NUMBER16:
+    case OCTAL:
+        return check_number(cfg, row, cfg_opt_getnint(option, 0));
+    case SWITCH:
+        return 0;
+    case LIST:
+        return check_entry(cfg, row, option);
+    }
+    return -1;
+}
+
+// ---- reading ---------------------------------------------------------------
+
+static cfg_opt_t option_of(const struct row *row) {
+    cfg_opt_t text = CFG_STR(row->name, row->initial, CFGF_NONE);
+    cfg_opt_t number = CFG_INT(row->name, 0, CFGF_NONE);
+    cfg_opt_t boolean = CFG_BOOL(row->name, cfg_false, CFGF_NONE);
+    cfg_opt_t list = CFG_STR_LIST(row->name, NULL, CFGF_NODEFAULT);
+    cfg_opt_t o = text;
+    switch (row->type) {
+    case TEXT:
+    case PATH:
+    case LEVEL:
+        break;
+    case NUMBER:
+    case NUMBER16:
+    case OCTAL:
+        o = number;
+        o.def.number = strtol(row->initial, NULL, 0);
+        break;
+    case SWITCH:
+        o = boolean;
+        o.def.boolean = strcmp(row->initial, "true") == 0 ? cfg_true : cfg_false;
+        break;
+    case LIST:
+        o = list;
+        break;
+    }
+    o.validcb = check;
+    return o;
+}
+
+// The options of one section ("": those outside of sections), ended.
+static size_t options_of(const char *section, cfg_opt_t *out) {
+    const cfg_opt_t end = CFG_END();
+    size_t n = 0;
+    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+        if (strcmp(rows[i].section, section) == 0) {
+            assert(n + 1 < SECTION_ROWS_MAX);
+            out[n++] = option_of(&rows[i]);
+        }
+    }
+    out[n] = end;
+    return n;
+}
+
+static void take_value(struct kd_config *c, const struct row *row) {
+    cfg_t *section = row->section[0] == '\0' ? c->source : cfg_getsec(c->source, row->section);
+    uint8_t *at = (row->in_http ? (uint8_t *)c->http : (uint8_t *)c) + row->offset;
+    switch (row->type) {
+    case TEXT:
+    case PATH:
+        *(const char **)(void *)at = cfg_getstr(section, row->name);
+        break;
+    case NUMBER:
+        *(uint32_t *)(void *)at = (uint32_t)cfg_getint(section, row->name);
+        break;
+    case NUMBER16:
+        *(uint16_t *)(void *)at = (uint16_t)cfg_getint(section, row->name);
+        break;
+    case OCTAL:
+        *(unsigned *)(void *)at = (unsigned)cfg_getint(section, row->name);
+        break;
+    case SWITCH:
+        *(bool *)(void *)at = cfg_getbool(section, row->name) == cfg_true;
+        break;
+    case LEVEL:
+        if (!kd_log_level_parse(cfg_getstr(section, row->name),
+                                (enum kd_log_level *)(void *)at)) {
+            assert(false);
+        }
+        break;
+    case LIST: // there is one
+        c->token.n_environment = cfg_size(section, row->name);
+        for (size_t i = 0; i < c->token.n_environment; i++) {
+            c->token.environment[i] = cfg_getnstr(section, row->name, (unsigned)i);
+        }
+        break;
+    }
+}
+
+// A module that works in this machine's memory, where processes scale and
+// threads do not (DESIGN.md 2).
+static bool is_software_token(const struct kd_token_config *t) {
+    static const char *const marks[] = { "softhsm", "softokn" };
+    for (size_t i = 0; i < KD_COUNT_OF(marks); i++) {
+        if (strcasestr(t->module, marks[i]) != NULL || strcasestr(t->uri, marks[i]) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void choose_workers(struct kd_config *c) {
+    const bool is_software = is_software_token(&c->token);
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (c->workers.processes == 0 && is_software) {
+        c->workers.processes = cores < 1                    ? 1
+                               : cores > PROCESSES_AUTO_MAX ? PROCESSES_AUTO_MAX
+                                                            : (uint32_t)cores;
+    }
+    c->workers.processes = c->workers.processes == 0 ? 1 : c->workers.processes;
+    if (c->workers.threads == 0) {
+        c->workers.threads = is_software ? 1 : HSM_THREADS_AUTO;
+    }
+}
+
+// What no value is wrong for by itself.  Gives NULL or the complaint.
+static const char *check_together(const struct kd_config *c) {
+    if (c->token.pin_file[0] != '\0' && c->token.pin_credential[0] != '\0') {
+        return "token: pin-file and pin-credential are both set; one says where the PIN is";
+    }
+    if (c->token.pin_file[0] == '\0' && c->token.pin_credential[0] == '\0') {
+        return "token: pin-file (or pin-credential) is not set; it says where the PIN is";
+    }
+    if (c->http->unix_path[0] == '\0' && c->http->tcp_address[0] == '\0') {
+        return "http: neither unix-path nor tcp-address is set; nobody could call";
+    }
+    if ((c->http->tls_certificate[0] == '\0') != (c->http->tls_key[0] == '\0')) {
+        return "http: tls-certificate and tls-key go together";
+    }
+    if (c->http->tls_client_ca[0] != '\0' && c->http->tls_certificate[0] == '\0') {
+        return "http: tls-client-ca needs tls-certificate and tls-key";
+    }
+    if (c->secrets.lifetime_default_sec > c->secrets.lifetime_max_sec) {
+        return "secrets: lifetime-default is longer than lifetime-max";
+    }
+    return NULL;
+}
+
+// A systemd credential is a file in a directory that the manager names.
+static const char *find_credential(struct kd_config *c) {
+    if (c->token.pin_credential[0] == '\0') {
+        return NULL;
+    }
+    const char *directory = getenv("CREDENTIALS_DIRECTORY");
+    if (directory == NULL || directory[0] != '/') {
+        return "token: pin-credential is set, but the service manager gave no "
+               "CREDENTIALS_DIRECTORY; use LoadCredential= in the unit, or pin-file";
+    }
+    if (asprintf(&c->credential_path, "%s/%s", directory, c->token.pin_credential) < 0) {
+        c->credential_path = NULL;
+        return "not enough memory";
+    }
+    c->token.pin_file = c->credential_path;
+    return NULL;
+}
+
+enum kd_err kd_config_read(const char *path, struct kd_buf *errors, struct kd_config **out) {
+    cfg_opt_t section_options[KD_COUNT_OF(sections)][SECTION_ROWS_MAX];
+    cfg_opt_t root[SECTION_ROWS_MAX + KD_COUNT_OF(sections)];
+    const cfg_opt_t end = CFG_END();
+    size_t n = options_of("", root);
+    for (size_t i = 0; i < KD_COUNT_OF(sections); i++) {
+        options_of(sections[i], section_options[i]);
+        cfg_opt_t section = CFG_SEC(sections[i], section_options[i], CFGF_NONE);
+        section.validcb = kd_conf_closed;
+        root[n++] = section;
+    }
+    root[n] = end;
+
+    kd_auto(config) struct kd_config *c = calloc(1, sizeof(*c));
+    struct kd_http_config *http = calloc(1, sizeof(*http));
+    if (c == NULL || http == NULL) {
+        free(http);
+        return KD_ERR_NO_MEMORY;
+    }
+    c->http = http;
+    enum kd_err r = kd_conf_read(path, root, errors, &c->source);
+    if (r != KD_OK) {
+        return r;
+    }
+    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+        take_value(c, &rows[i]);
+    }
+    const char *wrong = check_together(c);
+    wrong = wrong == NULL ? find_credential(c) : wrong;
+    if (wrong != NULL) {
+        kd_buf_printf(errors, "%s: %s\n", path, wrong);
+        return KD_ERR_CONFIG;
+    }
+    choose_workers(c);
+    *out = KD_STEAL(c);
+    return KD_OK;
+}
+
+void kd_config_free(struct kd_config *c) {
+    if (c == NULL) {
+        return;
+    }
+    if (c->source != NULL) {
+        cfg_free(c->source);
+    }
+    free(c->credential_path);
+    free(c->http);
+    free(c);
+}
+
+// ---- the sample file -------------------------------------------------------
+
+static void print_row(struct kd_buf *out, const struct row *row, const char *indent) {
+    kd_buf_printf(out, "%s# %s\n", indent, row->help);
+    switch (row->type) {
+    case NUMBER:
+    case NUMBER16:
+        kd_buf_printf(out, "%s# (%llu to %llu)\n%s# %s = %s\n\n", indent,
+                      (unsigned long long)row->low, (unsigned long long)row->high, indent,
+                      row->name, row->initial);
+        break;
+    case OCTAL:
+    case SWITCH:
+    case LIST:
+        kd_buf_printf(out, "%s# %s = %s\n\n", indent, row->name, row->initial);
+        break;
+    case TEXT:
+    case PATH:
+    case LEVEL:
+        kd_buf_printf(out, "%s# %s = \"%s\"\n\n", indent, row->name, row->initial);
+        break;
+    }
+}
+
+void kd_config_print(struct kd_buf *out) {
+    kd_buf_text(out, "# Configuration of keyd; see keyd.conf(5).  What is commented out is the "
+                     "default.\n\n");
+    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+        if (rows[i].section[0] == '\0') {
+            print_row(out, &rows[i], "");
+        }
+    }
+    for (size_t s = 0; s < KD_COUNT_OF(sections); s++) {
+        kd_buf_printf(out, "%s {\n", sections[s]);
+        for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+            if (strcmp(rows[i].section, sections[s]) == 0) {
+                print_row(out, &rows[i], "    ");
+            }
+        }
+        out->n -= out->err == KD_OK ? 1 : 0; // no empty line before the brace
+        kd_buf_printf(out, "}\n%s", s + 1 < KD_COUNT_OF(sections) ? "\n" : "");
+    }
+}
+
+bool kd_config_key_at(size_t i, struct kd_config_key *out) {
+    if (i >= KD_COUNT_OF(rows)) {
+        return false;
+    }
+    const struct row *row = &rows[i];
+    *out = (struct kd_config_key) {
+        .section = row->section, .name = row->name, .type = type_names[row->type],
+        .initial = row->initial, .low = row->low, .high = row->high, .help = row->help,
+    };
+    return true;
+}

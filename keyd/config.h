@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// config.h: the configuration file (keyd.conf(5)) as the rest of keyd sees it.
+// config.c has the one table of keys.
+#ifndef KD_KEYD_CONFIG_H
+#define KD_KEYD_CONFIG_H
+
+#include "base/base.h"
+#include "hsm/hsm.h"
+
+struct kd_http_config; // api/api.h
+
+#define KD_CONFIG_DEFAULT_PATH KD_SYSCONFDIR "/keyd.conf"
+
+struct kd_token_config {
+    const char *module;    // "": those that p11-kit has configured
+    const char *init_args; // pReserved of C_Initialize
+    size_t n_environment;
+    const char *environment[KD_HSM_ENV_MAX];
+    const char *uri;
+    const char *pin_file; // absolute; from pin-file or pin-credential
+    const char *pin_credential;
+};
+
+struct kd_workers_config {
+    const char *program;
+    uint32_t processes; // as resolved: never 0
+    uint32_t threads;   // the same
+    uint32_t deadline_ms;
+    uint32_t start_deadline_ms;
+    uint32_t queue_max; // requests in flight at one worker
+    uint32_t restart_delay_ms;
+};
+
+struct kd_secrets_config {
+    uint32_t lifetime_default_sec;
+    uint32_t lifetime_max_sec;
+    uint32_t per_principal_max;
+    uint32_t total_max;
+    uint32_t cached_in_token; // by each worker
+    bool allow_extractable;
+};
+
+// Strings live as long as the configuration.
+struct kd_config {
+    const char *state_directory;
+    const char *policy_file;
+    enum kd_log_level log_level;
+    uint32_t stop_timeout_sec;
+    struct kd_token_config token;
+    struct kd_workers_config workers;
+    struct kd_secrets_config secrets;
+    struct kd_http_config *http;
+    struct cfg_t *source;  // owns the strings
+    char *credential_path; // owned
+};
+
+// Reads and checks the file.  KD_ERR_NO_FILE, KD_ERR_CONFIG: the lines in
+// *errors say which file, line and key, and what would be right.
+KD_MUST_CHECK enum kd_err kd_config_read(const char *path, struct kd_buf *errors,
+                                         struct kd_config **out);
+void kd_config_free(struct kd_config *c);
+KD_AUTO_DEFINE(config, struct kd_config *, kd_config_free)
+
+// The sample file: every key with its default, range and meaning.
+void kd_config_print(struct kd_buf *out);
+
+// One row of the table, for the tests of the man page and of the ranges.
+struct kd_config_key {
+    const char *section; // "": top level
+    const char *name;
+    const char *type;    // "text", "path", "number", "octal", "switch", "level", "list"
+    const char *initial; // as in the file
+    uint64_t low;        // numbers: values; text: bytes; lists: entries
+    uint64_t high;
+    const char *help;
+};
+// false past the last.
+bool kd_config_key_at(size_t i, struct kd_config_key *out);
+
+#endif

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// import.c: public keys and certificates, checked by OpenSSL.
+#include "keyd/import.h"
+
+#include <openssl/core_names.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <string.h>
+
+static const struct {
+    enum kd_key_type type;
+    int nid;
+    const char *group;
+} curves[] = {
+    { KD_KEY_EC_P256, NID_X9_62_prime256v1, SN_X9_62_prime256v1 },
+    { KD_KEY_EC_P384, NID_secp384r1, SN_secp384r1 },
+};
+
+// Decodes the point, which checks that it is on the curve, and writes it uncompressed.
+static bool normalise(int nid, struct kd_bytes encoded, struct kd_public_key *out) {
+    EC_GROUP *group = EC_GROUP_new_by_curve_name(nid);
+    EC_POINT *point = group == NULL ? NULL : EC_POINT_new(group);
+    size_t n = 0;
+    if (point != NULL && EC_POINT_oct2point(group, point, encoded.p, encoded.n, NULL) == 1 &&
+        EC_POINT_is_at_infinity(group, point) == 0) {
+        n = EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, out->point,
+                               sizeof(out->point), NULL);
+    }
+    EC_POINT_free(point);
+    EC_GROUP_free(group);
+    ERR_clear_error();
+    out->n_point = n;
+    return n > 0;
+}
+
+enum kd_err kd_import_point(enum kd_key_type type, struct kd_bytes point,
+                            struct kd_public_key *out) {
+    for (size_t i = 0; i < KD_COUNT_OF(curves); i++) {
+        struct kd_public_key key = { .type = type };
+        if (curves[i].type == type && point.n == kd_key_type_point_bytes(type) &&
+            point.p[0] == 0x04 && normalise(curves[i].nid, point, &key)) {
+            *out = key;
+            return KD_OK;
+        }
+    }
+    return KD_ERR_BAD_PUBLIC_KEY;
+}
+
+static bool read_key(EVP_PKEY *pkey, struct kd_public_key *out) {
+    char group[64];
+    uint8_t encoded[2 * KD_HSM_POINT_MAX_BYTES];
+    size_t n = 0;
+    if (pkey == NULL || EVP_PKEY_is_a(pkey, "EC") != 1 ||
+        EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof(group),
+                                       NULL) != 1 ||
+        EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_PUB_KEY, encoded, sizeof(encoded),
+                                        &n) != 1) {
+        return false;
+    }
+    for (size_t i = 0; i < KD_COUNT_OF(curves); i++) {
+        struct kd_public_key key = { .type = curves[i].type };
+        if (strcmp(group, curves[i].group) == 0 &&
+            normalise(curves[i].nid, (struct kd_bytes) { encoded, n }, &key)) {
+            *out = key;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum kd_err kd_import_certificate(struct kd_bytes der, struct kd_public_key *out) {
+    if (der.n > KD_CERTIFICATE_MAX_BYTES) {
+        return KD_ERR_ITEM_TOO_LARGE;
+    }
+    const unsigned char *p = der.p;
+    X509 *x = d2i_X509(NULL, &p, (long)der.n);
+    const bool is_good =
+        x != NULL && p == der.p + der.n && read_key(X509_get0_pubkey(x), out);
+    X509_free(x);
+    ERR_clear_error();
+    return is_good ? KD_OK : KD_ERR_BAD_PUBLIC_KEY;
+}

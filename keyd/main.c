@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+// main.c: keyd itself: options, signals, and the order in which the parts are
+// started and stopped.  Read service.h next.
+#include "kd-build.h"
+
+#include "api/api.h"
+#include "keyd/config.h"
+#include "keyd/notify.h"
+#include "keyd/policy.h"
+#include "keyd/service.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2, FILES_BESIDE_CONNECTIONS = 64 };
+
+struct daemon {
+    struct kd_config *config;
+    struct kd_loop *loop;
+    struct kd_service *service;
+    struct kd_http *http;
+    int signal_fd;
+    struct kd_watch *signal_watch;
+    struct kd_timer *stop_timer;
+    struct kd_timer *alive_timer;
+    uint64_t alive_ms;
+    bool is_stopping;
+};
+
+// ---- options ---------------------------------------------------------------
+
+enum action { SERVE, CHECK, PRINT, VERSION, HELP, WRONG };
+
+struct options {
+    enum action action;
+    const char *config_path;
+};
+
+static const char usage[] =
+    "usage: keyd [--config FILE] [--check-config | --print-config | --version | --help]\n"
+    "  -c, --config FILE   configuration (default " KD_CONFIG_DEFAULT_PATH ")\n"
+    "      --check-config  check configuration and policy, and exit\n"
+    "      --print-config  print a sample configuration with every key\n"
+    "      --version       print the version\n"
+    "See keyd(8), keyd.conf(5), keyd-policy(5).\n";
+
+static struct options read_options(int argc, char **argv) {
+    static const struct option known[] = {
+        { "config", required_argument, NULL, 'c' },
+        { "check-config", no_argument, NULL, CHECK },
+        { "print-config", no_argument, NULL, PRINT },
+        { "version", no_argument, NULL, VERSION },
+        { "help", no_argument, NULL, HELP },
+        { NULL, 0, NULL, 0 },
+    };
+    struct options o = { .action = SERVE, .config_path = KD_CONFIG_DEFAULT_PATH };
+    for (int c; (c = getopt_long(argc, argv, "c:h", known, NULL)) != -1;) {
+        switch (c) {
+        case 'c':
+            o.config_path = optarg;
+            break;
+        case 'h':
+            o.action = HELP;
+            break;
+        case CHECK:
+        case PRINT:
+        case VERSION:
+        case HELP:
+            o.action = (enum action)c;
+            break;
+        default:
+            o.action = WRONG;
+            return o;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "keyd: unexpected argument '%s'\n", argv[optind]);
+        o.action = WRONG;
+    }
+    return o;
+}
+
+// ---- configuration ---------------------------------------------------------
+
+static enum kd_err read_config(const char *path, struct kd_config **out) {
+    kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(65536);
+    enum kd_err r = kd_config_read(path, &errors, out);
+    if (r != KD_OK) {
+        const char *text = kd_buf_get_text(&errors);
+        fputs(text[0] == '\0' ? "keyd: not enough memory\n" : text, stderr);
+    }
+    return r;
+}
+
+static int check_config(const char *path) {
+    kd_auto(config) struct kd_config *config = NULL;
+    kd_auto(policy) struct kd_policy *policy = NULL;
+    kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(65536);
+    if (read_config(path, &config) != KD_OK) {
+        return EXIT_FAILURE;
+    }
+    if (kd_policy_read(config->policy_file, &errors, &policy) != KD_OK) {
+        fputs(kd_buf_get_text(&errors), stderr);
+        return EXIT_FAILURE;
+    }
+    printf("%s: ok\n%s: ok\n", path, config->policy_file);
+    return EXIT_SUCCESS;
+}
+
+static int print_config(void) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(65536);
+    kd_config_print(&text);
+    fputs(kd_buf_get_text(&text), stdout);
+    return kd_buf_finish(&text) == KD_OK && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+// ---- the process -----------------------------------------------------------
+
+// Descriptors for all connections that the configuration allows.
+static void raise_file_limit(const struct kd_config *c) {
+    struct rlimit limit;
+    const rlim_t need = (rlim_t)c->http->connections_max + c->workers.processes * 4 +
+                        FILES_BESIDE_CONNECTIONS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need) {
+        return;
+    }
+    limit.rlim_cur = need < limit.rlim_max ? need : limit.rlim_max;
+    if (limit.rlim_cur < need && limit.rlim_max != RLIM_INFINITY) {
+        struct rlimit higher = { need, need };
+        if (setrlimit(RLIMIT_NOFILE, &higher) == 0) {
+            return; // we may, as root
+        }
+    }
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < need) {
+        kd_log(KD_LOG_WARN, "main",
+               "fewer descriptors than http.connections-max needs; raise LimitNOFILE",
+               "limit=%llu needed=%llu", (unsigned long long)limit.rlim_cur,
+               (unsigned long long)need);
+    }
+}
+
+// No core dumps, no other process may look inside, files for the owner only.
+static void harden(void) {
+    const struct rlimit none = { 0, 0 };
+    umask(0077);
+    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
+        kd_log(KD_LOG_WARN, "main", "the process could not be closed to others", "errno=%d", errno);
+    }
+}
+
+// ---- stopping, reloading ---------------------------------------------------
+
+static void begin_stop(struct daemon *d) {
+    if (d->is_stopping) {
+        kd_loop_stop(d->loop); // asked twice: at once
+        return;
+    }
+    kd_log(KD_LOG_INFO, "main", "stopping", "pending=%zu", kd_service_pending(d->service));
+    d->is_stopping = true;
+    kd_notify_stopping();
+    kd_http_stop(d->http);
+    kd_service_stop(d->service);
+    kd_timer_set(d->stop_timer, (uint64_t)d->config->stop_timeout_sec * 1000);
+}
+
+static void on_stop_timeout(void *daemon) {
+    struct daemon *d = daemon;
+    kd_log(KD_LOG_WARN, "main", "stopped before all requests were answered", "pending=%zu",
+           kd_service_pending(d->service));
+    kd_loop_stop(d->loop);
+}
+
+static void reload(struct daemon *d) {
+    kd_log(KD_LOG_INFO, "main", "reloading", "");
+    kd_notify_reloading();
+    kd_service_reload(d->service);
+    kd_notify_ready();
+}
+
+static void on_signal(void *daemon, uint32_t events KD_UNUSED) {
+    struct daemon *d = daemon;
+    struct signalfd_siginfo info;
+    while (read(d->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo == SIGHUP) {
+            reload(d);
+        } else {
+            begin_stop(d);
+        }
+    }
+}
+
+static void on_alive(void *daemon) {
+    struct daemon *d = daemon;
+    kd_notify_alive();
+    kd_timer_set(d->alive_timer, d->alive_ms);
+}
+
+// Registered after the service's and the HTTP server's hooks: sees their work done.
+static uint64_t on_prepare(void *daemon) {
+    struct daemon *d = daemon;
+    if (d->is_stopping && kd_service_pending(d->service) == 0 && kd_http_pending(d->http) == 0) {
+        kd_loop_stop(d->loop);
+    }
+    return KD_LOOP_NO_LIMIT;
+}
+
+// ---- life ------------------------------------------------------------------
+
+static enum kd_err watch_signals(struct daemon *d) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) {
+        return KD_ERR_SYSTEM;
+    }
+    d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return d->signal_fd < 0
+               ? KD_ERR_SYSTEM
+               : kd_watch_new(d->loop, d->signal_fd, EPOLLIN, on_signal, d, &d->signal_watch);
+}
+
+static enum kd_err open_daemon(struct daemon *d) {
+    enum kd_err r;
+    if ((r = kd_loop_new(&d->loop)) != KD_OK || (r = watch_signals(d)) != KD_OK ||
+        (r = kd_timer_new(d->loop, on_stop_timeout, d, &d->stop_timer)) != KD_OK ||
+        (r = kd_timer_new(d->loop, on_alive, d, &d->alive_timer)) != KD_OK ||
+        // In this order: the service's hook runs before the HTTP server's.
+        (r = kd_service_open(d->loop, d->config, &d->service)) != KD_OK ||
+        (r = kd_http_open(d->loop, d->service, d->config->http, &d->http)) != KD_OK) {
+        return r;
+    }
+    return kd_loop_prepare(d->loop, on_prepare, d);
+}
+
+static void close_daemon(struct daemon *d) {
+    kd_service_close(d->service); // answers what is left, so the HTTP server is still there
+    kd_http_close(d->http);
+    kd_timer_free(d->stop_timer);
+    kd_timer_free(d->alive_timer);
+    kd_watch_free(d->signal_watch);
+    if (d->signal_fd >= 0) {
+        close(d->signal_fd);
+    }
+    kd_loop_free(d->loop);
+}
+
+static int serve(const char *path) {
+    kd_auto(config) struct kd_config *config = NULL;
+    if (read_config(path, &config) != KD_OK) {
+        return EXIT_FAILURE;
+    }
+    kd_log_set_level(config->log_level);
+    harden();
+    raise_file_limit(config);
+    struct daemon d = { .config = config, .signal_fd = -1 };
+    enum kd_err r = open_daemon(&d);
+    if (r == KD_OK) {
+        kd_log(KD_LOG_INFO, "main", "keyd is serving", "version=%s config=%s", PACKAGE_VERSION,
+               path);
+        d.alive_ms = kd_notify_interval_ms();
+        if (d.alive_ms > 0) {
+            kd_timer_set(d.alive_timer, d.alive_ms);
+        }
+        kd_notify_ready();
+        r = kd_loop_run(d.loop);
+    } else {
+        kd_log(KD_LOG_ERROR, "main", "keyd cannot start", "error=%s", kd_err_name(r));
+    }
+    close_daemon(&d);
+    if (r == KD_OK) {
+        kd_log(KD_LOG_INFO, "main", "keyd has stopped", "");
+    }
+    return r == KD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv) {
+    const struct options o = read_options(argc, argv);
+    switch (o.action) {
+    case SERVE:
+        return serve(o.config_path);
+    case CHECK:
+        return check_config(o.config_path);
+    case PRINT:
+        return print_config();
+    case VERSION:
+        puts("keyd " PACKAGE_VERSION);
+        return EXIT_SUCCESS;
+    case HELP:
+        fputs(usage, stdout);
+        return EXIT_SUCCESS;
+    case WRONG:
+        break;
+    }
+    fputs(usage, stderr);
+    return EXIT_USAGE;
+}

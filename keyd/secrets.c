@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+// secrets.c: a map by id, a list for each owner, and a heap by time of expiry
+// with one timer.
+#include "keyd/secrets.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+struct kd_secret_owner {
+    char name[KD_NAME_MAX_BYTES + 1];
+    size_t n;
+    struct kd_secret_entry *first;
+    struct kd_secret_entry *last;
+};
+
+struct kd_secrets {
+    const struct kd_secrets_config *config;
+    kd_secret_gone *gone;
+    void *arg;
+    struct kd_timer *timer;
+    struct kd_map by_id;
+    struct kd_map owners;
+    size_t n;
+    size_t cap;
+    struct kd_secret_entry **heap; // the first is the next to expire
+};
+
+// ---- heap ------------------------------------------------------------------
+
+static void put(struct kd_secrets *s, size_t at, struct kd_secret_entry *e) {
+    s->heap[at] = e;
+    e->heap_index = at;
+}
+
+static void sift_up(struct kd_secrets *s, size_t at, struct kd_secret_entry *e) {
+    while (at > 0 && s->heap[(at - 1) / 2]->due_ms > e->due_ms) {
+        put(s, at, s->heap[(at - 1) / 2]);
+        at = (at - 1) / 2;
+    }
+    put(s, at, e);
+}
+
+static void sift_down(struct kd_secrets *s, size_t at, struct kd_secret_entry *e) {
+    for (size_t child = 2 * at + 1; child < s->n; child = 2 * at + 1) {
+        if (child + 1 < s->n && s->heap[child + 1]->due_ms < s->heap[child]->due_ms) {
+            child++;
+        }
+        if (s->heap[child]->due_ms >= e->due_ms) {
+            break;
+        }
+        put(s, at, s->heap[child]);
+        at = child;
+    }
+    put(s, at, e);
+}
+
+static void heap_remove(struct kd_secrets *s, size_t at) {
+    struct kd_secret_entry *last = s->heap[--s->n];
+    if (at == s->n) {
+        return;
+    }
+    if (at > 0 && s->heap[(at - 1) / 2]->due_ms > last->due_ms) {
+        sift_up(s, at, last);
+    } else {
+        sift_down(s, at, last);
+    }
+}
+
+static bool heap_has_room(struct kd_secrets *s) {
+    if (s->n < s->cap) {
+        return true;
+    }
+    const size_t cap = s->cap == 0 ? 64 : s->cap * 2;
+    struct kd_secret_entry **heap = realloc(s->heap, cap * sizeof(struct kd_secret_entry *));
+    if (heap == NULL) {
+        return false;
+    }
+    s->heap = heap;
+    s->cap = cap;
+    return true;
+}
+
+// ---- entries ---------------------------------------------------------------
+
+static struct kd_bytes id_of(const struct kd_secret_entry *e) {
+    return (struct kd_bytes) { (const uint8_t *)e->id, KD_SECRET_ID_TEXT_BYTES - 1 };
+}
+
+// Every byte string of the recipe, for copying.
+static size_t parts_of(struct kd_recipe *r, struct kd_bytes *out[static 4 + 2 * KD_HSM_STEPS_MAX]) {
+    size_t n = 0;
+    out[n++] = &r->base.id;
+    out[n++] = &r->base.label;
+    out[n++] = &r->base.proof;
+    out[n++] = &r->peer;
+    for (size_t i = 0; i < r->n_steps; i++) {
+        out[n++] = &r->steps[i].salt;
+        out[n++] = &r->steps[i].info;
+    }
+    return n;
+}
+
+// The entry and, behind it, the bytes of its recipe.
+static struct kd_secret_entry *new_entry(const struct kd_recipe *recipe) {
+    struct kd_recipe copy = *recipe;
+    struct kd_bytes *parts[4 + 2 * KD_HSM_STEPS_MAX];
+    size_t bytes = 0;
+    const size_t n = parts_of(&copy, parts);
+    for (size_t i = 0; i < n; i++) {
+        bytes += parts[i]->n;
+    }
+    struct kd_secret_entry *e = calloc(1, sizeof(*e) + bytes);
+    if (e == NULL) {
+        return NULL;
+    }
+    uint8_t *at = (uint8_t *)(e + 1);
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i]->n > 0) {
+            memcpy(at, parts[i]->p, parts[i]->n);
+        }
+        parts[i]->p = at;
+        at += parts[i]->n;
+    }
+    e->recipe = copy;
+    return e;
+}
+
+static enum kd_err owner_of(struct kd_secrets *s, const char *name, struct kd_secret_owner **out) {
+    struct kd_secret_owner *o = kd_map_get(&s->owners, kd_bytes_of_text(name));
+    if (o != NULL) {
+        *out = o;
+        return KD_OK;
+    }
+    assert(strlen(name) <= KD_NAME_MAX_BYTES);
+    o = calloc(1, sizeof(*o));
+    if (o == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    memcpy(o->name, name, strlen(name));
+    enum kd_err r = kd_map_add(&s->owners, kd_bytes_of_text(o->name), o);
+    if (r != KD_OK) {
+        free(o);
+        return r;
+    }
+    *out = o;
+    return KD_OK;
+}
+
+static void link_entry(struct kd_secret_owner *o, struct kd_secret_entry *e) {
+    e->owner = o;
+    e->prev = o->last;
+    *(o->last == NULL ? &o->first : &o->last->next) = e;
+    o->last = e;
+    o->n++;
+}
+
+static void unlink_entry(struct kd_secrets *s, struct kd_secret_entry *e) {
+    struct kd_secret_owner *o = e->owner;
+    *(e->prev == NULL ? &o->first : &e->prev->next) = e->next;
+    *(e->next == NULL ? &o->last : &e->next->prev) = e->prev;
+    o->n--;
+    if (o->n == 0) {
+        kd_map_remove(&s->owners, kd_bytes_of_text(o->name));
+        free(o);
+    }
+}
+
+static void set_timer(struct kd_secrets *s) {
+    if (s->n == 0) {
+        kd_timer_stop(s->timer);
+        return;
+    }
+    const uint64_t now = kd_clock_mono_ms();
+    const uint64_t due = s->heap[0]->due_ms;
+    kd_timer_set(s->timer, due > now ? due - now : 0);
+}
+
+enum kd_err kd_secrets_add(struct kd_secrets *s, const char *principal, const char *key,
+                           uint32_t version, struct kd_recipe *recipe, uint32_t lifetime_sec,
+                           struct kd_secret_entry **out) {
+    struct kd_secret_owner *o = NULL;
+    enum kd_err r = s->n >= s->config->total_max ? KD_ERR_TOO_MANY : owner_of(s, principal, &o);
+    if (r != KD_OK) {
+        return r;
+    }
+    if (o->n >= s->config->per_principal_max) {
+        return KD_ERR_TOO_MANY;
+    }
+    if (getrandom(recipe->id, sizeof(recipe->id), 0) != (ssize_t)sizeof(recipe->id)) {
+        r = KD_ERR_SYSTEM;
+    }
+    struct kd_secret_entry *e = r == KD_OK && heap_has_room(s) ? new_entry(recipe) : NULL;
+    if (e != NULL) {
+        kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_SECRET_ID_TEXT_BYTES + 1);
+        kd_b64_encode(&text, (struct kd_bytes) { recipe->id, sizeof(recipe->id) });
+        memcpy(e->id, kd_buf_get_text(&text), text.n);
+        r = text.n + 1 == sizeof(e->id) ? kd_map_add(&s->by_id, id_of(e), e) : KD_ERR_NO_MEMORY;
+    }
+    if (e == NULL || r != KD_OK) {
+        free(e);
+        if (o->n == 0) {
+            kd_map_remove(&s->owners, kd_bytes_of_text(o->name));
+            free(o);
+        }
+        return r == KD_OK ? KD_ERR_NO_MEMORY : r;
+    }
+    memcpy(e->key, key, strlen(key));
+    e->version = version;
+    e->created_ms = kd_clock_wall_ms();
+    e->expires_ms = e->created_ms + (uint64_t)lifetime_sec * 1000;
+    e->due_ms = kd_clock_mono_ms() + (uint64_t)lifetime_sec * 1000;
+    link_entry(o, e);
+    s->n++;
+    sift_up(s, s->n - 1, e);
+    set_timer(s);
+    *out = e;
+    return KD_OK;
+}
+
+void kd_secrets_remove(struct kd_secrets *s, struct kd_secret_entry *e) {
+    kd_map_remove(&s->by_id, id_of(e));
+    heap_remove(s, e->heap_index);
+    unlink_entry(s, e);
+    free(e);
+    set_timer(s);
+}
+
+static void remove_and_tell(struct kd_secrets *s, struct kd_secret_entry *e) {
+    uint8_t id[KD_HSM_SECRET_ID_BYTES];
+    memcpy(id, e->recipe.id, sizeof(id));
+    kd_secrets_remove(s, e);
+    s->gone(s->arg, id);
+}
+
+void kd_secrets_remove_of_key(struct kd_secrets *s, const char *key) {
+    size_t cursor = 0;
+    for (struct kd_secret_entry *e; (e = kd_map_next(&s->by_id, &cursor)) != NULL;) {
+        if (strcmp(e->key, key) == 0) {
+            remove_and_tell(s, e);
+        }
+    }
+}
+
+static void expire(void *arg) {
+    struct kd_secrets *s = arg;
+    const uint64_t now = kd_clock_mono_ms();
+    while (s->n > 0 && s->heap[0]->due_ms <= now) {
+        remove_and_tell(s, s->heap[0]);
+    }
+    set_timer(s);
+}
+
+// ---- questions -------------------------------------------------------------
+
+struct kd_secret_entry *kd_secrets_find(const struct kd_secrets *s, const char *id) {
+    return kd_map_get(&s->by_id, kd_bytes_of_text(id));
+}
+
+struct kd_secret_entry *kd_secrets_get(const struct kd_secrets *s, const char *principal,
+                                       const char *id) {
+    struct kd_secret_entry *e = kd_secrets_find(s, id);
+    const bool is_it = e != NULL && e->is_made && e->due_ms > kd_clock_mono_ms() &&
+                       strcmp(e->owner->name, principal) == 0;
+    return is_it ? e : NULL;
+}
+
+const struct kd_secret_entry *kd_secrets_next(const struct kd_secrets *s, const char *principal,
+                                              const struct kd_secret_entry *after) {
+    const struct kd_secret_owner *o = kd_map_get(&s->owners, kd_bytes_of_text(principal));
+    const struct kd_secret_entry *e = after != NULL ? after->next : o == NULL ? NULL : o->first;
+    while (e != NULL && (!e->is_made || e->due_ms <= kd_clock_mono_ms())) {
+        e = e->next;
+    }
+    return e;
+}
+
+size_t kd_secrets_count(const struct kd_secrets *s) {
+    return s->n;
+}
+
+// ---- making and freeing ----------------------------------------------------
+
+enum kd_err kd_secrets_new(struct kd_loop *loop, const struct kd_secrets_config *config,
+                           kd_secret_gone *gone, void *arg, struct kd_secrets **out) {
+    kd_auto(secrets) struct kd_secrets *s = calloc(1, sizeof(*s));
+    if (s == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    s->config = config;
+    s->gone = gone;
+    s->arg = arg;
+    enum kd_err r = kd_timer_new(loop, expire, s, &s->timer);
+    if (r == KD_OK) {
+        *out = KD_STEAL(s);
+    }
+    return r;
+}
+
+void kd_secrets_free(struct kd_secrets *s) {
+    if (s == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < s->n; i++) {
+        unlink_entry(s, s->heap[i]);
+        free(s->heap[i]);
+    }
+    kd_map_wipe(&s->by_id);
+    kd_map_wipe(&s->owners);
+    free(s->heap);
+    kd_timer_free(s->timer);
+    free(s);
+}

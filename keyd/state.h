@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// state.h: the service's own view of itself.  Private to service.c, manage.c,
+// recover.c, work.c, derive.c and report.c.
+#ifndef KD_KEYD_STATE_H
+#define KD_KEYD_STATE_H
+
+#include "keyd/config.h"
+#include "keyd/metrics.h"
+#include "keyd/policy.h"
+#include "keyd/registry.h"
+#include "keyd/secrets.h"
+#include "keyd/service.h"
+#include "keyd/store_thread.h"
+#include "keyd/workers.h"
+
+#define KD_DETAIL_BYTES 256
+
+struct kd_service {
+    struct kd_loop *loop;
+    const struct kd_config *config;
+    struct kd_policy *policy;
+    uint64_t policy_ms; // wall clock
+    char policy_error[512];
+    struct kd_store_thread *store;
+    struct kd_registry registry;
+    struct kd_secrets *secrets;
+    struct kd_workers *workers; // NULL while the service closes
+    struct kd_metrics metrics;
+    size_t pending; // operations accepted and not done
+    bool is_stopping;
+    uint64_t started_ms; // wall clock
+};
+
+// kd_workers_begin, also while the service closes.
+KD_MUST_CHECK enum kd_err kd_service_begin(struct kd_service *s, struct kd_hsm_request *head,
+                                           const uint8_t *near, struct kd_call **out);
+
+// What every operation checks first: KD_ERR_STOPPING, KD_ERR_DENIED.
+KD_MUST_CHECK enum kd_err kd_service_admit(const struct kd_service *s,
+                                           const struct kd_caller *caller,
+                                           enum kd_permission permission, const char *key);
+
+// The version to make new results with (number 0: the primary): KD_ERR_NO_VERSION,
+// KD_ERR_VERSION_DISABLED.
+KD_MUST_CHECK enum kd_err kd_service_version(const struct kd_entry *e, uint32_t number,
+                                             const struct kd_key_version **out);
+
+// The caller's secret, with its key still there and enabled: KD_ERR_NO_SECRET,
+// KD_ERR_VERSION_DISABLED.
+KD_MUST_CHECK enum kd_err kd_service_find_secret(const struct kd_service *s,
+                                                 const struct kd_caller *caller, const char *id,
+                                                 struct kd_secret_entry **out);
+
+// A worker has become ready: finishes what a crash or a lost worker left open (recover.c).
+void kd_service_recover(struct kd_service *s);
+
+// Text of a worker, ended and cut to size.
+void kd_detail_copy(char out[static KD_DETAIL_BYTES], struct kd_bytes text);
+
+#endif

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// store.h: the registry on disk: keys, their versions, and small facts (the
+// record of a refused PIN).  Every change is one transaction that is on the
+// disk when the function returns.  One thread at a time: store_thread.h.
+//
+// A version is written as pending before the token makes the object and
+// enabled after, so a crash in between leaves a note of what to look for.
+#ifndef KD_KEYD_STORE_H
+#define KD_KEYD_STORE_H
+
+#include "base/base.h"
+#include "keyd/service.h"
+
+struct kd_store;
+
+// The file keyd.db in `directory`, which is made (0700) if it is not there.
+// KD_ERR_STORE: the log says why; another keyd may be using it.
+KD_MUST_CHECK enum kd_err kd_store_open(const char *directory, struct kd_store **out);
+void kd_store_close(struct kd_store *s);
+KD_AUTO_DEFINE(store, struct kd_store *, kd_store_close)
+
+// What the store says of each version, for the start; all is borrowed during the call.
+struct kd_store_row {
+    const char *name;
+    enum kd_key_type type;
+    unsigned usages;
+    enum kd_key_origin origin;
+    uint64_t created_ms;
+    bool is_deleting; // a delete was begun
+    struct kd_bytes certificate;
+    struct kd_key_version version; // may be pending
+};
+typedef enum kd_err kd_store_row_fn(void *arg, const struct kd_store_row *row);
+// In the order of names and version numbers.  Ends with fn's first failure.
+KD_MUST_CHECK enum kd_err kd_store_load(struct kd_store *s, kd_store_row_fn *fn, void *arg);
+
+// Adds a version (as pending, or as what it is), and the key where it is the
+// first.  KD_ERR_KEY_EXISTS where the version is there already.
+KD_MUST_CHECK enum kd_err kd_store_add(struct kd_store *s, const struct kd_store_row *row);
+// The pending version has its object in the token.
+KD_MUST_CHECK enum kd_err kd_store_enable(struct kd_store *s, const char *name,
+                                          const struct kd_key_version *version);
+// The pending version has none; the key goes with its last version.
+KD_MUST_CHECK enum kd_err kd_store_drop(struct kd_store *s, const char *name, uint32_t number);
+// number 0: all that are not pending.
+KD_MUST_CHECK enum kd_err kd_store_set_state(struct kd_store *s, const char *name, uint32_t number,
+                                             enum kd_version_state state);
+// Notes that the key is being deleted, and disables it.
+KD_MUST_CHECK enum kd_err kd_store_begin_delete(struct kd_store *s, const char *name);
+KD_MUST_CHECK enum kd_err kd_store_delete(struct kd_store *s, const char *name);
+
+// Facts.  An empty value removes it; of one that is not there, get gives nothing.
+KD_MUST_CHECK enum kd_err kd_store_set_fact(struct kd_store *s, const char *name,
+                                            struct kd_bytes value);
+KD_MUST_CHECK enum kd_err kd_store_get_fact(struct kd_store *s, const char *name,
+                                            struct kd_buf *value);
+
+#endif
