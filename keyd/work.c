@@ -11,6 +11,7 @@
 enum {
     RESULTS_ON_STACK = 16,
     AAD_MAX_BYTES = 65536,
+    TAG_MAX_BYTES = 1024,
     DATA_MAX_BYTES = 3 * 1024 * 1024,
     // All of a request's data, so that its frame and its reply's stay under the limit.
     REQUEST_MAX_BYTES = KD_HSM_FRAME_MAX_BYTES - 512 * 1024,
@@ -126,9 +127,17 @@ static enum kd_err check_type(const struct row *row, enum kd_key_type type) {
     return fits ? KD_OK : KD_ERR_KEY_TYPE;
 }
 
+// An imported key has no object and so no id; the wire wants one.  The worker
+// verifies with the public point (ref.proof) and looks for no object.
+static const uint8_t no_id[1] = { 0 };
+
 static void add_version(struct work *w, struct kd_hsm_request *head,
                         const struct kd_key_version *v) {
-    head->keys[head->n_keys++] = v->ref;
+    struct kd_key_ref *ref = &head->keys[head->n_keys++];
+    *ref = v->ref;
+    if (ref->id.n == 0) {
+        ref->id = (struct kd_bytes) { no_id, sizeof(no_id) };
+    }
     w->versions[w->n_versions++] = v->number;
 }
 
@@ -215,7 +224,7 @@ static enum kd_err check_item(const struct kd_work *work, const struct kd_hsm_it
                               enum kd_key_type type, size_t *total) {
     *total += item->data.n + item->aad.n + item->iv.n + item->tag.n;
     if (item->data.n > DATA_MAX_BYTES || item->aad.n > AAD_MAX_BYTES ||
-        item->tag.n > AAD_MAX_BYTES) {
+        item->tag.n > TAG_MAX_BYTES) {
         return KD_ERR_ITEM_TOO_LARGE;
     }
     switch (work->operation) {
