@@ -195,6 +195,7 @@ static enum kd_err add_derivation(struct derive *d, const struct kd_caller *call
     }
     e->is_resident = plan.is_resident;
     memcpy(result->secret, e->id, sizeof(result->secret));
+    result->residence = plan.is_resident ? "token" : "worker";
     result->expires_ms = e->expires_ms;
     *near = plan.recipe.id[0];
     add_item(&d->kept, KD_HSM_DERIVE, &plan.recipe, at);

@@ -39,7 +39,7 @@ struct daemon {
 
 // ---- options ---------------------------------------------------------------
 
-enum action { SERVE, CHECK, PRINT, VERSION, HELP, WRONG };
+enum action { ACTION_SERVE, ACTION_CHECK, ACTION_PRINT, ACTION_VERSION, ACTION_HELP, ACTION_WRONG };
 
 struct options {
     enum action action;
@@ -57,35 +57,35 @@ static const char usage[] =
 static struct options read_options(int argc, char **argv) {
     static const struct option known[] = {
         { "config", required_argument, NULL, 'c' },
-        { "check-config", no_argument, NULL, CHECK },
-        { "print-config", no_argument, NULL, PRINT },
-        { "version", no_argument, NULL, VERSION },
-        { "help", no_argument, NULL, HELP },
+        { "check-config", no_argument, NULL, ACTION_CHECK },
+        { "print-config", no_argument, NULL, ACTION_PRINT },
+        { "version", no_argument, NULL, ACTION_VERSION },
+        { "help", no_argument, NULL, ACTION_HELP },
         { NULL, 0, NULL, 0 },
     };
-    struct options o = { .action = SERVE, .config_path = KD_CONFIG_DEFAULT_PATH };
+    struct options o = { .action = ACTION_SERVE, .config_path = KD_CONFIG_DEFAULT_PATH };
     for (int c; (c = getopt_long(argc, argv, "c:h", known, NULL)) != -1;) {
         switch (c) {
         case 'c':
             o.config_path = optarg;
             break;
         case 'h':
-            o.action = HELP;
+            o.action = ACTION_HELP;
             break;
-        case CHECK:
-        case PRINT:
-        case VERSION:
-        case HELP:
+        case ACTION_CHECK:
+        case ACTION_PRINT:
+        case ACTION_VERSION:
+        case ACTION_HELP:
             o.action = (enum action)c;
             break;
         default:
-            o.action = WRONG;
+            o.action = ACTION_WRONG;
             return o;
         }
     }
     if (optind < argc) {
         fprintf(stderr, "keyd: unexpected argument '%s'\n", argv[optind]);
-        o.action = WRONG;
+        o.action = ACTION_WRONG;
     }
     return o;
 }
@@ -289,19 +289,19 @@ static int serve(const char *path) {
 int main(int argc, char **argv) {
     const struct options o = read_options(argc, argv);
     switch (o.action) {
-    case SERVE:
+    case ACTION_SERVE:
         return serve(o.config_path);
-    case CHECK:
+    case ACTION_CHECK:
         return check_config(o.config_path);
-    case PRINT:
+    case ACTION_PRINT:
         return print_config();
-    case VERSION:
+    case ACTION_VERSION:
         puts("keyd " PACKAGE_VERSION);
         return EXIT_SUCCESS;
-    case HELP:
+    case ACTION_HELP:
         fputs(usage, stdout);
         return EXIT_SUCCESS;
-    case WRONG:
+    case ACTION_WRONG:
         break;
     }
     fputs(usage, stderr);
