@@ -10,7 +10,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/destroy.c \
 	keyd/import.c keyd/import.h \
 	keyd/manage.c \
-	keyd/metrics.c keyd/metrics.h \
+	keyd/tally.c keyd/tally.h \
 	keyd/policy.c keyd/policy.h \
 	keyd/recipe.c keyd/recipe.h \
 	keyd/recover.c \

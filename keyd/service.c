@@ -150,7 +150,7 @@ enum kd_err kd_service_open(struct kd_loop *loop, const struct kd_config *config
     const struct kd_workers_owner owner = {
         .arg = s, .ready = on_ready, .pin_record = on_pin_record
     };
-    r = kd_workers_new(loop, config, &s->metrics, &owner, kd_buf_get(&pin_record), &s->workers);
+    r = kd_workers_new(loop, config, &s->tally, &owner, kd_buf_get(&pin_record), &s->workers);
     if (r != KD_OK) {
         return r;
     }
@@ -320,15 +320,15 @@ void kd_service_report(const struct kd_service *s, struct kd_service_report *out
 }
 
 void kd_service_metrics(const struct kd_service *s, struct kd_buf *out) {
-    kd_metrics_print(&s->metrics, out);
+    kd_tally_print(&s->tally, out);
     kd_workers_metrics(s->workers, out);
-    kd_metrics_head(out, "keyd_keys", "gauge", "Keys in the registry.");
+    kd_tally_head(out, "keyd_keys", "gauge", "Keys in the registry.");
     kd_buf_printf(out, "keyd_keys %zu\n", kd_registry_count(&s->registry));
-    kd_metrics_head(out, "keyd_secrets", "gauge", "Derived secrets that are held.");
+    kd_tally_head(out, "keyd_secrets", "gauge", "Derived secrets that are held.");
     kd_buf_printf(out, "keyd_secrets %zu\n", kd_secrets_count(s->secrets));
-    kd_metrics_head(out, "keyd_operations_pending", "gauge", "Operations accepted and not done.");
+    kd_tally_head(out, "keyd_operations_pending", "gauge", "Operations accepted and not done.");
     kd_buf_printf(out, "keyd_operations_pending %zu\n", s->pending);
-    kd_metrics_head(out, "keyd_policy_valid", "gauge",
+    kd_tally_head(out, "keyd_policy_valid", "gauge",
                     "0 where the last reload was refused and an older policy is in force.");
     kd_buf_printf(out, "keyd_policy_valid %d\n", s->policy_error[0] == '\0');
 }

@@ -5,7 +5,7 @@
 #define KD_KEYD_STATE_H
 
 #include "keyd/config.h"
-#include "keyd/metrics.h"
+#include "keyd/tally.h"
 #include "keyd/policy.h"
 #include "keyd/registry.h"
 #include "keyd/secrets.h"
@@ -25,7 +25,7 @@ struct kd_service {
     struct kd_registry registry;
     struct kd_secrets *secrets;
     struct kd_workers *workers; // NULL while the service closes
-    struct kd_metrics metrics;
+    struct kd_tally tally;
     size_t pending; // operations accepted and not done
     bool is_stopping;
     uint64_t started_ms; // wall clock

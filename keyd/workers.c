@@ -24,7 +24,7 @@ enum {
 struct kd_workers {
     struct kd_loop *loop;
     const struct kd_config *config;
-    struct kd_metrics *metrics;
+    struct kd_tally *tally;
     struct kd_workers_owner owner;
     struct kd_call_table table;
     struct kd_call_list waiting; // lost their worker; no other is ready
@@ -47,7 +47,7 @@ struct kd_workers {
 // Ends a call that no list holds any more.
 static enum kd_err finish(struct kd_workers *w, struct kd_call *c, const struct kd_hsm_reply *reply,
                           struct kd_reader *items) {
-    kd_metrics_count(w->metrics, c->op, reply->err);
+    kd_tally_count(w->tally, c->op, reply->err);
     kd_call_done *done = c->done;
     void *arg = c->arg;
     kd_call_table_give(&w->table, c);
@@ -197,7 +197,7 @@ bool kd_workers_on_reply(struct kd_worker *k, struct kd_call *c, struct kd_bytes
         kd_worker_add(k, c);
         return true;
     }
-    kd_metrics_time(w->metrics, op, reply.token_us);
+    kd_tally_time(w->tally, op, reply.token_us);
     const enum kd_err read = finish(w, c, &reply, &r);
     if (op == KD_HSM_DECRYPT || op == KD_HSM_RELEASE) {
         kd_wipe((void *)(uintptr_t)frame.p, frame.n);
@@ -536,7 +536,7 @@ static uint64_t tend(void *workers) {
 // ---- making and freeing ----------------------------------------------------
 
 enum kd_err kd_workers_new(struct kd_loop *loop, const struct kd_config *config,
-                           struct kd_metrics *metrics, const struct kd_workers_owner *owner,
+                           struct kd_tally *tally, const struct kd_workers_owner *owner,
                            struct kd_bytes refused_pin, struct kd_workers **out) {
     kd_auto(workers) struct kd_workers *w = calloc(1, sizeof(*w));
     if (w == NULL) {
@@ -545,7 +545,7 @@ enum kd_err kd_workers_new(struct kd_loop *loop, const struct kd_config *config,
     assert(config->workers.processes > 0 && config->workers.processes <= KD_WORKERS_MAX);
     w->loop = loop;
     w->config = config;
-    w->metrics = metrics;
+    w->tally = tally;
     w->owner = *owner;
     w->n = config->workers.processes;
     w->token_frame = KD_BUF_INIT(HELLO_MAX_BYTES);
@@ -635,21 +635,21 @@ void kd_workers_report(const struct kd_workers *w, struct kd_service_report *out
 }
 
 void kd_workers_metrics(const struct kd_workers *w, struct kd_buf *out) {
-    kd_metrics_head(out, "keyd_worker_restarts_total", "counter", "Starts after the first.");
+    kd_tally_head(out, "keyd_worker_restarts_total", "counter", "Starts after the first.");
     for (unsigned i = 0; i < w->n; i++) {
         kd_buf_printf(out, "keyd_worker_restarts_total{worker=\"%u\"} %" PRIu32 "\n", i,
                       w->workers[i].restarts);
     }
-    kd_metrics_head(out, "keyd_worker_ready", "gauge", "1 where the worker takes requests.");
+    kd_tally_head(out, "keyd_worker_ready", "gauge", "1 where the worker takes requests.");
     for (unsigned i = 0; i < w->n; i++) {
         kd_buf_printf(out, "keyd_worker_ready{worker=\"%u\"} %d\n", i,
                       w->workers[i].state == KD_PROCESS_READY);
     }
-    kd_metrics_head(out, "keyd_worker_in_flight", "gauge", "Requests at the worker.");
+    kd_tally_head(out, "keyd_worker_in_flight", "gauge", "Requests at the worker.");
     for (unsigned i = 0; i < w->n; i++) {
         kd_buf_printf(out, "keyd_worker_in_flight{worker=\"%u\"} %zu\n", i,
                       w->workers[i].calls.n);
     }
-    kd_metrics_head(out, "keyd_queue_length", "gauge", "Requests that have not left yet.");
+    kd_tally_head(out, "keyd_queue_length", "gauge", "Requests that have not left yet.");
     kd_buf_printf(out, "keyd_queue_length %zu\n", count_queued(w));
 }

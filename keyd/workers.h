@@ -9,7 +9,7 @@
 #include "base/base.h"
 #include "hsm/hsm.h"
 #include "keyd/config.h"
-#include "keyd/metrics.h"
+#include "keyd/tally.h"
 #include "keyd/service.h"
 
 struct kd_workers;
@@ -23,9 +23,9 @@ struct kd_workers_owner {
 };
 
 // Starts the first worker; the others follow when it is ready, so that a wrong
-// PIN is tried once.  `config` and `metrics` stay where they are.
+// PIN is tried once.  `config` and `tally` stay where they are.
 KD_MUST_CHECK enum kd_err kd_workers_new(struct kd_loop *loop, const struct kd_config *config,
-                                         struct kd_metrics *metrics,
+                                         struct kd_tally *tally,
                                          const struct kd_workers_owner *owner,
                                          struct kd_bytes refused_pin, struct kd_workers **out);
 // Calls under way are done with KD_ERR_STOPPING; the processes end.
