@@ -139,16 +139,40 @@ enum kd_err kd_conf_read(const char *path, cfg_opt_t *options, struct kd_buf *er
     return KD_OK;
 }
 
-int kd_conf_once(cfg_t *section, cfg_opt_t *option) {
-    // A list is seen once for each of its values; a new list starts with one.
-    const bool is_again = (option->flags & FLAG_SEEN) != 0 &&
-                          ((option->flags & CFGF_LIST) == 0 || option->nvalues == 1);
-    if (is_again) {
-        cfg_error(section, "'%s' is set a second time", option->name);
-        return -1;
+static int refuse_again(cfg_t *section, const cfg_opt_t *option) {
+    cfg_error(section, "'%s' is set a second time", option->name);
+    return -1;
+}
+
+// A list is shown value by value, and once more with its closing brace: the
+// option's comment, which nothing else uses, keeps what was shown last.
+static int list_once(cfg_t *section, cfg_opt_t *option) {
+    char now[2048];
+    const cfg_value_t *value = option->values[option->nvalues - 1];
+    const char *before = cfg_opt_getcomment(option);
+    if (option->type == CFGT_STR) {
+        snprintf(now, sizeof(now), "%u %s", option->nvalues, value->string);
+    } else {
+        snprintf(now, sizeof(now), "%u %ld", option->nvalues, value->number);
     }
+    if (before != NULL && strcmp(before, now) == 0 && (option->flags & FLAG_CLOSED) == 0) {
+        option->flags |= FLAG_CLOSED;
+        return 0;
+    }
+    const unsigned last = before == NULL ? 0 : (unsigned)strtoul(before, NULL, 10);
+    if ((option->flags & FLAG_CLOSED) != 0 || option->nvalues != last + 1) {
+        return refuse_again(section, option);
+    }
+    return cfg_opt_setcomment(option, now) == CFG_SUCCESS ? 0 : -1;
+}
+
+int kd_conf_once(cfg_t *section, cfg_opt_t *option) {
+    const bool is_again = (option->flags & FLAG_SEEN) != 0;
     option->flags |= FLAG_SEEN;
-    return 0;
+    if ((option->flags & CFGF_LIST) != 0) {
+        return list_once(section, option);
+    }
+    return is_again ? refuse_again(section, option) : 0;
 }
 
 int kd_conf_closed(cfg_t *parent, cfg_opt_t *option) {
