@@ -18,7 +18,7 @@ static uint32_t index_of(uint32_t id) {
 }
 
 static uint32_t next_id(uint32_t id) {
-    id += CALLS_MAX; // wraps around, the index stays
+    id += CALLS_MAX;                                    // wraps around, the index stays
     return id >> INDEX_BITS == 0 ? id + CALLS_MAX : id; // id 0 is HELLO's
 }
 

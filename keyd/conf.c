@@ -36,9 +36,9 @@ static bool read_file(const char *path, struct kd_buf *text, struct kd_buf *erro
         }
         return false;
     }
-    const char *wrong = !S_ISREG(st.st_mode)                      ? "not a regular file"
-                        : (size_t)st.st_size > KD_CONF_MAX_BYTES  ? "larger than 1 MiB"
-                                                                  : NULL;
+    const char *wrong = !S_ISREG(st.st_mode)                     ? "not a regular file"
+                        : (size_t)st.st_size > KD_CONF_MAX_BYTES ? "larger than 1 MiB"
+                                                                 : NULL;
     while (wrong == NULL) {
         const size_t at = text->n;
         uint8_t *p = kd_buf_extend(text, 4096);
@@ -109,8 +109,7 @@ static void check_closed(cfg_t *cfg, struct kd_buf *errors) {
     }
 }
 
-enum kd_err kd_conf_read(const char *path, cfg_opt_t *options, struct kd_buf *errors,
-                         cfg_t **out) {
+enum kd_err kd_conf_read(const char *path, cfg_opt_t *options, struct kd_buf *errors, cfg_t **out) {
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_CONF_MAX_BYTES + 4096);
     if (!read_file(path, &text, errors)) {
         return access(path, F_OK) != 0 && errno == ENOENT ? KD_ERR_NO_FILE : KD_ERR_CONFIG;

@@ -19,7 +19,7 @@ enum { HSM_THREADS_AUTO = 16, SECTION_ROWS_MAX = 24 };
 
 enum type { TEXT, PATH, NUMBER, NUMBER16, OCTAL, SWITCH, LEVEL, LIST };
 static const char *const type_names[] = {
-    [TEXT] = "text",     [PATH] = "path",     [NUMBER] = "number", [NUMBER16] = "number",
+    [TEXT] = "text",   [PATH] = "path",     [NUMBER] = "number", [NUMBER16] = "number",
     [OCTAL] = "octal", [SWITCH] = "switch", [LEVEL] = "level",   [LIST] = "list",
 };
 
@@ -146,8 +146,8 @@ static int check_number(cfg_t *cfg, const struct row *row, long v) {
     const unsigned long long low = row->low;
     const unsigned long long high = row->high;
     if (row->type == OCTAL) {
-        cfg_error(cfg, "'%s' is 0%lo: 0%llo to 0%llo are allowed", row->name, (unsigned long)v,
-                  low, high);
+        cfg_error(cfg, "'%s' is 0%lo: 0%llo to 0%llo are allowed", row->name, (unsigned long)v, low,
+                  high);
     } else {
         cfg_error(cfg, "'%s' is %ld: %llu to %llu are allowed", row->name, v, low, high);
     }
@@ -159,8 +159,7 @@ static int check_entry(cfg_t *cfg, const struct row *row, const cfg_opt_t *optio
     const char *entry = option->values[option->nvalues - 1]->string;
     const size_t name = strcspn(entry, "=");
     if (option->nvalues > row->high) {
-        cfg_error(cfg, "'%s' has more than %llu entries", row->name,
-                  (unsigned long long)row->high);
+        cfg_error(cfg, "'%s' has more than %llu entries", row->name, (unsigned long long)row->high);
         return -1;
     }
     if (name == 0 || entry[name] != '=' || strlen(entry) > TEXT_MAX) {
@@ -260,8 +259,7 @@ static void take_value(struct kd_config *c, const struct row *row) {
         *(bool *)(void *)at = cfg_getbool(section, row->name) == cfg_true;
         break;
     case LEVEL:
-        if (!kd_log_level_parse(cfg_getstr(section, row->name),
-                                (enum kd_log_level *)(void *)at)) {
+        if (!kd_log_level_parse(cfg_getstr(section, row->name), (enum kd_log_level *)(void *)at)) {
             assert(false);
         }
         break;
@@ -441,8 +439,13 @@ bool kd_config_key_at(size_t i, struct kd_config_key *out) {
     }
     const struct row *row = &rows[i];
     *out = (struct kd_config_key) {
-        .section = row->section, .name = row->name, .type = type_names[row->type],
-        .initial = row->initial, .low = row->low, .high = row->high, .help = row->help,
+        .section = row->section,
+        .name = row->name,
+        .type = type_names[row->type],
+        .initial = row->initial,
+        .low = row->low,
+        .high = row->high,
+        .help = row->help,
     };
     return true;
 }

@@ -40,8 +40,8 @@ static void free_derive(struct derive *d) {
 
 static void end(struct derive *d) {
     // A request that failed as a whole is told as a whole where there is nothing else to tell.
-    const bool is_all = d->err != KD_OK && d->n_answered == 0 &&
-                        (size_t)d->kept.n + d->released.n == d->n;
+    const bool is_all =
+        d->err != KD_OK && d->n_answered == 0 && (size_t)d->kept.n + d->released.n == d->n;
     if (is_all) {
         d->done(d->arg, d->err, d->detail, NULL, 0);
     } else {
@@ -242,8 +242,8 @@ static enum kd_err start(struct derive *d, uint8_t near) {
 }
 
 enum kd_err kd_service_derive(struct kd_service *s, const struct kd_caller *caller,
-                              const struct kd_derivation *items, size_t n,
-                              kd_derivation_done *done, void *arg) {
+                              const struct kd_derivation *items, size_t n, kd_derivation_done *done,
+                              void *arg) {
     if (s->is_stopping) {
         return KD_ERR_STOPPING;
     }

@@ -31,9 +31,8 @@ static enum kd_err on_destroyed(void *arg, const struct kd_hsm_reply *reply,
     struct kd_change *c = arg;
     struct kd_hsm_result result = { .err = reply->err };
     enum kd_err r = KD_OK;
-    if (reply->err == KD_OK &&
-        ((r = kd_hsm_get_result(items, KD_HSM_DESTROY, &result)) != KD_OK ||
-         (r = kd_reader_finish(items)) != KD_OK)) {
+    if (reply->err == KD_OK && ((r = kd_hsm_get_result(items, KD_HSM_DESTROY, &result)) != KD_OK ||
+                                (r = kd_reader_finish(items)) != KD_OK)) {
         result.err = r;
     }
     if (result.err != KD_OK && result.err != KD_ERR_NO_OBJECT) {

@@ -76,8 +76,7 @@ enum kd_err kd_import_certificate(struct kd_bytes der, struct kd_public_key *out
     }
     const unsigned char *p = der.p;
     X509 *x = d2i_X509(NULL, &p, (long)der.n);
-    const bool is_good =
-        x != NULL && p == der.p + der.n && read_key(X509_get0_pubkey(x), out);
+    const bool is_good = x != NULL && p == der.p + der.n && read_key(X509_get0_pubkey(x), out);
     X509_free(x);
     ERR_clear_error();
     return is_good ? KD_OK : KD_ERR_BAD_PUBLIC_KEY;

@@ -10,8 +10,8 @@ libkeyd_service_a_SOURCES = \
 	keyd/destroy.c \
 	keyd/import.c keyd/import.h \
 	keyd/manage.c \
-	keyd/tally.c keyd/tally.h \
 	keyd/policy.c keyd/policy.h \
+	keyd/pool.h \
 	keyd/recipe.c keyd/recipe.h \
 	keyd/recover.c \
 	keyd/registry.c keyd/registry.h \
@@ -21,10 +21,13 @@ libkeyd_service_a_SOURCES = \
 	keyd/state.h \
 	keyd/store.c keyd/store.h \
 	keyd/store_thread.c keyd/store_thread.h \
+	keyd/supervise.c \
+	keyd/tally.c keyd/tally.h \
 	keyd/version.c \
 	keyd/work.c \
 	keyd/worker.c keyd/worker.h \
-	keyd/workers.c keyd/workers.h
+	keyd/workers.c keyd/workers.h \
+	keyd/workers_report.c
 
 keyd_service_libs = libkeyd_service.a libhsmwire.a libbase.a \
 	$(CONFUSE_LIBS) $(SQLITE_LIBS) $(CRYPTO_LIBS)

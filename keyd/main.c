@@ -129,8 +129,8 @@ static int print_config(void) {
 // Descriptors for all connections that the configuration allows.
 static void raise_file_limit(const struct kd_config *c) {
     struct rlimit limit;
-    const rlim_t need = (rlim_t)c->http->connections_max + c->workers.processes * 4 +
-                        FILES_BESIDE_CONNECTIONS;
+    const rlim_t need =
+        (rlim_t)c->http->connections_max + c->workers.processes * 4 + FILES_BESIDE_CONNECTIONS;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need) {
         return;
     }

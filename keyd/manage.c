@@ -45,8 +45,8 @@ static enum kd_err check_free(const struct kd_service *s, const struct kd_caller
 }
 
 static enum kd_err reserve(struct kd_service *s, const char *name, enum kd_key_type type,
-                           unsigned usages, enum kd_key_origin origin, kd_key_done *done,
-                           void *arg, struct kd_change **out) {
+                           unsigned usages, enum kd_key_origin origin, kd_key_done *done, void *arg,
+                           struct kd_change **out) {
     struct kd_entry *e = NULL;
     enum kd_err r = kd_registry_reserve(&s->registry, name, type, usages, origin, &e);
     if (r != KD_OK) {
@@ -84,8 +84,8 @@ enum kd_err kd_service_key_create(struct kd_service *s, const struct kd_caller *
         return KD_ERR_KEY_USAGE;
     }
     if ((r = kd_workers_ready(s->workers, &detail)) != KD_OK ||
-        (r = reserve(s, spec->name, spec->type, spec->usages, KD_ORIGIN_CREATED, done, arg,
-                     &c)) != KD_OK) {
+        (r = reserve(s, spec->name, spec->type, spec->usages, KD_ORIGIN_CREATED, done, arg, &c)) !=
+            KD_OK) {
         return r;
     }
     return make_version(c);
@@ -279,8 +279,8 @@ static void after_set_state(struct kd_change *c, enum kd_err err) {
         }
     }
     if (err == KD_OK) {
-        kd_log(KD_LOG_INFO, "keys", "a key was switched", "key=%s version=%u enabled=%d",
-               key->name, c->number, c->state == KD_VERSION_ENABLED);
+        kd_log(KD_LOG_INFO, "keys", "a key was switched", "key=%s version=%u enabled=%d", key->name,
+               c->number, c->state == KD_VERSION_ENABLED);
     }
     kd_change_end(c, err);
 }

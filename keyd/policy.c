@@ -44,24 +44,15 @@ struct kd_policy {
 };
 
 static const char *const permission_names[KD_PERMISSIONS] = {
-    [KD_MAY_CREATE] = "create",
-    [KD_MAY_IMPORT] = "import",
-    [KD_MAY_ADOPT] = "adopt",
-    [KD_MAY_SHOW] = "show",
-    [KD_MAY_ROTATE] = "rotate",
-    [KD_MAY_DISABLE] = "disable",
-    [KD_MAY_DELETE] = "delete",
-    [KD_MAY_SIGN] = "sign",
-    [KD_MAY_VERIFY] = "verify",
-    [KD_MAY_MAC] = "mac",
-    [KD_MAY_MAC_VERIFY] = "mac-verify",
-    [KD_MAY_ENCRYPT] = "encrypt",
-    [KD_MAY_DECRYPT] = "decrypt",
-    [KD_MAY_ECDH] = "ecdh",
-    [KD_MAY_DERIVE] = "derive",
-    [KD_MAY_RELEASE] = "release",
-    [KD_MAY_RANDOM] = "random",
-    [KD_MAY_STATUS] = "status",
+    [KD_MAY_CREATE] = "create",         [KD_MAY_IMPORT] = "import",
+    [KD_MAY_ADOPT] = "adopt",           [KD_MAY_SHOW] = "show",
+    [KD_MAY_ROTATE] = "rotate",         [KD_MAY_DISABLE] = "disable",
+    [KD_MAY_DELETE] = "delete",         [KD_MAY_SIGN] = "sign",
+    [KD_MAY_VERIFY] = "verify",         [KD_MAY_MAC] = "mac",
+    [KD_MAY_MAC_VERIFY] = "mac-verify", [KD_MAY_ENCRYPT] = "encrypt",
+    [KD_MAY_DECRYPT] = "decrypt",       [KD_MAY_ECDH] = "ecdh",
+    [KD_MAY_DERIVE] = "derive",         [KD_MAY_RELEASE] = "release",
+    [KD_MAY_RANDOM] = "random",         [KD_MAY_STATUS] = "status",
     [KD_MAY_METRICS] = "metrics",
 };
 
@@ -103,27 +94,25 @@ static bool has_hash(const struct hash *hashes, size_t n, struct kd_bytes v) {
 }
 
 static bool is_peer(const struct kd_principal *who, const struct kd_credential *c) {
-    return has_number(who->uids, who->n_uids, c->uid) ||
-           has_number(who->gids, who->n_gids, c->gid);
+    return has_number(who->uids, who->n_uids, c->uid) || has_number(who->gids, who->n_gids, c->gid);
 }
 
 const struct kd_principal *kd_policy_identify(const struct kd_policy *p,
                                               const struct kd_credential *c) {
     struct hash token;
     const bool has_token = c->bearer.n > 0;
-    if (has_token && EVP_Digest(c->bearer.p, c->bearer.n, token.bytes, NULL, EVP_sha256(),
-                                NULL) != 1) {
+    if (has_token &&
+        EVP_Digest(c->bearer.p, c->bearer.n, token.bytes, NULL, EVP_sha256(), NULL) != 1) {
         return NULL;
     }
     const struct kd_bytes presented = { token.bytes, HASH_BYTES };
     for (size_t i = 0; i < p->n_principals; i++) {
         const struct kd_principal *who = &p->principals[i];
         // The strongest proof that was given decides alone (service.h).
-        const bool is_it =
-            has_token             ? has_hash(who->tokens, who->n_tokens, presented)
-            : c->certificate.n > 0 ? has_hash(who->certificates, who->n_certificates,
-                                              c->certificate)
-                                   : c->has_peer && is_peer(who, c);
+        const bool is_it = has_token ? has_hash(who->tokens, who->n_tokens, presented)
+                           : c->certificate.n > 0
+                               ? has_hash(who->certificates, who->n_certificates, c->certificate)
+                               : c->has_peer && is_peer(who, c);
         if (is_it) {
             return who;
         }
@@ -166,9 +155,8 @@ static int check_hash(cfg_t *cfg, cfg_opt_t *option) {
         kd_hex_decode(text + 7, unused.bytes, HASH_BYTES) != KD_OK) {
         // The value itself is not shown: it may be a token put here by mistake.
         cfg_error(cfg, "'%s' must be sha256: and 64 hexadecimal digits (%s)", option->name,
-                  strcmp(option->name, "token") == 0
-                      ? "printf %s TOKEN | sha256sum"
-                      : "openssl x509 -outform der | sha256sum");
+                  strcmp(option->name, "token") == 0 ? "printf %s TOKEN | sha256sum"
+                                                     : "openssl x509 -outform der | sha256sum");
         return -1;
     }
     return 0;
@@ -246,8 +234,8 @@ static int check_rule(cfg_t *cfg, cfg_opt_t *option) {
     bool needs_keys = false;
     for (unsigned i = 0; i < cfg_size(section, "operations"); i++) {
         enum kd_permission p;
-        needs_keys |= !kd_permission_parse(cfg_getnstr(section, "operations", i), &p) ||
-                      concerns_a_key(p);
+        needs_keys |=
+            !kd_permission_parse(cfg_getnstr(section, "operations", i), &p) || concerns_a_key(p);
     }
     if (needs_keys && cfg_size(section, "keys") == 0) {
         cfg_error(cfg, "allow \"%s\" names no keys", section->title);
@@ -288,8 +276,8 @@ static enum kd_err take_hashes(cfg_t *section, const char *name, size_t *n, stru
         return KD_ERR_NO_MEMORY;
     }
     for (unsigned i = 0; i < count; i++) {
-        enum kd_err r = kd_hex_decode(cfg_getnstr(section, name, i) + 7, (*out)[i].bytes,
-                                      HASH_BYTES);
+        enum kd_err r =
+            kd_hex_decode(cfg_getnstr(section, name, i) + 7, (*out)[i].bytes, HASH_BYTES);
         if (r != KD_OK) {
             return r;
         }
@@ -373,8 +361,7 @@ static struct kd_principal *principal_of(struct kd_policy *p, const char *name) 
     return NULL;
 }
 
-static enum kd_err build(cfg_t *cfg, const char *path, struct kd_buf *errors,
-                         struct kd_policy *p) {
+static enum kd_err build(cfg_t *cfg, const char *path, struct kd_buf *errors, struct kd_policy *p) {
     enum kd_err r = KD_OK;
     const unsigned n = cfg_size(cfg, "principal");
     p->principals = calloc(n + 1, sizeof(*p->principals));
@@ -404,10 +391,12 @@ static enum kd_err build(cfg_t *cfg, const char *path, struct kd_buf *errors,
 
 enum kd_err kd_policy_read(const char *path, struct kd_buf *errors, struct kd_policy **out) {
     cfg_opt_t principal[] = {
-        CFG_INT_LIST("uid", NULL, CFGF_NODEFAULT),   CFG_STR_LIST("user", NULL, CFGF_NODEFAULT),
-        CFG_INT_LIST("gid", NULL, CFGF_NODEFAULT),   CFG_STR_LIST("group", NULL, CFGF_NODEFAULT),
-        CFG_STR_LIST("token", NULL, CFGF_NODEFAULT), CFG_STR_LIST("certificate", NULL,
-                                                                  CFGF_NODEFAULT),
+        CFG_INT_LIST("uid", NULL, CFGF_NODEFAULT),
+        CFG_STR_LIST("user", NULL, CFGF_NODEFAULT),
+        CFG_INT_LIST("gid", NULL, CFGF_NODEFAULT),
+        CFG_STR_LIST("group", NULL, CFGF_NODEFAULT),
+        CFG_STR_LIST("token", NULL, CFGF_NODEFAULT),
+        CFG_STR_LIST("certificate", NULL, CFGF_NODEFAULT),
         CFG_END(),
     };
     static int (*const principal_checks[])(cfg_t *, cfg_opt_t *) = {

@@ -127,9 +127,8 @@ static enum kd_err add_hkdf(const struct kd_service *s, const struct kd_derivati
         return KD_ERR_FIELD_INVALID;
     }
     p->is_resident = p->is_resident && token != NULL && token->hkdf == KD_HSM_HKDF_NATIVE;
-    p->recipe.steps[p->recipe.n_steps++] = (struct kd_derive_step) {
-        .kdf = d->kdf, .salt = d->salt, .info = d->info, .out_len = n
-    };
+    p->recipe.steps[p->recipe.n_steps++] =
+        (struct kd_derive_step) { .kdf = d->kdf, .salt = d->salt, .info = d->info, .out_len = n };
     return KD_OK;
 }
 
@@ -140,10 +139,10 @@ static enum kd_err add_step(const struct kd_service *s, const struct kd_derivati
         if (d->secret != NULL || p->recipe.peer.n == 0) {
             return KD_ERR_FIELD_MISSING;
         }
-        const bool fits = d->release || bytes_of(type) == 32 ||
-                          p->recipe.base.type == KD_KEY_EC_P384;
+        const bool fits =
+            d->release || bytes_of(type) == 32 || p->recipe.base.type == KD_KEY_EC_P384;
         return fits && d->salt.n == 0 && d->info.n == 0 && d->out_len == 0 ? KD_OK
-                                                                          : KD_ERR_FIELD_INVALID;
+                                                                           : KD_ERR_FIELD_INVALID;
     }
     if (p->recipe.n_steps == KD_HSM_STEPS_MAX) {
         return KD_ERR_TOO_MANY;

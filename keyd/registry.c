@@ -166,8 +166,7 @@ static enum kd_err insert(struct kd_registry *g, struct kd_entry *e) {
 }
 
 enum kd_err kd_registry_reserve(struct kd_registry *g, const char *name, enum kd_key_type type,
-                                unsigned usages, enum kd_key_origin origin,
-                                struct kd_entry **out) {
+                                unsigned usages, enum kd_key_origin origin, struct kd_entry **out) {
     assert(strlen(name) <= KD_NAME_MAX_BYTES && kd_registry_get(g, name) == NULL);
     struct kd_entry *e = calloc(1, sizeof(*e));
     if (e == NULL) {

@@ -45,10 +45,8 @@ struct kd_entry *kd_registry_next(const struct kd_registry *g, const char *after
 size_t kd_registry_count(const struct kd_registry *g); // keys that have a version
 
 // Copies the version and puts it last; its number must be the greatest.
-KD_MUST_CHECK enum kd_err kd_entry_add_version(struct kd_entry *e,
-                                               const struct kd_key_version *v);
-KD_MUST_CHECK enum kd_err kd_entry_set_pending(struct kd_entry *e,
-                                               const struct kd_key_version *v);
+KD_MUST_CHECK enum kd_err kd_entry_add_version(struct kd_entry *e, const struct kd_key_version *v);
+KD_MUST_CHECK enum kd_err kd_entry_set_pending(struct kd_entry *e, const struct kd_key_version *v);
 void kd_entry_drop_pending(struct kd_entry *e);
 KD_MUST_CHECK enum kd_err kd_entry_set_certificate(struct kd_entry *e, struct kd_bytes der);
 // NULL: no such version.

@@ -13,7 +13,7 @@ struct kd_secret_owner;
 
 struct kd_secret_entry {
     char id[KD_SECRET_ID_TEXT_BYTES];
-    bool is_made; // false: the token is at it; only its maker's request sees it
+    bool is_made;     // false: the token is at it; only its maker's request sees it
     bool is_resident; // every step was the token's own
     char key[KD_NAME_MAX_BYTES + 1];
     uint32_t version;
@@ -32,8 +32,7 @@ struct kd_secret_entry {
 typedef void kd_secret_gone(void *arg, const uint8_t id[static KD_HSM_SECRET_ID_BYTES]);
 KD_MUST_CHECK enum kd_err kd_secrets_new(struct kd_loop *loop,
                                          const struct kd_secrets_config *config,
-                                         kd_secret_gone *gone, void *arg,
-                                         struct kd_secrets **out);
+                                         kd_secret_gone *gone, void *arg, struct kd_secrets **out);
 void kd_secrets_free(struct kd_secrets *s);
 KD_AUTO_DEFINE(secrets, struct kd_secrets *, kd_secrets_free)
 

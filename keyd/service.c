@@ -114,8 +114,8 @@ static void on_secret_gone(void *service, const uint8_t id[static KD_HSM_SECRET_
     }
 }
 
-enum kd_err kd_service_begin(struct kd_service *s, struct kd_hsm_request *head,
-                             const uint8_t *near, struct kd_call **out) {
+enum kd_err kd_service_begin(struct kd_service *s, struct kd_hsm_request *head, const uint8_t *near,
+                             struct kd_call **out) {
     return s->workers == NULL ? KD_ERR_STOPPING : kd_workers_begin(s->workers, head, near, out);
 }
 
@@ -147,9 +147,9 @@ enum kd_err kd_service_open(struct kd_loop *loop, const struct kd_config *config
         (r = kd_secrets_new(loop, &config->secrets, on_secret_gone, s, &s->secrets)) != KD_OK) {
         return r;
     }
-    const struct kd_workers_owner owner = {
-        .arg = s, .ready = on_ready, .pin_record = on_pin_record
-    };
+    const struct kd_workers_owner owner = { .arg = s,
+                                            .ready = on_ready,
+                                            .pin_record = on_pin_record };
     r = kd_workers_new(loop, config, &s->tally, &owner, kd_buf_get(&pin_record), &s->workers);
     if (r != KD_OK) {
         return r;
@@ -329,6 +329,6 @@ void kd_service_metrics(const struct kd_service *s, struct kd_buf *out) {
     kd_tally_head(out, "keyd_operations_pending", "gauge", "Operations accepted and not done.");
     kd_buf_printf(out, "keyd_operations_pending %zu\n", s->pending);
     kd_tally_head(out, "keyd_policy_valid", "gauge",
-                    "0 where the last reload was refused and an older policy is in force.");
+                  "0 where the last reload was refused and an older policy is in force.");
     kd_buf_printf(out, "keyd_policy_valid %d\n", s->policy_error[0] == '\0');
 }

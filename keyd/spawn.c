@@ -17,8 +17,10 @@
 enum { CHILD_FD = 3, SOCKET_BYTES = 1 << 20 };
 
 // The service manager's messages to us are not for workers.
-static const char *const own_variables[] = { "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=",
-                                             "LISTEN_FDS=",    "LISTEN_PID=",    "LISTEN_FDNAMES=" };
+static const char *const own_variables[] = {
+    "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=",
+    "LISTEN_FDS=",    "LISTEN_PID=",    "LISTEN_FDNAMES="
+};
 
 static bool is_own(const char *variable) {
     for (size_t i = 0; i < KD_COUNT_OF(own_variables); i++) {

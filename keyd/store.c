@@ -146,8 +146,9 @@ static enum kd_err read_pragma(struct kd_store *s, const char *text, int *out) {
 
 static enum kd_err make_schema(struct kd_store *s) {
     char text[sizeof(schema) + 128];
-    snprintf(text, sizeof(text), "BEGIN; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
-             schema, APPLICATION_ID, SCHEMA_VERSION);
+    snprintf(text, sizeof(text),
+             "BEGIN; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", schema,
+             APPLICATION_ID, SCHEMA_VERSION);
     return execute(s, text);
 }
 
@@ -204,8 +205,8 @@ enum kd_err kd_store_open(const char *directory, struct kd_store **out) {
     if (s == NULL || kd_buf_finish(&path) != KD_OK) {
         return KD_ERR_NO_MEMORY;
     }
-    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-                      SQLITE_OPEN_EXRESCODE;
+    const int flags =
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     if (sqlite3_open_v2(kd_buf_get_text(&path), &s->db, flags, NULL) != SQLITE_OK) {
         if (s->db == NULL) {
             return KD_ERR_NO_MEMORY;
@@ -335,8 +336,7 @@ enum kd_err kd_store_add(struct kd_store *s, const struct kd_store_row *row) {
     return r == KD_OK ? end(s, add(s, row)) : r;
 }
 
-enum kd_err kd_store_enable(struct kd_store *s, const char *name,
-                            const struct kd_key_version *v) {
+enum kd_err kd_store_enable(struct kd_store *s, const char *name, const struct kd_key_version *v) {
     enum kd_err r = begin(s);
     if (r != KD_OK) {
         return r;

@@ -12,7 +12,7 @@ struct kd_store_thread;
 
 // Embed it in the object that waits for the answer.
 struct kd_store_job {
-    struct kd_store_job *next; // the thread's
+    struct kd_store_job *next;                                            // the thread's
     enum kd_err (*run)(struct kd_store_job *job, struct kd_store *store); // in the store's thread
     void (*done)(struct kd_store_job *job, enum kd_err err);              // in the loop's
     enum kd_err err;

@@ -6,7 +6,7 @@
 #include <inttypes.h>
 
 static const uint32_t bucket_us[KD_TALLY_BUCKETS] = {
-    10,    25,    50,     100,    250,    500,     1000,    2500,   5000,
+    10,    25,    50,    100,    250,    500,    1000,    2500,     5000,
     10000, 25000, 50000, 100000, 250000, 500000, 1000000, 10000000,
 };
 
@@ -38,8 +38,7 @@ static void print_histogram(const struct kd_tally *m, enum kd_hsm_op op, struct 
                       (double)bucket_us[i] / 1e6, count);
     }
     count += m->buckets[op][KD_TALLY_BUCKETS];
-    kd_buf_printf(out, "%s_bucket{operation=\"%s\",le=\"+Inf\"} %" PRIu64 "\n", name, label,
-                  count);
+    kd_buf_printf(out, "%s_bucket{operation=\"%s\",le=\"+Inf\"} %" PRIu64 "\n", name, label, count);
     kd_buf_printf(out, "%s_sum{operation=\"%s\"} %" PRIu64 ".%06" PRIu64 "\n", name, label,
                   m->sum_us[op] / 1000000, m->sum_us[op] % 1000000);
     kd_buf_printf(out, "%s_count{operation=\"%s\"} %" PRIu64 "\n", name, label, count);
@@ -47,7 +46,7 @@ static void print_histogram(const struct kd_tally *m, enum kd_hsm_op op, struct 
 
 void kd_tally_print(const struct kd_tally *m, struct kd_buf *out) {
     kd_tally_head(out, "keyd_token_operations_total", "counter",
-                    "Requests to the token by operation and result.");
+                  "Requests to the token by operation and result.");
     for (unsigned op = KD_HSM_PING; op <= KD_HSM_OP_LAST; op++) {
         for (unsigned e = 0; e < KD_ERR_COUNT; e++) {
             if (m->results[op][e] > 0) {
@@ -60,7 +59,7 @@ void kd_tally_print(const struct kd_tally *m, struct kd_buf *out) {
         }
     }
     kd_tally_head(out, "keyd_token_operation_seconds", "histogram",
-                    "Time that requests spent in the PKCS#11 module.");
+                  "Time that requests spent in the PKCS#11 module.");
     for (unsigned op = KD_HSM_PING; op <= KD_HSM_OP_LAST; op++) {
         print_histogram(m, (enum kd_hsm_op)op, out);
     }

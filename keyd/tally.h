@@ -9,7 +9,7 @@
 #define KD_TALLY_BUCKETS 17
 
 struct kd_tally {
-    uint64_t results[KD_HSM_OP_LAST + 1][KD_ERR_COUNT]; // requests by operation and result
+    uint64_t results[KD_HSM_OP_LAST + 1][KD_ERR_COUNT];         // requests by operation and result
     uint64_t buckets[KD_HSM_OP_LAST + 1][KD_TALLY_BUCKETS + 1]; // the last: longer than all
     uint64_t sum_us[KD_HSM_OP_LAST + 1];
 };

@@ -125,8 +125,7 @@ static enum kd_err on_found(void *arg, const struct kd_hsm_reply *reply, struct 
         leave_open(c, reply->err);
         return KD_OK;
     }
-    enum kd_err r =
-        reply->err == KD_OK ? read_found(c, reply, items, &object, &found) : KD_OK;
+    enum kd_err r = reply->err == KD_OK ? read_found(c, reply, items, &object, &found) : KD_OK;
     if (r != KD_OK) {
         leave_open(c, r);
         return KD_ERR_MALFORMED;
@@ -161,9 +160,8 @@ static enum kd_err on_generated(void *arg, const struct kd_hsm_reply *reply,
     struct kd_hsm_result result = { .err = reply->err };
     kd_detail_copy(c->detail, reply->detail);
     enum kd_err r = KD_OK;
-    if (reply->err == KD_OK &&
-        ((r = kd_hsm_get_result(items, KD_HSM_GENERATE, &result)) != KD_OK ||
-         (r = kd_reader_finish(items)) != KD_OK)) {
+    if (reply->err == KD_OK && ((r = kd_hsm_get_result(items, KD_HSM_GENERATE, &result)) != KD_OK ||
+                                (r = kd_reader_finish(items)) != KD_OK)) {
         result.err = r;
     }
     if (result.err == KD_OK) {
@@ -218,9 +216,7 @@ enum kd_err kd_change_make_version(struct kd_change *c) {
         .number = number,
         .state = KD_VERSION_PENDING,
         .created_ms = kd_clock_wall_ms(),
-        .ref = { .type = e->key.type,
-                 .id = { id, sizeof(id) },
-                 .label = kd_bytes_of_text(label) },
+        .ref = { .type = e->key.type, .id = { id, sizeof(id) }, .label = kd_bytes_of_text(label) },
         .is_local = true,
     };
     enum kd_err r = kd_entry_set_pending(e, &v);

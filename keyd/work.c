@@ -20,15 +20,16 @@ enum {
 struct row {
     enum kd_permission permission;
     enum kd_hsm_op op;
-    unsigned usages;  // one of these
-    bool is_ec;       // else HMAC or AES, by is_aes
+    unsigned usages; // one of these
+    bool is_ec;      // else HMAC or AES, by is_aes
     bool is_aes;
-    bool tries_all;   // versions, the newest first
-    bool may_hash;    // the digest is made by the worker
+    bool tries_all; // versions, the newest first
+    bool may_hash;  // the digest is made by the worker
 };
 
 static const struct row rows[KD_OPERATIONS] = {
-    [KD_OPERATION_SIGN] = { KD_MAY_SIGN, KD_HSM_SIGN, KD_USE_SIGN, .is_ec = true, .may_hash = true },
+    [KD_OPERATION_SIGN] = { KD_MAY_SIGN, KD_HSM_SIGN, KD_USE_SIGN, .is_ec = true,
+                            .may_hash = true },
     [KD_OPERATION_VERIFY] = { KD_MAY_VERIFY, KD_HSM_VERIFY, KD_USE_SIGN | KD_USE_VERIFY,
                               .is_ec = true, .tries_all = true, .may_hash = true },
     [KD_OPERATION_MAC] = { KD_MAY_MAC, KD_HSM_MAC, KD_USE_SIGN },
@@ -65,8 +66,7 @@ static enum kd_err read_results(const struct work *w, struct kd_reader *items,
             return KD_ERR_MALFORMED;
         }
         const bool is_verify = w->op == KD_HSM_VERIFY || w->op == KD_HSM_MAC_VERIFY;
-        const bool has_version =
-            w->n_versions > 0 && from.err == KD_OK && (from.ok || !is_verify);
+        const bool has_version = w->n_versions > 0 && from.err == KD_OK && (from.ok || !is_verify);
         out[i] = (struct kd_work_result) {
             .err = from.err,
             .ok = from.ok,
@@ -143,8 +143,7 @@ static void add_version(struct work *w, struct kd_hsm_request *head,
 
 // Every enabled version, the newest first, or the one that was named.
 static enum kd_err add_versions(struct work *w, struct kd_hsm_request *head,
-                                const struct kd_entry *e, const struct row *row,
-                                uint32_t number) {
+                                const struct kd_entry *e, const struct row *row, uint32_t number) {
     const struct kd_key_version *v = NULL;
     enum kd_err r = kd_service_version(e, number, &v);
     if (r != KD_OK) {
@@ -188,8 +187,7 @@ static enum kd_err find_secret(struct work *w, const struct kd_caller *caller,
                                struct kd_hsm_request *head, enum kd_key_type *type) {
     struct kd_secret_entry *e = NULL;
     enum kd_err r = kd_service_find_secret(w->s, caller, work->secret, &e);
-    if (r != KD_OK ||
-        (r = kd_service_allows(w->s, caller, row->permission, e->key)) != KD_OK ||
+    if (r != KD_OK || (r = kd_service_allows(w->s, caller, row->permission, e->key)) != KD_OK ||
         (r = check_type(row, e->recipe.type)) != KD_OK) {
         return r;
     }

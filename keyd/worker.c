@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,6 +18,7 @@ enum {
     IN_KEEP_BYTES = 1024 * 1024, // a larger buffer goes back to the heap when empty
     IN_MAX_BYTES = KD_HSM_FRAME_MAX_BYTES + 4 + READ_BYTES,
     SEND_FRAMES = 256, // by one call
+    DISMISS_MS = 2000, // for a worker to end by itself
 };
 
 // ---- lists of calls --------------------------------------------------------
@@ -86,11 +88,17 @@ static void reap(struct kd_worker *w, int options) {
     w->state = KD_PROCESS_DOWN;
 }
 
-void kd_worker_wipe(struct kd_worker *w) {
+void kd_worker_dismiss(struct kd_worker *w) {
     assert(w->calls.n == 0);
+    close_stream(w); // it reads the end of its input and closes its sessions
+}
+
+void kd_worker_wipe(struct kd_worker *w) {
     if (w->state != KD_PROCESS_DOWN) {
-        kill(w->child.pid, SIGKILL);
-        close_stream(w);
+        struct pollfd ended = { .fd = w->child.pid_fd, .events = POLLIN };
+        if (poll(&ended, 1, DISMISS_MS) != 1) {
+            kill(w->child.pid, SIGKILL);
+        }
         reap(w, 0);
     }
     kd_buf_wipe(&w->in);
@@ -249,8 +257,7 @@ void kd_worker_flush(struct kd_worker *w) {
 static enum kd_err watch_and_greet(struct kd_worker *w, struct kd_bytes hello) {
     enum kd_err r;
     if ((r = kd_watch_new(w->loop, w->child.fd, EPOLLIN, on_io, w, &w->io)) != KD_OK ||
-        (r = kd_watch_new(w->loop, w->child.pid_fd, EPOLLIN, on_exit_seen, w, &w->exit)) !=
-            KD_OK) {
+        (r = kd_watch_new(w->loop, w->child.pid_fd, EPOLLIN, on_exit_seen, w, &w->exit)) != KD_OK) {
         return r;
     }
     if (send(w->child.fd, hello.p, hello.n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)hello.n &&

@@ -33,13 +33,13 @@ struct kd_worker {
     struct kd_child child;
     struct kd_watch *io;
     struct kd_watch *exit;
-    struct kd_buf in;           // what was read and not taken yet
-    struct kd_call_list calls;  // in flight, in the order in which they came
-    struct kd_call *unsent;     // the first that is not wholly sent, or NULL
-    size_t sent;                // bytes of it that are
-    bool wants_write;           // the socket is full
+    struct kd_buf in;          // what was read and not taken yet
+    struct kd_call_list calls; // in flight, in the order in which they came
+    struct kd_call *unsent;    // the first that is not wholly sent, or NULL
+    size_t sent;               // bytes of it that are
+    bool wants_write;          // the socket is full
     bool watches_write;
-    bool is_hung;               // given up for a deadline
+    bool is_hung; // given up for a deadline
     uint32_t restarts;
     uint32_t failures;   // in a row
     uint64_t started_ms; // monotonic
@@ -53,7 +53,9 @@ KD_MUST_CHECK enum kd_err kd_worker_start(struct kd_worker *w, const char *progr
                                           struct kd_bytes hello);
 // Kills it; its requests go to kd_workers_on_loss at once.
 void kd_worker_give_up(struct kd_worker *w, const char *why);
-// For the end of the pool: kills and reaps; there are no requests any more.
+// For the end of the pool, when there are no requests any more: first all are
+// dismissed, then each is waited for, or killed.
+void kd_worker_dismiss(struct kd_worker *w);
 void kd_worker_wipe(struct kd_worker *w);
 
 void kd_worker_add(struct kd_worker *w, struct kd_call *c);

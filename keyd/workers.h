@@ -18,8 +18,8 @@ struct kd_call;
 // Called in the loop.
 struct kd_workers_owner {
     void *arg;
-    void (*ready)(void *arg);                               // a worker has become ready
-    void (*pin_record)(void *arg, struct kd_bytes record);  // keep it; empty: forget it
+    void (*ready)(void *arg);                              // a worker has become ready
+    void (*pin_record)(void *arg, struct kd_bytes record); // keep it; empty: forget it
 };
 
 // Starts the first worker; the others follow when it is ready, so that a wrong

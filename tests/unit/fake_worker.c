@@ -127,8 +127,7 @@ static void hang(void) {
     }
 }
 
-static void send_status(uint32_t id, enum kd_err err, const char *detail,
-                        struct kd_bytes refused) {
+static void send_status(uint32_t id, enum kd_err err, const char *detail, struct kd_bytes refused) {
     struct kd_hsm_status s = {
         .err = err,
         .detail = kd_bytes_of_text(detail),
@@ -203,8 +202,12 @@ static void generate(const struct kd_hsm_item *item, struct kd_hsm_result *resul
             (const char *)item->key.label.p);
     fclose(out);
     result->object = (struct kd_hsm_object) {
-        .ref = item->key, .has_type = true, .usages = item->usages, .is_private = true,
-        .is_sensitive = true, .is_local = true,
+        .ref = item->key,
+        .has_type = true,
+        .usages = item->usages,
+        .is_private = true,
+        .is_sensitive = true,
+        .is_local = true,
     };
     result->object.ref.proof =
         (struct kd_bytes) { proof, kd_key_type_is_ec(item->key.type)
@@ -233,7 +236,8 @@ static bool find(const struct kd_hsm_item *item, struct kd_hsm_result *result) {
         return false;
     }
     fclose(in);
-    struct kd_hsm_item made = { .key = { .type = (enum kd_key_type)type, .id = { id, n },
+    struct kd_hsm_item made = { .key = { .type = (enum kd_key_type)type,
+                                         .id = { id, n },
                                          .label = kd_bytes_of_text(label) },
                                 .usages = usages };
     generate(&made, result);
@@ -282,8 +286,8 @@ static void answer(enum kd_hsm_op op, const struct kd_hsm_item *item,
         result->out.n = item->n;
         break;
     case KD_HSM_RELEASE:
-        result->out.n = item->recipe.n_steps == 0 ? 32
-                                                  : item->recipe.steps[item->recipe.n_steps - 1].out_len;
+        result->out.n =
+            item->recipe.n_steps == 0 ? 32 : item->recipe.steps[item->recipe.n_steps - 1].out_len;
         break;
     case KD_HSM_FIND:
     case KD_HSM_DERIVE:
@@ -390,7 +394,8 @@ static void serve_frame(struct kd_bytes frame) {
     struct kd_hsm_result found;
     const bool has_found = q.op == KD_HSM_FIND && find(&items[0], &found);
     const struct kd_hsm_reply reply = {
-        .id = q.id, .token_us = 7,
+        .id = q.id,
+        .token_us = 7,
         .n_items = q.op == KD_HSM_FIND ? (uint16_t)has_found : q.n_items,
     };
     const size_t start = kd_hsm_frame_begin(&f.out);

@@ -1,0 +1,38 @@
+keyd_unit_tests = \
+	tests/unit/test_config \
+	tests/unit/test_import \
+	tests/unit/test_policy \
+	tests/unit/test_registry \
+	tests/unit/test_secrets \
+	tests/unit/test_service \
+	tests/unit/test_store \
+	tests/unit/test_tally \
+	tests/unit/test_workers
+check_PROGRAMS += $(keyd_unit_tests) tests/unit/fake_worker
+TESTS += $(keyd_unit_tests)
+EXTRA_DIST += tests/unit/keyd_fixture.h
+
+keyd_unit_cflags = $(unit_cflags) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
+keyd_unit_libs = $(keyd_service_libs) $(CHECK_LIBS)
+tests_unit_fake_worker_CFLAGS = $(AM_CFLAGS)
+tests_unit_fake_worker_LDADD = libhsmwire.a libbase.a $(CRYPTO_LIBS)
+tests_unit_test_config_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_config_LDADD = $(keyd_unit_libs)
+tests_unit_test_import_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_import_LDADD = $(keyd_unit_libs)
+tests_unit_test_policy_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_policy_LDADD = $(keyd_unit_libs)
+tests_unit_test_registry_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_registry_LDADD = $(keyd_unit_libs)
+tests_unit_test_secrets_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_secrets_LDADD = $(keyd_unit_libs)
+tests_unit_test_service_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_service_SOURCES = tests/unit/test_service.c tests/unit/keyd_fixture.c
+tests_unit_test_service_LDADD = $(keyd_unit_libs)
+tests_unit_test_store_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_store_LDADD = $(keyd_unit_libs)
+tests_unit_test_tally_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_tally_LDADD = $(keyd_unit_libs)
+tests_unit_test_workers_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_workers_SOURCES = tests/unit/test_workers.c tests/unit/keyd_fixture.c
+tests_unit_test_workers_LDADD = $(keyd_unit_libs)
