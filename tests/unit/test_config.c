@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration: each key at the edges of its range, what is refused and
+// where it is said to be, and the sample and man page against the table.
+#include "keyd/config.h"
+#include "api/api.h"
+#include "unit.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char path[64];
+static struct kd_config *config;
+static struct kd_buf errors;
+
+static void setup(void) {
+    strcpy(path, "/tmp/keyd-test-conf-XXXXXX");
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    errors = KD_BUF_INIT(65536);
+    config = NULL;
+}
+
+static void teardown(void) {
+    kd_config_free(config);
+    kd_buf_wipe(&errors);
+    unlink(path);
+}
+
+static enum kd_err read_text(const char *text) {
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    fclose(f);
+    kd_config_free(config);
+    config = NULL;
+    kd_buf_reset(&errors);
+    return kd_config_read(path, &errors, &config);
+}
+
+// Refused, with this line number and this word.
+static void refused(const char *text, int line, const char *word) {
+    char at[96];
+    snprintf(at, sizeof(at), "%s:%d: ", path, line);
+    ck_assert_msg(read_text(text) == KD_ERR_CONFIG, "took: %s", text);
+    ck_assert_ptr_null(config);
+    const char *said = kd_buf_get_text(&errors);
+    ck_assert_msg(line == 0 || strstr(said, at) != NULL, "'%s' does not say line %d", said, line);
+    ck_assert_msg(strstr(said, word) != NULL, "'%s' does not say '%s'", said, word);
+}
+
+#define PIN "token { pin-file = \"/p\" }\n"
+
+START_TEST(what_is_not_a_configuration_is_refused_with_its_place) {
+    refused(PIN "colour = \"red\"\n", 2, "colour");
+    refused(PIN "http {\n  colour = 1\n}\n", 3, "colour");
+    refused(PIN "paint {\n}\n", 2, "paint");
+    refused("log-level = \"loud\"\n" PIN, 1, "log-level");
+    refused("\nlog-level = \"info\"\nlog-level = \"info\"\n" PIN, 3, "second time");
+    refused(PIN "workers {\n processes = many\n}\n", 3, "processes");
+    refused(PIN "workers {\n processes = 99999999999999999999\n}\n", 3, "processes");
+    refused(PIN "workers {\n processes = -1\n}\n", 3, "processes");
+    refused(PIN "secrets {\n allow-extractable = perhaps\n}\n", 3, "allow-extractable");
+    refused(PIN "workers {\n processes = 1\n", 2, "closing brace");
+    refused(PIN "workers { processes = 1 }\nworkers { threads = 1 }\n", 3, "second section");
+    refused("state-directory = \"var\"\n" PIN, 1, "absolute");
+    refused("state-directory = \"\"\n" PIN, 1, "state-directory");
+    refused(PIN "garbage", 2, "garbage");
+}
+END_TEST
+
+START_TEST(pin_has_no_place_here) {
+    refused("token {\n uri = \"pkcs11:token=a?pin-value=1234\"\n pin-file = \"/p\"\n}\n", 2, "PIN");
+    refused("token {\n uri = \"pkcs11:token=a?pin-source=/p\"\n pin-file = \"/p\"\n}\n", 2, "PIN");
+    refused("token {\n pin = \"1234\"\n}\n", 2, "pin");
+    ck_assert_ptr_null(strstr(kd_buf_get_text(&errors), "1234"));
+    refused("token {\n uri = \"softhsm\"\n pin-file = \"/p\"\n}\n", 2, "pkcs11:");
+    refused("log-level = \"info\"\n", 0, "pin-file");
+    refused("token { pin-file = \"/p\" pin-credential = \"pin\" }\n", 0, "both");
+    refused("token {\n pin-credential = \"../pin\" \n}\n", 2, "pin-credential");
+}
+END_TEST
+
+START_TEST(credential_is_looked_for_where_the_manager_put_it) {
+    unsetenv("CREDENTIALS_DIRECTORY");
+    refused("token { pin-credential = \"pin\" }\n", 0, "CREDENTIALS_DIRECTORY");
+    setenv("CREDENTIALS_DIRECTORY", "/run/credentials/keyd", 1);
+    ck_assert_err(read_text("token { pin-credential = \"pin\" }\n"), KD_OK);
+    ck_assert_str_eq(config->token.pin_file, "/run/credentials/keyd/pin");
+}
+END_TEST
+
+START_TEST(values_that_do_not_go_together_are_refused) {
+    refused(PIN "http { unix-path = \"\" }\n", 0, "unix-path");
+    refused(PIN "http { tls-key = \"/k\" }\n", 0, "tls-certificate");
+    refused(PIN "http { tls-client-ca = \"/c\" }\n", 0, "tls-client-ca");
+    refused(PIN "secrets { lifetime-default = 100 lifetime-max = 99 }\n", 0, "lifetime-default");
+}
+END_TEST
+
+START_TEST(environment_entries_are_checked) {
+    refused("token {\n pin-file = \"/p\"\n environment = {\"A=1\", \"B\"}\n}\n", 3, "NAME=value");
+    refused("token {\n pin-file = \"/p\"\n environment = {\"=1\"}\n}\n", 3, "NAME=value");
+    refused("token {\n pin-file = \"/p\"\n environment = {\"A=1\"}\n environment = {\"B=1\"}\n}\n", 4,
+            "second time");
+    ck_assert_err(read_text("token { pin-file = \"/p\" environment = {\"A=1\", \"B=\"} }"), KD_OK);
+    ck_assert_uint_eq(config->token.n_environment, 2);
+    ck_assert_str_eq(config->token.environment[1], "B=");
+}
+END_TEST
+
+static void assignment(const struct kd_config_key *k, const char *value, char *out, size_t n) {
+    const bool is_token = strcmp(k->section, "token") == 0;
+    if (k->section[0] == '\0') {
+        snprintf(out, n, "%s = %s\n" PIN, k->name, value);
+    } else {
+        snprintf(out, n, "%s%s {\n%s = %s\n%s}\n", is_token ? "" : PIN, k->section, k->name, value,
+                 is_token ? "pin-file = \"/p\"\n" : "");
+    }
+}
+
+static enum kd_err read_number(const struct kd_config_key *k, uint64_t v) {
+    char text[512];
+    char value[32];
+    snprintf(value, sizeof(value), "%llu", (unsigned long long)v);
+    assignment(k, value, text, sizeof(text));
+    // A default lifetime over the longest is refused for another reason.
+    if (strcmp(k->name, "lifetime-default") == 0) {
+        snprintf(text, sizeof(text), PIN "secrets {\nlifetime-default = %s\nlifetime-max = 31536000\n}\n",
+                 value);
+    } else if (strcmp(k->name, "lifetime-max") == 0) {
+        snprintf(text, sizeof(text), PIN "secrets {\nlifetime-max = %s\nlifetime-default = 1\n}\n",
+                 value);
+    }
+    return read_text(text);
+}
+
+START_TEST(numbers_at_their_edges) {
+    struct kd_config_key k;
+    unsigned n = 0;
+    for (size_t i = 0; kd_config_key_at(i, &k); i++) {
+        if (strcmp(k.type, "number") != 0 && strcmp(k.type, "octal") != 0) {
+            continue;
+        }
+        n++;
+        ck_assert_msg(k.low == 0 || read_number(&k, k.low - 1) == KD_ERR_CONFIG, "%s low-1", k.name);
+        ck_assert_msg(read_number(&k, k.low) == KD_OK, "%s low: %s", k.name,
+                      kd_buf_get_text(&errors));
+        ck_assert_msg(read_number(&k, k.high) == KD_OK, "%s high: %s", k.name,
+                      kd_buf_get_text(&errors));
+        ck_assert_msg(read_number(&k, k.high + 1) == KD_ERR_CONFIG, "%s high+1", k.name);
+    }
+    ck_assert_uint_gt(n, 15);
+}
+END_TEST
+
+START_TEST(texts_at_their_edges) {
+    struct kd_config_key k;
+    for (size_t i = 0; kd_config_key_at(i, &k); i++) {
+        const bool is_path = strcmp(k.type, "path") == 0;
+        if ((!is_path && strcmp(k.type, "text") != 0) || strcmp(k.name, "pin-file") == 0 ||
+            strcmp(k.name, "pin-credential") == 0 || strncmp(k.name, "tls-", 4) == 0) {
+            continue;
+        }
+        char value[2100];
+        char text[2600];
+        const bool is_uri = strcmp(k.name, "uri") == 0;
+        for (size_t over = 0; over < 2; over++) {
+            memset(value, 'a', sizeof(value));
+            memcpy(value, is_uri ? "\"pkcs11:" : "\"/", is_uri ? 8 : 2);
+            memcpy(value + 1 + k.high + over, "\"", 2);
+            assignment(&k, value, text, sizeof(text));
+            ck_assert_msg(read_text(text) == (over == 0 ? KD_OK : KD_ERR_CONFIG), "%s +%zu: %s",
+                          k.name, over, kd_buf_get_text(&errors));
+        }
+    }
+}
+END_TEST
+
+START_TEST(smallest_file_gives_the_defaults) {
+    ck_assert_err(read_text(PIN), KD_OK);
+    ck_assert_str_eq(config->state_directory, KD_STATEDIR);
+    ck_assert_str_eq(config->http->unix_path, KD_RUNDIR "/keyd.sock");
+    ck_assert_uint_eq(config->http->unix_mode, 0660);
+    ck_assert_uint_eq(config->workers.deadline_ms, 10000);
+    ck_assert_uint_eq(config->secrets.lifetime_default_sec, 3600);
+    ck_assert(!config->secrets.allow_extractable);
+    ck_assert_uint_eq(config->workers.processes, 1); // p11-kit's modules: as for an HSM
+    ck_assert_uint_eq(config->workers.threads, 16);
+}
+END_TEST
+
+START_TEST(software_tokens_get_processes_and_others_threads) {
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    ck_assert_err(read_text("token { module = \"/usr/lib/softhsm/libsofthsm2.so\" pin-file = \"/p\" }"),
+                  KD_OK);
+    ck_assert_uint_eq(config->workers.processes, cores > 8 ? 8 : (unsigned)cores);
+    ck_assert_uint_eq(config->workers.threads, 1);
+    ck_assert_err(read_text("token { module = \"/usr/lib/libCryptoki2.so\" pin-file = \"/p\" }"), KD_OK);
+    ck_assert_uint_eq(config->workers.processes, 1);
+    ck_assert_uint_eq(config->workers.threads, 16);
+    ck_assert_err(read_text(PIN "workers { processes = 3 threads = 5 }"), KD_OK);
+    ck_assert_uint_eq(config->workers.processes, 3);
+    ck_assert_uint_eq(config->workers.threads, 5);
+}
+END_TEST
+
+START_TEST(files_that_are_none_are_refused_and_do_not_end_the_process) {
+    ck_assert_err(kd_config_read("/nonexistent/keyd.conf", &errors, &config), KD_ERR_NO_FILE);
+    kd_buf_reset(&errors);
+    ck_assert_err(kd_config_read("/tmp", &errors, &config), KD_ERR_CONFIG);
+    ck_assert_ptr_nonnull(strstr(kd_buf_get_text(&errors), "regular"));
+    refused("", 0, "pin-file");
+}
+END_TEST
+
+// Replaces a path of this build by the one that the documents have.
+static void replace(struct kd_buf *text, const char *from, const char *to) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(1 << 20);
+    const char *at = kd_buf_get_text(text);
+    for (const char *hit; (hit = strstr(at, from)) != NULL; at = hit + strlen(from)) {
+        kd_buf_put(&out, at, (size_t)(hit - at));
+        kd_buf_text(&out, to);
+    }
+    kd_buf_text(&out, at);
+    kd_buf_reset(text);
+    kd_buf_put(text, out.p, out.n);
+}
+
+static void read_document(const char *name, struct kd_buf *out) {
+    char file[512];
+    const char *root = getenv("KD_SRCDIR");
+    snprintf(file, sizeof(file), "%s/docs/%s", root == NULL ? "." : root, name);
+    FILE *f = fopen(file, "r");
+    ck_assert_msg(f != NULL, "%s is missing", file);
+    for (int c; (c = fgetc(f)) != EOF;) {
+        kd_buf_u8(out, (uint8_t)c);
+    }
+    fclose(f);
+}
+
+START_TEST(sample_file_is_what_the_table_says_and_can_be_read) {
+    kd_auto(buf) struct kd_buf made = KD_BUF_INIT(1 << 20);
+    kd_auto(buf) struct kd_buf sample = KD_BUF_INIT(1 << 20);
+    kd_config_print(&made);
+    ck_assert_err(kd_buf_finish(&made), KD_OK);
+    replace(&made, KD_SYSCONFDIR, "/etc/keyd");
+    replace(&made, KD_STATEDIR, "/var/lib/keyd");
+    replace(&made, KD_RUNDIR, "/run/keyd");
+    replace(&made, KD_LIBEXECDIR, "/usr/libexec/keyd");
+    read_document("keyd.conf.sample", &sample);
+    ck_assert_str_eq(kd_buf_get_text(&sample), kd_buf_get_text(&made));
+    refused(kd_buf_get_text(&made), 0, "pin-file"); // nothing else is missing
+}
+END_TEST
+
+START_TEST(man_page_has_every_key_with_its_default_and_range) {
+    kd_auto(buf) struct kd_buf page = KD_BUF_INIT(1 << 20);
+    read_document("keyd.conf.5", &page);
+    struct kd_config_key k;
+    unsigned n = 0;
+    for (size_t i = 0; kd_config_key_at(i, &k); i++, n++) {
+        kd_auto(buf) struct kd_buf item = KD_BUF_INIT(4096);
+        kd_buf_printf(&item, ".It Cm %s No = Ar %s\n", k.name, k.type);
+        const char *at = strstr(kd_buf_get_text(&page), kd_buf_get_text(&item));
+        ck_assert_msg(at != NULL, "the page lacks: %s", kd_buf_get_text(&item));
+        if (strcmp(k.type, "number") == 0) {
+            kd_buf_reset(&item);
+            kd_buf_printf(&item, "%llu to %llu, default %s.", (unsigned long long)k.low,
+                          (unsigned long long)k.high, k.initial);
+            const char *next = strstr(at + 1, ".It Cm");
+            const char *hit = strstr(at, kd_buf_get_text(&item));
+            ck_assert_msg(hit != NULL && (next == NULL || hit < next), "%s: the page lacks '%s'", k.name,
+                          kd_buf_get_text(&item));
+        }
+    }
+    unsigned items = 0;
+    for (const char *at = kd_buf_get_text(&page); (at = strstr(at, ".It Cm ")) != NULL; at++) {
+        items++;
+    }
+    ck_assert_uint_eq(items, n); // and no key that does not exist
+}
+END_TEST
+
+static TCase *tcase_config(void) {
+    TCase *t = tcase_create("config");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, what_is_not_a_configuration_is_refused_with_its_place);
+    tcase_add_test(t, pin_has_no_place_here);
+    tcase_add_test(t, credential_is_looked_for_where_the_manager_put_it);
+    tcase_add_test(t, values_that_do_not_go_together_are_refused);
+    tcase_add_test(t, environment_entries_are_checked);
+    tcase_add_test(t, numbers_at_their_edges);
+    tcase_add_test(t, texts_at_their_edges);
+    tcase_add_test(t, smallest_file_gives_the_defaults);
+    tcase_add_test(t, software_tokens_get_processes_and_others_threads);
+    tcase_add_test(t, files_that_are_none_are_refused_and_do_not_end_the_process);
+    tcase_add_test(t, sample_file_is_what_the_table_says_and_can_be_read);
+    tcase_add_test(t, man_page_has_every_key_with_its_default_and_range);
+    return t;
+}
+
+UNIT_MAIN("config", tcase_config())

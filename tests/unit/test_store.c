@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+// The store: what is on the disk after each change, and after a kill between two.
+#include "keyd/store.h"
+#include "keyd/store_thread.h"
+#include "unit.h"
+
+#include <ftw.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char directory[64];
+static struct kd_store *store;
+static char seen[4096]; // "name#number:state:proof:deleting " of each row
+
+static enum kd_err see(void *arg KD_UNUSED, const struct kd_store_row *row) {
+    const size_t at = strlen(seen);
+    snprintf(seen + at, sizeof(seen) - at, "%s#%u:%d:%.*s:%d ", row->name, row->version.number,
+             (int)row->version.state, (int)row->version.ref.proof.n,
+             row->version.ref.proof.n == 0 ? "" : (const char *)row->version.ref.proof.p,
+             row->is_deleting);
+    return KD_OK;
+}
+
+static const char *all(void) {
+    seen[0] = '\0';
+    ck_assert_err(kd_store_load(store, see, NULL), KD_OK);
+    return seen;
+}
+
+static void reopen(void) {
+    kd_store_close(store);
+    store = NULL;
+    ck_assert_err(kd_store_open(directory, &store), KD_OK);
+}
+
+static void setup(void) {
+    kd_log_set_level(KD_LOG_ERROR);
+    strcpy(directory, "/tmp/keyd-test-store-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    ck_assert_err(kd_store_open(directory, &store), KD_OK);
+}
+
+static int remove_one(const char *p, const struct stat *st KD_UNUSED, int type KD_UNUSED,
+                      struct FTW *at KD_UNUSED) {
+    return remove(p);
+}
+
+static void teardown(void) {
+    kd_store_close(store);
+    nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static struct kd_store_row row_of(const char *name, uint32_t number, enum kd_version_state state) {
+    return (struct kd_store_row) {
+        .name = name,
+        .type = KD_KEY_HMAC_SHA256,
+        .usages = KD_USE_SIGN,
+        .origin = KD_ORIGIN_CREATED,
+        .created_ms = 5,
+        .version = { .number = number,
+                     .state = state,
+                     .created_ms = 6,
+                     .ref = { .type = KD_KEY_HMAC_SHA256, .id = kd_bytes_of_text("id") } },
+    };
+}
+
+static void add(const char *name, uint32_t number, enum kd_version_state state) {
+    const struct kd_store_row row = row_of(name, number, state);
+    ck_assert_err(kd_store_add(store, &row), KD_OK);
+}
+
+START_TEST(second_keyd_is_refused) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+        struct kd_store *other = NULL;
+        const enum kd_err r = kd_store_open(directory, &other);
+        _exit(r == KD_ERR_STORE && other == NULL ? 0 : 1);
+    }
+    int status = 0;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+START_TEST(file_of_another_program_is_refused) {
+    char path[128];
+    struct kd_store *other = NULL;
+    snprintf(path, sizeof(path), "%s/keyd.db", directory);
+    kd_store_close(store);
+    store = NULL;
+    unlink(path);
+    sqlite3 *db = NULL;
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    sqlite3_exec(db, "CREATE TABLE t(x); PRAGMA user_version=3", NULL, NULL, NULL);
+    sqlite3_close(db);
+    ck_assert_err(kd_store_open(directory, &other), KD_ERR_STORE);
+    FILE *f = fopen(path, "w");
+    fputs("this is not a database, however long it may be", f);
+    fclose(f);
+    ck_assert_err(kd_store_open(directory, &other), KD_ERR_STORE);
+    ck_assert_ptr_null(other);
+    ck_assert_err(kd_store_open("/nonexistent/a/b", &other), KD_ERR_STORE);
+}
+END_TEST
+
+static void spoil(const char *sql) {
+    char path[128];
+    sqlite3 *db = NULL;
+    snprintf(path, sizeof(path), "%s/keyd.db", directory);
+    kd_store_close(store);
+    store = NULL;
+    ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    ck_assert_err(kd_store_open(directory, &store), KD_OK);
+}
+
+START_TEST(rows_that_keyd_did_not_write_stop_the_start) {
+    static const char *const changes[] = {
+        "UPDATE keys SET type = 99",          "UPDATE keys SET usages = 64",
+        "UPDATE keys SET origin = 9",         "UPDATE versions SET state = 7",
+        "UPDATE versions SET number = 0",     "UPDATE versions SET id = zeroblob(33)",
+        "UPDATE versions SET proof = zeroblob(98)", "UPDATE versions SET label = zeroblob(129)",
+    };
+    add("a", 1, KD_VERSION_ENABLED);
+    for (size_t i = 0; i < KD_COUNT_OF(changes); i++) {
+        spoil(changes[i]);
+        ck_assert_msg(kd_store_load(store, see, NULL) == KD_ERR_STORE, "%s", changes[i]);
+        spoil("UPDATE keys SET type = 3, usages = 1, origin = 0; UPDATE versions SET state = 1,"
+              " number = 1, id = x'01', proof = x'', label = x''");
+        ck_assert_err(kd_store_load(store, see, NULL), KD_OK);
+    }
+}
+END_TEST
+
+START_TEST(version_is_added_once) {
+    const struct kd_store_row row = row_of("a", 1, KD_VERSION_PENDING);
+    ck_assert_err(kd_store_add(store, &row), KD_OK);
+    ck_assert_err(kd_store_add(store, &row), KD_ERR_KEY_EXISTS);
+    add("a", 2, KD_VERSION_ENABLED);
+    ck_assert_str_eq(all(), "a#1:0::0 a#2:1::0 ");
+}
+END_TEST
+
+START_TEST(intent_is_enabled_or_dropped) {
+    add("b", 1, KD_VERSION_PENDING);
+    add("a", 1, KD_VERSION_PENDING);
+    struct kd_key_version v = { .number = 1, .ref = { .proof = kd_bytes_of_text("proof") } };
+    ck_assert_err(kd_store_enable(store, "a", &v), KD_OK);
+    ck_assert_err(kd_store_drop(store, "b", 1), KD_OK);
+    reopen();
+    ck_assert_str_eq(all(), "a#1:1:proof:0 "); // b is gone as a whole
+    add("a", 2, KD_VERSION_PENDING);
+    ck_assert_err(kd_store_drop(store, "a", 2), KD_OK);
+    ck_assert_str_eq(all(), "a#1:1:proof:0 "); // a is not
+}
+END_TEST
+
+START_TEST(states_change_for_one_or_all_and_never_for_what_is_pending) {
+    add("a", 1, KD_VERSION_ENABLED);
+    add("a", 2, KD_VERSION_ENABLED);
+    add("a", 3, KD_VERSION_PENDING);
+    ck_assert_err(kd_store_set_state(store, "a", 1, KD_VERSION_DISABLED), KD_OK);
+    ck_assert_str_eq(all(), "a#1:2::0 a#2:1::0 a#3:0::0 ");
+    ck_assert_err(kd_store_set_state(store, "a", 3, KD_VERSION_ENABLED), KD_OK);
+    ck_assert_err(kd_store_set_state(store, "a", 0, KD_VERSION_DISABLED), KD_OK);
+    ck_assert_str_eq(all(), "a#1:2::0 a#2:2::0 a#3:0::0 ");
+    ck_assert_err(kd_store_set_state(store, "a", 0, KD_VERSION_ENABLED), KD_OK);
+    ck_assert_str_eq(all(), "a#1:1::0 a#2:1::0 a#3:0::0 ");
+}
+END_TEST
+
+START_TEST(delete_is_noted_before_it_is_done) {
+    add("a", 1, KD_VERSION_ENABLED);
+    add("b", 1, KD_VERSION_ENABLED);
+    ck_assert_err(kd_store_begin_delete(store, "a"), KD_OK);
+    reopen();
+    ck_assert_str_eq(all(), "a#1:2::1 b#1:1::0 ");
+    ck_assert_err(kd_store_delete(store, "a"), KD_OK);
+    reopen();
+    ck_assert_str_eq(all(), "b#1:1::0 ");
+}
+END_TEST
+
+START_TEST(facts_are_kept_replaced_and_forgotten) {
+    kd_auto(buf) struct kd_buf value = KD_BUF_INIT(64);
+    ck_assert_err(kd_store_get_fact(store, "refused-pin", &value), KD_OK);
+    ck_assert_uint_eq(value.n, 0);
+    ck_assert_err(kd_store_set_fact(store, "refused-pin", kd_bytes_of_text("one")), KD_OK);
+    ck_assert_err(kd_store_set_fact(store, "refused-pin", kd_bytes_of_text("two")), KD_OK);
+    reopen();
+    ck_assert_err(kd_store_get_fact(store, "refused-pin", &value), KD_OK);
+    ck_assert_str_eq(kd_buf_get_text(&value), "two");
+    ck_assert_err(kd_store_set_fact(store, "refused-pin", KD_BYTES_NONE), KD_OK);
+    kd_buf_reset(&value);
+    ck_assert_err(kd_store_get_fact(store, "refused-pin", &value), KD_OK);
+    ck_assert_uint_eq(value.n, 0);
+}
+END_TEST
+
+// A child writes until it is killed; what it said was done is there afterwards.
+static void write_until_killed(int fd) {
+    for (uint32_t i = 1;; i++) {
+        const struct kd_store_row row = row_of("k", i, KD_VERSION_PENDING);
+        const struct kd_key_version v = { .number = i };
+        const char intent = 'i';
+        const char made = 'm';
+        if (kd_store_add(store, &row) != KD_OK || write(fd, &intent, 1) != 1 ||
+            kd_store_enable(store, "k", &v) != KD_OK || write(fd, &made, 1) != 1) {
+            _exit(1);
+        }
+    }
+}
+
+START_TEST(kill_between_intent_and_end_loses_nothing_that_was_said_to_be_done) {
+    int fds[2];
+    kd_store_close(store);
+    store = NULL;
+    ck_assert_int_eq(pipe(fds), 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        if (kd_store_open(directory, &store) != KD_OK) {
+            _exit(2);
+        }
+        write_until_killed(fds[1]);
+    }
+    close(fds[1]);
+    char c = 0;
+    unsigned intents = 0;
+    unsigned made = 0;
+    while (intents < 20 && read(fds[0], &c, 1) == 1) { // the last seen is an intent
+        intents += c == 'i';
+        made += c == 'm';
+    }
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    while (read(fds[0], &c, 1) == 1) {
+        intents += c == 'i';
+        made += c == 'm';
+    }
+    close(fds[0]);
+    ck_assert_err(kd_store_open(directory, &store), KD_OK);
+    unsigned enabled = 0;
+    unsigned pending = 0;
+    all();
+    for (const char *at = seen; (at = strstr(at, "k#")) != NULL; at++) {
+        enabled += strstr(at, ":1:") != NULL && strstr(at, ":1:") < strchr(at, ' ');
+        pending += strstr(at, ":0:") != NULL && strstr(at, ":0::") < strchr(at, ' ');
+    }
+    ck_assert_uint_ge(enabled + pending, intents);
+    ck_assert_uint_le(enabled + pending, intents + 1);
+    ck_assert_uint_ge(enabled, made);
+    ck_assert_uint_le(enabled, made + 1);
+    ck_assert_uint_le(pending, 1);
+}
+END_TEST
+
+// ---- the thread ------------------------------------------------------------
+
+struct job {
+    struct kd_store_job job;
+    int number;
+    struct kd_loop *loop;
+    struct kd_store_thread *again; // give one more job from the answer
+};
+
+static int n_run;
+static int n_done;
+static pthread_t loop_thread;
+
+static enum kd_err run(struct kd_store_job *job, struct kd_store *s) {
+    const struct job *j = (const struct job *)job;
+    if (pthread_equal(pthread_self(), loop_thread) && j->again == NULL && j->loop != NULL) {
+        return KD_ERR_BUG;
+    }
+    n_run++;
+    const struct kd_store_row row = row_of("t", (uint32_t)j->number, KD_VERSION_ENABLED);
+    return kd_store_add(s, &row);
+}
+
+static void done(struct kd_store_job *job, enum kd_err err) {
+    struct job *j = (struct job *)job;
+    ck_assert_int_eq(j->number, n_done + 1); // in the order given
+    ck_assert(pthread_equal(pthread_self(), loop_thread));
+    ck_assert_err(err, KD_OK);
+    if (++n_done == 50 && j->loop != NULL) {
+        kd_loop_stop(j->loop);
+    }
+    if (j->again != NULL) {
+        struct kd_store_thread *t = j->again;
+        j->again = NULL;
+        j->number++;
+        j->loop = NULL;
+        kd_store_thread_submit(t, &j->job);
+    }
+}
+
+START_TEST(jobs_run_in_their_thread_and_answers_come_in_order) {
+    static struct job jobs[50];
+    struct kd_loop *loop = NULL;
+    struct kd_store_thread *t = NULL;
+    loop_thread = pthread_self();
+    ck_assert_err(kd_loop_new(&loop), KD_OK);
+    ck_assert_err(kd_store_thread_new(loop, KD_STEAL(store), &t), KD_OK);
+    for (int i = 0; i < 50; i++) {
+        jobs[i] = (struct job) { .job = { .run = run, .done = done }, .number = i + 1, .loop = loop };
+        kd_store_thread_submit(t, &jobs[i].job);
+    }
+    ck_assert_err(kd_loop_run(loop), KD_OK);
+    ck_assert_int_eq(n_done, 50);
+    kd_store_thread_free(t);
+    kd_loop_free(loop);
+}
+END_TEST
+
+START_TEST(answers_that_are_due_at_the_end_are_given) {
+    static struct job jobs[3];
+    struct kd_loop *loop = NULL;
+    struct kd_store_thread *t = NULL;
+    loop_thread = pthread_self();
+    ck_assert_err(kd_loop_new(&loop), KD_OK);
+    ck_assert_err(kd_store_thread_new(loop, KD_STEAL(store), &t), KD_OK);
+    for (int i = 0; i < 3; i++) {
+        jobs[i] = (struct job) { .job = { .run = run, .done = done }, .number = i + 1,
+                                 .again = i == 2 ? t : NULL };
+        kd_store_thread_submit(t, &jobs[i].job);
+    }
+    kd_store_thread_free(t);
+    ck_assert_int_eq(n_done, 4);
+    ck_assert_int_eq(n_run, 4);
+    kd_loop_free(loop);
+}
+END_TEST
+
+static TCase *tcase_store(void) {
+    TCase *t = tcase_create("store");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 30);
+    tcase_add_test(t, second_keyd_is_refused);
+    tcase_add_test(t, file_of_another_program_is_refused);
+    tcase_add_test(t, rows_that_keyd_did_not_write_stop_the_start);
+    tcase_add_test(t, version_is_added_once);
+    tcase_add_test(t, intent_is_enabled_or_dropped);
+    tcase_add_test(t, states_change_for_one_or_all_and_never_for_what_is_pending);
+    tcase_add_test(t, delete_is_noted_before_it_is_done);
+    tcase_add_test(t, facts_are_kept_replaced_and_forgotten);
+    tcase_add_test(t, kill_between_intent_and_end_loses_nothing_that_was_said_to_be_done);
+    tcase_add_test(t, jobs_run_in_their_thread_and_answers_come_in_order);
+    tcase_add_test(t, answers_that_are_due_at_the_end_are_given);
+    return t;
+}
+
+UNIT_MAIN("store", tcase_store())
