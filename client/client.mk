@@ -1,0 +1,31 @@
+# libclient.a: the REST client, the load generator and all of keydctl but its
+# main(), for keydctl, its tests and the benchmarks.
+noinst_LIBRARIES += libclient.a
+libclient_a_SOURCES = \
+	client/args.c client/args.h \
+	client/cmd_bench.c \
+	client/cmd_derive.c \
+	client/cmd_doctor.c \
+	client/cmd_encrypt.c \
+	client/cmd_init.c \
+	client/cmd_key.c \
+	client/cmd_sign.c \
+	client/cmd_status.c \
+	client/cmd_token.c \
+	client/commands.c \
+	client/ctl.c client/ctl.h \
+	client/ctl_data.c \
+	client/eckey.c client/eckey.h \
+	client/io.c client/io.h \
+	client/load.c client/load.h \
+	client/output.c client/output.h \
+	client/rest.c client/rest.h \
+	client/settings.c client/settings.h
+libclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(CONFUSE_CFLAGS)
+
+bin_PROGRAMS += keydctl
+keydctl_SOURCES = client/main.c
+keydctl_CFLAGS = $(libclient_a_CFLAGS)
+client_libs = libclient.a libbase.a \
+	$(CURL_LIBS) $(JANSSON_LIBS) $(CONFUSE_LIBS) $(CRYPTO_LIBS)
+keydctl_LDADD = $(client_libs)

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// commands.c: the table of keydctl's commands and their options.  The man page
+// (docs/keydctl.1) is held against it by tests/unit/test_commands.c.
+#include "client/ctl.h"
+
+#define END_OF_OPTIONS                                                                             \
+    { NULL, NULL, NULL }
+
+// clang-format off
+const struct kd_option kd_global_options[] = {
+    { "config", "FILE", "keyd.conf of the set-up to talk to" },
+    { "socket", "PATH", "the Unix socket of keyd" },
+    { "url", "URL", "https://host:port instead of the socket" },
+    { "token-file", "FILE", "file with a bearer token" },
+    { "cert", "FILE", "client certificate (PEM), for --url" },
+    { "key", "FILE", "its private key (PEM)" },
+    { "ca", "FILE", "CA certificates that keyd's may come from (PEM)" },
+    { "json", NULL, "print what keyd answers, for programs" },
+    { "help", NULL, "say what a command does" },
+    END_OF_OPTIONS,
+};
+
+#define OPTION_IN { "in", "FILE", "the data; standard input where it is not given" }
+#define OPTION_OUT { "out", "FILE", "where the result goes; standard output where it is not given" }
+#define OPTION_VERSION { "version", "N", "version of the key" }
+#define OPTION_SECRET { "secret", "ID", "a derived secret, in place of the NAME of a key" }
+#define OPTION_FORMAT { "format", "FORM", "base64 (base64url, the default), hex or raw" }
+#define OPTION_FORMAT_DER { "format", "FORM", "base64 (base64url, the default), hex, raw or der" }
+
+static const struct kd_option init_options[] = {
+    { "dir", "DIR", "put everything into this folder" },
+    { "module", "FILE", "the PKCS#11 module; SoftHSM where it is not given" },
+    { "label", "TEXT", "label of the new token (keyd)" },
+    { "keys", NULL, "make first keys, with the daemon of this set-up running" },
+    { "no-token", NULL, "write the files only: the token is there already" },
+    { "programs", "DIR", "where keyd and keyd-hsm are, if not where they are installed" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option create_options[] = {
+    { "type", "TYPE", "ec-p256, ec-p384, hmac-sha256, hmac-sha384 or aes-256" },
+    { "usage", "USE[,USE]", "sign, verify, encrypt, decrypt, derive" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option show_options[] = {
+    { "pem", NULL, "print the public key only, in PEM" }, OPTION_VERSION, OPTION_OUT,
+    END_OF_OPTIONS,
+};
+static const struct kd_option version_options[] = { OPTION_VERSION, END_OF_OPTIONS };
+static const struct kd_option delete_options[] = {
+    { "yes", NULL, "do not ask" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option adopt_options[] = {
+    { "uri", "URI", "PKCS#11 URI (RFC 7512) of one key in the token" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option import_options[] = {
+    { "pem", "FILE", "public key or certificate (PEM); standard input where it is not given" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option sign_options[] = {
+    OPTION_IN, OPTION_OUT, OPTION_FORMAT_DER, OPTION_VERSION,
+    { "digest", NULL, "the data is the digest already" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option verify_options[] = {
+    OPTION_IN, OPTION_FORMAT_DER, OPTION_VERSION,
+    { "signature", "TEXT", "the signature" },
+    { "signature-file", "FILE", "or a file with it" },
+    { "digest", NULL, "the data is the digest already" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option mac_options[] = {
+    OPTION_IN, OPTION_OUT, OPTION_FORMAT, OPTION_VERSION, OPTION_SECRET, END_OF_OPTIONS,
+};
+static const struct kd_option mac_verify_options[] = {
+    OPTION_IN, OPTION_FORMAT, OPTION_VERSION, OPTION_SECRET,
+    { "mac", "TEXT", "the MAC" },
+    { "mac-file", "FILE", "or a file with it" },
+    END_OF_OPTIONS,
+};
+
+#define DERIVE_OPTIONS                                                                             \
+    { "kdf", "KDF", "aes-cbc-data (stays in the token), hkdf-sha256 or hkdf-sha384" },             \
+    { "info", "TEXT", "what the derived key is for" },                                             \
+    { "info-file", "FILE", "or a file with it" },                                                  \
+    { "salt", "TEXT", "HKDF's salt" },                                                             \
+    { "salt-file", "FILE", "or a file with it" },                                                  \
+    { "type", "TYPE", "of the secret: aes-256 (the default), hmac-sha256 or hmac-sha384" },        \
+    { "lifetime", "SECONDS", "how long the secret lives" },                                        \
+    { "release", NULL, "give the bytes to the caller, where policy allows it" },                   \
+    { "length", "N", "bytes to release (HKDF)" },                                                  \
+    OPTION_VERSION, OPTION_OUT, OPTION_FORMAT
+static const struct kd_option ecdh_options[] = {
+    { "peer", "FILE", "the other side's public key: PEM, certificate or JWK" },
+    DERIVE_OPTIONS,
+    END_OF_OPTIONS,
+};
+static const struct kd_option derive_options[] = {
+    DERIVE_OPTIONS, OPTION_SECRET, END_OF_OPTIONS,
+};
+static const struct kd_option encrypt_options[] = {
+    OPTION_IN, OPTION_OUT, OPTION_VERSION, OPTION_SECRET,
+    { "aad", "TEXT", "bound to the result, not part of it; decrypt needs the same" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option decrypt_options[] = {
+    OPTION_IN, OPTION_OUT, OPTION_SECRET,
+    { "aad", "TEXT", "as it was given to encrypt" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option random_options[] = { OPTION_FORMAT, OPTION_OUT, END_OF_OPTIONS };
+static const struct kd_option doctor_options[] = {
+    { "programs", "DIR", "where keyd and keyd-hsm are, if not where they are installed" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option bench_options[] = {
+    { "seconds", "S", "for each row (3)" },
+    { "connections", "N", "keep-alive connections at once (16)" },
+    { "programs", "DIR", "where keyd-hsm is, if not where it is installed" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option token_options[] = {
+    { "out", "FILE", "new file for the token, mode 0600; standard output where it is not given" },
+    END_OF_OPTIONS,
+};
+
+const struct kd_command kd_commands[] = {
+    { "init", "", 0, 0, init_options, "make a complete set-up: token, PINs, configuration, policy",
+      "For root it goes to the system's folders, for a user to ~/.local/share/keyd, or all into\n"
+      "--dir. Nothing that is there is overwritten. It starts nothing; it says what to do next.",
+      kd_cmd_init },
+    { "doctor", "", 0, 0, doctor_options, "look at the whole set-up and say what is wrong and what to do",
+      "Ends with 0 when all is well, else 1.", kd_cmd_doctor },
+    { "status", "", 0, 0, NULL, "is keyd ready, and what does it say of itself",
+      "Ends with 1 when keyd runs and is not ready.", kd_cmd_status },
+    { "key create", "NAME", 1, 1, create_options, "make a key in the token",
+      "EC keys have either sign or derive. HMAC keys: sign, verify, derive. AES keys: encrypt,\n"
+      "decrypt, derive.  Example: keydctl key create orders --type ec-p256 --usage sign", kd_cmd_key_create },
+    { "key list", "", 0, 0, NULL, "list the keys that you may see", "", kd_cmd_key_list },
+    { "key show", "NAME", 1, 1, show_options, "show a key with its versions, or its public key", "", kd_cmd_key_show },
+    { "key rotate", "NAME", 1, 1, NULL, "make a new version, used from now on",
+      "Older versions go on to verify and decrypt until they are disabled.", kd_cmd_key_rotate },
+    { "key disable", "NAME", 1, 1, version_options, "use a version (or all) no more", "", kd_cmd_key_disable },
+    { "key enable", "NAME", 1, 1, version_options, "use a version (or all) again", "", kd_cmd_key_enable },
+    { "key delete", "NAME", 1, 1, delete_options, "destroy a key with all versions in the token, for ever",
+      "A key that was adopted is only forgotten, its object stays in the token.", kd_cmd_key_delete },
+    { "key adopt", "NAME", 1, 1, adopt_options, "use a key that is in the token already", "", kd_cmd_key_adopt },
+    { "key import", "NAME", 1, 1, import_options, "bring a public key or a certificate, to verify with",
+      "A private key is not sent anywhere; keyd makes private keys in the token.", kd_cmd_key_import },
+    { "sign", "NAME", 1, 1, sign_options, "sign data with an EC key (ECDSA)",
+      "The signature is r then s; --format der is the form that openssl(1) has.\n"
+      "More than 3 MB: openssl dgst -sha256 -binary FILE | keydctl sign NAME --digest", kd_cmd_sign },
+    { "verify", "NAME", 1, 1, verify_options, "check a signature; ends with 1 when it is not valid", "", kd_cmd_verify },
+    { "mac", "[NAME]", 0, 1, mac_options, "make a MAC with an HMAC key or secret", "", kd_cmd_mac },
+    { "mac-verify", "[NAME]", 0, 1, mac_verify_options, "check a MAC; ends with 1 when it is not valid", "", kd_cmd_mac_verify },
+    { "ecdh", "NAME", 1, 1, ecdh_options, "agree on a secret with another's public key",
+      "The secret stays in the token; its id is printed, for mac, encrypt, decrypt and derive.", kd_cmd_ecdh },
+    { "derive", "[NAME]", 0, 1, derive_options, "derive a secret from a key or from a secret", "", kd_cmd_derive },
+    { "secret list", "", 0, 0, NULL, "list the secrets that you derived", "", kd_cmd_secret_list },
+    { "secret show", "ID", 1, 1, NULL, "show what is known of a secret; never its value", "", kd_cmd_secret_show },
+    { "secret delete", "ID", 1, 1, NULL, "end a secret before its time", "", kd_cmd_secret_delete },
+    { "encrypt", "[NAME]", 0, 1, encrypt_options, "encrypt with an AES key or secret (AES-256-GCM)", "", kd_cmd_encrypt },
+    { "decrypt", "[NAME]", 0, 1, decrypt_options, "decrypt what encrypt wrote",
+      "Without a NAME or --secret, what the file itself names is used.", kd_cmd_decrypt },
+    { "random", "N", 1, 1, random_options, "N random bytes from the token", "", kd_cmd_random },
+    { "bench", "", 0, 0, bench_options, "measure your own token, through keyd and directly", "", kd_cmd_bench },
+    { "token new", "NAME", 1, 1, token_options, "make a bearer token for a principal",
+      "Prints the lines for the policy file; they hold the token's hash, not the token.", kd_cmd_token_new },
+    { .name = NULL },
+};
+// clang-format on
