@@ -19,8 +19,11 @@ libclient_a_SOURCES = \
 	client/io.c client/io.h \
 	client/load.c client/load.h \
 	client/output.c client/output.h \
+	client/process.c client/process.h \
 	client/rest.c client/rest.h \
-	client/settings.c client/settings.h
+	client/settings.c client/settings.h \
+	client/setup.c client/setup.h
+libclient_a_CPPFLAGS = $(AM_CPPFLAGS) -DKD_SBINDIR='"$(sbindir)"'
 libclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(CONFUSE_CFLAGS)
 
 bin_PROGRAMS += keydctl
@@ -29,3 +32,4 @@ keydctl_CFLAGS = $(libclient_a_CFLAGS)
 client_libs = libclient.a libbase.a \
 	$(CURL_LIBS) $(JANSSON_LIBS) $(CONFUSE_LIBS) $(CRYPTO_LIBS)
 keydctl_LDADD = $(client_libs)
+EXTRA_DIST += packages quickstart

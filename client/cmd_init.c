@@ -1,5 +1,224 @@
 // SPDX-License-Identifier: Apache-2.0
+// cmd_init.c: keydctl init: a complete set-up in one go.  It refuses to begin
+// where any of its files is there, and takes back what it wrote when a later
+// step fails, so that it can always simply be run again.
 #include "client/ctl.h"
+#include "client/process.h"
+#include "client/setup.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PATH_MAX_BYTES = 4096, TIMEOUT_MS = 60000, LABEL_MAX_BYTES = 32 };
+
+// Where distributions put SoftHSM's module.
+static const char *const softhsm_modules[] = {
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
+    "/usr/lib64/softhsm/libsofthsm2.so",
+    "/usr/local/lib/softhsm/libsofthsm2.so",
+};
+
+// ---- first keys ------------------------------------------------------------
+
+static const struct {
+    const char *name;
+    const char *type;
+    const char *usages[2];
+    const char *what_for;
+} first_keys[] = {
+    { "signing", "ec-p256", { "sign", NULL }, "keydctl sign, verify" },
+    { "agreement", "ec-p256", { "derive", NULL }, "keydctl ecdh" },
+    { "message-mac", "hmac-sha256", { "sign", "verify" }, "keydctl mac, mac-verify" },
+    { "sealing", "aes-256", { "encrypt", "decrypt" }, "keydctl encrypt, decrypt" },
+};
+
+static bool is_exists(const struct kd_rest_answer *a) {
+    return strcmp(kd_json_text(a->json, "type"), "urn:keyd:problem:key-exists") == 0;
+}
+
+static enum kd_exit make_key(struct kd_ctl *ctl, size_t i) {
+    const char *second = first_keys[i].usages[1];
+    kd_auto(json) json_t *body =
+        json_pack("{s:s, s:s, s:[s, s*]}", "name", first_keys[i].name, "type", first_keys[i].type,
+                  "usages", first_keys[i].usages[0], second);
+    kd_auto(rest_answer) struct kd_rest_answer a = KD_REST_ANSWER_INIT;
+    kd_auto(json) json_t *unused = NULL;
+    enum kd_exit code = kd_ctl_connect(ctl);
+    if (code != KD_EXIT_OK) {
+        return code;
+    }
+    if (kd_rest_call(ctl->rest, "POST", "/v1/keys", body, &a) != KD_OK) {
+        return kd_ctl_call(ctl, "POST", "/v1/keys", body, &unused); // says why
+    }
+    if (kd_rest_is_problem(&a) && !is_exists(&a)) {
+        return kd_ctl_problem(ctl, a.status, a.json);
+    }
+    fprintf(ctl->out, "%-12s %-12s %s: %s\n", first_keys[i].name, first_keys[i].type,
+            kd_rest_is_problem(&a) ? "was there" : "made in the token", first_keys[i].what_for);
+    return KD_EXIT_OK;
+}
+
+static enum kd_exit make_first_keys(struct kd_ctl *ctl) {
+    for (size_t i = 0; i < KD_COUNT_OF(first_keys); i++) {
+        const enum kd_exit code = make_key(ctl, i);
+        if (code != KD_EXIT_OK) {
+            return code;
+        }
+    }
+    return KD_EXIT_OK;
+}
+
+// ---- the files and the token -----------------------------------------------
+
+static enum kd_exit choose_module(const struct kd_ctl *ctl, struct kd_setup *s) {
+    s->module = kd_args_text(ctl->args, "module");
+    for (size_t i = 0; s->module == NULL && i < KD_COUNT_OF(softhsm_modules); i++) {
+        s->module = access(softhsm_modules[i], R_OK) == 0 ? softhsm_modules[i] : NULL;
+    }
+    if (s->module == NULL) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE,
+                           "SoftHSM is not installed (apt-get install softhsm2), and no --module "
+                           "names another PKCS#11 module.");
+    }
+    if (s->module[0] != '/' || access(s->module, R_OK) != 0) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "--module %s: %s", s->module,
+                           s->module[0] != '/' ? "give the whole path, from /." : strerror(errno));
+    }
+    s->is_softhsm = strstr(s->module, "softhsm") != NULL;
+    // C_InitToken erases a token that is in use: only SoftHSM's free slot is safe.
+    if (!s->is_softhsm && !s->has_token) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE,
+                           "init makes tokens of SoftHSM only. Set up the token with its maker's "
+                           "tools, then say --no-token and --label LABEL for the files alone.");
+    }
+    return KD_EXIT_OK;
+}
+
+static enum kd_exit refuse_present(const struct kd_ctl *ctl, const struct kd_setup *s) {
+    const char *present[KD_SETUP_FILES];
+    const size_t n = kd_setup_find_present(s, present);
+    if (n == 0) {
+        return KD_EXIT_OK;
+    }
+    kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is a set-up in %s already. Nothing was changed.",
+                s->folder);
+    for (size_t i = 0; i < n; i++) {
+        fprintf(ctl->err, "  %s\n", present[i]);
+    }
+    fprintf(ctl->err,
+            "  To go on with it: keyd --config %s\n"
+            "  To see whether it is whole: keydctl --config %s doctor\n"
+            "  For another one: keydctl init --dir DIR\n",
+            s->config, s->config);
+    return KD_EXIT_USAGE;
+}
+
+static enum kd_exit choose(const struct kd_ctl *ctl, struct kd_setup *s, struct kd_buf *worker) {
+    char why[KD_SETUP_PATH_BYTES] = "";
+    enum kd_exit code;
+    s->has_token = kd_args_has(ctl->args, "no-token");
+    if (kd_setup_places(kd_args_text(ctl->args, "dir"), s, why) != KD_OK) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "%s", why);
+    }
+    s->label = kd_args_has(ctl->args, "label") ? kd_args_text(ctl->args, "label") : "keyd";
+    if (!kd_name_is_valid(kd_bytes_of_text(s->label)) || strlen(s->label) > LABEL_MAX_BYTES) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "--label: 1 to %d of A-Z a-z 0-9 . _ -",
+                           LABEL_MAX_BYTES);
+    }
+    if ((code = refuse_present(ctl, s)) != KD_EXIT_OK ||
+        (code = choose_module(ctl, s)) != KD_EXIT_OK) {
+        return code;
+    }
+    if (kd_process_find(kd_args_text(ctl->args, "programs"), "keyd-hsm", worker) != KD_OK) {
+        return kd_ctl_fail(
+            ctl, KD_EXIT_USAGE,
+            "The worker program keyd-hsm is not installed in %s. --programs DIR says "
+            "where it is.",
+            KD_LIBEXECDIR);
+    }
+    s->worker = kd_buf_get_text(worker);
+    return KD_EXIT_OK;
+}
+
+static enum kd_exit make_token(const struct kd_ctl *ctl, const struct kd_setup *s) {
+    char environment[KD_SETUP_PATH_BYTES + 16];
+    snprintf(environment, sizeof(environment), "SOFTHSM2_CONF=%s", s->softhsm);
+    const char *const argv[] = { s->worker, "--init-token", "--module", s->module,       "--label",
+                                 s->label,  "--pin-file",   s->pin,     "--so-pin-file", s->so_pin,
+                                 "--env",   environment,    NULL };
+    kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
+    const enum kd_err e = kd_process_run(argv, TIMEOUT_MS, &p);
+    if (e != KD_OK) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "%s could not be run: %s", s->worker,
+                           kd_err_sentence(e));
+    }
+    if (p.status != 0) {
+        kd_ctl_fail(ctl, KD_EXIT_USAGE, "The token could not be made. keyd-hsm says:");
+        kd_output_text(ctl->err, kd_buf_get_text(&p.out));
+        kd_output_text(ctl->err, kd_buf_get_text(&p.err));
+        return KD_EXIT_USAGE;
+    }
+    return KD_EXIT_OK;
+}
+
+static enum kd_exit make_all(const struct kd_ctl *ctl, const struct kd_setup *s) {
+    enum kd_err e = kd_setup_make_folders(s);
+    if (e == KD_OK && !s->has_token) {
+        e = kd_setup_write_token_files(s);
+        if (e == KD_OK && make_token(ctl, s) != KD_EXIT_OK) {
+            return KD_EXIT_USAGE;
+        }
+    }
+    e = e != KD_OK ? e : kd_setup_write_config(s);
+    return e == KD_OK ? KD_EXIT_OK
+                      : kd_ctl_fail(ctl, KD_EXIT_USAGE, "Nothing could be written in %s: %s",
+                                    s->folder, strerror(errno));
+}
+
+static void print_made(const struct kd_ctl *ctl, const struct kd_setup *s) {
+    fprintf(ctl->out, "Made in %s:\n", s->folder);
+    fprintf(ctl->out, "  keyd.conf      the configuration, keyd.conf(5)\n");
+    fprintf(ctl->out, "  policy.conf    who may do what: now you, everything; keyd-policy(5)\n");
+    if (s->has_token) {
+        fprintf(ctl->out,
+                "To do before the start: put the PIN of the token \"%s\" into the first line of\n"
+                "  %s    (a new file: umask 077, then an editor)\n",
+                s->label, s->pin);
+    } else {
+        fprintf(
+            ctl->out,
+            "  softhsm2.conf  where SoftHSM keeps the token \"%s\": %s\n"
+            "  pin, so-pin    random PINs that only you can read; keep copies in a safe place,\n"
+            "                 without the PIN the keys in the token are lost\n",
+            s->label, s->tokens);
+    }
+    fprintf(ctl->out,
+            "What next:\n"
+            "  keyd --config %s &\n"
+            "  keydctl --config %s init --keys    makes four keys to begin with\n"
+            "  keydctl --config %s doctor         looks at everything\n",
+            s->config, s->config, s->config);
+}
+
 enum kd_exit kd_cmd_init(struct kd_ctl *ctl) {
-    return kd_ctl_fail(ctl, KD_EXIT_USAGE, "not yet");
+    if (kd_args_has(ctl->args, "keys")) {
+        return make_first_keys(ctl);
+    }
+    struct kd_setup s = { 0 };
+    kd_auto(buf) struct kd_buf worker = KD_BUF_INIT(PATH_MAX_BYTES);
+    enum kd_exit code = choose(ctl, &s, &worker);
+    if (code != KD_EXIT_OK) {
+        return code;
+    }
+    code = make_all(ctl, &s);
+    if (code != KD_EXIT_OK) {
+        kd_setup_undo(&s);
+        return code;
+    }
+    print_made(ctl, &s);
+    return KD_EXIT_OK;
 }
