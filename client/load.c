@@ -143,7 +143,8 @@ static enum kd_err connect_one(struct load *l, struct connection *c) {
         return fail(l, KD_ERR_TOKEN_AWAY, "%s: %s.", path, strerror(errno));
     }
     // Edge triggered: each event is followed by reading until there is no more.
-    struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c };
+    struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                 .data.ptr = c };
     if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->fd, &event) != 0) {
         return fail(l, KD_ERR_SYSTEM, "epoll: %s.", strerror(errno));
     }
@@ -223,7 +224,7 @@ static enum kd_err take_bytes(struct load *l, struct connection *c, const uint8_
     return KD_OK;
 }
 
-static enum kd_err read_more(struct load *l, struct connection *c) {
+static enum kd_err read_more(struct load *l, struct connection *c, bool is_closing) {
     while (!l->done) {
         ssize_t n = recv(c->fd, l->read, READ_BYTES, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) {
@@ -241,8 +242,8 @@ static enum kd_err read_more(struct load *l, struct connection *c) {
             return e;
         }
         // A read that was not full has emptied the socket: no second call for EAGAIN.
-        // What comes later is a new event.
-        if (n < READ_BYTES) {
+        // What comes later is a new event; but an end that this event told of is not.
+        if (n < READ_BYTES && !is_closing) {
             return KD_OK;
         }
     }
@@ -252,7 +253,10 @@ static enum kd_err read_more(struct load *l, struct connection *c) {
 static enum kd_err on_event(struct load *l, const struct epoll_event *event) {
     struct connection *c = event->data.ptr;
     enum kd_err e = c->sent < l->config->request.n ? send_more(l, c) : KD_OK;
-    return e != KD_OK ? e : read_more(l, c);
+    if (e != KD_OK) {
+        return e;
+    }
+    return read_more(l, c, (event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
 }
 
 // ---- the run ---------------------------------------------------------------

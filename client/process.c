@@ -39,7 +39,7 @@ static enum kd_err spawn(const char *const argv[], const int out[2], const int e
     return r == 0 ? KD_OK : kd_err_from_errno(r);
 }
 
-// True at the end of the stream, or when no more can be taken.
+// True at the end of the stream.
 static bool read_some(int fd, struct kd_buf *to) {
     char chunk[CHUNK_BYTES];
     ssize_t n = read(fd, chunk, sizeof(chunk));
@@ -50,7 +50,7 @@ static bool read_some(int fd, struct kd_buf *to) {
         return true;
     }
     kd_buf_put(to, chunk, (size_t)n);
-    return kd_buf_finish(to) != KD_OK;
+    return false;
 }
 
 static enum kd_err read_both(int out, int err, uint64_t end_ms, struct kd_process *p) {
@@ -68,10 +68,13 @@ static enum kd_err read_both(int out, int err, uint64_t end_ms, struct kd_proces
             if (fds[i].fd >= 0 && fds[i].revents != 0 && read_some(fds[i].fd, bufs[i])) {
                 fds[i].fd = -1; // poll passes over it
             }
+            const enum kd_err e = kd_buf_finish(bufs[i]);
+            if (e != KD_OK) {
+                return e;
+            }
         }
     }
-    const enum kd_err e = kd_buf_finish(&p->out);
-    return e != KD_OK ? e : kd_buf_finish(&p->err);
+    return KD_OK;
 }
 
 // Waits for the child's end, which a child that has closed its output may delay.

@@ -1,0 +1,40 @@
+client_unit_tests = \
+	tests/unit/test_args \
+	tests/unit/test_ctl \
+	tests/unit/test_eckey \
+	tests/unit/test_io \
+	tests/unit/test_load \
+	tests/unit/test_output \
+	tests/unit/test_process \
+	tests/unit/test_rest \
+	tests/unit/test_settings \
+	tests/unit/test_setup
+check_PROGRAMS += $(client_unit_tests)
+TESTS += $(client_unit_tests)
+
+client_unit_cflags = $(unit_cflags) $(libclient_a_CFLAGS)
+client_unit_libs = $(client_libs) $(CHECK_LIBS)
+fake_http = tests/unit/fake_http.c tests/unit/fake_http.h
+tests_unit_test_args_CFLAGS = $(client_unit_cflags)
+tests_unit_test_args_LDADD = $(client_unit_libs)
+tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(fake_http)
+tests_unit_test_ctl_CFLAGS = $(client_unit_cflags)
+tests_unit_test_ctl_LDADD = $(client_unit_libs)
+tests_unit_test_eckey_CFLAGS = $(client_unit_cflags)
+tests_unit_test_eckey_LDADD = $(client_unit_libs)
+tests_unit_test_io_CFLAGS = $(client_unit_cflags)
+tests_unit_test_io_LDADD = $(client_unit_libs)
+tests_unit_test_load_SOURCES = tests/unit/test_load.c $(fake_http)
+tests_unit_test_load_CFLAGS = $(client_unit_cflags)
+tests_unit_test_load_LDADD = $(client_unit_libs)
+tests_unit_test_output_CFLAGS = $(client_unit_cflags)
+tests_unit_test_output_LDADD = $(client_unit_libs)
+tests_unit_test_process_CFLAGS = $(client_unit_cflags)
+tests_unit_test_process_LDADD = $(client_unit_libs)
+tests_unit_test_rest_SOURCES = tests/unit/test_rest.c $(fake_http)
+tests_unit_test_rest_CFLAGS = $(client_unit_cflags)
+tests_unit_test_rest_LDADD = $(client_unit_libs)
+tests_unit_test_settings_CFLAGS = $(client_unit_cflags)
+tests_unit_test_settings_LDADD = $(client_unit_libs)
+tests_unit_test_setup_CFLAGS = $(client_unit_cflags)
+tests_unit_test_setup_LDADD = $(client_unit_libs)

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// fake_http.h: a server on a Unix socket in a folder of its own that answers
+// every request with prepared bytes, right or wrong, from a thread.
+#ifndef KD_TESTS_FAKE_HTTP_H
+#define KD_TESTS_FAKE_HTTP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define FAKE_ANSWERS_MAX 8
+#define FAKE_CONNECTIONS_MAX 32
+
+struct fake_http {
+    char folder[64];
+    char socket[96];
+    const char *answers[FAKE_ANSWERS_MAX]; // in turn; the last is repeated
+    size_t n_answers;
+    bool closes;         // after each answer
+    bool is_silent;      // takes requests, answers nothing
+    char request[16384]; // the last one; read it after fake_http_stop
+    unsigned n_requests;
+    int listener;
+    int stop[2];
+    pthread_t thread;
+};
+
+void fake_http_start(struct fake_http *f); // fields above `request` are set
+void fake_http_stop(struct fake_http *f);  // and removes the folder
+
+// A whole answer from its parts.  Static memory, a few at a time.
+const char *fake_answer(int status, const char *type, const char *body);
+#define FAKE_JSON(status, body) fake_answer(status, "application/json", body)
+#define FAKE_PROBLEM(status, body) fake_answer(status, "application/problem+json", body)
+
+#endif
