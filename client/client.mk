@@ -15,6 +15,7 @@ libclient_a_SOURCES = \
 	client/commands.c \
 	client/ctl.c client/ctl.h \
 	client/ctl_data.c \
+	client/doctor.h client/doctor_daemon.c client/doctor_files.c client/doctor_token.c \
 	client/eckey.c client/eckey.h \
 	client/io.c client/io.h \
 	client/load.c client/load.h \

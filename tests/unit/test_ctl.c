@@ -358,7 +358,7 @@ START_TEST(the_man_page_has_every_command_and_option) {
     const char *text = kd_buf_get_text(&page);
     char line[64];
     for (const struct kd_command *c = kd_commands; c->name != NULL; c++) {
-        snprintf(line, sizeof(line), ".Cm %s", c->name);
+        snprintf(line, sizeof(line), "Cm %s", c->name);
         page_has(text, line);
         for (const struct kd_option *o = c->options; o != NULL && o->name != NULL; o++) {
             snprintf(line, sizeof(line), "Fl -%s", o->name);
