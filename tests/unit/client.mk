@@ -1,6 +1,8 @@
 client_unit_tests = \
 	tests/unit/test_args \
+	tests/unit/test_bench \
 	tests/unit/test_ctl \
+	tests/unit/test_doctor \
 	tests/unit/test_eckey \
 	tests/unit/test_io \
 	tests/unit/test_load \
@@ -14,7 +16,7 @@ TESTS += $(client_unit_tests)
 
 client_unit_cflags = $(unit_cflags) $(libclient_a_CFLAGS)
 client_unit_libs = $(client_libs) $(CHECK_LIBS)
-fake_http = tests/unit/fake_http.c tests/unit/fake_http.h
+fake_http = tests/unit/fake_http.c tests/unit/fake_http.h tests/unit/run_ctl.h
 tests_unit_test_args_CFLAGS = $(client_unit_cflags)
 tests_unit_test_args_LDADD = $(client_unit_libs)
 tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(fake_http)
@@ -38,3 +40,9 @@ tests_unit_test_settings_CFLAGS = $(client_unit_cflags)
 tests_unit_test_settings_LDADD = $(client_unit_libs)
 tests_unit_test_setup_CFLAGS = $(client_unit_cflags)
 tests_unit_test_setup_LDADD = $(client_unit_libs)
+tests_unit_test_bench_SOURCES = tests/unit/test_bench.c $(fake_http)
+tests_unit_test_bench_CFLAGS = $(client_unit_cflags)
+tests_unit_test_bench_LDADD = $(client_unit_libs)
+tests_unit_test_doctor_SOURCES = tests/unit/test_doctor.c $(fake_http)
+tests_unit_test_doctor_CFLAGS = $(client_unit_cflags)
+tests_unit_test_doctor_LDADD = $(client_unit_libs)

@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // test_ctl.c: whole commands: what keydctl sends, prints and ends with, against
 // a server that answers as told.
-#include "client/ctl.h"
 #include "client/io.h"
 #include "tests/unit/fake_http.h"
+#include "tests/unit/run_ctl.h"
 #include "tests/unit/unit.h"
 
 #include <string.h>
 #include <unistd.h>
 
-enum { WORDS_MAX = 24 };
-
-static char *out_text;
-static char *err_text;
-static size_t n_out;
-static size_t n_err;
 static char folder[64];
 static char input[96];
 static char output[96];
@@ -34,24 +28,6 @@ static void end(void) {
     unlink(input);
     unlink(output);
     rmdir(folder);
-}
-
-static enum kd_exit run_words(const char *const *words, int n) {
-    free(out_text);
-    free(err_text);
-    FILE *out = open_memstream(&out_text, &n_out);
-    FILE *err = open_memstream(&err_text, &n_err);
-    enum kd_exit code = kd_ctl_run(n, (char *const *)(uintptr_t)words, out, err);
-    fclose(out);
-    fclose(err);
-    return code;
-}
-#define RUN(...)                                                                                   \
-    run_words((const char *const[]) { "keydctl", __VA_ARGS__ },                                    \
-              (int)KD_COUNT_OF(((const char *const[]) { "keydctl", __VA_ARGS__ })))
-
-static void says(const char *text, const char *part) {
-    ck_assert_msg(strstr(text, part) != NULL, "\"%s\" lacks \"%s\"", text, part);
 }
 
 static void give(const char *text) {
