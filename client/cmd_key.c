@@ -143,9 +143,11 @@ enum kd_exit kd_cmd_key_import(struct kd_ctl *ctl) {
             "only (openssl pkey -in FILE -pubout), and makes its private keys in the "
             "token.");
     }
-    json_t *pem = json_stringn((const char *)text.p, text.n);
-    if (json_object_set_new(body, "pem", pem) != 0) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "The file is no text in PEM.");
+    const bool is_jwk = text.n > 0 && text.p[0] == '{';
+    json_t *value = is_jwk ? json_loadb((char *)text.p, text.n, JSON_REJECT_DUPLICATES, NULL)
+                           : json_stringn((char *)text.p, text.n);
+    if (json_object_set_new(body, is_jwk ? "jwk" : "pem", value) != 0) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "The file is neither PEM nor a JWK.");
     }
     return change_key(ctl, "/v1/keys", body);
 }

@@ -55,7 +55,7 @@ static const struct kd_option adopt_options[] = {
     END_OF_OPTIONS,
 };
 static const struct kd_option import_options[] = {
-    { "pem", "FILE", "public key or certificate (PEM); standard input where it is not given" },
+    { "pem", "FILE", "public key or certificate (PEM), or a JWK; standard input where it is not given" },
     END_OF_OPTIONS,
 };
 static const struct kd_option sign_options[] = {

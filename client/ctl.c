@@ -99,6 +99,8 @@ static const struct {
 } advices[] = {
     { "no-such-key", "keydctl key list shows the keys that you may see." },
     { "key-exists", "keydctl key rotate makes a new version of it; key delete destroys it." },
+    { "no-such-secret", "Secrets end with their lifetime, and with keyd; derive it again." },
+    { "key-usage", "keydctl key show NAME says what the key was made for." },
     { "unauthenticated",
       "No principal in the policy file matches this caller; see keyd-policy(5)." },
     { "denied", "The policy file says what this principal may do; see keyd-policy(5)." },
