@@ -129,7 +129,7 @@ const struct kd_command kd_commands[] = {
     { "init", "", 0, 0, init_options, "make a complete set-up: token, PINs, configuration, policy",
       "For root it goes to the system's folders, for a user to ~/.local/share/keyd, or all into\n"
       "--dir. Nothing that is there is overwritten. It starts nothing; it says what to do next.",
-      kd_cmd_init },
+      kd_cmd_init, .is_offline = true },
     { "doctor", "", 0, 0, doctor_options, "look at the whole set-up and say what is wrong and what to do",
       "Ends with 0 when all is well, else 1.", kd_cmd_doctor },
     { "status", "", 0, 0, NULL, "is keyd ready, and what does it say of itself",
@@ -166,7 +166,7 @@ const struct kd_command kd_commands[] = {
     { "random", "N", 1, 1, random_options, "N random bytes from the token", "", kd_cmd_random },
     { "bench", "", 0, 0, bench_options, "measure your own token, through keyd and directly", "", kd_cmd_bench },
     { "token new", "NAME", 1, 1, token_options, "make a bearer token for a principal",
-      "Prints the lines for the policy file; they hold the token's hash, not the token.", kd_cmd_token_new },
+      "Prints the lines for the policy file; they hold the token's hash, not the token.", kd_cmd_token_new, .is_offline = true },
     { .name = NULL },
 };
 // clang-format on

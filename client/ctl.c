@@ -269,7 +269,7 @@ static enum kd_exit run_command(struct kd_ctl *ctl, const struct kd_command *c,
     ctl->json = kd_args_has(args, "json");
     const char *file = kd_args_text(args, "config");
     enum kd_err e = kd_settings_read(file, &ctl->settings);
-    if (e != KD_OK) {
+    if (e != KD_OK && (!c->is_offline || kd_args_has(args, "keys"))) {
         return kd_ctl_fail(
             ctl, KD_EXIT_USAGE,
             "The configuration %s cannot be read: %s  keyd --check-config says where.",

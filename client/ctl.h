@@ -39,6 +39,7 @@ struct kd_command {
     const char *summary;             // one line
     const char *help;                // the rest, may be ""
     enum kd_exit (*run)(struct kd_ctl *ctl);
+    bool is_offline; // goes on where keyd.conf cannot be read
 };
 
 // commands.c: ends with a row without a name.

@@ -296,6 +296,17 @@ START_TEST(a_token_is_shown_once_and_its_hash_in_the_policy) {
 }
 END_TEST
 
+START_TEST(what_needs_no_set_up_works_before_there_is_one) {
+    setenv("KEYD_CONFIG", "/nonexistent/keyd.conf", 1);
+    ck_assert_int_eq(RUN("token", "new", "bob", "--out", output), KD_EXIT_OK);
+    ck_assert_int_eq(RUN("init", "--dir", "/tmp/a\"b"), KD_EXIT_USAGE);
+    says(err_text, "has a quote");
+    ck_assert_int_eq(RUN("init", "--keys"), KD_EXIT_USAGE);
+    says(err_text, "cannot be read");
+    ck_assert_int_eq(RUN("status"), KD_EXIT_USAGE);
+}
+END_TEST
+
 START_TEST(help_and_version_end_with_0) {
     ck_assert_int_eq(RUN("help"), KD_EXIT_OK);
     ck_assert_int_eq(RUN("--help"), KD_EXIT_OK);
@@ -373,6 +384,7 @@ static TCase *tcase_done(void) {
     tcase_add_test(t, key_list_reads_all_pages);
     tcase_add_test(t, a_page_that_names_itself_again_does_not_loop);
     tcase_add_test(t, a_token_is_shown_once_and_its_hash_in_the_policy);
+    tcase_add_test(t, what_needs_no_set_up_works_before_there_is_one);
     tcase_add_test(t, help_and_version_end_with_0);
     tcase_add_test(t, the_man_page_has_every_command_and_option);
     return t;
