@@ -27,10 +27,10 @@ libclient_a_SOURCES = \
 libclient_a_CPPFLAGS = $(AM_CPPFLAGS) -DKD_SBINDIR='"$(sbindir)"'
 libclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(CONFUSE_CFLAGS)
 
-bin_PROGRAMS += keydctl
-keydctl_SOURCES = client/main.c
-keydctl_CFLAGS = $(libclient_a_CFLAGS)
+bin_PROGRAMS += client/keydctl
+client_keydctl_SOURCES = client/main.c
+client_keydctl_CFLAGS = $(libclient_a_CFLAGS)
 client_libs = libclient.a libbase.a \
 	$(CURL_LIBS) $(JANSSON_LIBS) $(CONFUSE_LIBS) $(CRYPTO_LIBS)
-keydctl_LDADD = $(client_libs)
+client_keydctl_LDADD = $(client_libs)
 EXTRA_DIST += packages quickstart

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -138,20 +139,32 @@ static bool try_folder(const char *folder, const char *name, struct kd_buf *path
     return true;
 }
 
+// Beside this program, or where the makefile puts keyd and keyd-hsm seen from there.
+static bool try_build_tree(const char *name, struct kd_buf *path) {
+    static const char *const folders[] = { ".", "../keyd", "../hsm" };
+    char self[PATH_MAX_BYTES];
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (n <= 0) {
+        return false;
+    }
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    for (size_t i = 0; i < KD_COUNT_OF(folders); i++) {
+        char folder[PATH_MAX_BYTES + 16];
+        snprintf(folder, sizeof(folder), "%s/%s", self, folders[i]);
+        if (try_folder(folder, name, path)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum kd_err kd_process_find(const char *folder, const char *name, struct kd_buf *path) {
     if (folder != NULL) {
         return try_folder(folder, name, path) ? kd_buf_finish(path) : KD_ERR_NO_FILE;
     }
-    char self[PATH_MAX_BYTES];
-    const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (n > 0) {
-        self[n] = '\0';
-        *strrchr(self, '/') = '\0';
-        if (try_folder(self, name, path)) {
-            return kd_buf_finish(path);
-        }
-    }
-    return try_folder(KD_LIBEXECDIR, name, path) || try_folder(KD_SBINDIR, name, path)
+    return try_build_tree(name, path) || try_folder(KD_LIBEXECDIR, name, path) ||
+                   try_folder(KD_SBINDIR, name, path)
                ? kd_buf_finish(path)
                : KD_ERR_NO_FILE;
 }
