@@ -17,6 +17,7 @@ libclient_a_SOURCES = \
 	client/ctl_data.c \
 	client/doctor.h client/doctor_daemon.c client/doctor_files.c client/doctor_token.c \
 	client/eckey.c client/eckey.h \
+	client/histogram.c client/histogram.h \
 	client/io.c client/io.h \
 	client/load.c client/load.h \
 	client/output.c client/output.h \

@@ -65,6 +65,9 @@ enum kd_exit kd_cmd_status(struct kd_ctl *ctl) {
         fputs("\n  keydctl doctor looks at the whole set-up.\n", ctl->out);
     }
     kd_auto(json) json_t *rest = json_copy(status);
+    // These are above and below.
+    json_object_del(rest, "ready");
+    json_object_del(rest, "problem");
     json_object_del(rest, "workers");
     kd_output_members(ctl->out, rest);
     print_workers(ctl, json_object_get(status, "workers"));

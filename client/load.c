@@ -2,6 +2,8 @@
 // load.c: the load generator: one epoll loop, blocking nowhere but there.
 #include "client/load.h"
 
+#include "client/histogram.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,55 +20,7 @@ enum {
     HEADER_MAX_BYTES = 16384,
     READ_BYTES = 65536,
     SILENCE_MS = 10000,
-    BUCKET_BITS = 5, // 32 buckets for each power of two
-    BUCKETS = 32 << BUCKET_BITS,
 };
-
-// ---- latencies -------------------------------------------------------------
-
-struct histogram {
-    uint64_t counts[BUCKETS];
-    uint64_t total;
-    uint32_t max;
-};
-
-static unsigned bucket_of(uint32_t us) {
-    if (us < 1u << BUCKET_BITS) {
-        return us;
-    }
-    const unsigned top = 31u - (unsigned)__builtin_clz(us);
-    const unsigned shift = top - BUCKET_BITS;
-    return ((shift + 1) << BUCKET_BITS) + ((us >> shift) & ((1u << BUCKET_BITS) - 1));
-}
-
-// The middle of what falls into the bucket.
-static uint32_t bucket_value(unsigned bucket) {
-    if (bucket < 1u << BUCKET_BITS) {
-        return bucket;
-    }
-    const unsigned shift = (bucket >> BUCKET_BITS) - 1;
-    const uint32_t low = ((1u << BUCKET_BITS) + (bucket & ((1u << BUCKET_BITS) - 1))) << shift;
-    return low + (1u << shift) / 2;
-}
-
-static void count_latency(struct histogram *h, uint64_t us) {
-    const uint32_t v = us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
-    h->counts[bucket_of(v)]++;
-    h->total++;
-    h->max = v > h->max ? v : h->max;
-}
-
-static uint32_t percentile(const struct histogram *h, unsigned per_mille) {
-    const uint64_t wanted = (h->total * per_mille + 999) / 1000;
-    uint64_t seen = 0;
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        seen += h->counts[i];
-        if (seen >= wanted && seen > 0) {
-            return bucket_value(i) < h->max ? bucket_value(i) : h->max;
-        }
-    }
-    return h->max;
-}
 
 // ---- connections -----------------------------------------------------------
 
@@ -84,7 +38,7 @@ struct connection {
 struct load {
     const struct kd_load_config *config;
     struct kd_load_result *result;
-    struct histogram *latencies;
+    struct kd_histogram *latencies;
     struct connection *connections;
     int epoll;
     bool counting;
@@ -160,7 +114,7 @@ static enum kd_err finish_answer(struct load *l, struct connection *c) {
         r->answers += good ? 1 : 0;
         r->refused += good ? 0 : 1;
         r->status = good ? r->status : c->status;
-        count_latency(l->latencies, kd_clock_mono_us() - c->started_us);
+        kd_histogram_add(l->latencies, kd_clock_mono_us() - c->started_us);
         const uint64_t all = r->answers + r->refused;
         l->done = l->config->requests_max != 0 && all >= l->config->requests_max;
     }
@@ -308,9 +262,9 @@ static enum kd_err run(struct load *l) {
 static void fill_result(const struct load *l) {
     struct kd_load_result *r = l->result;
     r->per_sec = r->elapsed_us == 0 ? 0 : (double)r->answers * 1e6 / (double)r->elapsed_us;
-    r->p50_us = percentile(l->latencies, 500);
-    r->p90_us = percentile(l->latencies, 900);
-    r->p99_us = percentile(l->latencies, 990);
+    r->p50_us = kd_histogram_at(l->latencies, 500);
+    r->p90_us = kd_histogram_at(l->latencies, 900);
+    r->p99_us = kd_histogram_at(l->latencies, 990);
     r->max_us = l->latencies->max;
 }
 

@@ -4,6 +4,7 @@ client_unit_tests = \
 	tests/unit/test_ctl \
 	tests/unit/test_doctor \
 	tests/unit/test_eckey \
+	tests/unit/test_histogram \
 	tests/unit/test_io \
 	tests/unit/test_load \
 	tests/unit/test_output \
@@ -46,3 +47,5 @@ tests_unit_test_bench_LDADD = $(client_unit_libs)
 tests_unit_test_doctor_SOURCES = tests/unit/test_doctor.c $(fake_http)
 tests_unit_test_doctor_CFLAGS = $(client_unit_cflags)
 tests_unit_test_doctor_LDADD = $(client_unit_libs)
+tests_unit_test_histogram_CFLAGS = $(client_unit_cflags)
+tests_unit_test_histogram_LDADD = $(client_unit_libs)
