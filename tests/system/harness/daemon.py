@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a keyd of the build tree on a token, and checks how it ends."""
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+
+from . import rest, tokens
+
+KEYD = os.path.join(tokens.BUILD, "keyd")
+if os.path.exists(os.path.join(tokens.BUILD, "keyd", "keyd")):  # the folder has the name
+    KEYD = os.path.join(tokens.BUILD, "keyd", "keyd")
+READY_SEC = 60   # never waited for in full but when something is broken
+STOP_SEC = 60
+REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|ThreadSanitizer|SUMMARY: ")
+
+_alive = []
+
+
+def sha256_hex(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# The caller by its uid may do everything; the others by their bearer tokens.
+POLICY = f"""
+principal "tests" {{ uid = {{ {os.getuid()} }} }}
+principal "other" {{ token = {{ "sha256:{sha256_hex('other-token')}" }} }}
+principal "stranger" {{ token = {{ "sha256:{sha256_hex('stranger-token')}" }} }}
+allow "tests" {{ operations = {{ "*" }} keys = {{ "*" }} }}
+allow "other" {{ operations = {{ "*" }} keys = {{ "*" }} }}
+"""
+
+
+def wait_for(condition, seconds=READY_SEC, what="the condition"):
+    """Polls until the condition gives something true, and gives that."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"{what} did not come true within {seconds} s"
+        time.sleep(0.02)
+
+
+def is_alive(pid):
+    """Whether the process runs; a zombie does not."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as f:
+            return [int(p) for p in f.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def rss_kib(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+
+class Keyd(rest.Client):
+    """A keyd and a keep-alive connection to it."""
+
+    def __init__(self, token, config=None, policy=None):
+        self.token = token
+        self.directory = tempfile.mkdtemp(prefix="k", dir=token.directory)
+        self.socket = os.path.join(self.directory, "keyd.sock")
+        self.config_file = os.path.join(self.directory, "keyd.conf")
+        self.policy_file = os.path.join(self.directory, "policy.conf")
+        self.log_file = os.path.join(self.directory, "log")
+        self.process = None
+        self.seen = set()  # pids of workers, ever
+        super().__init__(self.socket)
+        self.set_policy(policy or POLICY)
+        self.set_config(config or {})
+
+    # ---- files ----
+
+    def set_policy(self, text):
+        tokens.write(self.policy_file, text)
+
+    def set_config(self, changes):
+        """changes: {"section.key": value}; None leaves the key out."""
+        values = {
+            "state-directory": os.path.join(self.directory, "state"),
+            "policy-file": self.policy_file, "log-level": "debug",
+            "token.module": self.token.module, "token.init-args": self.token.init_args or None,
+            "token.environment": list(self.token.environment) or None,
+            "token.uri": self.token.uri, "token.pin-file": self.token.pin_file,
+            "workers.program": tokens.WORKER, "workers.processes": 2,
+            "http.unix-path": self.socket, "http.unix-mode": "0600",
+        }
+        values.update(changes)
+        sections = {"": []}
+        for key, value in values.items():
+            section, _, name = key.rpartition(".")
+            if value is not None:
+                sections.setdefault(section, []).append(f"{name} = {conf_value(value)}")
+        text = "\n".join(sections.pop("")) + "\n"
+        for section, lines in sections.items():
+            text += section + " {\n    " + "\n    ".join(lines) + "\n}\n"
+        tokens.write(self.config_file, text)
+
+    def log(self):
+        try:
+            with open(self.log_file, encoding="utf-8", errors="replace") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def log_tail(self, n):
+        return self.log().rstrip().split("\n")[-n:]
+
+    # ---- the process ----
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def start(self, wait=True):
+        """wait: until readyz says 200."""
+        environment = dict(os.environ)
+        environment.setdefault("ASAN_OPTIONS", "abort_on_error=0:exitcode=99")
+        environment.pop("CREDENTIALS_DIRECTORY", None)
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen([KEYD, "--config", self.config_file],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=environment)
+        _alive.append(self)
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_serving(self):
+        wait_for(lambda: self.try_get("/healthz"), what="healthz")
+
+    def wait_ready(self):
+        wait_for(lambda: self.try_get("/readyz") == 200, what="readyz 200")
+        self.seen.update(children(self.pid))
+
+    def try_get(self, path):
+        """The status, or 0 where nobody answers."""
+        code = self.process.poll()
+        assert code is None, f"keyd ended with {code}:\n" + "\n".join(self.log_tail(20))
+        try:
+            with rest.Client(self.socket) as c:
+                return c.get(path).status
+        except OSError:
+            return 0
+
+    def workers(self):
+        """The pids of the workers that are ready."""
+        status = rest.expect(self.get("/v1/status"), 200).json
+        pids = [w["pid"] for w in status["workers"] if w["state"] == "ready"]
+        self.seen.update(pids)
+        return pids
+
+    def restarts(self):
+        return sum(w["restarts"] for w in self.get("/v1/status").json["workers"])
+
+    def hup(self):
+        """SIGHUP, and waits until the policy has been read again or refused."""
+        before = self.reloads()
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: self.reloads() != before, what="the reload")
+
+    def reloads(self):
+        policy = self.get("/v1/status", bearer=None).json["policy"]
+        return policy["read"], policy["error"]
+
+    def client(self, bearer=None):
+        """Another connection."""
+        return rest.Client(self.socket, bearer=bearer)
+
+    def kill(self):
+        """kill -9, as a power cut would end it; workers must follow by themselves."""
+        workers = self._workers_now()
+        self.process.kill()
+        self.process.wait()
+        self._forget()
+        wait_for(lambda: not any(is_alive(p) for p in workers), what="the end of the workers")
+
+    def stop(self, status=0):
+        """SIGTERM; checks the exit status, the children and the log."""
+        workers = self._workers_now()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(STOP_SEC)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = f"none within {STOP_SEC} s"
+        self._forget()
+        left = [p for p in workers if is_alive(p)]
+        assert code == status, f"exit status {code}:\n" + "\n".join(self.log_tail(20))
+        assert not left, f"workers left behind: {left}"
+        self.check_log()
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def check_log(self):
+        log = self.log()
+        report = REPORT.search(log)
+        assert not report, "a sanitizer report:\n" + log[max(0, report.start() - 500):][:6000]
+        assert self.token.pin not in log, "the PIN is in the log"
+
+    def _workers_now(self):
+        self.seen.update(children(self.pid))
+        return set(self.seen)
+
+    def _forget(self):
+        self.close()
+        if self in _alive:
+            _alive.remove(self)
+
+
+def conf_value(value):
+    """As libconfuse reads it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "{ " + ", ".join(conf_value(v) for v in value) + " }"
+    if isinstance(value, int) or re.fullmatch(r"0[0-7]+", str(value)):
+        return str(value)
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def alive():
+    return list(_alive)
+
+
+def stop_all_on(token):
+    """Ends the keyds that a test left running; they must end well."""
+    for d in alive():
+        if d.token is token:
+            d.stop()
+
+
+def kill_all():
+    for d in alive():
+        workers = children(d.pid)
+        d.process.kill()
+        d.process.wait()
+        for pid in workers:
+            if is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        d._forget()

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes tokens in private directories, and looks into them past keyd.
+
+SoftHSM tokens are made by keyd-hsm --init-token as a user makes them; NSS
+databases by certutil.  Objects are listed by keyd-hsm --objects.
+"""
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+
+SOFTHSM_MODULE = "/usr/lib/softhsm/libsofthsm2.so"
+NSS_MODULES = ("/usr/lib/x86_64-linux-gnu/libsoftokn3.so",
+               "/usr/lib/x86_64-linux-gnu/nss/libsoftokn3.so",
+               "/usr/lib/aarch64-linux-gnu/libsoftokn3.so",
+               "/usr/lib/aarch64-linux-gnu/nss/libsoftokn3.so")
+BUILD = os.environ.get("KD_BUILDDIR", os.getcwd())
+WORKER = os.path.join(BUILD, "keyd-hsm")
+
+_all = []
+
+
+class Skip(Exception):
+    """What the test needs is not on this machine."""
+
+
+def run(*argv, check=True, timeout=60, **more):
+    """Runs a program and gives its result; a failure shows what it printed."""
+    r = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True, timeout=timeout, check=False, **more)
+    if check and r.returncode != 0:
+        raise AssertionError(f"{' '.join(argv)}: status {r.returncode}\n{r.stdout}{r.stderr}")
+    return r
+
+
+def write(path, text, mode=0o600):
+    """Replaces a file at once, so that nobody reads half of it."""
+    with open(path + ".new", "w", encoding="utf-8", opener=lambda p, f: os.open(p, f, mode)) as f:
+        f.write(text)
+    os.rename(path + ".new", path)
+
+
+class Token:
+    """A token; `directory` also holds the states of keyds that use it."""
+
+    kind = ""
+    module = ""
+    init_args = ""
+    label = ""
+    environment = ()
+
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix="keyd-test-")
+        self.pin = secrets.token_hex(12)
+        self.pin_file = os.path.join(self.directory, "pin")
+        write(self.pin_file, self.pin + "\n")
+        _all.append(self)
+
+    @property
+    def uri(self):
+        return "pkcs11:token=" + self.label.replace(" ", "%20")
+
+    def worker_args(self):
+        argv = ["--module", self.module]
+        if self.init_args:
+            argv += ["--init-args", self.init_args]
+        for entry in self.environment:
+            argv += ["--env", entry]
+        return argv
+
+    def objects(self):
+        """The key objects in the token, as keyd-hsm lists them."""
+        r = run(WORKER, "--objects", *self.worker_args(), "--token", self.uri,
+                "--pin-file", self.pin_file, "--json")
+        return json.loads(r.stdout)
+
+    def flags(self):
+        """What keyd-hsm --list says of the token."""
+        r = run(WORKER, "--list", *self.worker_args())
+        return r.stdout
+
+    def remove(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if self in _all:
+            _all.remove(self)
+
+
+class SoftHsm(Token):
+    kind = "softhsm"
+    module = SOFTHSM_MODULE
+    label = "keyd test"
+
+    def __init__(self, init=True):
+        super().__init__()
+        if not os.path.exists(self.module):
+            raise Skip("softhsm2 is not installed")
+        os.mkdir(os.path.join(self.directory, "tokens"), 0o700)
+        conf = os.path.join(self.directory, "softhsm2.conf")
+        write(conf, f"directories.tokendir = {self.directory}/tokens\n"
+                    "objectstore.backend = file\nlog.level = ERROR\n")
+        self.environment = (f"SOFTHSM2_CONF={conf}",)
+        if init:
+            self.init()
+
+    def init(self):
+        so_pin = os.path.join(self.directory, "so-pin")
+        write(so_pin, secrets.token_hex(12) + "\n")
+        run(WORKER, "--init-token", *self.worker_args(), "--label", self.label,
+            "--pin-file", self.pin_file, "--so-pin-file", so_pin)
+
+
+class Nss(Token):
+    kind = "nss"
+    label = "NSS Certificate DB"
+
+    def __init__(self, init=True):
+        super().__init__()
+        self.module = next((m for m in NSS_MODULES if os.path.exists(m)), "")
+        if not self.module or not shutil.which("certutil"):
+            raise Skip("libnss3 or libnss3-tools is not installed")
+        self.database = os.path.join(self.directory, "nssdb")
+        self.init_args = (f"configdir='sql:{self.database}' certPrefix='' keyPrefix='' "
+                          "secmod='secmod.db' flags=")
+        if init:
+            self.init()
+
+    def init(self):
+        os.mkdir(self.database, 0o700)
+        run("certutil", "-N", "-d", "sql:" + self.database, "-f", self.pin_file)
+
+
+def make(kind, **more):
+    return {"softhsm": SoftHsm, "nss": Nss}[kind](**more)
+
+
+def remove_all():
+    for token in list(_all):
+        token.remove()
