@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations with keys, single and in batches, against openssl and Python."""
+import hashlib
+import os
+
+from harness import b64, expect, main, oracle, test, unb64
+
+SIZES = (0, 1, 31, 32, 33, 63, 64, 65, 255, 4096, 100_000)
+
+
+def ensure(keyd, name, type_, *usages):
+    if keyd.get("/v1/keys/" + name).status == 404:
+        keyd.create(name, type_, *usages)
+    return "/v1/keys/" + name
+
+
+def public_pem(keyd, path):
+    return keyd.get(path).json["versions"][0]["pem"].encode()
+
+
+@test
+def signatures_verify_with_openssl(keyd):
+    for type_ in ("ec-p256", "ec-p384"):
+        path = ensure(keyd, "op-" + type_, type_, "sign")
+        pem = public_pem(keyd, path)
+        for n in SIZES:
+            data = os.urandom(n)
+            made = keyd.ok(path + "/sign", {"data": b64(data)})
+            raw = unb64(made["signature"])
+            assert made["version"] == 1 and len(raw) == 2 * oracle.COORDINATE_BYTES[type_], made
+            assert oracle.ecdsa_verify(type_, pem, data, raw), n
+            digest = hashlib.new(oracle.HASHES[type_], data).digest()
+            made = keyd.ok(path + "/sign", {"data": b64(digest), "prehashed": True})
+            assert oracle.ecdsa_verify(type_, pem, data, unb64(made["signature"])), n
+
+
+@test
+def verify_accepts_good_signatures_and_no_others(keyd):
+    for type_ in ("ec-p256", "ec-p384"):
+        path = ensure(keyd, "op-" + type_, type_, "sign")
+        data = b"a message"
+        signature = unb64(keyd.ok(path + "/sign", {"data": b64(data)})["signature"])
+
+        def verdict(data, signature, **more):
+            return keyd.ok(path + "/verify", {"data": b64(data), "signature": b64(signature),
+                                              **more})["valid"]
+
+        digest = hashlib.new(oracle.HASHES[type_], data).digest()
+        assert verdict(data, signature) is True
+        assert verdict(digest, signature, prehashed=True) is True
+        assert verdict(b"another message", signature) is False
+        half = len(signature) // 2
+        for bad in (signature[:-1], signature + b"\0", bytes(2 * half), b"",
+                    signature[half:] + signature[:half], bytes(half) + signature[half:],
+                    signature[:half] + b"\xff" * half, oracle.der_signature(signature),
+                    bytes([signature[0] ^ 0x80]) + signature[1:]):
+            assert verdict(data, bad) is False, bad.hex()
+
+
+@test
+def prehashed_data_must_have_the_length_of_the_digest(keyd):
+    for type_, n in (("ec-p256", 32), ("ec-p384", 48)):
+        path = ensure(keyd, "op-" + type_, type_, "sign")
+        for wrong in (0, n - 1, n + 1, 64):
+            r = keyd.post(path + "/sign", {"data": b64(bytes(wrong)), "prehashed": True})
+            expect(r, 400, "field-invalid")
+
+
+@test
+def mac_verify_accepts_the_tag_in_full_length_only(keyd):
+    for type_ in ("hmac-sha256", "hmac-sha384"):
+        path = ensure(keyd, "op-" + type_, type_, "sign", "verify")
+        for n in SIZES:
+            data = os.urandom(n)
+            tag = unb64(keyd.ok(path + "/mac", {"data": b64(data)})["mac"])
+            assert len(tag) == hashlib.new(oracle.HASHES[type_]).digest_size
+
+            def verdict(tag):
+                return keyd.ok(path + "/mac-verify", {"data": b64(data), "mac": b64(tag)})["valid"]
+
+            assert verdict(tag) is True
+            for bad in (b"", tag[:16], tag[:-1], tag + b"\0", bytes(len(tag)),
+                        tag[:-1] + bytes([tag[-1] ^ 1])):
+                assert verdict(bad) is False, bad.hex()
+
+
+@test
+def encrypt_and_decrypt_are_inverse_and_bind_the_aad(keyd):
+    path = ensure(keyd, "op-aes", "aes-256", "encrypt", "decrypt")
+    ivs = set()
+    for n in SIZES:
+        for aad in (None, b"", b"header", os.urandom(1000)):
+            text = os.urandom(n)
+            body = {"plaintext": b64(text)}
+            if aad is not None:
+                body["aad"] = b64(aad)
+            sealed = keyd.ok(path + "/encrypt", body)
+            assert len(unb64(sealed["iv"])) == 12 and len(unb64(sealed["ciphertext"])) == n + 16
+            ivs.add(sealed["iv"])
+            opening = {"iv": sealed["iv"], "ciphertext": sealed["ciphertext"]}
+            if aad:
+                expect(keyd.post(path + "/decrypt", opening), 422, "not-authentic")
+                opening["aad"] = b64(aad)
+            assert unb64(keyd.ok(path + "/decrypt", opening)["plaintext"]) == text
+    assert len(ivs) == 4 * len(SIZES), "an iv came twice"
+
+
+@test
+def a_forged_ciphertext_is_422_and_hurts_nothing(keyd):
+    """DESIGN 4: a forged tag is CKR_GENERAL_ERROR on SoftHSM."""
+    path = ensure(keyd, "op-aes", "aes-256", "encrypt", "decrypt")
+    sealed = keyd.ok(path + "/encrypt", {"plaintext": b64(b"text"), "aad": b64(b"aad")})
+    good = {"iv": sealed["iv"], "ciphertext": sealed["ciphertext"], "aad": b64(b"aad")}
+    before = keyd.workers()
+    raw = unb64(sealed["ciphertext"])
+    for change in ({"ciphertext": b64(bytes([raw[0] ^ 1]) + raw[1:])},
+                   {"ciphertext": b64(raw[:-1] + bytes([raw[-1] ^ 1]))},
+                   {"ciphertext": b64(raw[1:])}, {"ciphertext": b64(raw + b"\0")},
+                   {"ciphertext": b64(bytes(16))}, {"iv": b64(bytes(12))}, {"aad": b64(b"aax")}):
+        for _ in range(5):
+            expect(keyd.post(path + "/decrypt", {**good, **change}), 422, "not-authentic")
+            assert unb64(keyd.ok(path + "/decrypt", good)["plaintext"]) == b"text"
+    forged = {**good, "iv": b64(bytes(12))}
+    items = keyd.ok(path + "/decrypt", {"items": [good, forged, good]})["items"]
+    assert [unb64(i["plaintext"]) for i in (items[0], items[2])] == [b"text", b"text"]
+    assert items[1]["error"]["type"] == "urn:keyd:problem:not-authentic", items[1]
+    assert sorted(keyd.workers()) == sorted(before) and keyd.restarts() == 0
+
+
+@test
+def decrypt_refuses_ivs_and_ciphertexts_of_impossible_length(keyd):
+    path = ensure(keyd, "op-aes", "aes-256", "encrypt", "decrypt")
+    sealed = keyd.ok(path + "/encrypt", {"plaintext": ""})
+    for n in (0, 11, 13, 16):
+        r = keyd.post(path + "/decrypt", {"iv": b64(bytes(n)), "ciphertext": sealed["ciphertext"]})
+        assert r.status in (400, 422), r
+    for n in (0, 1, 15):
+        r = keyd.post(path + "/decrypt", {"iv": sealed["iv"], "ciphertext": b64(bytes(n))})
+        assert r.status in (400, 422), r
+
+
+@test
+def batches_answer_in_order_like_the_single_calls(keyd):
+    mac = ensure(keyd, "op-hmac-sha256", "hmac-sha256", "sign", "verify")
+    sign = ensure(keyd, "op-ec-p256", "ec-p256", "sign")
+    aes = ensure(keyd, "op-aes", "aes-256", "encrypt", "decrypt")
+    for n in (1, 2, 64, 1024):
+        texts = [os.urandom(i % 200) for i in range(n)]
+        tags = keyd.ok(mac + "/mac", {"items": [{"data": b64(t)} for t in texts]})["items"]
+        assert len(tags) == n
+        for i in (0, n // 2, n - 1):
+            assert tags[i] == keyd.ok(mac + "/mac", {"data": b64(texts[i])})
+        wrong = n // 2
+        checks = [{"data": b64(t), "mac": a["mac"]} for t, a in zip(texts, tags)]
+        checks[wrong] = {**checks[wrong], "data": b64(b"not this, and longer" + texts[wrong])}
+        verdicts = keyd.ok(mac + "/mac-verify", {"items": checks})["items"]
+        assert [v["valid"] for v in verdicts] == [i != wrong for i in range(n)]
+        sealed = keyd.ok(aes + "/encrypt", {"items": [{"plaintext": b64(t)} for t in texts]})
+        opened = keyd.ok(aes + "/decrypt", {"items": [{k: s[k] for k in ("iv", "ciphertext")}
+                                                      for s in sealed["items"]]})["items"]
+        assert [unb64(o["plaintext"]) for o in opened] == texts
+        assert len({s["iv"] for s in sealed["items"]}) == n, "an iv came twice"
+    signed = keyd.ok(sign + "/sign", {"items": [{"data": b64(t)} for t in texts[:20]],
+                                      "version": 1})["items"]
+    pem = public_pem(keyd, sign)
+    for t, s in zip(texts, signed):
+        assert oracle.ecdsa_verify("ec-p256", pem, t, unb64(s["signature"]))
+    verdicts = keyd.ok(sign + "/verify", {"items": [{"data": b64(t), "signature": s["signature"]}
+                                                    for t, s in zip(texts, signed)]})["items"]
+    assert all(v["valid"] for v in verdicts)
+
+
+@test
+def batches_are_refused_whole_when_they_are_not_well_formed(keyd):
+    mac = ensure(keyd, "op-hmac-sha256", "hmac-sha256", "sign", "verify") + "/mac"
+    good = {"data": b64(b"x")}
+    expect(keyd.post(mac, {"items": []}), 400, "batch-empty")
+    expect(keyd.post(mac, {"items": [good] * 1025}), 413, "batch-too-large")
+    expect(keyd.post(mac, {"items": [good], "data": ""}), 400)
+    expect(keyd.post(mac, {"items": good}), 400, "field-invalid")
+    expect(keyd.post(mac, {"items": [good, 1]}), 400, "field-invalid")
+    expect(keyd.post(mac, {"items": [good, {}]}), 400, "field-missing")
+    expect(keyd.post(mac, {"items": [good, {**good, "version": 1}]}), 400, "field-unknown")
+    expect(keyd.post(mac, {"items": [good, {"data": "="}]}), 400, "bad-base64")
+
+
+@test
+def operations_are_refused_for_keys_not_made_for_them(keyd):
+    """Wrong usage and wrong type."""
+    sign = ensure(keyd, "op-ec-p256", "ec-p256", "sign")
+    derive = ensure(keyd, "op-derive", "ec-p256", "derive")
+    mac_only = ensure(keyd, "op-mac-only", "hmac-sha256", "sign")
+    verify_only = ensure(keyd, "op-verify-only", "hmac-sha256", "verify")
+    seal_only = ensure(keyd, "op-seal-only", "aes-256", "encrypt")
+    open_only = ensure(keyd, "op-open-only", "aes-256", "decrypt")
+    _, point = oracle.new_peer("ec-p256")
+    body = {"sign": {"data": ""}, "mac": {"data": ""}, "mac-verify": {"data": "", "mac": ""},
+            "verify": {"data": "", "signature": ""}, "encrypt": {"plaintext": ""},
+            "decrypt": {"iv": b64(bytes(12)), "ciphertext": b64(bytes(16))},
+            "ecdh": {"peer": b64(point)}, "derive": {"kdf": "aes-cbc-data", "info": ""}}
+    may = {sign: {"sign", "verify"}, derive: {"ecdh"}, mac_only: {"mac"},
+           verify_only: {"mac-verify"}, seal_only: {"encrypt"}, open_only: {"decrypt"}}
+    for path, allowed in may.items():
+        for operation in body:
+            r = keyd.post(f"{path}/{operation}", body[operation])
+            if operation in allowed:
+                assert r.status in (200, 422), (path, operation, r)
+            else:
+                assert r.status == 409 and r.type in ("key-usage", "key-type"), \
+                    (path, operation, r)
+
+
+@test
+def unknown_keys_versions_and_routes_are_404(keyd):
+    mac = ensure(keyd, "op-hmac-sha256", "hmac-sha256", "sign", "verify")
+    expect(keyd.post("/v1/keys/unknown/mac", {"data": ""}), 404, "no-such-key")
+    expect(keyd.post(mac + "/mac", {"data": "", "version": 9}), 404, "no-such-version")
+    expect(keyd.post(mac + "/mac", {"data": "", "version": 0}), 400, "field-invalid")
+    expect(keyd.post(mac + "/hash", {"data": ""}), 404, "no-such-route")
+    expect(keyd.get("/v2/keys"), 404, "no-such-route")
+    expect(keyd.get("/"), 404, "no-such-route")
+    r = expect(keyd.get(mac + "/mac"), 405, "method-not-allowed")
+    assert r.headers["Allow"] == "POST", r.headers.items()
+
+
+@test
+def random_gives_as_many_bytes_as_asked(keyd):
+    seen = set()
+    for n in (1, 16, 32, 4096):
+        value = unb64(keyd.ok("/v1/random", {"length": n})["random"])
+        assert len(value) == n
+    for _ in range(100):
+        seen.add(keyd.ok("/v1/random", {"length": 16})["random"])
+    assert len(seen) == 100
+    for bad in (0, 4097, -1, 1.5, "32", None):
+        expect(keyd.post("/v1/random", {"length": bad}), 400, "field-invalid")
+    items = keyd.ok("/v1/random", {"items": [{"length": 8}, {"length": 9}]})["items"]
+    assert [len(unb64(i["random"])) for i in items] == [8, 9]
+
+
+if __name__ == "__main__":
+    main()
