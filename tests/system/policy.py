@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may do what: principals, deny by default, reload."""
+import os
+import threading
+
+from harness import SOFTHSM, Keyd, b64, expect, main, oracle, sha256_hex, test
+
+ME = f'principal "me" {{ uid = {{ {os.getuid()} }} }}\n'
+ALL = 'allow "me" { operations = { "*" } keys = { "*" } }\n'
+
+
+def bearer(name):
+    return f'principal "{name}" {{ token = {{ "sha256:{sha256_hex(name + "-token")}" }} }}\n'
+
+
+@test(on=SOFTHSM)
+def nothing_is_allowed_by_default(token):
+    keyd = Keyd(token, policy=ME).start()
+    for method, path, body in (
+            ("POST", "/v1/keys", {"name": "a", "type": "aes-256", "usages": ["encrypt"]}),
+            ("POST", "/v1/keys", {"name": "a", "uri": "pkcs11:object=a"}),
+            ("POST", "/v1/keys", {"name": "a", "pem": oracle.ec_public(
+                oracle.ec_private("ec-p256")).decode()}),
+            ("GET", "/v1/keys/a", None), ("DELETE", "/v1/keys/a", None),
+            ("POST", "/v1/keys/a/rotate", {}), ("POST", "/v1/keys/a/disable", {}),
+            ("POST", "/v1/keys/a/enable", {}), ("POST", "/v1/keys/a/mac", {"data": ""}),
+            ("POST", "/v1/keys/a/sign", {"data": ""}), ("POST", "/v1/random", {"length": 1}),
+            ("GET", "/v1/status", None), ("GET", "/metrics", None)):
+        expect(keyd.request(method, path, body), 403, "denied")
+    assert keyd.get("/v1/keys").json == {"keys": [], "next": None}
+    for path in ("/healthz", "/readyz", "/openapi.json"):
+        expect(keyd.get(path), 200)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_caller_whom_the_policy_does_not_name_is_401(token):
+    keyd = Keyd(token, policy=bearer("other") + 'allow "other" { operations = { "random" } }\n')
+    keyd.start()
+    r = expect(keyd.post("/v1/random", {"length": 1}), 401, "unauthenticated")
+    assert r.headers["WWW-Authenticate"].startswith("Bearer"), r.headers.items()
+    expect(keyd.post("/v1/random", {"length": 1}, bearer="other-token"), 200)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_bearer_token_decides_alone(token):
+    """A wrong token is not made good by the socket's uid."""
+    keyd = Keyd(token, policy=ME + ALL + bearer("r") +
+                'allow "r" { operations = { "random" } }\n').start()
+    path, body = "/v1/random", {"length": 1}
+    for wrong in ("wrong", "r-token2", "R-TOKEN", "x" * 1000, sha256_hex("r-token")):
+        expect(keyd.post(path, body, bearer=wrong), 401, "unauthenticated")
+    for header in ("Bearer", "Bearer ", "Basic cjpy", "Bearer a b"):
+        r = keyd.post(path, body, headers={"Authorization": header})
+        assert r.status in (400, 401), (header, r)
+    expect(keyd.post(path, body, bearer="r-token"), 200)
+    expect(keyd.get("/v1/status", bearer="r-token"), 403, "denied")
+    expect(keyd.get("/v1/status"), 200)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def rules_hold_for_their_operations_and_keys_only(token):
+    policy = (ME + ALL + bearer("s") + 'allow "s" { operations = { "sign", "show" } '
+              'keys = { "order-*", "one" } }\n'
+              'allow "s" { operations = { "mac" } keys = { "m?" } }\n')
+    keyd = Keyd(token, policy=policy).start()
+    for name in ("order-1", "orders", "one", "ones", "m1", "m12", "m"):
+        keyd.create(name, "hmac-sha256" if name[0] == "m" else "ec-p256", "sign")
+    with keyd.client(bearer="s-token") as s:
+        for name, status in (("order-1", 200), ("one", 200), ("orders", 403), ("ones", 403)):
+            assert s.post(f"/v1/keys/{name}/sign", {"data": ""}).status == status, name
+            assert s.get("/v1/keys/" + name).status == status, name
+            expect(s.post(f"/v1/keys/{name}/verify", {"data": "", "signature": ""}), 403, "denied")
+            expect(s.delete("/v1/keys/" + name), 403, "denied")
+        for name, status in (("m1", 200), ("m12", 403), ("m", 403)):
+            assert s.post(f"/v1/keys/{name}/mac", {"data": ""}).status == status, name
+        assert [k["name"] for k in s.get("/v1/keys").json["keys"]] == ["one", "order-1"]
+        # Whether a key exists is not told to those who may do nothing with it.
+        expect(s.post("/v1/keys/unknown/sign", {"data": ""}), 403, "denied")
+        expect(s.get("/v1/keys/unknown"), 403, "denied")
+        expect(s.post("/v1/keys/order-unknown/sign", {"data": ""}), 404, "no-such-key")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def release_needs_a_permission_of_its_own(token):
+    policy = (ME + ALL + bearer("e") + 'allow "e" { operations = { "ecdh", "mac", "derive" } '
+              'keys = { "*" } }\n' + bearer("r") + 'allow "r" { operations = { "ecdh", "release" }'
+              ' keys = { "agree" } }\n')
+    keyd = Keyd(token, policy=policy).start()
+    keyd.create("agree", "ec-p256", "derive")
+    keyd.create("base", "aes-256", "derive")
+    _, point = oracle.new_peer("ec-p256")
+    body = {"peer": b64(point)}
+    path = "/v1/keys/agree/ecdh"
+    with keyd.client(bearer="e-token") as e:
+        secret = e.ok(path, {**body, "type": "hmac-sha256"})["secret"]
+        expect(e.post(path, {**body, "release": True}), 403, "denied")
+        expect(e.post(path, {**body, "release": True, "kdf": "hkdf-sha256"}), 403, "denied")
+        expect(e.post("/v1/keys/base/derive", {"kdf": "aes-cbc-data", "info": "",
+                                               "release": True}), 403, "denied")
+        expect(e.post(f"/v1/secrets/{secret}/derive", {"kdf": "hkdf-sha256", "release": True}),
+               403, "denied")
+        e.ok(f"/v1/secrets/{secret}/mac", {"data": ""})
+        items = e.post(path, {"items": [body, {**body, "release": True}]})
+        if items.status == 200:
+            assert "secret" in items.json["items"][0], items
+            assert items.json["items"][1]["error"]["type"].endswith(":denied"), items
+        else:
+            expect(items, 403, "denied")
+    with keyd.client(bearer="r-token") as r:
+        r.ok(path, {**body, "release": True})
+        secret = r.ok(path, {**body, "type": "hmac-sha256"})["secret"]
+        # What may be done with a secret is what is allowed on its key.
+        expect(r.post(f"/v1/secrets/{secret}/mac", {"data": ""}), 403, "denied")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def reload_changes_the_policy_without_a_failed_request(token):
+    keyd = Keyd(token, policy=ME + ALL).start()
+    keyd.create("k", "hmac-sha256", "sign")
+    stop = threading.Event()
+    counts, wrong = [0] * 4, []
+
+    def load(i):
+        with keyd.client() as c:
+            while not stop.is_set():
+                r = c.post("/v1/keys/k/mac", {"data": ""})
+                counts[i] += 1
+                if r.status != 200:
+                    wrong.append(r)
+
+    threads = [threading.Thread(target=load, args=(i,)) for i in range(len(counts))]
+    for t in threads:
+        t.start()
+    try:
+        expect(keyd.post("/v1/random", {"length": 1}, bearer="late-token"), 401)
+        for i in range(10):
+            keyd.set_policy(ME + ALL + bearer(f"p{i}") + bearer("late") +
+                            'allow "late" { operations = { "random" } }\n')
+            keyd.hup()
+        expect(keyd.post("/v1/random", {"length": 1}, bearer="late-token"), 200)
+        keyd.set_policy(ME + ALL)
+        keyd.hup()
+        expect(keyd.post("/v1/random", {"length": 1}, bearer="late-token"), 401)
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert not wrong and min(counts) > 0, (wrong[:3], counts)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_broken_policy_keeps_the_old_one_and_says_why(token):
+    good = ME + ALL
+    keyd = Keyd(token, policy=good).start()
+    broken = [
+        (good + 'allow "nobody" { operations = { "*" } keys = { "*" } }\n', "nobody"),
+        (good + 'allow "me" { operations = { "fly" } keys = { "*" } }\n', "fly"),
+        (good + 'allow "me" { operations = { "sign" } keys = { "a b" } }\n', "a b"),
+        (good + 'principal "x" { token = { "secret-in-clear" } }\n', "token"),
+        (good + 'grant "me" {}\n', "grant"),
+        (good + 'principal "me" { uid = { 1 } }\n', "me"),
+        (good + 'principal "x" { user = { "no-such-user-here" } }\n', "no-such-user-here"),
+        (good + 'allow "me" {', ""),
+    ]
+    for text, word in broken:
+        keyd.set_policy(text)
+        keyd.hup()
+        why = keyd.get("/v1/status").json["policy"]["error"]
+        assert word in why and "policy.conf:" in why, (why, word)
+        assert "secret-in-clear" not in why + keyd.log()
+        keyd.ok("/v1/random", {"length": 1})
+        keyd.set_policy(good)
+        keyd.hup()
+        assert keyd.get("/v1/status").json["policy"]["error"] == ""
+    os.unlink(keyd.policy_file)
+    keyd.hup()
+    assert keyd.get("/v1/status").json["policy"]["error"] != ""
+    keyd.ok("/v1/random", {"length": 1})
+    keyd.stop()
+
+
+if __name__ == "__main__":
+    main()
