@@ -41,7 +41,9 @@ def wait_for(condition, seconds=READY_SEC, what="the condition"):
         value = condition()
         if value:
             return value
-        assert time.monotonic() < end, f"{what} did not come true within {seconds} s"
+        if time.monotonic() > end:
+            text = what() if callable(what) else what
+            raise AssertionError(f"{text}: not within {seconds} s")
         time.sleep(0.02)
 
 
