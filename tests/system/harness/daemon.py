@@ -80,6 +80,7 @@ class Keyd(rest.Client):
         self.policy_file = os.path.join(self.directory, "policy.conf")
         self.log_file = os.path.join(self.directory, "log")
         self.process = None
+        self.environment = {}
         self.seen = set()  # pids of workers, ever
         super().__init__(self.socket)
         self.set_policy(policy or POLICY)
@@ -133,6 +134,7 @@ class Keyd(rest.Client):
         environment = dict(os.environ)
         environment.setdefault("ASAN_OPTIONS", "abort_on_error=0:exitcode=99")
         environment.pop("CREDENTIALS_DIRECTORY", None)
+        environment.update(self.environment)
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen([KEYD, "--config", self.config_file],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
