@@ -69,13 +69,19 @@ const char *kd_ckr_name(CK_RV rv) {
     return row == NULL ? "CKR_?" : row->name;
 }
 
+static _Thread_local bool quiet;
+
+void kd_ckr_quiet(bool is_quiet) {
+    quiet = is_quiet;
+}
+
 enum kd_err kd_ckr(const char *call, CK_RV rv) {
     if (rv == CKR_OK) {
         return KD_OK;
     }
     const struct row *row = find(rv);
-    kd_log(KD_LOG_WARN, "token", "the module refused a call", "call=%s rv=0x%lx name=%s", call,
-           (unsigned long)rv, kd_ckr_name(rv));
+    kd_log(quiet ? KD_LOG_DEBUG : KD_LOG_WARN, "token", "the module refused a call",
+           "call=%s rv=0x%lx name=%s", call, (unsigned long)rv, kd_ckr_name(rv));
     return row == NULL ? KD_ERR_TOKEN : row->err;
 }
 

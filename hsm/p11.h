@@ -33,10 +33,12 @@ CK_BYTE *kd_p11_bytes(const void *p);
     ((CK_ATTRIBUTE) { (type), kd_p11_bytes((bytes).p), (bytes).n })
 
 // The error for what a call of the module returned; logs everything but CKR_OK,
-// with the call's name.  KD_ERR_SESSION_LOST: open a new session and try again.
-// KD_ERR_TOKEN_AWAY: the token is not to be reached.  KD_ERR_NO_OBJECT: a handle
-// is stale.  KD_ERR_TOKEN: anything that has no better name.
+// with the call's name (while kd_ckr_quiet: at debug level).  KD_ERR_SESSION_LOST: open a new
+// session and try again. KD_ERR_TOKEN_AWAY: the token is not to be reached.  KD_ERR_NO_OBJECT: a
+// handle is stale.  KD_ERR_TOKEN: anything that has no better name.
 KD_MUST_CHECK enum kd_err kd_ckr(const char *call, CK_RV rv);
+// For the probe, which asks for what a token may well refuse.  This thread.
+void kd_ckr_quiet(bool is_quiet);
 const char *kd_ckr_name(CK_RV rv); // "CKR_DEVICE_ERROR", or "CKR_?"
 
 #endif

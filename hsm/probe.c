@@ -10,8 +10,7 @@
 
 enum { KEY_BYTES = 32, LONG_KEY_BYTES = 48, OUT_MAX_BYTES = 64 };
 
-static const uint8_t key_bytes[LONG_KEY_BYTES] =
-    "keyd probe: this is no secret, it stands here";
+static const uint8_t key_bytes[LONG_KEY_BYTES] = "keyd probe: this is no secret, it stands here";
 static const char text[] = "keyd probe";
 
 // Not asked for derivations: NSS has some that it does not list.
@@ -293,6 +292,7 @@ static enum kd_hsm_probe probe_random(struct kd_session *s) {
 
 void kd_probe(struct kd_session *s) {
     enum kd_hsm_probe *found = s->token->probe;
+    kd_ckr_quiet(true);
     found[KD_HSM_CAN_EC_P256] = probe_sign(s, KD_KEY_EC_P256);
     found[KD_HSM_CAN_EC_P384] = probe_sign(s, KD_KEY_EC_P384);
     found[KD_HSM_CAN_ECDSA] = found[KD_HSM_CAN_EC_P256];
@@ -303,6 +303,7 @@ void kd_probe(struct kd_session *s) {
     found[KD_HSM_CAN_AES_CBC_DATA] = probe_cbc_data(s);
     found[KD_HSM_CAN_HKDF] = probe_hkdf(s);
     found[KD_HSM_CAN_RANDOM] = probe_random(s);
+    kd_ckr_quiet(false);
     kd_buf_reset(&s->out);
     for (size_t i = 0; i < KD_HSM_ABILITIES; i++) {
         kd_log(found[i] == KD_HSM_PROBE_WRONG ? KD_LOG_WARN : KD_LOG_DEBUG, "probe",

@@ -19,6 +19,7 @@ struct kd_token {
     CK_SLOT_ID slot;
     CK_TOKEN_INFO info; // as it was when the token was found
     CK_INFO module_info;
+    bool is_software; // no hardware behind the slot: keys are used through copies
     const char *pin_file;
     // What the probe found; set before other threads start.
     enum kd_hsm_hkdf hkdf;
