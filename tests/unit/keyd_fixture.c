@@ -52,8 +52,7 @@ static void read_config(void) {
              "token { module = \"%s/script\" uri = \"pkcs11:token=fake\" pin-file = \"%s/pin\" }\n"
              "workers { program = \"%s/tests/unit/fake_worker\" processes = 1 threads = 1\n"
              " deadline-ms = 300 restart-delay = 1 queue-max = 8 }\n",
-             fx.directory, fx.directory, fx.directory, fx.directory,
-             build == NULL ? "." : build);
+             fx.directory, fx.directory, fx.directory, fx.directory, build == NULL ? "." : build);
     fixture_file("keyd.conf", text);
     kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(65536);
     const char *path = fixture_path("keyd.conf");

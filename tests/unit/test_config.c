@@ -103,8 +103,8 @@ END_TEST
 START_TEST(environment_entries_are_checked) {
     refused("token {\n pin-file = \"/p\"\n environment = {\"A=1\", \"B\"}\n}\n", 3, "NAME=value");
     refused("token {\n pin-file = \"/p\"\n environment = {\"=1\"}\n}\n", 3, "NAME=value");
-    refused("token {\n pin-file = \"/p\"\n environment = {\"A=1\"}\n environment = {\"B=1\"}\n}\n", 4,
-            "second time");
+    refused("token {\n pin-file = \"/p\"\n environment = {\"A=1\"}\n environment = {\"B=1\"}\n}\n",
+            4, "second time");
     ck_assert_err(read_text("token { pin-file = \"/p\" environment = {\"A=1\", \"B=\"} }"), KD_OK);
     ck_assert_uint_eq(config->token.n_environment, 2);
     ck_assert_str_eq(config->token.environment[1], "B=");
@@ -128,8 +128,8 @@ static enum kd_err read_number(const struct kd_config_key *k, uint64_t v) {
     assignment(k, value, text, sizeof(text));
     // A default lifetime over the longest is refused for another reason.
     if (strcmp(k->name, "lifetime-default") == 0) {
-        snprintf(text, sizeof(text), PIN "secrets {\nlifetime-default = %s\nlifetime-max = 31536000\n}\n",
-                 value);
+        snprintf(text, sizeof(text),
+                 PIN "secrets {\nlifetime-default = %s\nlifetime-max = 31536000\n}\n", value);
     } else if (strcmp(k->name, "lifetime-max") == 0) {
         snprintf(text, sizeof(text), PIN "secrets {\nlifetime-max = %s\nlifetime-default = 1\n}\n",
                  value);
@@ -145,7 +145,8 @@ START_TEST(numbers_at_their_edges) {
             continue;
         }
         n++;
-        ck_assert_msg(k.low == 0 || read_number(&k, k.low - 1) == KD_ERR_CONFIG, "%s low-1", k.name);
+        ck_assert_msg(k.low == 0 || read_number(&k, k.low - 1) == KD_ERR_CONFIG, "%s low-1",
+                      k.name);
         ck_assert_msg(read_number(&k, k.low) == KD_OK, "%s low: %s", k.name,
                       kd_buf_get_text(&errors));
         ck_assert_msg(read_number(&k, k.high) == KD_OK, "%s high: %s", k.name,
@@ -194,11 +195,13 @@ END_TEST
 
 START_TEST(software_tokens_get_processes_and_others_threads) {
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    ck_assert_err(read_text("token { module = \"/usr/lib/softhsm/libsofthsm2.so\" pin-file = \"/p\" }"),
-                  KD_OK);
+    ck_assert_err(
+        read_text("token { module = \"/usr/lib/softhsm/libsofthsm2.so\" pin-file = \"/p\" }"),
+        KD_OK);
     ck_assert_uint_eq(config->workers.processes, cores > 8 ? 8 : (unsigned)cores);
     ck_assert_uint_eq(config->workers.threads, 1);
-    ck_assert_err(read_text("token { module = \"/usr/lib/libCryptoki2.so\" pin-file = \"/p\" }"), KD_OK);
+    ck_assert_err(read_text("token { module = \"/usr/lib/libCryptoki2.so\" pin-file = \"/p\" }"),
+                  KD_OK);
     ck_assert_uint_eq(config->workers.processes, 1);
     ck_assert_uint_eq(config->workers.threads, 16);
     ck_assert_err(read_text(PIN "workers { processes = 3 threads = 5 }"), KD_OK);
@@ -272,8 +275,8 @@ START_TEST(man_page_has_every_key_with_its_default_and_range) {
                           (unsigned long long)k.high, k.initial);
             const char *next = strstr(at + 1, ".It Cm");
             const char *hit = strstr(at, kd_buf_get_text(&item));
-            ck_assert_msg(hit != NULL && (next == NULL || hit < next), "%s: the page lacks '%s'", k.name,
-                          kd_buf_get_text(&item));
+            ck_assert_msg(hit != NULL && (next == NULL || hit < next), "%s: the page lacks '%s'",
+                          k.name, kd_buf_get_text(&item));
         }
     }
     unsigned items = 0;

@@ -16,7 +16,8 @@ static EVP_PKEY *make_key(const char *curve) {
 
 static struct kd_bytes point_of(EVP_PKEY *key, uint8_t out[static 200]) {
     size_t n = 0;
-    ck_assert_int_eq(EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, out, 200, &n), 1);
+    ck_assert_int_eq(EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, out, 200, &n),
+                     1);
     return (struct kd_bytes) { out, n };
 }
 
@@ -81,12 +82,14 @@ START_TEST(certificates_that_are_cut_longer_or_of_another_kind_are_refused) {
     const size_t n = make_certificate(key, &der);
     EVP_PKEY_free(key);
     for (size_t i = 0; i < n; i++) {
-        ck_assert_err(kd_import_certificate((struct kd_bytes) { der, i }, &out), KD_ERR_BAD_PUBLIC_KEY);
+        ck_assert_err(kd_import_certificate((struct kd_bytes) { der, i }, &out),
+                      KD_ERR_BAD_PUBLIC_KEY);
     }
     uint8_t *longer = calloc(1, n + 1);
     ck_assert_ptr_nonnull(longer);
     memcpy(longer, der, n);
-    ck_assert_err(kd_import_certificate((struct kd_bytes) { longer, n + 1 }, &out), KD_ERR_BAD_PUBLIC_KEY);
+    ck_assert_err(kd_import_certificate((struct kd_bytes) { longer, n + 1 }, &out),
+                  KD_ERR_BAD_PUBLIC_KEY);
     free(longer);
     OPENSSL_free(der);
     static const uint8_t big[KD_CERTIFICATE_MAX_BYTES + 1];

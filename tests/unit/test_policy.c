@@ -54,8 +54,10 @@ START_TEST(broken_policies_are_refused_with_their_place) {
     refused("principal \"a\" { }\nallow \"a\" { keys = {\"*\"} }\n", 2, "no operations");
     refused("principal \"a\" { }\nallow \"a\" { operations = {sign} }\n", 2, "no keys");
     refused("principal \"a\" { }\nallow \"a\" { operations = {\"*\"} }\n", 2, "no keys");
-    refused("principal \"a\" { }\nallow \"a\" { operations = {sign} keys = {\"a b\"} }\n", 2, "a b");
-    refused("principal \"a\" { }\nallow \"a\" { operations = {sign} keys = {\"[a]\"} }\n", 2, "[a]");
+    refused("principal \"a\" { }\nallow \"a\" { operations = {sign} keys = {\"a b\"} }\n", 2,
+            "a b");
+    refused("principal \"a\" { }\nallow \"a\" { operations = {sign} keys = {\"[a]\"} }\n", 2,
+            "[a]");
     refused("principal \"a\" { }\nallow \"a\" { operations = {sign} keys = {\"\"} }\n", 2, "''");
     refused("principal \"a\" { uid = -1 }\n", 1, "uid");
     refused("principal \"a\" { uid = 4294967295 }\n", 1, "uid");
@@ -89,7 +91,8 @@ static const char *name_of(const struct kd_principal *who) {
     return who == NULL ? "nobody" : kd_principal_name(who);
 }
 
-#define TEST_HASH "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" // "test"
+#define TEST_HASH                                                                                  \
+    "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" // "test"
 
 static const char people[] = "principal \"first\" { uid = {1, 2} }\n"
                              "principal \"second\" { uid = 2 gid = 50 }\n"
@@ -112,7 +115,9 @@ START_TEST(wrong_token_decides_alone) {
     ck_assert_err(read_text(people), KD_OK);
     static const char *const wrong[] = { "tes", "test ", "Test", "x" };
     for (size_t i = 0; i < KD_COUNT_OF(wrong); i++) {
-        const struct kd_credential c = { .has_peer = true, .uid = 1, .bearer = kd_bytes_of_text(wrong[i]) };
+        const struct kd_credential c = { .has_peer = true,
+                                         .uid = 1,
+                                         .bearer = kd_bytes_of_text(wrong[i]) };
         ck_assert_ptr_null(kd_policy_identify(policy, &c));
     }
 }
@@ -195,7 +200,8 @@ START_TEST(names_of_permissions_are_read_back) {
 END_TEST
 
 START_TEST(accounts_of_this_machine_are_resolved) {
-    ck_assert_err(read_text("principal \"r\" { user = root }\nprincipal \"d\" { group = {daemon} }"), KD_OK);
+    ck_assert_err(
+        read_text("principal \"r\" { user = root }\nprincipal \"d\" { group = {daemon} }"), KD_OK);
     ck_assert_str_eq(name_of(peer(0, 12345)), "r");
     ck_assert_str_eq(name_of(peer(12345, 1)), "d");
 }

@@ -17,16 +17,18 @@ static void teardown(void) {
 
 static struct kd_entry *reserve(const char *name) {
     struct kd_entry *e = NULL;
-    ck_assert_err(kd_registry_reserve(&g, name, KD_KEY_AES_256, KD_USE_ENCRYPT, KD_ORIGIN_CREATED, &e),
-                  KD_OK);
+    ck_assert_err(
+        kd_registry_reserve(&g, name, KD_KEY_AES_256, KD_USE_ENCRYPT, KD_ORIGIN_CREATED, &e),
+        KD_OK);
     return e;
 }
 
 static struct kd_key_version version(uint32_t number, enum kd_version_state state, const char *id) {
-    return (struct kd_key_version) {
-        .number = number, .state = state,
-        .ref = { .type = KD_KEY_AES_256, .id = kd_bytes_of_text(id), .label = kd_bytes_of_text("l") }
-    };
+    return (struct kd_key_version) { .number = number,
+                                     .state = state,
+                                     .ref = { .type = KD_KEY_AES_256,
+                                              .id = kd_bytes_of_text(id),
+                                              .label = kd_bytes_of_text("l") } };
 }
 
 static void add_version(struct kd_entry *e, uint32_t number, enum kd_version_state state,
@@ -130,8 +132,11 @@ START_TEST(objects_in_use_are_known_also_while_they_are_made) {
 END_TEST
 
 START_TEST(rows_of_the_store_become_entries) {
-    struct kd_store_row row = { .name = "a", .type = KD_KEY_AES_256, .usages = KD_USE_DECRYPT,
-                                .origin = KD_ORIGIN_ADOPTED, .created_ms = 77,
+    struct kd_store_row row = { .name = "a",
+                                .type = KD_KEY_AES_256,
+                                .usages = KD_USE_DECRYPT,
+                                .origin = KD_ORIGIN_ADOPTED,
+                                .created_ms = 77,
                                 .certificate = kd_bytes_of_text("der"),
                                 .version = version(1, KD_VERSION_ENABLED, "1") };
     ck_assert_err(kd_registry_load(&g, &row), KD_OK);

@@ -129,7 +129,8 @@ START_TEST(secrets_of_a_key_go_with_it) {
     struct kd_secret_entry *e = NULL;
     limits.per_principal_max = limits.total_max = 1000;
     for (unsigned i = 0; i < 300; i++) {
-        ck_assert_err(try_add(i % 2 == 0 ? "a" : "b", i % 3 == 0 ? "gone" : "stays", 10 + i % 7, &e), KD_OK);
+        ck_assert_err(
+            try_add(i % 2 == 0 ? "a" : "b", i % 3 == 0 ? "gone" : "stays", 10 + i % 7, &e), KD_OK);
     }
     kd_secrets_remove_of_key(s, "gone");
     ck_assert_uint_eq(n_gone, 100);

@@ -122,10 +122,14 @@ static void spoil(const char *sql) {
 
 START_TEST(rows_that_keyd_did_not_write_stop_the_start) {
     static const char *const changes[] = {
-        "UPDATE keys SET type = 99",          "UPDATE keys SET usages = 64",
-        "UPDATE keys SET origin = 9",         "UPDATE versions SET state = 7",
-        "UPDATE versions SET number = 0",     "UPDATE versions SET id = zeroblob(33)",
-        "UPDATE versions SET proof = zeroblob(98)", "UPDATE versions SET label = zeroblob(129)",
+        "UPDATE keys SET type = 99",
+        "UPDATE keys SET usages = 64",
+        "UPDATE keys SET origin = 9",
+        "UPDATE versions SET state = 7",
+        "UPDATE versions SET number = 0",
+        "UPDATE versions SET id = zeroblob(33)",
+        "UPDATE versions SET proof = zeroblob(98)",
+        "UPDATE versions SET label = zeroblob(129)",
     };
     add("a", 1, KD_VERSION_ENABLED);
     for (size_t i = 0; i < KD_COUNT_OF(changes); i++) {
@@ -308,7 +312,8 @@ START_TEST(jobs_run_in_their_thread_and_answers_come_in_order) {
     ck_assert_err(kd_loop_new(&loop), KD_OK);
     ck_assert_err(kd_store_thread_new(loop, KD_STEAL(store), &t), KD_OK);
     for (int i = 0; i < 50; i++) {
-        jobs[i] = (struct job) { .job = { .run = run, .done = done }, .number = i + 1, .loop = loop };
+        jobs[i] =
+            (struct job) { .job = { .run = run, .done = done }, .number = i + 1, .loop = loop };
         kd_store_thread_submit(t, &jobs[i].job);
     }
     ck_assert_err(kd_loop_run(loop), KD_OK);
@@ -326,7 +331,8 @@ START_TEST(answers_that_are_due_at_the_end_are_given) {
     ck_assert_err(kd_loop_new(&loop), KD_OK);
     ck_assert_err(kd_store_thread_new(loop, KD_STEAL(store), &t), KD_OK);
     for (int i = 0; i < 3; i++) {
-        jobs[i] = (struct job) { .job = { .run = run, .done = done }, .number = i + 1,
+        jobs[i] = (struct job) { .job = { .run = run, .done = done },
+                                 .number = i + 1,
                                  .again = i == 2 ? t : NULL };
         kd_store_thread_submit(t, &jobs[i].job);
     }

@@ -16,7 +16,8 @@ START_TEST(nothing_done_is_printed_as_zero_and_not_left_out) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(1 << 20);
     const char *text = print(&m, &out);
     ck_assert_ptr_null(strstr(text, "keyd_token_operations_total{"));
-    ck_assert_ptr_nonnull(strstr(text, "keyd_token_operation_seconds_count{operation=\"mac\"} 0\n"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "keyd_token_operation_seconds_count{operation=\"mac\"} 0\n"));
 }
 END_TEST
 

@@ -55,9 +55,9 @@ static void start(unsigned processes, const char *script) {
     const struct kd_workers_owner owner = { .ready = on_ready, .pin_record = on_pin_record };
     fixture_script(script);
     fx.config->workers.processes = processes;
-    ck_assert_err(kd_workers_new(fx.loop, fx.config, &tally, &owner,
-                                 kd_bytes_of_text(pin_record), &w),
-                  KD_OK);
+    ck_assert_err(
+        kd_workers_new(fx.loop, fx.config, &tally, &owner, kd_bytes_of_text(pin_record), &w),
+        KD_OK);
 }
 
 static bool all_ready(void) {
@@ -337,8 +337,7 @@ START_TEST(request_that_is_too_long_is_refused_and_leaves_nothing) {
 }
 END_TEST
 
-static enum kd_err count_big(void *arg, const struct kd_hsm_reply *reply,
-                             struct kd_reader *items) {
+static enum kd_err count_big(void *arg, const struct kd_hsm_reply *reply, struct kd_reader *items) {
     struct kd_hsm_result result;
     ck_assert_err(reply->err, KD_OK);
     ck_assert_err(kd_hsm_get_result(items, KD_HSM_DECRYPT, &result), KD_OK);
