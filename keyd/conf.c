@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const char end_mark[] = "keyd-end-of-file";
+
 // Bits of cfg_opt_t.flags that libconfuse leaves alone.
 enum { FLAG_SEEN = 1 << 24, FLAG_CLOSED = 1 << 25 };
 
@@ -22,6 +24,9 @@ static _Thread_local struct kd_buf *sink;
 static void put_error(cfg_t *cfg, const char *format, va_list args) {
     char text[512];
     vsnprintf(text, sizeof(text), format, args);
+    if (strstr(text, end_mark) != NULL) {
+        snprintf(text, sizeof(text), "a closing brace or quote is missing before this line");
+    }
     kd_buf_printf(sink, "%s:%d: %s\n", cfg->filename == NULL ? "?" : cfg->filename, cfg->line,
                   text);
 }
@@ -60,7 +65,7 @@ static bool read_file(const char *path, struct kd_buf *text, struct kd_buf *erro
         kd_buf_printf(errors, "%s: %s\n", path, wrong);
         return false;
     }
-    kd_buf_u8(text, '\n'); // fmemopen refuses an empty buffer
+    kd_buf_printf(text, "\n%s = true\n", end_mark);
     return kd_buf_finish(text) == KD_OK;
 }
 
@@ -80,33 +85,25 @@ static bool name_sections(cfg_t *cfg, const char *path) {
     return cfg->filename != NULL;
 }
 
-static bool is_any_set(const cfg_t *section) {
-    for (const cfg_opt_t *o = section->opts; o->name != NULL; o++) {
-        if ((o->flags & FLAG_SEEN) != 0) {
-            return true;
-        }
+// The options and one more, for the mark that is put behind the text: the parser
+// takes the end of the file for the end of a section, so a file that has lost
+// its tail would pass.  The mark must be seen, and outside of all sections.
+static cfg_t *init_with_mark(cfg_opt_t *options) {
+    size_t n = 0;
+    while (options[n].name != NULL) {
+        n++;
     }
-    return false;
-}
-
-// The parser takes the end of the file for the end of a section: a file that
-// lost its tail must not pass.
-static void check_closed(cfg_t *cfg, struct kd_buf *errors) {
-    for (cfg_opt_t *o = cfg->opts; o->name != NULL; o++) {
-        if (o->type != CFGT_SEC) {
-            continue;
-        }
-        for (unsigned i = 0; i < o->nvalues; i++) {
-            cfg_t *section = cfg_opt_getnsec(o, i);
-            const bool is_open = (o->flags & CFGF_MULTI) != 0
-                                     ? strchr(section->title, '\n') == NULL
-                                     : is_any_set(section) && (o->flags & FLAG_CLOSED) == 0;
-            if (is_open) {
-                kd_buf_printf(errors, "%s:%d: section '%s' has no closing brace\n", cfg->filename,
-                              section->line, o->name);
-            }
-        }
+    const cfg_opt_t mark = CFG_BOOL(end_mark, cfg_false, CFGF_NONE);
+    cfg_opt_t *all = calloc(n + 2, sizeof(*all));
+    if (all == NULL) {
+        return NULL;
     }
+    memcpy(all, options, n * sizeof(*all));
+    all[n] = mark;
+    all[n + 1] = options[n];
+    cfg_t *cfg = cfg_init(all, CFGF_NONE);
+    free(all);
+    return cfg;
 }
 
 enum kd_err kd_conf_read(const char *path, cfg_opt_t *options, struct kd_buf *errors, cfg_t **out) {
@@ -114,7 +111,7 @@ enum kd_err kd_conf_read(const char *path, cfg_opt_t *options, struct kd_buf *er
     if (!read_file(path, &text, errors)) {
         return access(path, F_OK) != 0 && errno == ENOENT ? KD_ERR_NO_FILE : KD_ERR_CONFIG;
     }
-    kd_auto(cfg) cfg_t *cfg = cfg_init(options, CFGF_NONE);
+    kd_auto(cfg) cfg_t *cfg = init_with_mark(options);
     if (cfg == NULL || !name_sections(cfg, path)) {
         return KD_ERR_NO_MEMORY;
     }
@@ -126,8 +123,8 @@ enum kd_err kd_conf_read(const char *path, cfg_opt_t *options, struct kd_buf *er
     cfg_set_error_function(cfg, put_error);
     const int r = cfg_parse_fp(cfg, f);
     fclose(f);
-    if (r == CFG_SUCCESS) {
-        check_closed(cfg, errors);
+    if (r == CFG_SUCCESS && cfg_getbool(cfg, end_mark) != cfg_true) {
+        kd_buf_printf(errors, "%s: the file ends in the middle of something\n", path);
     }
     sink = NULL;
     cfg_set_error_function(cfg, NULL);
@@ -174,7 +171,7 @@ int kd_conf_once(cfg_t *section, cfg_opt_t *option) {
     return is_again ? refuse_again(section, option) : 0;
 }
 
-int kd_conf_closed(cfg_t *parent, cfg_opt_t *option) {
+int kd_conf_one(cfg_t *parent, cfg_opt_t *option) {
     if ((option->flags & FLAG_CLOSED) != 0) {
         cfg_error(parent, "a second section '%s'", option->name);
         return -1;

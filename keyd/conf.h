@@ -25,8 +25,8 @@ int kd_conf_keep(cfg_t *parent, cfg_opt_t *option);
 // The title as it was written, of a section that went through kd_conf_keep.
 const char *kd_conf_title(cfg_t *section);
 
-// For untitled sections: notes that the section has its closing brace.
-int kd_conf_closed(cfg_t *parent, cfg_opt_t *option);
+// For untitled sections: refuses a second one.
+int kd_conf_one(cfg_t *parent, cfg_opt_t *option);
 
 KD_AUTO_DEFINE(cfg, cfg_t *, cfg_free)
 

@@ -347,7 +347,7 @@ enum kd_err kd_config_read(const char *path, struct kd_buf *errors, struct kd_co
     for (size_t i = 0; i < KD_COUNT_OF(sections); i++) {
         options_of(sections[i], section_options[i]);
         cfg_opt_t section = CFG_SEC(sections[i], section_options[i], CFGF_NONE);
-        section.validcb = kd_conf_closed;
+        section.validcb = kd_conf_one;
         root[n++] = section;
     }
     root[n] = end;

@@ -63,7 +63,9 @@ START_TEST(what_is_not_a_configuration_is_refused_with_its_place) {
     refused(PIN "workers {\n processes = 99999999999999999999\n}\n", 3, "processes");
     refused(PIN "workers {\n processes = -1\n}\n", 3, "processes");
     refused(PIN "secrets {\n allow-extractable = perhaps\n}\n", 3, "allow-extractable");
-    refused(PIN "workers {\n processes = 1\n", 2, "closing brace");
+    refused(PIN "workers {\n processes = 1\n", 5, "closing brace");
+    refused(PIN "log-level = \"info\n", 0, "");
+    refused(PIN "/* log-level = \"info\"\n", 0, "");
     refused(PIN "workers { processes = 1 }\nworkers { threads = 1 }\n", 3, "second section");
     refused("state-directory = \"var\"\n" PIN, 1, "absolute");
     refused("state-directory = \"\"\n" PIN, 1, "state-directory");

@@ -68,7 +68,7 @@ START_TEST(broken_policies_are_refused_with_their_place) {
     refused("principal \"a\" {\n uid = 1\n uid = 2\n uid = 3\n}\n", 3, "second time");
     refused("principal \"a\" {\n uid = {1}\n uid = {2}\n}\n", 3, "second time");
     refused("principal \"a\" {\n colour = 1\n}\n", 2, "colour");
-    refused("principal \"a\" { uid = 1 }\nallow \"a\" { operations = {sign} keys = {\"*\"}\n", 2,
+    refused("principal \"a\" { uid = 1 }\nallow \"a\" { operations = {sign} keys = {\"*\"}\n", 4,
             "closing brace");
     refused("include(\"/etc/passwd\")\n", 1, "include");
 }
