@@ -21,6 +21,7 @@ enum { FLAG_SEEN = 1 << 24, FLAG_CLOSED = 1 << 25 };
 // the parse that this thread is in go to.
 static _Thread_local struct kd_buf *sink;
 
+KD_PRINTF(2, 0)
 static void put_error(cfg_t *cfg, const char *format, va_list args) {
     char text[512];
     vsnprintf(text, sizeof(text), format, args);
