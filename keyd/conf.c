@@ -110,7 +110,9 @@ static cfg_t *init_with_mark(cfg_opt_t *options) {
 enum kd_err kd_conf_read(const char *path, cfg_opt_t *options, struct kd_buf *errors, cfg_t **out) {
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_CONF_MAX_BYTES + 4096);
     if (!read_file(path, &text, errors)) {
-        return access(path, F_OK) != 0 && errno == ENOENT ? KD_ERR_NO_FILE : KD_ERR_CONFIG;
+        return kd_buf_finish(&text) == KD_ERR_NO_MEMORY     ? KD_ERR_NO_MEMORY
+               : access(path, F_OK) != 0 && errno == ENOENT ? KD_ERR_NO_FILE
+                                                            : KD_ERR_CONFIG;
     }
     kd_auto(cfg) cfg_t *cfg = init_with_mark(options);
     if (cfg == NULL || !name_sections(cfg, path)) {
@@ -129,6 +131,9 @@ enum kd_err kd_conf_read(const char *path, cfg_opt_t *options, struct kd_buf *er
     }
     sink = NULL;
     cfg_set_error_function(cfg, NULL);
+    if (kd_buf_finish(errors) == KD_ERR_NO_MEMORY) {
+        return KD_ERR_NO_MEMORY; // a complaint may be missing
+    }
     if (r != CFG_SUCCESS || errors->n > 0) {
         return KD_ERR_CONFIG;
     }

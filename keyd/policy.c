@@ -386,6 +386,9 @@ static enum kd_err build(cfg_t *cfg, const char *path, struct kd_buf *errors, st
             r = take_rule(section, who);
         }
     }
+    if (r == KD_OK && kd_buf_finish(errors) == KD_ERR_NO_MEMORY) {
+        return KD_ERR_NO_MEMORY; // a complaint may be missing
+    }
     return r == KD_OK && errors->n > 0 ? KD_ERR_CONFIG : r;
 }
 

@@ -25,9 +25,8 @@ static enum kd_err read_policy(struct kd_service *s) {
     kd_auto(policy) struct kd_policy *policy = NULL;
     enum kd_err r = kd_policy_read(s->config->policy_file, &errors, &policy);
     if (r != KD_OK) {
-        const char *text = kd_buf_get_text(&errors);
-        snprintf(s->policy_error, sizeof(s->policy_error), "%.*s", (int)strcspn(text, "\n"),
-                 text[0] == '\0' ? kd_err_sentence(r) : text);
+        const char *text = errors.n == 0 ? kd_err_sentence(r) : kd_buf_get_text(&errors);
+        snprintf(s->policy_error, sizeof(s->policy_error), "%.*s", (int)strcspn(text, "\n"), text);
         kd_log(KD_LOG_ERROR, "policy",
                s->policy == NULL ? "the policy cannot be used"
                                  : "the new policy cannot be used; the old one stays in force",

@@ -391,7 +391,7 @@ static void serve_frame(struct kd_bytes frame) {
     if (!follow(rule, &q)) {
         return;
     }
-    struct kd_hsm_result found;
+    struct kd_hsm_result found = { .err = KD_OK };
     const bool has_found = q.op == KD_HSM_FIND && find(&items[0], &found);
     const struct kd_hsm_reply reply = {
         .id = q.id,

@@ -1,6 +1,7 @@
 keyd_unit_tests = \
 	tests/unit/test_config \
 	tests/unit/test_import \
+	tests/unit/test_keyd_memory \
 	tests/unit/test_policy \
 	tests/unit/test_registry \
 	tests/unit/test_secrets \
@@ -36,3 +37,7 @@ tests_unit_test_tally_LDADD = $(keyd_unit_libs)
 tests_unit_test_workers_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_workers_SOURCES = tests/unit/test_workers.c tests/unit/keyd_fixture.c
 tests_unit_test_workers_LDADD = $(keyd_unit_libs)
+tests_unit_test_keyd_memory_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_keyd_memory_SOURCES = tests/unit/test_keyd_memory.c tests/unit/keyd_fixture.c
+tests_unit_test_keyd_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+tests_unit_test_keyd_memory_LDADD = $(keyd_unit_libs)

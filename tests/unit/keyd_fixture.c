@@ -62,6 +62,14 @@ static void read_config(void) {
     }
 }
 
+void fixture_new_loop(void) {
+    kd_timer_free(fx.watchdog);
+    kd_loop_free(fx.loop);
+    ck_assert_err(kd_loop_new(&fx.loop), KD_OK);
+    ck_assert_err(kd_loop_prepare(fx.loop, check_until, NULL), KD_OK);
+    ck_assert_err(kd_timer_new(fx.loop, lose_patience, NULL, &fx.watchdog), KD_OK);
+}
+
 void fixture_setup(void) {
     memset(&fx, 0, sizeof(fx));
     strcpy(fx.directory, "/tmp/keyd-test-XXXXXX");
@@ -73,9 +81,7 @@ void fixture_setup(void) {
                            "allow \"app\" { operations = {\"*\"} keys = {\"*\"} }\n"
                            "allow \"reader\" { operations = {show} keys = {\"r-*\"} }\n");
     read_config();
-    ck_assert_err(kd_loop_new(&fx.loop), KD_OK);
-    ck_assert_err(kd_loop_prepare(fx.loop, check_until, NULL), KD_OK);
-    ck_assert_err(kd_timer_new(fx.loop, lose_patience, NULL, &fx.watchdog), KD_OK);
+    fixture_new_loop();
 }
 
 static int remove_one(const char *path, const struct stat *st KD_UNUSED, int type KD_UNUSED,

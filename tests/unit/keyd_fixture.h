@@ -21,6 +21,8 @@ extern struct fixture fx;
 // policy lets uid 7 ("app") do all and uid 8 ("reader") show "r-*".
 void fixture_setup(void);
 void fixture_teardown(void);
+// A loop keeps its hooks: what is opened again needs a new one.
+void fixture_new_loop(void);
 void fixture_script(const char *text); // before workers start
 void fixture_file(const char *name, const char *text);
 const char *fixture_path(const char *name);

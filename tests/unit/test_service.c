@@ -32,6 +32,12 @@ static bool ready(void) {
     return kd_service_ready(s, &detail) == KD_OK;
 }
 
+static void close_service(void) {
+    kd_service_close(s);
+    s = NULL;
+    fixture_new_loop();
+}
+
 static void open_service(void) {
     ck_assert_err(kd_service_open(fx.loop, fx.config, &s), KD_OK);
 }
@@ -242,7 +248,7 @@ START_TEST(life_of_a_key_survives_a_restart) {
     ck_assert_str_eq(key_text, "k:hmac-sha256:3:1=1,2=1,");
     ck_assert_err(set_state("k", 1, false), KD_OK);
     ck_assert_str_eq(key_text, "k:hmac-sha256:3:1=2,2=1,");
-    kd_service_close(s);
+    close_service();
     open_service();
     fixture_run_until(ready);
     ck_assert_err(mac("k", "abc"), KD_OK);
@@ -286,7 +292,7 @@ START_TEST(key_that_the_token_refuses_leaves_nothing) {
     const struct kd_caller c = caller_of(7);
     const struct kd_key *key;
     ck_assert_err(kd_service_key(s, &c, "k", &key), KD_ERR_NO_KEY);
-    kd_service_close(s);
+    close_service();
     fixture_script("start ok\n");
     open_service();
     fixture_run_until(ready);

@@ -253,6 +253,7 @@ START_TEST(refused_pin_is_not_submitted_again_after_a_reload_or_a_restart) {
     fixture_run_until(second_hello);
     ck_assert_uint_eq(fixture_count("login"), 1);
     kd_workers_free(w);
+    fixture_new_loop();
     n_ready = 0;
     start(1, "start refuse 1234\n"); // with the record, as a new keyd has it
     fixture_run_until(is_refused);
