@@ -12,7 +12,7 @@
 static char path[] = "/tmp/keyd-test-secret-XXXXXX";
 
 static void make_file(const void *bytes, size_t n, mode_t mode) {
-    strcpy(path + sizeof(path) - 7, "XXXXXX");
+    memcpy(path + sizeof(path) - 7, "XXXXXX", 6);
     int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(write(fd, bytes, n), (ssize_t)n);
