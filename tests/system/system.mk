@@ -1,0 +1,44 @@
+# Real programs on real tokens.  One program a topic; each runs its cases on
+# every token that they concern (tests/system/harness/tap.py).
+system_tests = \
+	tests/system/config.py \
+	tests/system/connections.py \
+	tests/system/derive.py \
+	tests/system/device.py \
+	tests/system/faults.py \
+	tests/system/keydctl.py \
+	tests/system/keys.py \
+	tests/system/memory.py \
+	tests/system/metrics.py \
+	tests/system/openapi.py \
+	tests/system/operations.py \
+	tests/system/pin.py \
+	tests/system/policy.py \
+	tests/system/tls.py \
+	tests/system/wycheproof.py
+repo_tests = tests/check-layers.sh tests/check-style.sh
+
+TESTS += $(repo_tests) $(system_tests)
+
+check_DATA = tests/system/faulty.so
+CLEANFILES += tests/system/faulty.so
+tests/system/faulty.so: tests/system/faulty.c
+	$(AM_V_CC)$(MKDIR_P) tests/system && \
+	$(CC) -std=gnu11 -O2 -g -fPIC -shared -Wall -Wextra $(P11KIT_CFLAGS) \
+		-o $@ $(top_srcdir)/tests/system/faulty.c -ldl
+
+EXTRA_DIST += $(repo_tests) $(system_tests) packages run-tests .ci/run \
+	tests/system/faulty.c \
+	tests/system/harness/__init__.py \
+	tests/system/harness/daemon.py \
+	tests/system/harness/oracle.py \
+	tests/system/harness/rest.py \
+	tests/system/harness/tap.py \
+	tests/system/harness/tokens.py \
+	tests/vectors/wycheproof/LICENSE \
+	tests/vectors/wycheproof/README.md \
+	tests/vectors/wycheproof/aes_gcm_test.json \
+	tests/vectors/wycheproof/ecdh_secp256r1_ecpoint_test.json \
+	tests/vectors/wycheproof/ecdsa_secp256r1_sha256_p1363_test.json \
+	tests/vectors/wycheproof/hkdf_sha256_test.json \
+	tests/vectors/wycheproof/hmac_sha256_test.json

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// faulty.c: a PKCS#11 module that stands before another one, counts the calls
+// and lets chosen ones fail, so that the system tests can show what a real
+// token does on its bad days.  For tests only.
+//
+//   FAULTY_MODULE  path of the module behind it
+//   FAULTY_DIR     a directory; in it
+//       calls      gets a line with each call's name
+//       C_Sign     (or another function's name) if the file is there, its first
+//                  word is the result: a CK_RV in hex, "hang", or "crash"
+#include <p11-kit/pkcs11.h>
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static CK_FUNCTION_LIST_PTR real;
+static CK_FUNCTION_LIST list;
+
+static int open_in_dir(const char *name, int flags) {
+    char path[512];
+    const char *dir = getenv("FAULTY_DIR");
+    snprintf(path, sizeof(path), "%s/%s", dir == NULL ? "/nowhere" : dir, name);
+    return open(path, flags | O_CLOEXEC, 0600);
+}
+
+// Counts the call; gives the result that it must have instead of the module's,
+// or CKR_OK.
+static CK_RV disturb(const char *name) {
+    char text[32] = "";
+    int file = open_in_dir("calls", O_WRONLY | O_APPEND | O_CREAT);
+    if (file >= 0) {
+        const int n = snprintf(text, sizeof(text), "%s\n", name);
+        if (write(file, text, (size_t)n) != n) {
+            abort();
+        }
+        close(file);
+    }
+    file = open_in_dir(name, O_RDONLY);
+    if (file < 0) {
+        return CKR_OK;
+    }
+    const ssize_t n = read(file, text, sizeof(text) - 1);
+    close(file);
+    text[n > 0 ? n : 0] = '\0';
+    if (strncmp(text, "crash", 5) == 0) {
+        _exit(111);
+    }
+    while (strncmp(text, "hang", 4) == 0) {
+        pause();
+    }
+    return strtoul(text, NULL, 16);
+}
+
+// A stand-in for one function: types of the arguments, then their names.
+#define STAND_IN(name, types, names)                                                               \
+    static CK_RV stand_in_##name types {                                                           \
+        const CK_RV r = disturb(#name);                                                            \
+        return r == CKR_OK ? real->name names : r;                                                 \
+    }
+
+// clang-format off
+STAND_IN(C_GetSlotList, (CK_BBOOL a, CK_SLOT_ID_PTR b, CK_ULONG_PTR c), (a, b, c))
+STAND_IN(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO_PTR c), (a, b, c))
+STAND_IN(C_OpenSession, (CK_SLOT_ID a, CK_FLAGS b, CK_VOID_PTR c, CK_NOTIFY d, CK_SESSION_HANDLE_PTR e),
+         (a, b, c, d, e))
+STAND_IN(C_Login, (CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_UTF8CHAR_PTR c, CK_ULONG d), (a, b, c, d))
+STAND_IN(C_Logout, (CK_SESSION_HANDLE a), (a))
+STAND_IN(C_FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE_PTR b, CK_ULONG c), (a, b, c))
+STAND_IN(C_DestroyObject, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE b), (a, b))
+STAND_IN(C_GenerateKey, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_ATTRIBUTE_PTR c, CK_ULONG d,
+                         CK_OBJECT_HANDLE_PTR e), (a, b, c, d, e))
+STAND_IN(C_GenerateKeyPair, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_ATTRIBUTE_PTR c, CK_ULONG d,
+                             CK_ATTRIBUTE_PTR e, CK_ULONG f, CK_OBJECT_HANDLE_PTR g,
+                             CK_OBJECT_HANDLE_PTR h), (a, b, c, d, e, f, g, h))
+STAND_IN(C_SignInit, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c), (a, b, c))
+STAND_IN(C_Sign, (CK_SESSION_HANDLE a, CK_BYTE_PTR b, CK_ULONG c, CK_BYTE_PTR d, CK_ULONG_PTR e),
+         (a, b, c, d, e))
+STAND_IN(C_VerifyInit, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c), (a, b, c))
+STAND_IN(C_EncryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c), (a, b, c))
+STAND_IN(C_DecryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c), (a, b, c))
+STAND_IN(C_DeriveKey, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c, CK_ATTRIBUTE_PTR d,
+                       CK_ULONG e, CK_OBJECT_HANDLE_PTR f), (a, b, c, d, e, f))
+STAND_IN(C_GenerateRandom, (CK_SESSION_HANDLE a, CK_BYTE_PTR b, CK_ULONG c), (a, b, c))
+// clang-format on
+
+static void stand_in(void) {
+    list = *real;
+    list.C_GetSlotList = stand_in_C_GetSlotList;
+    list.C_GetMechanismInfo = stand_in_C_GetMechanismInfo;
+    list.C_OpenSession = stand_in_C_OpenSession;
+    list.C_Login = stand_in_C_Login;
+    list.C_Logout = stand_in_C_Logout;
+    list.C_FindObjectsInit = stand_in_C_FindObjectsInit;
+    list.C_DestroyObject = stand_in_C_DestroyObject;
+    list.C_GenerateKey = stand_in_C_GenerateKey;
+    list.C_GenerateKeyPair = stand_in_C_GenerateKeyPair;
+    list.C_SignInit = stand_in_C_SignInit;
+    list.C_Sign = stand_in_C_Sign;
+    list.C_VerifyInit = stand_in_C_VerifyInit;
+    list.C_EncryptInit = stand_in_C_EncryptInit;
+    list.C_DecryptInit = stand_in_C_DecryptInit;
+    list.C_DeriveKey = stand_in_C_DeriveKey;
+    list.C_GenerateRandom = stand_in_C_GenerateRandom;
+}
+
+__attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR out) {
+    if (real == NULL) {
+        const char *path = getenv("FAULTY_MODULE");
+        void *module = path == NULL ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        CK_C_GetFunctionList get = NULL;
+        *(void **)&get = module == NULL ? NULL : dlsym(module, "C_GetFunctionList");
+        if (get == NULL || get(&real) != CKR_OK) {
+            return CKR_GENERAL_ERROR;
+        }
+        stand_in();
+    }
+    *out = &list;
+    return CKR_OK;
+}
