@@ -6,4 +6,4 @@ from . import rest, tokens
 from .daemon import Keyd, children, is_alive, rss_kib, sha256_hex, wait_for
 from .rest import Client, b64, expect, open_socket, raw, read_all, status_of, unb64
 from .tap import BOTH, SOFTHSM, main, test
-from .tokens import Skip, run
+from .tokens import Faulty, Skip, run

@@ -4,6 +4,7 @@
 SoftHSM tokens are made by keyd-hsm --init-token as a user makes them; NSS
 databases by certutil.  Objects are listed by keyd-hsm --objects.
 """
+import contextlib
 import json
 import os
 import secrets
@@ -129,6 +130,39 @@ class Nss(Token):
     def init(self):
         os.mkdir(self.database, 0o700)
         run("certutil", "-N", "-d", "sql:" + self.database, "-f", self.pin_file)
+
+
+class Faulty:
+    """Puts faulty.c before the token's module."""
+
+    def __init__(self, token):
+        self.directory = os.path.join(token.directory, "faulty")
+        os.mkdir(self.directory, 0o700)
+        self.token = token
+        token.environment += (f"FAULTY_MODULE={token.module}", f"FAULTY_DIR={self.directory}")
+        token.module = os.path.join(BUILD, "tests/system/faulty.so")
+
+    def set(self, function, result, after=0):
+        """From its next call on, or after so many good ones."""
+        write(os.path.join(self.directory, function), f"{result} {after}\n")
+
+    def clear(self, function):
+        os.unlink(os.path.join(self.directory, function))
+
+    @contextlib.contextmanager
+    def fails(self, function, result):
+        self.set(function, result)
+        try:
+            yield
+        finally:
+            self.clear(function)
+
+    def calls(self):
+        try:
+            with open(os.path.join(self.directory, "calls"), encoding="utf-8") as f:
+                return f.read().split()
+        except FileNotFoundError:
+            return []
 
 
 def make(kind, **more):

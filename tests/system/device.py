@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A token on its bad days: tests/system/faulty.c stands before SoftHSM, counts
+calls and lets them fail (the reports of FIELD.md)."""
+from harness import SOFTHSM, Faulty, Keyd, b64, expect, main, test, wait_for
+
+# PKCS#11 v2.40: values of CK_RV.
+GENERAL_ERROR, DEVICE_ERROR, DEVICE_MEMORY, DEVICE_REMOVED = "0x5", "0x30", "0x31", "0x32"
+SESSION_CLOSED, SESSION_HANDLE_INVALID, NOT_LOGGED_IN = "0xb0", "0xb3", "0x101"
+KEY_HANDLE_INVALID, TOKEN_NOT_PRESENT, FUNCTION_FAILED = "0x60", "0xe0", "0x6"
+SESSION_COUNT, MECHANISM_INVALID = "0xb1", "0x70"
+
+
+def start(token, **config):
+    faulty = Faulty(token)
+    keyd = Keyd(token, {"workers.processes": 1, "workers.restart-delay": 20, **config}).start()
+    keyd.create("k", "hmac-sha256", "sign", "verify")
+    keyd.create("s", "ec-p256", "sign")
+    return keyd, faulty
+
+
+def mac(keyd):
+    return keyd.post("/v1/keys/k/mac", {"data": b64(b"x")})
+
+
+def heals(keyd, tag):
+    """All is well again without anybody's doing, and the key is the same."""
+    wait_for(lambda: mac(keyd).status == 200, 30, "the token's return")
+    assert mac(keyd).json["mac"] == tag
+    expect(keyd.get("/readyz"), 200)
+
+
+@test(on=SOFTHSM)
+def lost_sessions_are_opened_again_without_a_restart_of_the_daemon(token):
+    """yubihsm-shell #541, #262; smallstep/certificates #937."""
+    keyd, faulty = start(token)
+    tag = expect(mac(keyd), 200).json["mac"]
+    for result in (SESSION_HANDLE_INVALID, SESSION_CLOSED, NOT_LOGGED_IN, KEY_HANDLE_INVALID):
+        for function in ("C_SignInit", "C_Sign"):
+            with faulty.fails(function, result):
+                statuses = {mac(keyd).status for _ in range(3)}
+                assert statuses <= {200, 404, 409, 502, 503}, (result, function, statuses)
+            heals(keyd, tag)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def device_errors_are_502_and_the_service_recovers(token):
+    """Pkcs11Interop #188, #214; hyperledger/fabric PR 1022."""
+    keyd, faulty = start(token)
+    tag = expect(mac(keyd), 200).json["mac"]
+    for result in (DEVICE_ERROR, DEVICE_REMOVED, FUNCTION_FAILED, GENERAL_ERROR, DEVICE_MEMORY,
+                   TOKEN_NOT_PRESENT):
+        with faulty.fails("C_Sign", result):
+            r = mac(keyd)
+            assert r.status in (502, 503), (result, r)
+            if r.status == 503:
+                assert "Retry-After" in r.headers
+        heals(keyd, tag)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_token_that_is_away_for_a_while_is_waited_for(token):
+    keyd, faulty = start(token)
+    tag = expect(mac(keyd), 200).json["mac"]
+    with faulty.fails("C_Sign", DEVICE_REMOVED), faulty.fails("C_OpenSession", DEVICE_REMOVED), \
+            faulty.fails("C_GetSlotList", DEVICE_REMOVED):
+        for _ in range(3):
+            assert mac(keyd).status in (502, 503)
+        wait_for(lambda: keyd.get("/readyz").status == 503, what="readyz 503")
+        assert mac(keyd).status == 503
+    heals(keyd, tag)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_module_that_crashes_or_hangs_in_a_call_costs_that_call_at_most(token):
+    keyd, faulty = start(token, **{"workers.deadline-ms": 1000})
+    tag = expect(mac(keyd), 200).json["mac"]
+    with faulty.fails("C_Sign", "crash"):
+        assert mac(keyd).status in (502, 503, 504)
+        expect(keyd.get("/healthz"), 200)
+    heals(keyd, tag)
+    before = keyd.restarts()
+    with faulty.fails("C_Sign", "hang"):
+        expect(mac(keyd), 504, "deadline")
+    heals(keyd, tag)
+    assert keyd.restarts() == before + 1
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def login_happens_once_and_keys_are_searched_once(token):
+    """cfssl PR 330: login at each operation; teleport #58950: search at each."""
+    keyd, faulty = start(token)
+    expect(mac(keyd), 200)
+    keyd.ok("/v1/keys/s/sign", {"data": ""})
+    before = faulty.calls()
+    assert before.count("C_Login") == 1 and "C_Logout" not in before, before
+    for _ in range(50):
+        expect(mac(keyd), 200)
+        keyd.ok("/v1/keys/s/sign", {"data": ""})
+    keyd.ok("/v1/keys/k/mac", {"items": [{"data": ""}] * 500})
+    new = faulty.calls()[len(before):]
+    assert new.count("C_Sign") == 600, new.count("C_Sign")
+    for rare in ("C_Login", "C_Logout", "C_OpenSession", "C_FindObjectsInit"):
+        assert rare not in new, (rare, new.count(rare))
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def no_more_sessions_are_opened_than_configured(token):
+    """teleport #52768, smallstep/crypto PR 639: more sessions than the token has."""
+    keyd, faulty = start(token, **{"workers.threads": 3})
+    for _ in range(20):
+        keyd.ok("/v1/keys/k/mac", {"items": [{"data": ""}] * 64})
+    assert faulty.calls().count("C_OpenSession") <= 3 + 1, faulty.calls().count("C_OpenSession")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_token_with_fewer_sessions_than_threads_is_used_with_those_it_has(token):
+    """pkcs11-provider #185: some tokens allow one session only."""
+    faulty = Faulty(token)
+    faulty.set("C_OpenSession", SESSION_COUNT, after=1)
+    keyd = Keyd(token, {"workers.processes": 1, "workers.threads": 4}).start()
+    keyd.create("k", "hmac-sha256", "sign", "verify")
+    keyd.ok("/v1/keys/k/mac", {"items": [{"data": ""}] * 200})
+    assert keyd.get("/v1/status").json["token"]["threads"] == 1
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def abilities_that_the_token_lacks_are_501_and_in_the_status(token):
+    keyd, faulty = start(token)
+    keyd.create("agree", "ec-p256", "derive")
+    keyd.stop()
+    with faulty.fails("C_GetMechanismInfo", MECHANISM_INVALID):
+        keyd.start()
+        abilities = keyd.get("/v1/status").json["abilities"]
+        assert "verified" not in [v for k, v in abilities.items() if k != "random"], abilities
+        assert mac(keyd).status == 501
+        keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_failed_creation_leaves_no_half_key(token):
+    keyd, faulty = start(token)
+    objects = len(token.objects())
+    for function in ("C_GenerateKeyPair", "C_GenerateKey"):
+        type_ = "ec-p256" if function.endswith("Pair") else "aes-256"
+        usage = "sign" if type_ == "ec-p256" else "encrypt"
+        for result in (DEVICE_ERROR, DEVICE_MEMORY, "crash"):
+            with faulty.fails(function, result):
+                r = keyd.post("/v1/keys", {"name": "half", "type": type_, "usages": [usage]})
+                assert r.status in (502, 503), (function, result, r)
+            wait_for(lambda: keyd.try_get("/readyz") == 200, what="readyz")
+            wait_for(lambda: keyd.get("/v1/keys/half").status == 404, what="no half key")
+            keyd.create("half", type_, usage)
+            expect(keyd.delete("/v1/keys/half"), 204)
+    assert len(token.objects()) == objects, token.objects()
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_wrong_pin_reaches_the_module_once(token):
+    """Counted at C_Login itself, over four workers, reloads and restarts."""
+    faulty = Faulty(token)
+    with open(token.pin_file, "w", encoding="utf-8") as f:
+        f.write("wrong\n")
+    keyd = Keyd(token, {"workers.processes": 4, "workers.restart-delay": 1}).start(wait=False)
+    for _ in range(3):
+        keyd.wait_serving()
+        wait_for(lambda: keyd.get("/readyz").type in ("pin-refused", "pin-last-try"),
+                 what="pin-refused")
+        keyd.process.send_signal(1)
+        keyd.stop()
+        keyd.start(wait=False)
+    keyd.wait_serving()
+    assert faulty.calls().count("C_Login") == 1, faulty.calls()
+    keyd.stop()
+
+
+if __name__ == "__main__":
+    main()
