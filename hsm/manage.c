@@ -293,7 +293,8 @@ enum kd_err kd_exec_find(struct kd_session *s, struct kd_bytes text, struct kd_b
     const char *ended = kd_buf_get_text(&copy);
     if (kd_buf_finish(&copy) != KD_OK || strlen(ended) != text.n ||
         p11_kit_uri_parse(ended, P11_KIT_URI_FOR_OBJECT_ON_TOKEN, uri) != P11_KIT_URI_OK ||
-        p11_kit_uri_any_unrecognized(uri)) {
+        p11_kit_uri_any_unrecognized(uri) || p11_kit_uri_get_pin_value(uri) != NULL ||
+        p11_kit_uri_get_pin_source(uri) != NULL) { // a PIN never comes in a URI
         return KD_ERR_BAD_URI;
     }
     *n = 0;
