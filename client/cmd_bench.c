@@ -14,7 +14,8 @@
 
 enum {
     BATCH_ITEMS = 64,
-    DATA_BYTES = 256,
+    SEALED_BYTES = 256,
+    DATA_BYTES = 32,
     REQUEST_MAX_BYTES = 1 << 20,
     ARGS_MAX = 48,
     WORKER_TIMEOUT_MS = 120000,
@@ -26,33 +27,16 @@ struct row {
     const char *key;
     const char *type;
     const char *usage;
-    const char *module_name; // in keyd-hsm's report
-    double module_per_sec;   // 0: not known
+    double module_per_sec; // 0: not known
     struct kd_load_result single;
     struct kd_load_result batch;
 };
 
 static const struct row all_rows[] = {
-    { .operation = "mac",
-      .key = PREFIX "mac",
-      .type = "hmac-sha256",
-      .usage = "sign",
-      .module_name = "hmac-sha256" },
-    { .operation = "sign",
-      .key = PREFIX "sign",
-      .type = "ec-p256",
-      .usage = "sign",
-      .module_name = "ecdsa-p256" },
-    { .operation = "ecdh",
-      .key = PREFIX "ecdh",
-      .type = "ec-p256",
-      .usage = "derive",
-      .module_name = "ecdh-p256" },
-    { .operation = "encrypt",
-      .key = PREFIX "encrypt",
-      .type = "aes-256",
-      .usage = "encrypt",
-      .module_name = "aes-256-gcm" },
+    { .operation = "mac", .key = PREFIX "mac", .type = "hmac-sha256", .usage = "sign" },
+    { .operation = "sign", .key = PREFIX "sign", .type = "ec-p256", .usage = "sign" },
+    { .operation = "ecdh", .key = PREFIX "ecdh", .type = "ec-p256", .usage = "derive" },
+    { .operation = "encrypt", .key = PREFIX "encrypt", .type = "aes-256", .usage = "encrypt" },
 };
 #define ROWS KD_COUNT_OF(all_rows)
 
@@ -102,15 +86,15 @@ static json_t *make_peer(void) {
 
 // One item of an operation.
 static json_t *make_item(const struct row *row) {
-    static const uint8_t zeros[DATA_BYTES];
+    static const uint8_t zeros[SEALED_BYTES];
     if (strcmp(row->operation, "ecdh") == 0) {
         // Released, so that no secrets pile up; the token's work is the same.
         return json_pack("{s:o, s:b}", "peer", make_peer(), "release", 1);
     }
-    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_B64_LEN(DATA_BYTES) + 1);
-    kd_b64_encode(&text, (struct kd_bytes) { zeros, DATA_BYTES });
-    return json_pack("{s:s}", strcmp(row->operation, "encrypt") == 0 ? "plaintext" : "data",
-                     kd_buf_get_text(&text));
+    const bool encrypts = strcmp(row->operation, "encrypt") == 0;
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_B64_LEN(SEALED_BYTES) + 1);
+    kd_b64_encode(&text, (struct kd_bytes) { zeros, encrypts ? SEALED_BYTES : DATA_BYTES });
+    return json_pack("{s:s}", encrypts ? "plaintext" : "data", kd_buf_get_text(&text));
 }
 
 static enum kd_err make_request(const struct row *row, bool batch, struct kd_buf *out) {
@@ -178,16 +162,12 @@ static enum kd_exit measure_all(struct kd_ctl *ctl, struct row rows[static ROWS]
 
 // ---- the module by itself --------------------------------------------------
 
-// Lines "NAME PER-SECOND ..." of keyd-hsm --bench.
-static void read_module_rates(char *text, struct row rows[static ROWS]) {
-    char *rest = text;
-    for (char *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n")) {
-        const size_t n = strcspn(line, " \t");
-        for (size_t i = 0; i < ROWS; i++) {
-            if (strlen(rows[i].module_name) == n && memcmp(line, rows[i].module_name, n) == 0) {
-                rows[i].module_per_sec = strtod(line + n, NULL);
-            }
-        }
+// Of keyd-hsm --bench: {"session": {"mac": PER-SECOND, ...}, "token": {...}}.
+static void read_module_rates(struct kd_bytes text, struct row rows[static ROWS]) {
+    kd_auto(json) json_t *report = json_loadb((const char *)text.p, text.n, 0, NULL);
+    const json_t *rates = json_object_get(report, "session");
+    for (size_t i = 0; i < ROWS; i++) {
+        rows[i].module_per_sec = json_number_value(json_object_get(rates, rows[i].operation));
     }
 }
 
@@ -225,14 +205,13 @@ static void measure_module(struct kd_ctl *ctl, struct row rows[static ROWS], uin
     }
     kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
     const enum kd_err e = kd_process_run(argv, WORKER_TIMEOUT_MS, &p);
-    kd_buf_u8(&p.out, '\0');
-    if (e != KD_OK || p.status != 0 || kd_buf_finish(&p.out) != KD_OK) {
+    if (e != KD_OK || p.status != 0) {
         fputs("keydctl: the module by itself could not be measured:\n", ctl->err);
         kd_output_text(ctl->err, e != KD_OK ? kd_err_sentence(e) : kd_buf_get_text(&p.err));
         fputc('\n', ctl->err);
         return;
     }
-    read_module_rates((char *)p.out.p, rows);
+    read_module_rates(kd_buf_get(&p.out), rows);
 }
 
 // ---- what was found --------------------------------------------------------

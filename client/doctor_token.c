@@ -35,55 +35,65 @@ static enum kd_err run_worker(const struct kd_doctor *d, const char *what, bool 
     return kd_process_run(argv, TIMEOUT_MS, p);
 }
 
-// The next line of text, NULL at the end; cuts it out of *rest.
-static char *next_line(char **rest) {
-    char *line = NULL;
-    do {
-        line = strsep(rest, "\n");
-    } while (line != NULL && line[0] == '\0');
-    return line;
-}
-
 // Does a token's URI have every attribute of the wanted one?
-static bool uri_matches(const char *wanted, const char *line) {
+static bool uri_matches(const char *wanted, const char *uri) {
     char copy[LINE_MAX_BYTES];
     snprintf(copy, sizeof(copy), "%s", strncmp(wanted, "pkcs11:", 7) == 0 ? wanted + 7 : wanted);
     char *rest = copy;
     for (char *part = strsep(&rest, ";?&"); part != NULL; part = strsep(&rest, ";?&")) {
-        const char *at = part[0] == '\0' ? line : strstr(line, part);
-        if (at == NULL || (part[0] != '\0' && strchr(";?& \t", at[strlen(part)]) == NULL)) {
+        const char *at = part[0] == '\0' ? uri : strstr(uri, part);
+        if (at == NULL || (part[0] != '\0' && strchr(";?&", at[strlen(part)]) == NULL)) {
             return false;
         }
     }
     return true;
 }
 
-static void check_list(struct kd_doctor *d, char *list) {
-    const char *wanted = d->ctl->settings.uri != NULL ? d->ctl->settings.uri : "pkcs11:";
-    kd_auto(buf) struct kd_buf found = KD_BUF_INIT(LINE_MAX_BYTES * SHOWN_MAX);
-    size_t n_tokens = 0;
-    size_t n_match = 0;
-    char *rest = list;
-    for (char *line = next_line(&rest); line != NULL; line = next_line(&rest)) {
-        const char *uri = strstr(line, "pkcs11:");
-        if (uri == NULL) {
-            continue;
-        }
-        n_match += uri_matches(wanted, uri) ? 1 : 0;
-        if (n_tokens++ < SHOWN_MAX) {
-            kd_buf_printf(&found, "%s%.*s", n_tokens == 1 ? "" : "  ", (int)strcspn(uri, " \t"),
-                          uri);
-        }
+struct tokens {
+    const char *wanted;
+    struct kd_buf found; // URIs, for the user
+    size_t n_tokens;
+    size_t n_match;
+    bool is_last_try;
+};
+
+static void look_at_token(struct tokens *t, const json_t *token) {
+    const char *uri = kd_json_text(token, "uri");
+    if (uri[0] == '\0') {
+        return; // a slot whose token is not initialised
     }
-    if (n_match == 1) {
-        kd_doctor_say(d, "token", KD_FINDING_OK, "", "%s", wanted);
-    } else if (n_match > 1) {
+    if (t->n_tokens++ < SHOWN_MAX) {
+        kd_buf_printf(&t->found, "%s%s", t->n_tokens == 1 ? "" : "  ", uri);
+    }
+    if (!uri_matches(t->wanted, uri)) {
+        return;
+    }
+    t->n_match++;
+    size_t i;
+    json_t *flag;
+    json_array_foreach(json_object_get(token, "flags"), i, flag) {
+        const char *name = json_string_value(flag);
+        t->is_last_try =
+            t->is_last_try || (name != NULL && (strcmp(name, "user-pin-final-try") == 0 ||
+                                                strcmp(name, "user-pin-locked") == 0));
+    }
+}
+
+static void say_tokens(struct kd_doctor *d, struct tokens *t) {
+    if (t->is_last_try) {
+        kd_doctor_say(d, "token", KD_FINDING_WRONG,
+                      "log in with the right PIN by the maker's own tool; that resets the count",
+                      "The token is locked or on the last try of its PIN; keyd leaves it alone.");
+    } else if (t->n_match == 1) {
+        kd_doctor_say(d, "token", KD_FINDING_OK, "", "%s", t->wanted);
+    } else if (t->n_match > 1) {
         kd_doctor_say(d, "token", KD_FINDING_WRONG, "name one of them in token.uri",
-                      "\"%s\" matches %zu tokens: %s", wanted, n_match, kd_buf_get_text(&found));
-    } else if (n_tokens > 0) {
+                      "\"%s\" matches %zu tokens: %s", t->wanted, t->n_match,
+                      kd_buf_get_text(&t->found));
+    } else if (t->n_tokens > 0) {
         kd_doctor_say(d, "token", KD_FINDING_WRONG, "write one of those into token.uri",
-                      "No token is named by \"%s\". There are: %s", wanted,
-                      kd_buf_get_text(&found));
+                      "No token is named by \"%s\". There are: %s", t->wanted,
+                      kd_buf_get_text(&t->found));
     } else {
         kd_doctor_say(d, "token", KD_FINDING_WRONG,
                       "is the device there, its daemon running, SOFTHSM2_CONF right? "
@@ -98,22 +108,27 @@ void kd_doctor_token(struct kd_doctor *d) {
     }
     kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
     const enum kd_err e = run_worker(d, "--list", false, &p);
-    if (e != KD_OK || p.status != 0) {
+    kd_auto(json) json_t *list = json_loadb((const char *)p.out.p, p.out.n, 0, NULL);
+    if (e != KD_OK || p.status != 0 || list == NULL) {
         kd_doctor_say(d, "token", KD_FINDING_WRONG,
                       "see what the module needs (token.environment, token.init-args)",
                       "The module does not load: %s",
                       e != KD_OK ? kd_err_sentence(e) : kd_buf_get_text(&p.err));
         return;
     }
-    if (strstr(kd_buf_get_text(&p.out), "last try") != NULL) {
-        kd_doctor_say(d, "token", KD_FINDING_WRONG,
-                      "log in with the right PIN by the maker's own tool; that resets the count",
-                      "The token shows its last try for the PIN; keyd leaves it alone.");
+    struct tokens t = { .wanted = d->ctl->settings.uri != NULL ? d->ctl->settings.uri : "pkcs11:",
+                        .found = KD_BUF_INIT(LINE_MAX_BYTES * SHOWN_MAX) };
+    size_t i;
+    json_t *module;
+    json_array_foreach(json_object_get(list, "modules"), i, module) {
+        size_t k;
+        json_t *token;
+        json_array_foreach(json_object_get(module, "tokens"), k, token) {
+            look_at_token(&t, token);
+        }
     }
-    kd_buf_u8(&p.out, '\0');
-    if (kd_buf_finish(&p.out) == KD_OK) {
-        check_list(d, (char *)p.out.p);
-    }
+    say_tokens(d, &t);
+    kd_buf_wipe(&t.found);
 }
 
 // ---- objects ---------------------------------------------------------------
@@ -141,20 +156,21 @@ static size_t name_in_label(const char *label) {
     return kd_name_is_valid(name) ? name.n : 0;
 }
 
-static void check_objects(struct kd_doctor *d, char *text) {
+static void check_objects(struct kd_doctor *d, const json_t *objects) {
     kd_auto(buf) struct kd_buf orphans = KD_BUF_INIT(LINE_MAX_BYTES);
     size_t n_ours = 0;
     size_t n_orphans = 0;
-    char *rest = text;
-    for (char *word = strsep(&rest, " \t\n\"'=;"); word != NULL;
-         word = strsep(&rest, " \t\n\"'=;")) {
-        const size_t n = name_in_label(word);
+    size_t i;
+    json_t *object;
+    json_array_foreach(objects, i, object) {
+        const char *label = kd_json_text(object, "label");
+        const size_t n = name_in_label(label);
         if (n == 0) {
             continue;
         }
         n_ours++;
-        if (!is_registered(d->keys, word, n) && n_orphans++ < SHOWN_MAX) {
-            kd_buf_printf(&orphans, " %s", word);
+        if (!is_registered(d->keys, label, n) && n_orphans++ < SHOWN_MAX) {
+            kd_buf_printf(&orphans, " %s", label);
         }
     }
     if (n_orphans > 0) {
@@ -179,11 +195,11 @@ void kd_doctor_objects(struct kd_doctor *d) {
     }
     kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
     const enum kd_err e = run_worker(d, "--objects", true, &p);
-    kd_buf_u8(&p.out, '\0');
-    if (e != KD_OK || p.status != 0 || kd_buf_finish(&p.out) != KD_OK) {
+    kd_auto(json) json_t *list = json_loadb((const char *)p.out.p, p.out.n, 0, NULL);
+    if (e != KD_OK || p.status != 0 || list == NULL) {
         kd_doctor_say(d, "objects", KD_FINDING_NOTE, "", "The objects could not be listed: %s",
                       e != KD_OK ? kd_err_sentence(e) : kd_buf_get_text(&p.err));
         return;
     }
-    check_objects(d, (char *)p.out.p);
+    check_objects(d, json_object_get(list, "objects"));
 }

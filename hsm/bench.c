@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench.c: what the module itself does in this process with one thread: the
-// limit that keyd's own figures are held against.  Works on session keys only.
+// limit that keyd's own figures are held against.  Once with session keys, where
+// it is fastest, and once with keys that are kept in the token, which is what a
+// program would use; those are destroyed afterwards.
 #include "hsm/command.h"
 
 #include <stdio.h>
@@ -9,12 +11,15 @@
 
 enum { DATA_BYTES = 256, MAC_DATA_BYTES = 32, CLOCK_EVERY = 16 };
 
+static const char label[] = "keyd-hsm --bench";
+
 struct bench {
     struct kd_session *s;
     CK_OBJECT_HANDLE mac_key;
     CK_OBJECT_HANDLE aes_key;
     CK_OBJECT_HANDLE sign_key;
     CK_OBJECT_HANDLE derive_key;
+    CK_OBJECT_HANDLE public_keys[2];
     uint8_t data[DATA_BYTES];
     uint8_t out[DATA_BYTES + 64];
     uint8_t iv[KD_HSM_GCM_IV_BYTES];
@@ -73,37 +78,53 @@ static const struct {
     { "encrypt", run_encrypt },
 };
 
-static enum kd_err make_keys(struct bench *b) {
+static enum kd_err make_secret(struct bench *b, CK_MECHANISM_TYPE type, CK_ATTRIBUTE_TYPE usage,
+                               bool is_token, CK_OBJECT_HANDLE *out) {
     CK_FUNCTION_LIST *p11 = b->s->token->p11;
-    const CK_SESSION_HANDLE session = b->s->handle;
-    CK_BBOOL yes = CK_TRUE;
-    CK_BBOOL no = CK_FALSE;
-    CK_ULONG n = 32;
+    const CK_BBOOL yes = CK_TRUE;
+    const CK_BBOOL token = is_token;
+    const CK_ULONG n = 32;
+    CK_ATTRIBUTE template[] = { KD_ATTRIBUTE(CKA_TOKEN, token), KD_ATTRIBUTE(CKA_SENSITIVE, yes),
+                                KD_ATTRIBUTE(usage, yes), KD_ATTRIBUTE(CKA_VALUE_LEN, n),
+                                KD_ATTRIBUTE(CKA_LABEL, label) };
+    CK_MECHANISM make = { type, NULL, 0 };
+    return kd_ckr("C_GenerateKey",
+                  p11->C_GenerateKey(b->s->handle, &make, template, KD_COUNT_OF(template), out));
+}
+
+static enum kd_err make_pair(struct bench *b, CK_ATTRIBUTE_TYPE usage, bool is_token,
+                             CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *out) {
     static const uint8_t p256[] = { 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07 };
-    CK_ATTRIBUTE mac[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_SIGN, yes),
-                           KD_ATTRIBUTE(CKA_SENSITIVE, yes), KD_ATTRIBUTE(CKA_VALUE_LEN, n) };
-    CK_ATTRIBUTE aes[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_ENCRYPT, yes),
-                           KD_ATTRIBUTE(CKA_SENSITIVE, yes), KD_ATTRIBUTE(CKA_VALUE_LEN, n) };
-    CK_ATTRIBUTE public[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_EC_PARAMS, p256) };
-    CK_ATTRIBUTE sign[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_SIGN, yes) };
-    CK_ATTRIBUTE derive[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_DERIVE, yes) };
-    CK_MECHANISM make_mac = { CKM_GENERIC_SECRET_KEY_GEN, NULL, 0 };
-    CK_MECHANISM make_aes = { CKM_AES_KEY_GEN, NULL, 0 };
-    CK_MECHANISM make_ec = { CKM_EC_KEY_PAIR_GEN, NULL, 0 };
-    CK_OBJECT_HANDLE unused;
+    CK_FUNCTION_LIST *p11 = b->s->token->p11;
+    const CK_BBOOL yes = CK_TRUE;
+    const CK_BBOOL token = is_token;
+    CK_ATTRIBUTE public[] = { KD_ATTRIBUTE(CKA_TOKEN, token), KD_ATTRIBUTE(CKA_EC_PARAMS, p256),
+                              KD_ATTRIBUTE(CKA_LABEL, label) };
+    CK_ATTRIBUTE private[] = { KD_ATTRIBUTE(CKA_TOKEN, token), KD_ATTRIBUTE(CKA_SENSITIVE, yes),
+                               KD_ATTRIBUTE(usage, yes), KD_ATTRIBUTE(CKA_LABEL, label) };
+    CK_MECHANISM make = { CKM_EC_KEY_PAIR_GEN, NULL, 0 };
+    return kd_ckr("C_GenerateKeyPair",
+                  p11->C_GenerateKeyPair(b->s->handle, &make, public, KD_COUNT_OF(public), private,
+                                         KD_COUNT_OF(private), public_key, out));
+}
+
+static enum kd_err make_keys(struct bench *b, bool is_token) {
     enum kd_err r;
-    if ((r = kd_ckr("C_GenerateKey", p11->C_GenerateKey(session, &make_mac, mac, KD_COUNT_OF(mac),
-                                                        &b->mac_key))) != KD_OK ||
-        (r = kd_ckr("C_GenerateKey", p11->C_GenerateKey(session, &make_aes, aes, KD_COUNT_OF(aes),
-                                                        &b->aes_key))) != KD_OK ||
-        (r = kd_ckr("C_GenerateKeyPair",
-                    p11->C_GenerateKeyPair(session, &make_ec, public, KD_COUNT_OF(public), sign,
-                                           KD_COUNT_OF(sign), &unused, &b->sign_key))) != KD_OK) {
+    if ((r = make_secret(b, CKM_GENERIC_SECRET_KEY_GEN, CKA_SIGN, is_token, &b->mac_key)) !=
+            KD_OK ||
+        (r = make_secret(b, CKM_AES_KEY_GEN, CKA_ENCRYPT, is_token, &b->aes_key)) != KD_OK ||
+        (r = make_pair(b, CKA_SIGN, is_token, &b->public_keys[0], &b->sign_key)) != KD_OK) {
         return r;
     }
-    return kd_ckr("C_GenerateKeyPair",
-                  p11->C_GenerateKeyPair(session, &make_ec, public, KD_COUNT_OF(public), derive,
-                                         KD_COUNT_OF(derive), &unused, &b->derive_key));
+    return make_pair(b, CKA_DERIVE, is_token, &b->public_keys[1], &b->derive_key);
+}
+
+static void destroy_keys(struct bench *b) {
+    const CK_OBJECT_HANDLE keys[] = { b->mac_key,    b->aes_key,        b->sign_key,
+                                      b->derive_key, b->public_keys[0], b->public_keys[1] };
+    for (size_t i = 0; i < KD_COUNT_OF(keys); i++) {
+        kd_destroy(b->s, keys[i]);
+    }
 }
 
 // Operations a second; 0 after a failure.
@@ -123,24 +144,34 @@ static double measure(struct bench *b, bench_fn *fn, unsigned seconds) {
     return (double)n * 1e6 / (double)(now - start);
 }
 
+static enum kd_err measure_all(struct kd_session *s, bool is_token, unsigned seconds) {
+    struct bench b = { .s = s };
+    const enum kd_err r = make_keys(&b, is_token);
+    if (r == KD_OK) {
+        printf("  \"%s\": {", is_token ? "token" : "session");
+        for (size_t i = 0; i < KD_COUNT_OF(benches); i++) {
+            printf("%s \"%s\": %.1f", i == 0 ? "" : ",", benches[i].name,
+                   measure(&b, benches[i].fn, seconds));
+        }
+        printf(" }%s\n", is_token ? "" : ",");
+    }
+    destroy_keys(&b);
+    return r;
+}
+
 int kd_command_bench(const struct kd_command_options *o) {
     struct kd_opened *opened = kd_command_open(o, false);
     if (opened == NULL) {
         return EXIT_FAILURE;
     }
-    struct bench b = { .s = &opened->sessions[0] };
-    const enum kd_err r = make_keys(&b);
-    if (r == KD_OK) {
-        printf("{");
-        for (size_t i = 0; i < KD_COUNT_OF(benches); i++) {
-            printf("%s\n  \"%s\": %.1f", i == 0 ? "" : ",", benches[i].name,
-                   measure(&b, benches[i].fn, o->seconds));
-        }
-        printf("\n}\n");
-    } else {
+    enum kd_err r;
+    printf("{\n");
+    if ((r = measure_all(&opened->sessions[0], false, o->seconds)) != KD_OK ||
+        (r = measure_all(&opened->sessions[0], true, o->seconds)) != KD_OK) {
         fprintf(stderr, "keyd-hsm: the keys for the measurement cannot be made: %s\n",
                 kd_err_sentence(r));
     }
+    printf("}\n");
     kd_command_close(opened);
     return r == KD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -6,7 +6,7 @@ cd "${KD_SRCDIR:-$(dirname "$0")/..}"
 
 # Files that may use memcmp: on values of our own or of the token, never on what
 # is compared with a secret or with something that a peer sent as proof.
-memcmp_allowed='base/buf.c api/route.c client/args.c client/cmd_bench.c client/ctl.c client/doctor_token.c hsm/manage.c hsm/probe.c'
+memcmp_allowed='base/buf.c api/route.c client/args.c client/cmd_bench.c client/ctl.c client/doctor_token.c hsm/command.c hsm/manage.c hsm/probe.c'
 
 sources=$(for file in base/*.[ch] channel/*.[ch] hsm/*.[ch] keyd/*.[ch] api/*.[ch] client/*.[ch] \
     tests/unit/*.[ch] tests/bench/*.[ch] tests/system/*.[ch]; do
@@ -62,12 +62,16 @@ done)
 check "files of at most 600 lines" "$found"
 
 check "no goto" "$(lines '(^|[^A-Za-z_])goto[ ]')"
+# Of the product; a test may copy its own constants.
 check "no function that writes without a length" \
-    "$(lines '(^|[^A-Za-z_>.])(strcpy|strcat|sprintf|vsprintf|gets|stpcpy|strncpy|strncat)\(')"
+    "$(lines '(^|[^A-Za-z_>.])(strcpy|strcat|sprintf|vsprintf|gets|stpcpy|strncpy|strncat)\(' |
+        grep -v '^tests/' || true)"
 check "no alloca, system, popen, strtok, atoi, rand, tmpnam" \
-    "$(lines '(^|[^A-Za-z_>.])(alloca|system|popen|strtok|atoi|atol|rand|srand|tmpnam|mktemp)\(')"
+    "$(lines '(^|[^A-Za-z_>.])(alloca|system|popen|strtok|atoi|atol|rand|srand|tmpnam|mktemp)\(' |
+        grep -v '^tests/' || true)"
+# Types of functions have typedefs, with their parameters in the line.
 check "no typedef of a struct, a union or an enum" \
-    "$(lines '^[ ]*typedef (struct|union|enum)')"
+    "$(lines '^[ ]*typedef (struct|union|enum)[^(]*$')"
 
 found=$(lines '(^|[^A-Za-z_])memcmp\(' | while IFS=: read -r file line text; do
     case " $memcmp_allowed " in

@@ -28,6 +28,11 @@ static void put(const char *name, mode_t mode, const char *text) {
 }
 
 #define URI_OF(token) "pkcs11:model=SoftHSM%20v2;manufacturer=SoftHSM;serial=1;token=" token
+// keyd-hsm's reports.
+#define TOKEN(token, flags) "{\"uri\":\"" URI_OF(token) "\",\"flags\":[" flags "]}"
+#define LIST(tokens) "{\"modules\":[{\"tokens\":[" tokens "]}]}"
+#define OBJECT(label) "{\"label\":\"" label "\"}"
+#define OBJECTS(objects) "{\"objects\":[" objects "]}"
 
 // What keyd-hsm says; it leaves a trace when it is asked to log in.
 static void put_worker(const char *list, const char *objects) {
@@ -61,7 +66,8 @@ static void begin(void) {
     put("module.so", 0644, "");
     put("pin", 0600, "1234\n");
     put("keyd", 0700, "#!/bin/sh\nexit 0\n");
-    put_worker(URI_OF("keyd"), "orders.v1\norders.v12\nsomebody else's key\n");
+    put_worker(LIST(TOKEN("keyd", "")),
+               OBJECTS(OBJECT("orders.v1") "," OBJECT("orders.v12") "," OBJECT("another's key")));
 }
 
 static void end(void) {
@@ -125,14 +131,28 @@ START_TEST(a_policy_that_everybody_may_write) {
 END_TEST
 
 START_TEST(a_token_that_is_not_there_is_told_with_those_that_are) {
-    put_worker(URI_OF("other"), "");
+    put_worker(LIST(TOKEN("other", "")), "{}");
     finds("There are: " URI_OF("other"));
-    put_worker(URI_OF("keyd2"), ""); // not a prefix of it
+    put_worker(LIST(TOKEN("keyd2", "")), "{}"); // not a prefix of it
     finds("No token is named by");
-    put_worker(URI_OF("keyd") "\n" URI_OF("keyd"), "");
+    put_worker(LIST(TOKEN("keyd", "") "," TOKEN("keyd", "")), "{}");
     finds("matches 2 tokens");
-    put_worker("", "");
+    put_worker(LIST("{\"slot\":1,\"flags\":[]}"), "{}"); // not initialised
     finds("has no token");
+}
+END_TEST
+
+START_TEST(a_token_on_its_last_try) {
+    put_worker(LIST(TOKEN("keyd", "\"user-pin-final-try\"")), "{}");
+    finds("last try");
+    put_worker(LIST(TOKEN("keyd", "\"user-pin-locked\"")), "{}");
+    finds("locked");
+}
+END_TEST
+
+START_TEST(a_report_that_is_no_json) {
+    put_worker("keyd", "{}");
+    finds("does not load");
 }
 END_TEST
 
@@ -176,7 +196,8 @@ START_TEST(no_daemon) {
 END_TEST
 
 START_TEST(objects_that_no_key_owns_are_a_note) {
-    put_worker(URI_OF("keyd"), "orders.v1\nlost.v3\nnot.vx\n");
+    put_worker(LIST(TOKEN("keyd", "")),
+               OBJECTS(OBJECT("orders.v1") "," OBJECT("lost.v3") "," OBJECT("not.vx")));
     ck_assert_int_eq(doctor(), KD_EXIT_OK);
     says(out_text, "1 of 2 objects named as keyd's are not in its registry: lost.v3");
 }
@@ -201,6 +222,8 @@ static TCase *tcase_doctor(void) {
     tcase_add_test(t, a_pin_file_that_is_open_empty_or_missing);
     tcase_add_test(t, a_policy_that_everybody_may_write);
     tcase_add_test(t, a_token_that_is_not_there_is_told_with_those_that_are);
+    tcase_add_test(t, a_token_on_its_last_try);
+    tcase_add_test(t, a_report_that_is_no_json);
     tcase_add_test(t, a_module_that_does_not_load);
     tcase_add_test(t, a_daemon_that_is_not_ready_and_then_no_pin_is_used);
     tcase_add_test(t, a_caller_that_is_not_known);
