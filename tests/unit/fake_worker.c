@@ -76,7 +76,7 @@ static void read_script(struct kd_bytes path) {
     if (in == NULL) {
         _exit(91);
     }
-    strcpy(f.start, "ok");
+    snprintf(f.start, sizeof(f.start), "%s", "ok");
     while (fgets(line, sizeof(line), in) != NULL) {
         struct rule r = { 0 };
         if (sscanf(line, "start %31s %63s", f.start, f.start_arg) >= 1) {

@@ -6,12 +6,14 @@ keyd_unit_tests = \
 	tests/unit/test_registry \
 	tests/unit/test_secrets \
 	tests/unit/test_service \
+	tests/unit/test_service_work \
 	tests/unit/test_store \
 	tests/unit/test_tally \
 	tests/unit/test_workers
 check_PROGRAMS += $(keyd_unit_tests) tests/unit/fake_worker
 TESTS += $(keyd_unit_tests)
-EXTRA_DIST += tests/unit/keyd_fixture.h
+EXTRA_DIST += tests/unit/keyd_fixture.h tests/unit/service_fixture.h
+service_fixture = tests/unit/service_fixture.c tests/unit/keyd_fixture.c
 
 keyd_unit_cflags = $(unit_cflags) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
 keyd_unit_libs = $(keyd_service_libs) $(CHECK_LIBS)
@@ -28,7 +30,7 @@ tests_unit_test_registry_LDADD = $(keyd_unit_libs)
 tests_unit_test_secrets_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_secrets_LDADD = $(keyd_unit_libs)
 tests_unit_test_service_CFLAGS = $(keyd_unit_cflags)
-tests_unit_test_service_SOURCES = tests/unit/test_service.c tests/unit/keyd_fixture.c
+tests_unit_test_service_SOURCES = tests/unit/test_service.c $(service_fixture)
 tests_unit_test_service_LDADD = $(keyd_unit_libs)
 tests_unit_test_store_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_store_LDADD = $(keyd_unit_libs)
@@ -41,3 +43,6 @@ tests_unit_test_keyd_memory_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_keyd_memory_SOURCES = tests/unit/test_keyd_memory.c tests/unit/keyd_fixture.c
 tests_unit_test_keyd_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 tests_unit_test_keyd_memory_LDADD = $(keyd_unit_libs)
+tests_unit_test_service_work_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_service_work_SOURCES = tests/unit/test_service_work.c $(service_fixture)
+tests_unit_test_service_work_LDADD = $(keyd_unit_libs)

@@ -72,7 +72,7 @@ void fixture_new_loop(void) {
 
 void fixture_setup(void) {
     memset(&fx, 0, sizeof(fx));
-    strcpy(fx.directory, "/tmp/keyd-test-XXXXXX");
+    snprintf(fx.directory, sizeof(fx.directory), "%s", "/tmp/keyd-test-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(fx.directory));
     kd_log_set_level(KD_LOG_ERROR);
     fixture_script("start ok\n");

@@ -15,7 +15,7 @@ static struct kd_config *config;
 static struct kd_buf errors;
 
 static void setup(void) {
-    strcpy(path, "/tmp/keyd-test-conf-XXXXXX");
+    snprintf(path, sizeof(path), "%s", "/tmp/keyd-test-conf-XXXXXX");
     int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
     close(fd);

@@ -12,7 +12,7 @@ static struct kd_policy *policy;
 static struct kd_buf errors;
 
 static void setup(void) {
-    strcpy(path, "/tmp/keyd-test-policy-XXXXXX");
+    snprintf(path, sizeof(path), "%s", "/tmp/keyd-test-policy-XXXXXX");
     int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
     close(fd);

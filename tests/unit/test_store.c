@@ -41,7 +41,7 @@ static void reopen(void) {
 
 static void setup(void) {
     kd_log_set_level(KD_LOG_ERROR);
-    strcpy(directory, "/tmp/keyd-test-store-XXXXXX");
+    snprintf(directory, sizeof(directory), "%s", "/tmp/keyd-test-store-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(directory));
     ck_assert_err(kd_store_open(directory, &store), KD_OK);
 }
