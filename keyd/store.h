@@ -30,7 +30,7 @@ struct kd_store_row {
     struct kd_bytes certificate;
     struct kd_key_version version; // may be pending
 };
-typedef enum kd_err kd_store_row_fn(void *arg, const struct kd_store_row *row);
+typedef KD_MUST_CHECK enum kd_err kd_store_row_fn(void *arg, const struct kd_store_row *row);
 // In the order of names and version numbers.  Ends with fn's first failure.
 KD_MUST_CHECK enum kd_err kd_store_load(struct kd_store *s, kd_store_row_fn *fn, void *arg);
 

@@ -39,8 +39,8 @@ void kd_workers_retry(struct kd_workers *w);
 
 // reply->err is the whole request's; with KD_OK, `items` is at its results.
 // Returns KD_ERR_MALFORMED where these cannot be read: the worker is replaced.
-typedef enum kd_err kd_call_done(void *arg, const struct kd_hsm_reply *reply,
-                                 struct kd_reader *items);
+typedef KD_MUST_CHECK enum kd_err kd_call_done(void *arg, const struct kd_hsm_reply *reply,
+                                               struct kd_reader *items);
 
 // Chooses a worker and writes the head (its id is set here).  `near` is the id
 // of a secret, or NULL: its worker is preferred.  KD_ERR_BUSY where all queues
