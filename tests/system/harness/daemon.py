@@ -251,8 +251,10 @@ def stop_all_on(token):
             d.stop()
 
 
-def kill_all():
+def kill_all_on(token):
     for d in alive():
+        if d.token is not token and token is not None:
+            continue
         workers = children(d.pid)
         d.process.kill()
         d.process.wait()
@@ -260,3 +262,7 @@ def kill_all():
             if is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
         d._forget()
+
+
+def kill_all():
+    kill_all_on(None)

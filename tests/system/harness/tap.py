@@ -63,11 +63,8 @@ class Program:
         except Exception:  # the next test runs all the same
             self.n_failed += 1
             print(f"not ok {self.n} {name}", flush=True)
-            for line in traceback.format_exc().rstrip().split("\n"):
-                print(f"#   {line}")
-            for d in daemon.alive():
-                for line in d.log_tail(15):
-                    print(f"#   keyd: {line}")
+            for line in traceback.format_exc().rstrip().split("\n")[-7:]:
+                print(f"#   {line[:800]}")
             sys.stdout.flush()
             return
         print(f"ok {self.n} {name}  # {time.monotonic() - started:.1f} s", flush=True)
@@ -94,10 +91,23 @@ def _call(program, kind, function, needs):
         arguments["keyd"] = program.keyd(kind)
     try:
         function(**arguments)
-    finally:
         if made is not None:
             daemon.stop_all_on(made)
+    except Exception:
+        show_logs(made)
+        raise
+    finally:
+        if made is not None:
+            daemon.kill_all_on(made)
             made.remove()
+
+
+def show_logs(made):
+    """The last lines of the daemons on the token of a failed test."""
+    for d in daemon.alive():
+        if d.token is made:
+            for line in d.log_tail(6):
+                print(f"#   keyd: {line[:240]}")
 
 
 def main(config=None, policy=None):

@@ -73,14 +73,16 @@ class Token:
 
     def objects(self):
         """The key objects in the token, as keyd-hsm lists them."""
-        r = run(WORKER, "--objects", *self.worker_args(), "--token", self.uri,
-                "--pin-file", self.pin_file, "--json")
-        return json.loads(r.stdout)
+        r = run(WORKER, "--objects", *self.worker_args(), "--uri", self.uri,
+                "--pin-file", self.pin_file)
+        return json.loads(r.stdout)["objects"]
 
     def flags(self):
-        """What keyd-hsm --list says of the token."""
+        """The token's flags, as keyd-hsm --list gives them without a login."""
         r = run(WORKER, "--list", *self.worker_args())
-        return r.stdout
+        (token,) = [t for m in json.loads(r.stdout)["modules"] for t in m["tokens"]
+                    if t.get("label") == self.label]
+        return token["flags"]
 
     def remove(self):
         shutil.rmtree(self.directory, ignore_errors=True)
