@@ -180,9 +180,10 @@ def a_kill_of_keyd_in_a_storm_of_creations_leaves_registry_and_token_in_accord(t
                         if c.post("/v1/keys", {"name": name, "type": type_,
                                                "usages": [usage]}).status == 201:
                             created[i].add(name)
-                        if n % 5 == 0 and c.delete(f"/v1/keys/{name}").status == 204:
-                            created[i].discard(name)
-                            deleted.add(name)
+                        if n % 5 == 0:
+                            created[i].discard(name)  # a cut-off delete may be done or not
+                            if c.delete(f"/v1/keys/{name}").status == 204:
+                                deleted.add(name)
             except Exception:  # keyd is gone
                 pass
 
@@ -197,16 +198,13 @@ def a_kill_of_keyd_in_a_storm_of_creations_leaves_registry_and_token_in_accord(t
             t.join()
         keyd.start()
         known |= set().union(*created)
-        names, after = set(), ""
-        while after is not None:
-            page = expect(keyd.get("/v1/keys?limit=1000" + (after and "&after=" + after)), 200).json
-            names |= {k["name"] for k in page["keys"]}
-            after = page["next"]
+        # Changes that were cut off are taken up again; then both agree.
+        wait_for(lambda: labels(token) == {n + ".v1" for n in names_of(keyd)}, 20,
+                 lambda: f"accord: {labels(token) ^ {n + '.v1' for n in names_of(keyd)}}")
+        names = names_of(keyd)
         # What was answered with 201 is there, what was deleted with 204 is not.
         assert known - deleted <= names, known - names
         assert not deleted & names, deleted & names
-        wait_for(lambda: labels(token) == {n + ".v1" for n in names}, 20,
-                 lambda: f"accord: {labels(token) ^ {n + '.v1' for n in names}}")
         known = names
     for name in sorted(names)[:20]:
         key = keyd.get("/v1/keys/" + name).json
@@ -214,6 +212,15 @@ def a_kill_of_keyd_in_a_storm_of_creations_leaves_registry_and_token_in_accord(t
                            "aes-256": ("encrypt", {"plaintext": ""})}[key["type"]]
         keyd.ok(f"/v1/keys/{name}/{operation}", body)
     keyd.stop()
+
+
+def names_of(keyd):
+    names, after = set(), ""
+    while after is not None:
+        page = expect(keyd.get("/v1/keys?limit=1000" + (after and "&after=" + after)), 200).json
+        names |= {k["name"] for k in page["keys"]}
+        after = page["next"]
+    return names
 
 
 def labels(token):
@@ -228,11 +235,10 @@ def a_token_that_is_absent_at_start_is_waited_for(token):
     try:
         keyd = Keyd(late, {"workers.restart-delay": 50}).start(wait=False)
         keyd.wait_serving()
-        r = wait_for(lambda: (r := keyd.get("/readyz")).type != "starting" and r)
-        expect(r, 503)
-        wait_for(lambda: keyd.get("/readyz").type in ("no-token", "no-module", "token-away"),
-                 what="the reason")
-        wait_for(lambda: keyd.get("/readyz").type == "no-token", 20, "no-token")
+        # NSS cannot even be initialised without its directory.
+        reasons = ("no-token",) if late.kind == "softhsm" else ("no-token", "no-module")
+        wait_for(lambda: keyd.get("/readyz").type in reasons, what="the reason")
+        expect(keyd.get("/readyz"), 503)
         problem = keyd.get("/v1/status").json["problem"]
         assert late.label in problem["detail"] or "token" in problem["detail"], problem
         r = keyd.post("/v1/random", {"length": 1})

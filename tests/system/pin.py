@@ -26,7 +26,7 @@ def wait_for_refusal(keyd):
 
 def submissions(keyd):
     """How often workers gave a PIN to the token, by keyd's log."""
-    return len(re.findall(r"token refused the PIN", keyd.log()))
+    return len(re.findall(r"error worker .*token refused the PIN in", keyd.log()))
 
 
 def low(token):

@@ -86,8 +86,8 @@ def aes_gcm_decryption_follows_the_vectors(token):
         if (group["keySize"], group["ivSize"], group["tagSize"]) != (256, 96, 128):
             continue
         for t in group["tests"]:
-            if b"\n" in bytes.fromhex(t["key"]):
-                continue  # softhsm2-util reads the file as lines
+            if any(b in bytes.fromhex(t["key"]) for b in b"\0\n"):
+                continue  # softhsm2-util reads the file as text
             n += 1
             if t["key"] not in keys:
                 name = keys[t["key"]] = f"g{t['tcId']}"
@@ -101,7 +101,7 @@ def aes_gcm_decryption_follows_the_vectors(token):
                 assert unb64(expect(r, 200).json["plaintext"]).hex() == t["msg"], (t, r)
             else:
                 expect(r, 422, "not-authentic")
-    assert n >= 50, n
+    assert n >= 40, n
     assert keyd.restarts() == 0
     keyd.stop()
 
