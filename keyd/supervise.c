@@ -145,7 +145,9 @@ static uint64_t tend_waiting(struct kd_workers *w, uint64_t now) {
             return left;
         }
         kd_call_list_remove(&w->waiting, c);
-        kd_pool_fail(w, c, w->is_halted ? w->err : KD_ERR_TOKEN_AWAY);
+        // What was at a worker already has had its time; the rest found none.
+        kd_pool_fail(w, c, w->is_halted ? w->err : c->tries > 0 ? KD_ERR_DEADLINE
+                                                                : KD_ERR_TOKEN_AWAY);
     }
     return KD_LOOP_NO_LIMIT;
 }
