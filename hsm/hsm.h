@@ -282,7 +282,7 @@ struct kd_hsm_status {
 
 // Encoders append to out and report through kd_buf_finish.  Decoders borrow
 // from the reader's bytes, accept nothing that the encoders would not write,
-// and give KD_ERR_MALFORMED (KD_ERR_TOO_MANY for a count over its limit).
+// and give KD_ERR_MALFORMED (KD_ERR_TOO_MANY for more than KD_HSM_BATCH_MAX_ITEMS).
 
 // Starts a frame and returns where; kd_hsm_frame_end writes its length.
 size_t kd_hsm_frame_begin(struct kd_buf *out);
