@@ -1,0 +1,10 @@
+EXTRA_DIST += tests/bench/bench.py
+
+EXTRA_PROGRAMS = tests/bench/http_load
+tests_bench_http_load_LDADD = libclient.a libbase.a $(CRYPTO_LIBS)
+CLEANFILES += tests/bench/http_load
+
+bench: all tests/bench/http_load
+	KD_SRCDIR='$(abs_top_srcdir)' KD_BUILDDIR='$(abs_top_builddir)' \
+	$(PYTHON3) $(srcdir)/tests/bench/bench.py
+.PHONY: bench
