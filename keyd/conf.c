@@ -32,6 +32,56 @@ static void put_error(cfg_t *cfg, const char *format, va_list args) {
                   text);
 }
 
+// ---- comments --------------------------------------------------------------
+
+static bool starts_comment(const char *p, char before) {
+    const bool is_token_start = before == '\0' || strchr(" \t\r\n={}(),\"'", before) != NULL;
+    return is_token_start && (p[0] == '#' || (p[0] == '/' && (p[1] == '/' || p[1] == '*')));
+}
+
+// Past the end of a comment; NULL where it has none.
+static char *comment_end(char *p) {
+    if (p[0] == '/' && p[1] == '*') {
+        char *end = strstr(p + 2, "*/");
+        return end == NULL ? NULL : end + 2;
+    }
+    return p + strcspn(p, "\n");
+}
+
+// Past the closing quote, or at the end of the text.
+static char *quote_end(char *p) {
+    const char quote = *p++;
+    while (*p != '\0' && *p != quote) {
+        p += *p == '\\' && p[1] != '\0' ? 2 : 1;
+    }
+    return *p == '\0' ? p : p + 1;
+}
+
+// Makes comments blank, but for their ends of lines: libconfuse 3.3 counts the
+// lines of comments wrongly, and every complaint after one would name a wrong line.
+static void blank_comments(char *text) {
+    char before = '\0';
+    for (char *p = text; *p != '\0';) {
+        if (starts_comment(p, before)) {
+            char *end = comment_end(p);
+            if (end == NULL) {
+                return; // the parser will not get past it
+            }
+            for (; p < end; p++) {
+                *p = *p == '\n' ? '\n' : ' ';
+            }
+            before = ' ';
+        } else if (*p == '"' || *p == '\'') {
+            before = *p;
+            p = quote_end(p);
+        } else {
+            before = *p++;
+        }
+    }
+}
+
+// ---- reading ---------------------------------------------------------------
+
 static bool read_file(const char *path, struct kd_buf *text, struct kd_buf *errors) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
@@ -66,6 +116,12 @@ static bool read_file(const char *path, struct kd_buf *text, struct kd_buf *erro
         kd_buf_printf(errors, "%s: %s\n", path, wrong);
         return false;
     }
+    kd_buf_u8(text, '\0');
+    if (kd_buf_finish(text) != KD_OK) {
+        return false;
+    }
+    blank_comments((char *)text->p);
+    text->n--;
     kd_buf_printf(text, "\n%s = true\n", end_mark);
     return kd_buf_finish(text) == KD_OK;
 }

@@ -236,8 +236,9 @@ static void on_ready(struct kd_worker *k, const struct kd_hsm_status *s) {
 static void on_trouble(struct kd_worker *k, const struct kd_hsm_status *s) {
     struct kd_workers *w = k->pool;
     kd_pool_set_reason(w, s->err, s->detail);
-    kd_log(KD_LOG_ERROR, "workers", "a worker cannot use the token", "worker=%u error=%s detail=%s",
-           k->index, kd_err_name(s->err), w->detail);
+    // What exactly is wrong the worker has logged itself.
+    kd_log(KD_LOG_ERROR, "workers", "a worker cannot use the token", "worker=%u error=%s", k->index,
+           kd_err_name(s->err));
     if (s->err == KD_ERR_PIN_REFUSED || s->err == KD_ERR_PIN_LAST_TRY) {
         w->is_halted = true;
         kd_log(KD_LOG_ERROR, "workers",
@@ -298,17 +299,21 @@ static bool may_move(const struct kd_worker *k, struct kd_call *c, size_t positi
     return kd_hsm_op_is_repeatable(c->op) && c->tries < KD_POOL_TRIES_MAX;
 }
 
-static void move(struct kd_workers *w, struct kd_call *c) {
+// Only what was lost with a worker that died waits for its successor: after a
+// deadline the caller has waited long enough.
+static void move(struct kd_workers *w, struct kd_call *c, bool may_wait) {
     struct kd_worker *other = kd_pool_shortest(w);
+    c->since_ms = kd_clock_mono_ms();
     if (other != NULL) {
-        c->since_ms = kd_clock_mono_ms();
         kd_worker_add(other, c);
     } else if (w->is_halted) {
         kd_pool_fail(w, c, w->err);
+    } else if (!may_wait) {
+        kd_pool_fail(w, c, KD_ERR_DEADLINE);
     } else {
         c->worker = NULL;
         c->is_sent = false;
-        kd_call_list_add(&w->waiting, c); // its deadline runs on
+        kd_call_list_add(&w->waiting, c);
     }
 }
 
@@ -331,7 +336,7 @@ void kd_workers_on_loss(struct kd_worker *k, enum kd_process_state was) {
         const bool moves = may_move(k, c, position);
         kd_call_list_remove(&lost, c);
         if (moves) {
-            move(w, c);
+            move(w, c, !k->is_hung);
         } else {
             kd_pool_fail(w, c, err);
         }

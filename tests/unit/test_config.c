@@ -73,6 +73,18 @@ START_TEST(what_is_not_a_configuration_is_refused_with_its_place) {
 }
 END_TEST
 
+START_TEST(lines_are_counted_right_after_comments_and_quotes) {
+    refused("# one\n// two\n/* three\n four */\n" PIN "colour = 1\n", 6, "colour");
+    refused("#\n\n" PIN "http { # x\n unix-mode = 0660 # y\n colour = 1 }\n", 6, "colour");
+    refused("token { pin-file = \"/p#1\" uri = 'pkcs11:token=a//b'\n colour = 1 }\n", 2, "colour");
+    refused("token { pin-file = \"/p\\\"#1\" }\n# a quote \"\ncolour = 1\n", 3, "colour");
+    ck_assert_err(read_text("token { pin-file = \"/p # no comment\" } # comment"), KD_OK);
+    ck_assert_str_eq(config->token.pin_file, "/p # no comment");
+    ck_assert_err(read_text("token { pin-file = /p//q }"), KD_OK);
+    ck_assert_str_eq(config->token.pin_file, "/p//q");
+}
+END_TEST
+
 START_TEST(pin_has_no_place_here) {
     refused("token {\n uri = \"pkcs11:token=a?pin-value=1234\"\n pin-file = \"/p\"\n}\n", 2, "PIN");
     refused("token {\n uri = \"pkcs11:token=a?pin-source=/p\"\n pin-file = \"/p\"\n}\n", 2, "PIN");
@@ -293,6 +305,7 @@ static TCase *tcase_config(void) {
     TCase *t = tcase_create("config");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, what_is_not_a_configuration_is_refused_with_its_place);
+    tcase_add_test(t, lines_are_counted_right_after_comments_and_quotes);
     tcase_add_test(t, pin_has_no_place_here);
     tcase_add_test(t, credential_is_looked_for_where_the_manager_put_it);
     tcase_add_test(t, values_that_do_not_go_together_are_refused);

@@ -442,6 +442,19 @@ START_TEST(request_that_hangs_everywhere_ends_with_deadline) {
 }
 END_TEST
 
+START_TEST(hang_of_a_lone_worker_ends_with_deadline_and_heals) {
+    start(1, "once\non tar hang\n");
+    fixture_run_until(all_ready);
+    send_macs(2, "tar");
+    fixture_run_until(all_done);
+    ck_assert_uint_eq(count_answers(KD_ERR_DEADLINE), 2);
+    fixture_run_until(all_ready);
+    send_macs(1, "a");
+    fixture_run_until(all_done);
+    ck_assert_uint_eq(count_answers(KD_OK), 1);
+}
+END_TEST
+
 static void check_replaced_after(const char *script) {
     start(1, script);
     fixture_run_until(all_ready);
@@ -549,6 +562,7 @@ static TCase *tcase_deaths(void) {
     tcase_add_test(t, request_that_must_not_be_repeated_fails_when_its_worker_dies);
     tcase_add_test(t, hung_worker_is_killed_at_the_deadline_and_its_requests_repeated);
     tcase_add_test(t, request_that_hangs_everywhere_ends_with_deadline);
+    tcase_add_test(t, hang_of_a_lone_worker_ends_with_deadline_and_heals);
     tcase_add_test(t, worker_that_sends_garbage_is_replaced);
     tcase_add_test(t, worker_that_answers_what_nobody_asked_is_replaced);
     tcase_add_test(t, worker_whose_results_cannot_be_read_is_replaced);
