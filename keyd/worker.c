@@ -88,22 +88,6 @@ static void reap(struct kd_worker *w, int options) {
     w->state = KD_PROCESS_DOWN;
 }
 
-void kd_worker_dismiss(struct kd_worker *w) {
-    assert(w->calls.n == 0);
-    close_stream(w); // it reads the end of its input and closes its sessions
-}
-
-void kd_worker_wipe(struct kd_worker *w) {
-    if (w->state != KD_PROCESS_DOWN) {
-        struct pollfd ended = { .fd = w->child.pid_fd, .events = POLLIN };
-        if (poll(&ended, 1, DISMISS_MS) != 1) {
-            kill(w->child.pid, SIGKILL);
-        }
-        reap(w, 0);
-    }
-    kd_buf_wipe(&w->in);
-}
-
 // ---- replies ---------------------------------------------------------------
 
 static bool take_frame(struct kd_worker *w, struct kd_bytes frame) {
@@ -168,6 +152,44 @@ static bool read_some(struct kd_worker *w) {
         kd_worker_give_up(w, "it has closed its socket");
     }
     return false;
+}
+
+// What a worker has said before it ended.
+static void read_last_words(struct kd_worker *w) {
+    for (ssize_t got = 1; got > 0 && w->state == KD_PROCESS_STARTING;) {
+        const size_t before = w->in.n;
+        uint8_t *at = kd_buf_extend(&w->in, READ_BYTES);
+        got = at == NULL ? 0 : read(w->child.fd, at, READ_BYTES);
+        w->in.n = before + (got > 0 ? (size_t)got : 0);
+        if (got > 0) {
+            take_frames(w);
+        }
+    }
+}
+
+void kd_worker_dismiss(struct kd_worker *w) {
+    assert(w->calls.n == 0);
+    if (w->state == KD_PROCESS_STARTING) {
+        // Its login may be under way, and whether the PIN was refused must be known.
+        kd_watch_free(w->io);
+        w->io = NULL;
+        shutdown(w->child.fd, SHUT_WR);
+        return;
+    }
+    close_stream(w); // it reads the end of its input and closes its sessions
+}
+
+void kd_worker_wipe(struct kd_worker *w) {
+    if (w->state != KD_PROCESS_DOWN) {
+        struct pollfd ended = { .fd = w->child.pid_fd, .events = POLLIN };
+        if (poll(&ended, 1, DISMISS_MS) != 1) {
+            kill(w->child.pid, SIGKILL);
+        }
+        read_last_words(w);
+        close_stream(w);
+        reap(w, 0);
+    }
+    kd_buf_wipe(&w->in);
 }
 
 static void on_io(void *worker, uint32_t events) {

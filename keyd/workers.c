@@ -224,6 +224,9 @@ static void on_ready(struct kd_worker *k, const struct kd_hsm_status *s) {
     kd_pool_set_reason(w, KD_OK, KD_BYTES_NONE);
     log_token(k, s);
     keep_pin_record(w, KD_BYTES_NONE);
+    if (w->is_ending) {
+        return;
+    }
     while (w->waiting.first != NULL) {
         struct kd_call *c = w->waiting.first;
         kd_call_list_remove(&w->waiting, c);

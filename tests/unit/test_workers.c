@@ -261,6 +261,21 @@ START_TEST(refused_pin_is_not_submitted_again_after_a_reload_or_a_restart) {
 }
 END_TEST
 
+static bool at_once(void) {
+    return true;
+}
+
+START_TEST(pin_that_is_refused_while_keyd_stops_is_remembered) {
+    start(1, "start refuse 1234\n");
+    fixture_run_until(at_once); // started and greeted, and nothing read
+    ck_assert_str_eq(pin_record, "");
+    kd_workers_free(w);
+    w = NULL;
+    ck_assert_str_eq(pin_record, "1234");
+    ck_assert_uint_eq(fixture_count("login"), 1);
+}
+END_TEST
+
 START_TEST(corrected_pin_is_taken_after_a_reload_and_the_record_goes) {
     start(2, "start refuse 1234\n");
     fixture_run_until(is_refused);
@@ -536,6 +551,7 @@ static TCase *tcase_start(void) {
     tcase_add_test(t, missing_program_is_no_reason_to_stop);
     tcase_add_test(t, refused_pin_reaches_the_token_once);
     tcase_add_test(t, refused_pin_is_not_submitted_again_after_a_reload_or_a_restart);
+    tcase_add_test(t, pin_that_is_refused_while_keyd_stops_is_remembered);
     tcase_add_test(t, corrected_pin_is_taken_after_a_reload_and_the_record_goes);
     return t;
 }
