@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { WORKER_FD = 3, SECONDS_MAX = 600, CACHED_SECRETS = 64 };
+enum { WORKER_FD = 3, SECONDS_MAX = 600, CACHED_SECRETS = 64, ORPHAN_SEC = 5 };
 
 static const char usage[] =
     "keyd-hsm is started by keyd.  By itself it looks at PKCS#11 modules and tokens:\n"
@@ -52,11 +52,27 @@ static const struct option options[] = {
     { NULL, 0, NULL, 0 },
 };
 
-// What this process knows must not be read out of it, and it must not outlive keyd.
+// What this process knows must not be read out of it, and it must not outlive its parent.
 static bool harden(void) {
     const struct rlimit none = { 0, 0 };
     return prctl(PR_SET_DUMPABLE, 0) == 0 && setrlimit(RLIMIT_CORE, &none) == 0 &&
            prctl(PR_SET_PDEATHSIG, SIGTERM) == 0;
+}
+
+static void on_orphaned(int signal KD_UNUSED) {
+    alarm(ORPHAN_SEC);
+}
+
+// A worker ends at the end of its stream, when the call under way is done: one
+// that is killed while SoftHSM writes an object leaves half of it in the token.
+// So what is sent to the whole group to stop keyd (by a terminal, by systemd) is
+// for keyd alone, and without keyd a call has some seconds before SIGALRM ends it.
+static bool end_with_stream(void) {
+    const struct sigaction ignore = { .sa_handler = SIG_IGN };
+    const struct sigaction orphaned = { .sa_handler = on_orphaned, .sa_flags = SA_RESTART };
+    return sigaction(SIGINT, &ignore, NULL) == 0 && sigaction(SIGTERM, &ignore, NULL) == 0 &&
+           sigaction(SIGHUP, &ignore, NULL) == 0 && sigaction(SIGUSR1, &orphaned, NULL) == 0 &&
+           prctl(PR_SET_PDEATHSIG, SIGUSR1) == 0;
 }
 
 static bool take_option(int option, struct kd_command_options *o) {
@@ -127,6 +143,10 @@ int main(int argc, char **argv) {
         return EXIT_FAILURE;
     }
     if (argc == 1 && is_worker()) {
+        if (!end_with_stream()) {
+            perror("keyd-hsm");
+            return EXIT_FAILURE;
+        }
         return (int)kd_serve(WORKER_FD);
     }
     for (size_t i = 0; argc > 1 && i < KD_COUNT_OF(commands); i++) {
