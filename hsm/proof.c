@@ -131,6 +131,9 @@ static enum kd_err check_secret(struct kd_session *s, const struct kd_key_ref *r
     if (r != KD_OK) {
         return r;
     }
+    if (n == 0 && usages != 0) {
+        return KD_ERR_LACKING; // the token does not say: no word against the object
+    }
     return kd_ct_equal((struct kd_bytes) { value, n }, ref->proof) ? KD_OK : KD_ERR_OBJECT_CHANGED;
 }
 
