@@ -138,9 +138,11 @@ def abilities_that_the_token_lacks_are_501_and_in_the_status(token):
     with faulty.fails("C_GetMechanismInfo", MECHANISM_INVALID):
         keyd.start()
         abilities = keyd.get("/v1/status").json["abilities"]
-        assert "verified" not in [v for k, v in abilities.items() if k != "random"], abilities
-        assert mac(keyd).status == 501
-        keyd.stop()
+        assert abilities["hmac-sha256"] == "missing", abilities
+    with faulty.fails("C_SignInit", MECHANISM_INVALID):
+        expect(mac(keyd), 501, "token-lacks")
+    expect(mac(keyd), 200)
+    keyd.stop()
 
 
 @test(on=SOFTHSM)
@@ -155,8 +157,10 @@ def a_failed_creation_leaves_no_half_key(token):
                 r = keyd.post("/v1/keys", {"name": "half", "type": type_, "usages": [usage]})
                 assert r.status in (502, 503), (function, result, r)
             wait_for(lambda: keyd.try_get("/readyz") == 200, what="readyz")
-            wait_for(lambda: keyd.get("/v1/keys/half").status == 404, what="no half key")
-            keyd.create("half", type_, usage)
+            # A creation that was cut off is taken back before the name is free.
+            assert keyd.get("/v1/keys/half").status == 404
+            body = {"name": "half", "type": type_, "usages": [usage]}
+            wait_for(lambda b=body: keyd.post("/v1/keys", b).status == 201, what="the next one")
             expect(keyd.delete("/v1/keys/half"), 204)
     assert len(token.objects()) == objects, token.objects()
     keyd.stop()
