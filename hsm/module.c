@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// module.c: loads and initialises modules.  They are used unmanaged: one process
-// has one user of the module, us, so p11-kit's counting layer is not needed.
+// module.c: loads and initialises modules.  One that is named by its path is used
+// without p11-kit's counting layer: this process has one user of it, us.  Those
+// that p11-kit has configured go through it, since it alone knows how to start
+// them (x-init-reserved).
 #include "hsm/module.h"
 
 #include <p11-kit/p11-kit.h>
@@ -36,7 +38,7 @@ static enum kd_err open_path(const char *path, const char *init_args, struct kd_
 }
 
 static enum kd_err open_configured(struct kd_modules *out, struct kd_buf *detail) {
-    CK_FUNCTION_LIST **list = p11_kit_modules_load(NULL, P11_KIT_MODULE_UNMANAGED);
+    CK_FUNCTION_LIST **list = p11_kit_modules_load(NULL, 0);
     if (list == NULL) {
         kd_buf_text(detail,
                     "p11-kit cannot load its configured modules; try p11-kit list-modules.");
