@@ -6,7 +6,7 @@
 #include <string.h>
 
 struct entry {
-    char key[16];
+    char key[32];
     bool seen;
 };
 

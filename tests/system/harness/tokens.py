@@ -11,6 +11,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 
 SOFTHSM_MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 NSS_MODULES = ("/usr/lib/x86_64-linux-gnu/libsoftokn3.so",
@@ -73,8 +74,15 @@ class Token:
 
     def objects(self):
         """The key objects in the token, as keyd-hsm lists them."""
-        r = run(WORKER, "--objects", *self.worker_args(), "--uri", self.uri,
+        argv = (WORKER, "--objects", *self.worker_args(), "--uri", self.uri,
                 "--pin-file", self.pin_file)
+        try:
+            r = run(*argv)
+        except AssertionError:
+            # SoftHSM writes the token's file at each login, and who reads it at
+            # that moment sees no token: a worker may just be starting.
+            time.sleep(0.5)
+            r = run(*argv)
         return json.loads(r.stdout)["objects"]
 
     def flags(self):
