@@ -55,6 +55,8 @@ def open_socket(address, tls=None, timeout=TIMEOUT):
     s.settimeout(timeout)
     try:
         s.connect(address)
+        if family == socket.AF_INET:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tls.wrap_socket(s, server_hostname="localhost") if tls else s
     except BaseException:
         s.close()
@@ -137,9 +139,12 @@ def expect(answer, status, type_=None, field=None):
 def raw(address, data, timeout=TIMEOUT, tls=None, finish=False):
     """Sends bytes as they are and gives all that comes until the server closes."""
     with open_socket(address, tls, timeout) as s:
-        s.sendall(data)
-        if finish:
-            s.shutdown(socket.SHUT_WR)
+        try:
+            s.sendall(data)
+            if finish:
+                s.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the server has closed; what it said before may still be read
         return read_all(s)
 
 
@@ -149,7 +154,7 @@ def read_all(s):
     while True:
         try:
             part = s.recv(65536)
-        except ConnectionResetError:
+        except (ConnectionResetError, BrokenPipeError):
             return got
         if not part:
             return got
