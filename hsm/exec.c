@@ -44,7 +44,7 @@ static enum kd_err run_item(struct kd_session *s, const struct kd_hsm_request *q
     *result = (struct kd_hsm_result) { 0 };
     enum kd_err r = fn(s, q, item, result);
     if (r != KD_OK && may_retry(s, q->op, &r)) {
-        kd_buf_reset(&s->out);
+        reset_result(s, q->op);
         *result = (struct kd_hsm_result) { 0 };
         r = fn(s, q, item, result);
     }
@@ -82,12 +82,14 @@ static enum kd_err run_find(struct kd_session *s, const struct kd_hsm_request *q
         kd_reader_finish(in) != KD_OK) {
         return KD_ERR_MALFORMED;
     }
+    const size_t start = out->n;
     enum kd_err r = kd_exec_find(s, item.data, out, n);
-    kd_buf_reset(&s->out);
-    if (r == KD_ERR_SESSION_LOST || r == KD_ERR_TOKEN_AWAY) {
-        r = kd_session_heal(s, r) == KD_OK ? KD_ERR_TOKEN : KD_ERR_TOKEN_AWAY;
+    if (r == KD_ERR_NO_OBJECT || (r != KD_OK && kd_session_heal(s, r) == KD_OK)) {
+        out->n = start; // changes nothing, so it may be done again
+        r = kd_exec_find(s, item.data, out, n);
     }
-    return r;
+    kd_buf_reset(&s->out);
+    return r == KD_ERR_SESSION_LOST ? KD_ERR_TOKEN_AWAY : r;
 }
 
 // A reply's head has a fixed length while it names no detail, so it is written
