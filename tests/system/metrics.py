@@ -2,7 +2,7 @@
 """/metrics: Prometheus text format 0.0.4, and numbers that are right."""
 import re
 
-from harness import SOFTHSM, Keyd, expect, main, test
+from harness import SOFTHSM, Keyd, expect, main, test, wait_for
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABELS = r'\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\n"])*",?)*\}'
@@ -78,6 +78,7 @@ def metrics_parse_from_the_first_request_on(token):
 @test
 def metrics_count_what_happened(token):
     keyd = Keyd(token).start()
+    wait_for(lambda: len(keyd.workers()) == 2, what="the second worker")
     keyd.create("k", "hmac-sha256", "sign", "verify")
     before = read(keyd)
     n = 25
