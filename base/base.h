@@ -5,6 +5,7 @@
 
 #include "attr.h"
 #include "buf.h"
+#include "cbor.h"
 #include "clock.h"
 #include "err.h"
 #include "log.h"

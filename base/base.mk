@@ -2,6 +2,7 @@ noinst_LIBRARIES += libbase.a
 libbase_a_SOURCES = \
 	base/attr.h base/base.h \
 	base/buf.c base/buf.h \
+	base/cbor.c base/cbor.h \
 	base/clock.c base/clock.h \
 	base/err.c base/err.h \
 	base/log.c base/log.h \

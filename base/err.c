@@ -27,6 +27,20 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_PRIVATE_KEY_IMPORT] = { "private-key-import", KD_CLASS_USAGE, "Private and secret keys are made in the token and cannot be imported." },
     [KD_ERR_CONFIG] = { "config", KD_CLASS_USAGE, "The configuration has an error." },
 
+    [KD_ERR_CBOR_TRUNCATED] = { "cbor-truncated", KD_CLASS_USAGE, "The CBOR data ends within an item." },
+    [KD_ERR_CBOR_TRAILING] = { "cbor-trailing", KD_CLASS_USAGE, "Bytes follow behind the CBOR data." },
+    [KD_ERR_CBOR_NOT_SHORTEST] = { "cbor-not-shortest", KD_CLASS_USAGE, "A CBOR number or length is not in its shortest form." },
+    [KD_ERR_CBOR_INDEFINITE] = { "cbor-indefinite", KD_CLASS_USAGE, "A CBOR item has an indefinite length." },
+    [KD_ERR_CBOR_RESERVED] = { "cbor-reserved", KD_CLASS_USAGE, "A CBOR head uses a reserved value." },
+    [KD_ERR_CBOR_FLOAT] = { "cbor-float", KD_CLASS_USAGE, "CBOR floating-point numbers are not used here." },
+    [KD_ERR_CBOR_SIMPLE] = { "cbor-simple", KD_CLASS_USAGE, "Of the CBOR simple values only false, true and null are used." },
+    [KD_ERR_CBOR_UTF8] = { "cbor-utf8", KD_CLASS_USAGE, "A CBOR text is not valid UTF-8." },
+    [KD_ERR_CBOR_MAP_ORDER] = { "cbor-map-order", KD_CLASS_USAGE, "The keys of a CBOR map are not in bytewise order." },
+    [KD_ERR_CBOR_MAP_DUPLICATE] = { "cbor-map-duplicate", KD_CLASS_USAGE, "A CBOR map has a key twice." },
+    [KD_ERR_CBOR_DEPTH] = { "cbor-depth", KD_CLASS_USAGE, "CBOR items are nested too deeply." },
+    [KD_ERR_CBOR_TYPE] = { "cbor-type", KD_CLASS_USAGE, "A CBOR item is of another type than is due here." },
+    [KD_ERR_CBOR_RANGE] = { "cbor-range", KD_CLASS_USAGE, "A CBOR number is out of the range that is used here." },
+
     [KD_ERR_UNAUTHENTICATED] = { "unauthenticated", KD_CLASS_AUTH, "The caller is not known to the policy." },
     [KD_ERR_DENIED] = { "denied", KD_CLASS_POLICY, "The policy does not allow this to the caller." },
 

@@ -9,7 +9,7 @@ AM_TESTS_ENVIRONMENT = \
 	export KD_SRCDIR KD_BUILDDIR;
 
 unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
-EXTRA_DIST += tests/unit/unit.h
+EXTRA_DIST += tests/unit/unit.h tests/vectors
 
 if HAVE_CHECK
 include $(top_srcdir)/tests/unit/base.mk
@@ -18,5 +18,6 @@ include $(top_srcdir)/tests/unit/keyd.mk
 include $(top_srcdir)/tests/unit/api.mk
 include $(top_srcdir)/tests/unit/client.mk
 endif
+include $(top_srcdir)/tests/fuzz/fuzz.mk
 include $(top_srcdir)/tests/system/system.mk
 include $(top_srcdir)/tests/bench/bench.mk

@@ -1,5 +1,6 @@
 base_unit_tests = \
 	tests/unit/test_buf \
+	tests/unit/test_cbor \
 	tests/unit/test_err \
 	tests/unit/test_log \
 	tests/unit/test_loop \
@@ -24,3 +25,8 @@ tests_unit_test_secret_CFLAGS = $(unit_cflags)
 tests_unit_test_secret_LDADD = $(base_unit_libs)
 tests_unit_test_text_CFLAGS = $(unit_cflags)
 tests_unit_test_text_LDADD = $(base_unit_libs)
+
+# Vectors are JSON files.
+tests_unit_test_cbor_SOURCES = tests/unit/test_cbor.c tests/unit/vectors.c tests/unit/vectors.h
+tests_unit_test_cbor_CFLAGS = $(unit_cflags) $(JANSSON_CFLAGS)
+tests_unit_test_cbor_LDADD = $(base_unit_libs) $(JANSSON_LIBS)

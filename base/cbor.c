@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: Apache-2.0
+// cbor.c: the strict codec.  read_head is the one place where bytes become an
+// item; skip walks over a whole item and holds the order of map keys.
+#include "base/cbor.h"
+
+enum {
+    MAJOR_UINT,
+    MAJOR_NINT,
+    MAJOR_BYTES,
+    MAJOR_TEXT,
+    MAJOR_ARRAY,
+    MAJOR_MAP,
+    MAJOR_TAG,
+    MAJOR_SIMPLE,
+};
+
+enum {
+    INFO_ONE_BYTE = 24,
+    INFO_EIGHT_BYTES = 27,
+    INFO_INDEFINITE = 31,
+    SIMPLE_FALSE = 20,
+    SIMPLE_TRUE = 21,
+    SIMPLE_NULL = 22,
+};
+
+struct kd_cbor kd_cbor_of(struct kd_bytes b) {
+    return (struct kd_cbor) {
+        .in = kd_reader_of(b),
+        .err = b.n > KD_CBOR_MAX_BYTES ? KD_ERR_ITEM_TOO_LARGE : KD_OK,
+    };
+}
+
+void kd_cbor_fail(struct kd_cbor *c, enum kd_err e) {
+    if (c->err == KD_OK) {
+        c->err = e;
+    }
+}
+
+bool kd_cbor_has_more(const struct kd_cbor *c) {
+    return c->err == KD_OK && c->in.n > 0;
+}
+
+static enum kd_cbor_type type_of_simple(uint64_t value) {
+    return value == SIMPLE_FALSE  ? KD_CBOR_FALSE
+           : value == SIMPLE_TRUE ? KD_CBOR_TRUE
+                                  : KD_CBOR_NULL;
+}
+
+// The types follow the major types; only the simple values need a look.
+static enum kd_cbor_type type_of(unsigned major, uint64_t value) {
+    return major == MAJOR_SIMPLE ? type_of_simple(value) : (enum kd_cbor_type)major;
+}
+
+bool kd_cbor_is_next(const struct kd_cbor *c, enum kd_cbor_type type) {
+    if (!kd_cbor_has_more(c)) {
+        return false;
+    }
+    unsigned major = c->in.p[0] >> 5;
+    unsigned info = c->in.p[0] & 31u;
+    if (major == MAJOR_SIMPLE && (info < SIMPLE_FALSE || info > SIMPLE_NULL)) {
+        return false;
+    }
+    return type_of(major, info) == type;
+}
+
+// ---- one head --------------------------------------------------------------
+
+static uint64_t read_number(struct kd_reader *in, unsigned info) {
+    switch (info) {
+    case INFO_ONE_BYTE:
+        return kd_read_u8(in);
+    case INFO_ONE_BYTE + 1:
+        return kd_read_u16(in);
+    case INFO_ONE_BYTE + 2:
+        return kd_read_u32(in);
+    default:
+        return kd_read_u64(in);
+    }
+}
+
+// RFC 8949 4.2.1: the argument is as short as possible.
+static bool is_shortest(unsigned info, uint64_t value) {
+    switch (info) {
+    case INFO_ONE_BYTE:
+        return value >= INFO_ONE_BYTE;
+    case INFO_ONE_BYTE + 1:
+        return value > UINT8_MAX;
+    case INFO_ONE_BYTE + 2:
+        return value > UINT16_MAX;
+    default:
+        return value > UINT32_MAX;
+    }
+}
+
+static enum kd_err check_simple(unsigned info) {
+    if (info > INFO_ONE_BYTE && info <= INFO_EIGHT_BYTES) {
+        return KD_ERR_CBOR_FLOAT;
+    }
+    return info >= SIMPLE_FALSE && info <= SIMPLE_NULL ? KD_OK : KD_ERR_CBOR_SIMPLE;
+}
+
+// The argument of a head whose first byte has been read.
+static uint64_t read_argument(struct kd_cbor *c, unsigned major, unsigned info) {
+    if (info == INFO_INDEFINITE) {
+        kd_cbor_fail(c, KD_ERR_CBOR_INDEFINITE);
+        return 0;
+    }
+    if (info > INFO_EIGHT_BYTES) {
+        kd_cbor_fail(c, KD_ERR_CBOR_RESERVED);
+        return 0;
+    }
+    if (major == MAJOR_SIMPLE) {
+        kd_cbor_fail(c, check_simple(info));
+        return info;
+    }
+    if (info < INFO_ONE_BYTE) {
+        return info;
+    }
+    uint64_t value = read_number(&c->in, info);
+    if (c->in.failed) {
+        kd_cbor_fail(c, KD_ERR_CBOR_TRUNCATED);
+    } else if (!is_shortest(info, value)) {
+        kd_cbor_fail(c, KD_ERR_CBOR_NOT_SHORTEST);
+    }
+    return value;
+}
+
+static size_t utf8_sequence(uint8_t first) {
+    return first < 0x80                     ? 1
+           : first >= 0xc2 && first <= 0xdf ? 2
+           : (first & 0xf0) == 0xe0         ? 3
+           : first >= 0xf0 && first <= 0xf4 ? 4
+                                            : 0;
+}
+
+// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
+static bool is_utf8(struct kd_bytes text) {
+    for (size_t i = 0; i < text.n;) {
+        const uint8_t *p = text.p + i;
+        size_t n = utf8_sequence(p[0]);
+        if (n == 0 || n > text.n - i) {
+            return false;
+        }
+        for (size_t k = 1; k < n; k++) {
+            if ((p[k] & 0xc0) != 0x80) {
+                return false;
+            }
+        }
+        if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+            (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) {
+            return false;
+        }
+        i += n;
+    }
+    return true;
+}
+
+// What a head promises must be able to follow: n bytes, or n items of at least
+// one byte each.
+static bool is_there(const struct kd_cbor *c, unsigned major, uint64_t value) {
+    switch (major) {
+    case MAJOR_BYTES:
+    case MAJOR_TEXT:
+    case MAJOR_ARRAY:
+        return value <= c->in.n;
+    case MAJOR_MAP:
+        return value <= c->in.n / 2;
+    case MAJOR_TAG:
+        return c->in.n > 0;
+    default:
+        return true;
+    }
+}
+
+static struct kd_cbor_item read_head(struct kd_cbor *c) {
+    const struct kd_cbor_item none = { .type = KD_CBOR_NULL };
+    if (c->err != KD_OK) {
+        return none;
+    }
+    uint8_t first = kd_read_u8(&c->in);
+    if (c->in.failed) {
+        kd_cbor_fail(c, KD_ERR_CBOR_TRUNCATED);
+        return none;
+    }
+    unsigned major = first >> 5;
+    uint64_t value = read_argument(c, major, first & 31u);
+    if (c->err == KD_OK && !is_there(c, major, value)) {
+        kd_cbor_fail(c, KD_ERR_CBOR_TRUNCATED);
+    }
+    if (c->err != KD_OK) {
+        return none;
+    }
+    struct kd_cbor_item item = { .type = type_of(major, value), .value = value };
+    if (major == MAJOR_BYTES || major == MAJOR_TEXT) {
+        item.bytes = kd_read_bytes(&c->in, (size_t)value);
+    }
+    if (major == MAJOR_TEXT && !is_utf8(item.bytes)) {
+        kd_cbor_fail(c, KD_ERR_CBOR_UTF8);
+        return none;
+    }
+    return item;
+}
+
+// ---- whole items -----------------------------------------------------------
+
+// Public data, so time does not matter: below 0, 0 or above 0 as a is before,
+// equal to or after b in bytewise lexicographic order (RFC 8949 4.2.1).
+static int compare(struct kd_bytes a, struct kd_bytes b) {
+    for (size_t i = 0; i < a.n && i < b.n; i++) {
+        if (a.p[i] != b.p[i]) {
+            return a.p[i] < b.p[i] ? -1 : 1;
+        }
+    }
+    return a.n == b.n ? 0 : a.n < b.n ? -1 : 1;
+}
+
+static struct kd_bytes skip(struct kd_cbor *c, unsigned depth);
+
+static void skip_pairs(struct kd_cbor *c, uint64_t n, unsigned depth) {
+    struct kd_bytes last = KD_BYTES_NONE;
+    for (uint64_t i = 0; i < n && c->err == KD_OK; i++) {
+        struct kd_bytes key = skip(c, depth);
+        int order = compare(last, key);
+        if (order >= 0) {
+            kd_cbor_fail(c, order == 0 ? KD_ERR_CBOR_MAP_DUPLICATE : KD_ERR_CBOR_MAP_ORDER);
+        }
+        last = key;
+        skip(c, depth);
+    }
+}
+
+// `depth` more levels are allowed.  The recursion ends with it.
+static struct kd_bytes skip(struct kd_cbor *c, unsigned depth) {
+    const uint8_t *start = c->in.p;
+    size_t before = c->in.n;
+    struct kd_cbor_item item = read_head(c);
+    bool holds = item.type == KD_CBOR_ARRAY || item.type == KD_CBOR_MAP || item.type == KD_CBOR_TAG;
+    if (holds && depth == 0) {
+        kd_cbor_fail(c, KD_ERR_CBOR_DEPTH);
+    } else if (item.type == KD_CBOR_MAP) {
+        skip_pairs(c, item.value, depth - 1);
+    } else if (holds) {
+        uint64_t n = item.type == KD_CBOR_TAG ? 1 : item.value;
+        for (uint64_t i = 0; i < n && c->err == KD_OK; i++) {
+            skip(c, depth - 1);
+        }
+    }
+    return c->err == KD_OK ? (struct kd_bytes) { start, before - c->in.n } : KD_BYTES_NONE;
+}
+
+struct kd_bytes kd_cbor_read_whole(struct kd_cbor *c) {
+    return skip(c, KD_CBOR_MAX_DEPTH);
+}
+
+struct kd_cbor_item kd_cbor_next(struct kd_cbor *c) {
+    if (kd_cbor_is_next(c, KD_CBOR_MAP)) {
+        struct kd_cbor ahead = *c;
+        skip(&ahead, KD_CBOR_MAX_DEPTH);
+        kd_cbor_fail(c, ahead.err);
+    }
+    return read_head(c);
+}
+
+// ---- one type --------------------------------------------------------------
+
+static struct kd_cbor_item read_type(struct kd_cbor *c, enum kd_cbor_type type) {
+    struct kd_cbor_item item = kd_cbor_next(c);
+    if (c->err == KD_OK && item.type != type) {
+        kd_cbor_fail(c, KD_ERR_CBOR_TYPE);
+    }
+    return c->err == KD_OK ? item : (struct kd_cbor_item) { .type = type };
+}
+
+uint64_t kd_cbor_read_uint(struct kd_cbor *c) {
+    return read_type(c, KD_CBOR_UINT).value;
+}
+
+int64_t kd_cbor_read_int(struct kd_cbor *c) {
+    struct kd_cbor_item item = kd_cbor_next(c);
+    if (c->err != KD_OK) {
+        return 0;
+    }
+    if (item.type != KD_CBOR_UINT && item.type != KD_CBOR_NINT) {
+        kd_cbor_fail(c, KD_ERR_CBOR_TYPE);
+        return 0;
+    }
+    if (item.value > INT64_MAX) {
+        kd_cbor_fail(c, KD_ERR_CBOR_RANGE);
+        return 0;
+    }
+    return item.type == KD_CBOR_UINT ? (int64_t)item.value : -1 - (int64_t)item.value;
+}
+
+struct kd_bytes kd_cbor_read_bytes(struct kd_cbor *c) {
+    return read_type(c, KD_CBOR_BYTES).bytes;
+}
+
+struct kd_bytes kd_cbor_read_text(struct kd_cbor *c) {
+    return read_type(c, KD_CBOR_TEXT).bytes;
+}
+
+size_t kd_cbor_read_array(struct kd_cbor *c) {
+    return (size_t)read_type(c, KD_CBOR_ARRAY).value;
+}
+
+size_t kd_cbor_read_map(struct kd_cbor *c) {
+    return (size_t)read_type(c, KD_CBOR_MAP).value;
+}
+
+uint64_t kd_cbor_read_tag(struct kd_cbor *c) {
+    return read_type(c, KD_CBOR_TAG).value;
+}
+
+bool kd_cbor_read_bool(struct kd_cbor *c) {
+    struct kd_cbor_item item = kd_cbor_next(c);
+    if (c->err == KD_OK && item.type != KD_CBOR_TRUE && item.type != KD_CBOR_FALSE) {
+        kd_cbor_fail(c, KD_ERR_CBOR_TYPE);
+    }
+    return c->err == KD_OK && item.type == KD_CBOR_TRUE;
+}
+
+void kd_cbor_read_null(struct kd_cbor *c) {
+    (void)read_type(c, KD_CBOR_NULL);
+}
+
+enum kd_err kd_cbor_finish(const struct kd_cbor *c) {
+    if (c->err != KD_OK) {
+        return c->err;
+    }
+    return c->in.n == 0 ? KD_OK : KD_ERR_CBOR_TRAILING;
+}
+
+enum kd_err kd_cbor_check(struct kd_bytes b) {
+    struct kd_cbor c = kd_cbor_of(b);
+    (void)kd_cbor_read_whole(&c);
+    return kd_cbor_finish(&c);
+}
+
+// ---- writing ---------------------------------------------------------------
+
+size_t kd_cbor_head_bytes(uint64_t value) {
+    return value < INFO_ONE_BYTE ? 1
+           : value <= UINT8_MAX  ? 2
+           : value <= UINT16_MAX ? 3
+           : value <= UINT32_MAX ? 5
+                                 : 9;
+}
+
+static void put_head(struct kd_buf *b, unsigned major, uint64_t value) {
+    uint8_t first = (uint8_t)(major << 5);
+    switch (kd_cbor_head_bytes(value)) {
+    case 1:
+        kd_buf_u8(b, (uint8_t)(first | value));
+        return;
+    case 2:
+        kd_buf_u8(b, first | INFO_ONE_BYTE);
+        kd_buf_u8(b, (uint8_t)value);
+        return;
+    case 3:
+        kd_buf_u8(b, first | (INFO_ONE_BYTE + 1));
+        kd_buf_u16(b, (uint16_t)value);
+        return;
+    case 5:
+        kd_buf_u8(b, first | (INFO_ONE_BYTE + 2));
+        kd_buf_u32(b, (uint32_t)value);
+        return;
+    default:
+        kd_buf_u8(b, first | INFO_EIGHT_BYTES);
+        kd_buf_u64(b, value);
+        return;
+    }
+}
+
+void kd_cbor_put_uint(struct kd_buf *b, uint64_t v) {
+    put_head(b, MAJOR_UINT, v);
+}
+
+void kd_cbor_put_int(struct kd_buf *b, int64_t v) {
+    if (v >= 0) {
+        put_head(b, MAJOR_UINT, (uint64_t)v);
+        return;
+    }
+    put_head(b, MAJOR_NINT, (uint64_t)(-1 - v));
+}
+
+void kd_cbor_put_bytes_head(struct kd_buf *b, size_t n) {
+    put_head(b, MAJOR_BYTES, n);
+}
+
+void kd_cbor_put_bytes(struct kd_buf *b, struct kd_bytes v) {
+    put_head(b, MAJOR_BYTES, v.n);
+    kd_buf_put(b, v.p, v.n);
+}
+
+static void put_text(struct kd_buf *b, struct kd_bytes v) {
+    put_head(b, MAJOR_TEXT, v.n);
+    kd_buf_put(b, v.p, v.n);
+}
+
+void kd_cbor_put_text(struct kd_buf *b, const char *text) {
+    put_text(b, kd_bytes_of_text(text));
+}
+
+void kd_cbor_put_array(struct kd_buf *b, size_t n_items) {
+    put_head(b, MAJOR_ARRAY, n_items);
+}
+
+void kd_cbor_put_map(struct kd_buf *b, size_t n_pairs) {
+    put_head(b, MAJOR_MAP, n_pairs);
+}
+
+void kd_cbor_put_tag(struct kd_buf *b, uint64_t tag) {
+    put_head(b, MAJOR_TAG, tag);
+}
+
+void kd_cbor_put_bool(struct kd_buf *b, bool v) {
+    put_head(b, MAJOR_SIMPLE, v ? SIMPLE_TRUE : SIMPLE_FALSE);
+}
+
+void kd_cbor_put_null(struct kd_buf *b) {
+    put_head(b, MAJOR_SIMPLE, SIMPLE_NULL);
+}
+
+void kd_cbor_put_item(struct kd_buf *b, const struct kd_cbor_item *item) {
+    switch (item->type) {
+    case KD_CBOR_UINT:
+    case KD_CBOR_NINT:
+    case KD_CBOR_ARRAY:
+    case KD_CBOR_MAP:
+    case KD_CBOR_TAG:
+        put_head(b, (unsigned)item->type, item->value);
+        return;
+    case KD_CBOR_BYTES:
+        kd_cbor_put_bytes(b, item->bytes);
+        return;
+    case KD_CBOR_TEXT:
+        put_text(b, item->bytes);
+        return;
+    case KD_CBOR_FALSE:
+    case KD_CBOR_TRUE:
+        kd_cbor_put_bool(b, item->type == KD_CBOR_TRUE);
+        return;
+    case KD_CBOR_NULL:
+        kd_cbor_put_null(b);
+        return;
+    }
+}
