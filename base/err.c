@@ -62,6 +62,8 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_OBJECT_UNFIT] = { "object-unfit", KD_CLASS_CONFLICT, "The object of the token is of a type or usage that keyd does not use." },
     [KD_ERR_OBJECT_CHANGED] = { "object-changed", KD_CLASS_CONFLICT, "The object in the token is not the key that was registered." },
     [KD_ERR_CHANGE_UNDER_WAY] = { "change-under-way", KD_CLASS_CONFLICT, "Another change of this key is under way." },
+    [KD_ERR_HS_STATE] = { "handshake-state", KD_CLASS_CONFLICT, "The handshake is not at this step." },
+    [KD_ERR_SEQUENCE_END] = { "sequence-end", KD_CLASS_CONFLICT, "The session has used all its sequence numbers; make a new handshake." },
 
     [KD_ERR_BODY_TOO_LARGE] = { "body-too-large", KD_CLASS_TOO_LARGE, "The body is larger than the server accepts." },
     [KD_ERR_BATCH_TOO_LARGE] = { "batch-too-large", KD_CLASS_TOO_LARGE, "The batch has more than 1024 items." },
@@ -72,6 +74,19 @@ static const struct row table[KD_ERR_COUNT] = {
 
     [KD_ERR_BAD_POINT] = { "bad-point", KD_CLASS_REFUSED, "The peer's public key is not a point on the key's curve." },
     [KD_ERR_NOT_AUTHENTIC] = { "not-authentic", KD_CLASS_REFUSED, "The ciphertext, its iv or its aad is not what was encrypted with this key." },
+    [KD_ERR_HS_MESSAGE] = { "handshake-message", KD_CLASS_REFUSED, "The handshake message is not of the form of RFC 9528." },
+    [KD_ERR_HS_METHOD] = { "handshake-method", KD_CLASS_REFUSED, "The peer wants an authentication method that is not accepted here." },
+    [KD_ERR_HS_SUITE] = { "handshake-suite", KD_CLASS_REFUSED, "The peer and we have not agreed on a cipher suite." },
+    [KD_ERR_HS_CREDENTIAL] = { "handshake-credential", KD_CLASS_REFUSED, "The peer's credential is not known, not valid or not fit for this handshake." },
+    [KD_ERR_HS_REFLECTED] = { "handshake-reflected", KD_CLASS_REFUSED, "The peer presents our own credential." },
+    [KD_ERR_HS_EAD] = { "handshake-ead", KD_CLASS_REFUSED, "The peer sent critical external data that is not understood here." },
+    [KD_ERR_HS_NOT_AUTHENTIC] = { "handshake-not-authentic", KD_CLASS_REFUSED, "The peer did not prove that it is who it says." },
+    [KD_ERR_HS_PEER] = { "handshake-peer", KD_CLASS_REFUSED, "The peer ended the handshake with an error." },
+    [KD_ERR_RECORD_FORM] = { "record-form", KD_CLASS_REFUSED, "The record is not of the form that the channel uses." },
+    [KD_ERR_RECORD_SESSION] = { "record-session", KD_CLASS_REFUSED, "The record is not of this session." },
+    [KD_ERR_RECORD_REPLAYED] = { "record-replayed", KD_CLASS_REFUSED, "The record has been received before." },
+    [KD_ERR_RECORD_TOO_OLD] = { "record-too-old", KD_CLASS_REFUSED, "The record is older than the replay window." },
+    [KD_ERR_RECORD_OTP] = { "record-otp", KD_CLASS_REFUSED, "The record's one-time password is not valid now." },
 
     [KD_ERR_BUSY] = { "busy", KD_CLASS_BUSY, "Too much is under way now; repeat the request later." },
     [KD_ERR_STOPPING] = { "stopping", KD_CLASS_BUSY, "The service is stopping." },

@@ -80,6 +80,8 @@ enum kd_err {
     KD_ERR_OBJECT_UNFIT,
     KD_ERR_OBJECT_CHANGED,
     KD_ERR_CHANGE_UNDER_WAY,
+    KD_ERR_HS_STATE,
+    KD_ERR_SEQUENCE_END,
     // too large
     KD_ERR_BODY_TOO_LARGE,
     KD_ERR_BATCH_TOO_LARGE,
@@ -90,6 +92,20 @@ enum kd_err {
     // refused
     KD_ERR_BAD_POINT,
     KD_ERR_NOT_AUTHENTIC,
+    // refused: messages of a handshake (RFC 9528) and records of the channel
+    KD_ERR_HS_MESSAGE,
+    KD_ERR_HS_METHOD,
+    KD_ERR_HS_SUITE,
+    KD_ERR_HS_CREDENTIAL,
+    KD_ERR_HS_REFLECTED,
+    KD_ERR_HS_EAD,
+    KD_ERR_HS_NOT_AUTHENTIC,
+    KD_ERR_HS_PEER,
+    KD_ERR_RECORD_FORM,
+    KD_ERR_RECORD_SESSION,
+    KD_ERR_RECORD_REPLAYED,
+    KD_ERR_RECORD_TOO_OLD,
+    KD_ERR_RECORD_OTP,
     // busy
     KD_ERR_BUSY,
     KD_ERR_STOPPING,

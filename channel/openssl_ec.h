@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// openssl_ec.h: what point.c and keyops_openssl.c share of OpenSSL.  Nothing
+// else includes it.
+#ifndef KD_CHANNEL_OPENSSL_EC_H
+#define KD_CHANNEL_OPENSSL_EC_H
+
+#include "channel/host.h"
+
+#include <openssl/evp.h>
+
+#define KD_ECDSA_DER_MAX_BYTES 112
+
+KD_AUTO_DEFINE(pkey, EVP_PKEY *, EVP_PKEY_free)
+
+const EVP_MD *kd_evp_md(enum kd_md md);
+const char *kd_curve_openssl_name(enum kd_curve curve);
+
+// A public key; KD_ERR_BAD_POINT where it is not on its curve.
+KD_MUST_CHECK enum kd_err kd_pkey_of_point(const struct kd_point *point, EVP_PKEY **out);
+
+// DER to r || s of n bytes.
+KD_MUST_CHECK bool kd_ecdsa_from_der(struct kd_bytes der, uint8_t *out, size_t n);
+
+#endif

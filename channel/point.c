@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// point.c: points on a curve, and signatures to verify, on OpenSSL 3: the rest
+// of host.h.  All of it is public data.
+#include "channel/host.h"
+#include "channel/openssl_ec.h"
+
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/obj_mac.h>
+#include <string.h>
+
+KD_AUTO_DEFINE(group, EC_GROUP *, EC_GROUP_free)
+KD_AUTO_DEFINE(ec_point, EC_POINT *, EC_POINT_free)
+KD_AUTO_DEFINE(ecdsa_sig, ECDSA_SIG *, ECDSA_SIG_free)
+KD_AUTO_DEFINE(ecdsa_md_ctx, EVP_MD_CTX *, EVP_MD_CTX_free)
+
+struct curve_row {
+    int nid;
+    size_t n_bytes;
+};
+
+static const struct curve_row curves[] = {
+    [KD_CURVE_P256] = { NID_X9_62_prime256v1, 32 },
+    [KD_CURVE_P384] = { NID_secp384r1, 48 },
+};
+
+size_t kd_curve_bytes(enum kd_curve curve) {
+    return curves[curve].n_bytes;
+}
+
+size_t kd_point_bytes(enum kd_curve curve) {
+    return 1 + 2 * curves[curve].n_bytes;
+}
+
+struct kd_bytes kd_point_get(const struct kd_point *p) {
+    return (struct kd_bytes) { p->bytes, kd_point_bytes(p->curve) };
+}
+
+struct kd_bytes kd_point_get_x(const struct kd_point *p) {
+    return (struct kd_bytes) { p->bytes + 1, kd_curve_bytes(p->curve) };
+}
+
+// oct2point refuses coordinates that are not below the prime, and points that
+// are not on the curve; the first byte that we give it is never that of infinity.
+static enum kd_err decode(enum kd_curve curve, struct kd_bytes in, struct kd_point *out) {
+    kd_auto(group) EC_GROUP *group = EC_GROUP_new_by_curve_name(curves[curve].nid);
+    kd_auto(ec_point) EC_POINT *point = group == NULL ? NULL : EC_POINT_new(group);
+    if (point == NULL) {
+        ERR_clear_error();
+        return KD_ERR_NO_MEMORY;
+    }
+    struct kd_point p = { .curve = curve };
+    size_t n = kd_point_bytes(curve);
+    if (EC_POINT_oct2point(group, point, in.p, in.n, NULL) != 1 ||
+        EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, p.bytes, n, NULL) != n) {
+        ERR_clear_error();
+        return KD_ERR_BAD_POINT;
+    }
+    *out = p;
+    return KD_OK;
+}
+
+enum kd_err kd_point_read(enum kd_curve curve, struct kd_bytes uncompressed, struct kd_point *out) {
+    if (uncompressed.n != kd_point_bytes(curve) ||
+        uncompressed.p[0] != POINT_CONVERSION_UNCOMPRESSED) {
+        return KD_ERR_BAD_POINT;
+    }
+    return decode(curve, uncompressed, out);
+}
+
+enum kd_err kd_point_from_x(enum kd_curve curve, struct kd_bytes x, struct kd_point *out) {
+    uint8_t compressed[1 + KD_CURVE_MAX_BYTES] = { POINT_CONVERSION_COMPRESSED };
+    size_t n = kd_curve_bytes(curve);
+    if (x.n != n) {
+        return KD_ERR_BAD_POINT;
+    }
+    uint8_t any = 0;
+    for (size_t i = 0; i < n; i++) {
+        any |= x.p[i];
+    }
+    if (any == 0) {
+        return KD_ERR_BAD_POINT;
+    }
+    memcpy(compressed + 1, x.p, n);
+    return decode(curve, (struct kd_bytes) { compressed, 1 + n }, out);
+}
+
+// ---- ECDSA -----------------------------------------------------------------
+
+bool kd_ecdsa_from_der(struct kd_bytes der, uint8_t *out, size_t n) {
+    const uint8_t *p = der.p;
+    kd_auto(ecdsa_sig) ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &p, (long)der.n);
+    if (sig == NULL) {
+        return false;
+    }
+    int half = (int)(n / 2);
+    return BN_bn2binpad(ECDSA_SIG_get0_r(sig), out, half) == half &&
+           BN_bn2binpad(ECDSA_SIG_get0_s(sig), out + half, half) == half;
+}
+
+// r || s as DER; 0 without memory.
+static size_t to_der(struct kd_bytes raw, uint8_t out[static KD_ECDSA_DER_MAX_BYTES]) {
+    kd_auto(ecdsa_sig) ECDSA_SIG *sig = ECDSA_SIG_new();
+    int half = (int)(raw.n / 2);
+    BIGNUM *r = BN_bin2bn(raw.p, half, NULL);
+    BIGNUM *s = BN_bin2bn(raw.p + half, half, NULL);
+    if (sig == NULL || r == NULL || s == NULL || ECDSA_SIG_set0(sig, r, s) != 1) {
+        BN_free(r);
+        BN_free(s);
+        return 0;
+    }
+    uint8_t *p = out;
+    int n = i2d_ECDSA_SIG(sig, &p);
+    return n < 0 ? 0 : (size_t)n;
+}
+
+enum kd_err kd_host_verify(enum kd_md md, const struct kd_point *key, struct kd_bytes message,
+                           struct kd_bytes signature) {
+    if (signature.n != 2 * kd_curve_bytes(key->curve)) {
+        return KD_ERR_NOT_AUTHENTIC;
+    }
+    kd_auto(pkey) EVP_PKEY *pkey = NULL;
+    enum kd_err r = kd_pkey_of_point(key, &pkey);
+    if (r != KD_OK) {
+        return r;
+    }
+    uint8_t der[KD_ECDSA_DER_MAX_BYTES];
+    size_t n = to_der(signature, der);
+    kd_auto(ecdsa_md_ctx) EVP_MD_CTX *c = EVP_MD_CTX_new();
+    if (n == 0 || c == NULL || EVP_DigestVerifyInit(c, NULL, kd_evp_md(md), NULL, pkey) != 1) {
+        ERR_clear_error();
+        return KD_ERR_NO_MEMORY;
+    }
+    bool good = EVP_DigestVerify(c, der, n, message.p, message.n) == 1;
+    ERR_clear_error();
+    return good ? KD_OK : KD_ERR_NOT_AUTHENTIC;
+}
