@@ -1,0 +1,13 @@
+channel_unit_tests = \
+	tests/unit/test_edhoc_traces
+check_PROGRAMS += $(channel_unit_tests)
+TESTS += $(channel_unit_tests)
+
+channel_unit_cflags = $(unit_cflags) $(JANSSON_CFLAGS)
+channel_unit_libs = libchannel.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS) $(JANSSON_LIBS)
+channel_unit_helpers = tests/unit/vectors.c tests/unit/vectors.h
+
+tests_unit_test_edhoc_traces_SOURCES = tests/unit/test_edhoc_traces.c \
+	tests/unit/replay_keys.c tests/unit/replay_keys.h $(channel_unit_helpers)
+tests_unit_test_edhoc_traces_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_edhoc_traces_LDADD = $(channel_unit_libs)
