@@ -1,4 +1,6 @@
 channel_unit_tests = \
+	tests/unit/test_edhoc \
+	tests/unit/test_edhoc_refusals \
 	tests/unit/test_edhoc_traces
 check_PROGRAMS += $(channel_unit_tests)
 TESTS += $(channel_unit_tests)
@@ -11,3 +13,11 @@ tests_unit_test_edhoc_traces_SOURCES = tests/unit/test_edhoc_traces.c \
 	tests/unit/replay_keys.c tests/unit/replay_keys.h $(channel_unit_helpers)
 tests_unit_test_edhoc_traces_CFLAGS = $(channel_unit_cflags)
 tests_unit_test_edhoc_traces_LDADD = $(channel_unit_libs)
+tests_unit_test_edhoc_SOURCES = tests/unit/test_edhoc.c \
+	tests/unit/edhoc_pair.c tests/unit/edhoc_pair.h $(channel_unit_helpers)
+tests_unit_test_edhoc_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_edhoc_LDADD = $(channel_unit_libs)
+tests_unit_test_edhoc_refusals_SOURCES = tests/unit/test_edhoc_refusals.c \
+	tests/unit/edhoc_pair.c tests/unit/edhoc_pair.h $(channel_unit_helpers)
+tests_unit_test_edhoc_refusals_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_edhoc_refusals_LDADD = $(channel_unit_libs)
