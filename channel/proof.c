@@ -253,7 +253,7 @@ enum kd_err kd_edhoc_open(struct kd_edhoc *e, enum kd_edhoc_cipher which, struct
     }
     const struct kd_edhoc_secrets *s = kd_edhoc_secrets(e);
     kd_buf_reset(out);
-    uint8_t *to = kd_buf_extend(out, sealed.n - n_tag);
+    uint8_t *to = sealed.n == n_tag ? NULL : kd_buf_extend(out, sealed.n - n_tag);
     if (to == NULL && sealed.n > n_tag) {
         return kd_buf_finish(out);
     }

@@ -1,7 +1,11 @@
 channel_unit_tests = \
 	tests/unit/test_edhoc \
 	tests/unit/test_edhoc_refusals \
-	tests/unit/test_edhoc_traces
+	tests/unit/test_edhoc_traces \
+	tests/unit/test_hpke \
+	tests/unit/test_otp \
+	tests/unit/test_record \
+	tests/unit/test_window
 check_PROGRAMS += $(channel_unit_tests)
 TESTS += $(channel_unit_tests)
 
@@ -21,3 +25,16 @@ tests_unit_test_edhoc_refusals_SOURCES = tests/unit/test_edhoc_refusals.c \
 	tests/unit/edhoc_pair.c tests/unit/edhoc_pair.h $(channel_unit_helpers)
 tests_unit_test_edhoc_refusals_CFLAGS = $(channel_unit_cflags)
 tests_unit_test_edhoc_refusals_LDADD = $(channel_unit_libs)
+tests_unit_test_hpke_SOURCES = tests/unit/test_hpke.c \
+	tests/unit/replay_keys.c tests/unit/replay_keys.h $(channel_unit_helpers)
+tests_unit_test_hpke_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_hpke_LDADD = $(channel_unit_libs)
+tests_unit_test_otp_SOURCES = tests/unit/test_otp.c $(channel_unit_helpers)
+tests_unit_test_otp_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_otp_LDADD = $(channel_unit_libs)
+tests_unit_test_record_SOURCES = tests/unit/test_record.c $(channel_unit_helpers)
+tests_unit_test_record_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_record_LDADD = $(channel_unit_libs)
+tests_unit_test_window_SOURCES = tests/unit/test_window.c $(channel_unit_helpers)
+tests_unit_test_window_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_window_LDADD = $(channel_unit_libs)

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// window.c: see window.h.  Bit i of `seen` stands for the one number in
+// top - 1023 .. top that is i modulo 1024.
+#include "channel/window.h"
+
+#include "channel/record.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PENDING_FIRST = 16 };
+
+void kd_window_wipe(struct kd_window *w) {
+    free(w->pending);
+    *w = (struct kd_window) { .has_any = false };
+}
+
+static uint64_t bit_of(uint64_t sequence) {
+    return UINT64_C(1) << (sequence % 64);
+}
+
+static uint64_t *word_of(struct kd_window *w, uint64_t sequence) {
+    return &w->seen[sequence % KD_WINDOW_BITS / 64];
+}
+
+static bool is_too_old(const struct kd_window *w, uint64_t sequence) {
+    return w->has_any && sequence < w->top && w->top - sequence >= KD_WINDOW_BITS;
+}
+
+static size_t find_pending(const struct kd_window *w, uint64_t sequence) {
+    size_t i = 0;
+    while (i < w->n_pending && w->pending[i] != sequence) {
+        i++;
+    }
+    return i;
+}
+
+static enum kd_err add_pending(struct kd_window *w, uint64_t sequence) {
+    if (w->n_pending == KD_WINDOW_PENDING_MAX) {
+        return KD_ERR_BUSY;
+    }
+    if (w->n_pending == w->cap_pending) {
+        size_t cap = w->cap_pending == 0 ? PENDING_FIRST : 2 * w->cap_pending;
+        uint64_t *p = realloc(w->pending, cap * sizeof(*p));
+        if (p == NULL) {
+            return KD_ERR_NO_MEMORY;
+        }
+        w->pending = p;
+        w->cap_pending = cap;
+    }
+    w->pending[w->n_pending++] = sequence;
+    return KD_OK;
+}
+
+enum kd_err kd_window_begin(struct kd_window *w, uint64_t sequence) {
+    if (is_too_old(w, sequence)) {
+        return KD_ERR_RECORD_TOO_OLD;
+    }
+    bool is_seen =
+        w->has_any && sequence <= w->top && (*word_of(w, sequence) & bit_of(sequence)) != 0;
+    if (is_seen || find_pending(w, sequence) < w->n_pending) {
+        return KD_ERR_RECORD_REPLAYED;
+    }
+    return add_pending(w, sequence);
+}
+
+void kd_window_abort(struct kd_window *w, uint64_t sequence) {
+    size_t at = find_pending(w, sequence);
+    assert(at < w->n_pending);
+    w->pending[at] = w->pending[--w->n_pending];
+    if (w->n_pending == 0) { // most sessions are idle
+        free(w->pending);
+        w->pending = NULL;
+        w->cap_pending = 0;
+    }
+}
+
+// Makes `sequence` the highest; the bits between are numbers not yet seen.
+static void move_to(struct kd_window *w, uint64_t sequence) {
+    if (!w->has_any || sequence - w->top >= KD_WINDOW_BITS) {
+        memset(w->seen, 0, sizeof(w->seen));
+    } else {
+        for (uint64_t s = w->top + 1; s <= sequence; s++) {
+            *word_of(w, s) &= ~bit_of(s);
+        }
+    }
+    w->has_any = true;
+    w->top = sequence;
+}
+
+void kd_window_commit(struct kd_window *w, uint64_t sequence) {
+    kd_window_abort(w, sequence);
+    if (is_too_old(w, sequence)) { // others went past it meanwhile: begin refuses copies of it now
+        return;
+    }
+    if (!w->has_any || sequence > w->top) {
+        move_to(w, sequence);
+    }
+    *word_of(w, sequence) |= bit_of(sequence);
+}
+
+enum kd_err kd_sequence_reserve(struct kd_sequence *s, uint64_t n, uint64_t *first) {
+    const uint64_t end = KD_RECORD_SEQUENCE_MAX + 1;
+    if (s->next > end || n > end - s->next) {
+        return KD_ERR_SEQUENCE_END;
+    }
+    *first = s->next;
+    s->next += n;
+    return KD_OK;
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// window.h: sequence numbers of one session at one end.  A number to send is
+// reserved before the record is sealed; one that was received is pending from
+// before it is opened until it is committed (the record is authentic) or
+// aborted (it is not), so that of two copies in flight at most one passes.  A
+// forged record moves nothing.  Not thread safe.
+#ifndef KD_CHANNEL_WINDOW_H
+#define KD_CHANNEL_WINDOW_H
+
+#include "base/base.h"
+
+#define KD_WINDOW_BITS 1024        // how far behind the highest a number may come
+#define KD_WINDOW_PENDING_MAX 1024 // being opened at the same time
+
+struct kd_window {
+    bool has_any;
+    uint64_t top; // highest that was committed
+    uint64_t seen[KD_WINDOW_BITS / 64];
+    uint64_t *pending; // owned; only while something is pending
+    size_t n_pending;
+    size_t cap_pending;
+};
+
+// All zero is an empty window.
+void kd_window_wipe(struct kd_window *w);
+KD_AUTO_DEFINE_IN_PLACE(window, struct kd_window, kd_window_wipe)
+
+// KD_ERR_RECORD_REPLAYED, also while a copy is pending; KD_ERR_RECORD_TOO_OLD;
+// KD_ERR_BUSY where KD_WINDOW_PENDING_MAX are pending; KD_ERR_NO_MEMORY.
+KD_MUST_CHECK enum kd_err kd_window_begin(struct kd_window *w, uint64_t sequence);
+// Each begin is followed by one of these.
+void kd_window_commit(struct kd_window *w, uint64_t sequence);
+void kd_window_abort(struct kd_window *w, uint64_t sequence);
+
+// ---- sending ---------------------------------------------------------------
+
+struct kd_sequence {
+    uint64_t next; // starts at 0
+};
+
+// n numbers at once, *first and those behind it.  KD_ERR_SEQUENCE_END, and
+// nothing is reserved, where they would pass KD_RECORD_SEQUENCE_MAX.
+KD_MUST_CHECK enum kd_err kd_sequence_reserve(struct kd_sequence *s, uint64_t n, uint64_t *first);
+
+#endif
