@@ -1,7 +1,10 @@
 channel_unit_tests = \
+	tests/unit/test_channel_nomem \
+	tests/unit/test_cred \
 	tests/unit/test_edhoc \
 	tests/unit/test_edhoc_refusals \
 	tests/unit/test_edhoc_traces \
+	tests/unit/test_host \
 	tests/unit/test_hpke \
 	tests/unit/test_otp \
 	tests/unit/test_record \
@@ -38,3 +41,14 @@ tests_unit_test_record_LDADD = $(channel_unit_libs)
 tests_unit_test_window_SOURCES = tests/unit/test_window.c $(channel_unit_helpers)
 tests_unit_test_window_CFLAGS = $(channel_unit_cflags)
 tests_unit_test_window_LDADD = $(channel_unit_libs)
+tests_unit_test_host_SOURCES = tests/unit/test_host.c $(channel_unit_helpers)
+tests_unit_test_host_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_host_LDADD = $(channel_unit_libs)
+tests_unit_test_cred_SOURCES = tests/unit/test_cred.c $(channel_unit_helpers)
+tests_unit_test_cred_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_cred_LDADD = $(channel_unit_libs)
+tests_unit_test_channel_nomem_SOURCES = tests/unit/test_channel_nomem.c \
+	tests/unit/edhoc_pair.c tests/unit/edhoc_pair.h $(channel_unit_helpers)
+tests_unit_test_channel_nomem_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_channel_nomem_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=realloc
+tests_unit_test_channel_nomem_LDADD = $(channel_unit_libs)
