@@ -19,8 +19,9 @@ struct hash_row {
 
 static const struct hash_row hashes[] = {
     { KD_COSE_SHA256_64, KD_MD_SHA256, 8 },       { KD_COSE_SHA256, KD_MD_SHA256, 32 },
-    { KD_COSE_SHA512_256, KD_MD_SHA512_256, 32 }, { KD_COSE_SHA384, KD_MD_SHA384, 48 },
-    { KD_COSE_SHA512, KD_MD_SHA512, 64 },
+    { KD_COSE_SHA512_256, KD_MD_SHA512_256, 32 }, { KD_COSE_SHAKE128, KD_MD_SHAKE128, 32 },
+    { KD_COSE_SHA384, KD_MD_SHA384, 48 },         { KD_COSE_SHA512, KD_MD_SHA512, 64 },
+    { KD_COSE_SHAKE256, KD_MD_SHAKE256, 64 },
 };
 
 static const struct hash_row *hash_get(int64_t cose) {

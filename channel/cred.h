@@ -22,8 +22,10 @@ enum kd_idcred_kind {
 #define KD_COSE_SHA256_64 (-15)
 #define KD_COSE_SHA256 (-16)
 #define KD_COSE_SHA512_256 (-17)
+#define KD_COSE_SHAKE128 (-18)
 #define KD_COSE_SHA384 (-43)
 #define KD_COSE_SHA512 (-44)
+#define KD_COSE_SHAKE256 (-45)
 
 // All borrowed from the bytes it was read from.
 struct kd_idcred {

@@ -11,6 +11,7 @@
 #include <openssl/hmac.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
+#include <stdio.h>
 #include <string.h>
 
 KD_AUTO_DEFINE(md_ctx, EVP_MD_CTX *, EVP_MD_CTX_free)
@@ -22,16 +23,16 @@ struct md_row {
     const char *name;
     const EVP_MD *(*md)(void);
     size_t n_bytes;
+    bool is_xof; // is told how long its result is
 };
 
 static const struct md_row mds[] = {
-    [KD_MD_SHA256] = { "SHA256", EVP_sha256, 32 },
-    [KD_MD_SHA384] = { "SHA384", EVP_sha384, 48 },
-    [KD_MD_SHA512] = { "SHA512", EVP_sha512, 64 },
-    [KD_MD_SHA512_256] = { "SHA512-256", EVP_sha512_256, 32 },
-    [KD_MD_SHA3_256] = { "SHA3-256", EVP_sha3_256, 32 },
-    [KD_MD_SHA3_384] = { "SHA3-384", EVP_sha3_384, 48 },
-    [KD_MD_SHA3_512] = { "SHA3-512", EVP_sha3_512, 64 },
+    [KD_MD_SHA256] = { "SHA256", EVP_sha256, 32, false },
+    [KD_MD_SHA384] = { "SHA384", EVP_sha384, 48, false },
+    [KD_MD_SHA512] = { "SHA512", EVP_sha512, 64, false },
+    [KD_MD_SHA512_256] = { "SHA512-256", EVP_sha512_256, 32, false },
+    [KD_MD_SHAKE128] = { "SHAKE128", EVP_shake128, 32, true },
+    [KD_MD_SHAKE256] = { "SHAKE256", EVP_shake256, 64, true },
 };
 
 struct aead_row {
@@ -83,7 +84,9 @@ enum kd_err kd_host_hash(enum kd_md md, const struct kd_bytes *parts, size_t n_p
             return failed(KD_ERR_NO_MEMORY);
         }
     }
-    return EVP_DigestFinal_ex(c, out, NULL) == 1 ? KD_OK : failed(KD_ERR_NO_MEMORY);
+    int good = mds[md].is_xof ? EVP_DigestFinalXOF(c, out, mds[md].n_bytes)
+                              : EVP_DigestFinal_ex(c, out, NULL);
+    return good == 1 ? KD_OK : failed(KD_ERR_NO_MEMORY);
 }
 
 // One HMAC with the key that the context has.
@@ -103,7 +106,7 @@ static EVP_MAC_CTX *mac_new(enum kd_md md, struct kd_bytes key) {
     // An empty salt is a key of no bytes; the pointer must not be NULL, which means "the same key".
     static const uint8_t empty[1];
     char name[16];
-    strcpy(name, mds[md].name);
+    snprintf(name, sizeof(name), "%s", mds[md].name);
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),
         OSSL_PARAM_construct_end(),

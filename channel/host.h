@@ -12,9 +12,8 @@ enum kd_md {
     KD_MD_SHA384,
     KD_MD_SHA512, // fingerprints only
     KD_MD_SHA512_256,
-    KD_MD_SHA3_256,
-    KD_MD_SHA3_384,
-    KD_MD_SHA3_512,
+    KD_MD_SHAKE128, // SHA-3 family, of 256 and 512 bits (RFC 9054 3.3)
+    KD_MD_SHAKE256,
 };
 #define KD_MD_MAX_BYTES 64    // of any of them
 #define KD_HASH_MAX_BYTES 48  // of those that suites use

@@ -9,6 +9,7 @@
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/param_build.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,7 +87,7 @@ static enum kd_err pkey_from(const OSSL_PARAM *params, int selection, enum kd_er
 
 enum kd_err kd_pkey_of_point(const struct kd_point *point, EVP_PKEY **out) {
     char group[8];
-    strcpy(group, kd_curve_openssl_name(point->curve));
+    snprintf(group, sizeof(group), "%s", kd_curve_openssl_name(point->curve));
     struct kd_point copy = *point;
     const OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),

@@ -71,21 +71,34 @@ END_TEST
 
 // A06, A07: by fingerprint, with the hashes that are allowed and with no weak one.
 START_TEST(a_fingerprint_fits_its_certificate_only) {
-    static const int hashes[] = { KD_COSE_SHA256_64, KD_COSE_SHA256, KD_COSE_SHA512_256,
-                                  KD_COSE_SHA384, KD_COSE_SHA512 };
-    static const size_t lengths[] = { 8, 32, 32, 48, 64 };
+    static const struct {
+        int hash;
+        const char *value; // of "certificate", by python3's hashlib
+    } all[] = {
+        { KD_COSE_SHA256_64, "03d66dd08835c1ca" },
+        { KD_COSE_SHA256, "03d66dd08835c1ca3f128cceacd1f31ac94163096b20f445ae84285bc0832d72" },
+        { KD_COSE_SHA512_256, "031c7300171c7730b9f20a42f90cf559355cfa4fd976797ec4c46d749b206c65" },
+        { KD_COSE_SHAKE128, "360ce908f1fd2c56a1c194b423e9f547cbb0cb63e0efcb892cb7b92277cdbb7a" },
+        { KD_COSE_SHA384, "e6c15e58c149c828fb5f13609c3f8d4d4fee3bc69e6ff93bfaabc8bbf2f64560"
+                          "641e6d4818e5c76349512951201af82a" },
+        { KD_COSE_SHA512, "3d9e7bd9a4cb0b591c367461e6e8f625181d65bd6f45c1695de3c4e5f1a6b2dc"
+                          "5be58e8f22f9d8e7d16057adef058743ce9b22dd7d33f3db6374c05be0efd982" },
+        { KD_COSE_SHAKE256, "63eeb9865aa5e06a8b3b28dbf51e55d6fa8a5f9fed70cdf67bceafadc13cb8e8"
+                            "87a4fa7013d07f8c796bc67ad024c6921ba1b60cbd61ff95677bca4b0da1cf12" },
+    };
     struct kd_bytes cert = kd_bytes_of_text("certificate");
     kd_auto(buf) struct kd_buf cred = KD_BUF_INIT(64);
     kd_auto(buf) struct kd_buf other = KD_BUF_INIT(64);
     kd_cred_put_certificate(&cred, cert);
     kd_cred_put_certificate(&other, kd_bytes_of_text("Certificate"));
-    for (size_t i = 0; i < KD_COUNT_OF(hashes); i++) {
+    for (size_t i = 0; i < KD_COUNT_OF(all); i++) {
         kd_auto(buf) struct kd_buf b = KD_BUF_INIT(256);
-        ck_assert_err(kd_idcred_put_x5t(&b, hashes[i], cert), KD_OK);
+        ck_assert_err(kd_idcred_put_x5t(&b, all[i].hash, cert), KD_OK);
         struct kd_idcred id;
         ck_assert_err(kd_idcred_parse(kd_buf_get(&b), &id), KD_OK);
         ck_assert_int_eq(id.kind, KD_IDCRED_X5T);
-        ck_assert_uint_eq(id.x5t.n, lengths[i]);
+        kd_auto(vectors_bytes) struct vectors_bytes value = vectors_from_hex(all[i].value);
+        vectors_same("hash", id.x5t, vectors_get(value));
         ck_assert_err(kd_idcred_fits(&id, kd_buf_get(&cred)), KD_OK);
         ck_assert_err(kd_idcred_fits(&id, kd_buf_get(&other)), KD_ERR_HS_CREDENTIAL);
         ck_assert_err(kd_idcred_fits(&id, cert), KD_ERR_HS_CREDENTIAL); // not a byte string

@@ -286,6 +286,19 @@ START_TEST(sizes_are_bounded) {
 }
 END_TEST
 
+// What docs/protocol.md says.
+START_TEST(a_short_record_is_53_bytes_longer_than_its_body) {
+    struct session s;
+    session_init(&s, "secret", "");
+    static const char *const bodies[] = { "", "x", "12345678901234567890123" };
+    for (size_t i = 0; i < KD_COUNT_OF(bodies); i++) {
+        kd_auto(buf) struct kd_buf record = KD_BUF_INIT(4096);
+        seal_data(&s.client, 255, bodies[i], &record);
+        ck_assert_uint_eq(record.n, 53 + strlen(bodies[i]));
+    }
+}
+END_TEST
+
 // ---- forms -----------------------------------------------------------------
 
 START_TEST(only_the_one_form_is_parsed) {
@@ -404,6 +417,7 @@ static TCase *tcase_good(void) {
     TCase *t = tcase_create("vectors");
     tcase_add_loop_test(t, keys_and_records_equal_the_model, 0, 4);
     tcase_add_test(t, a_nonce_over_its_limit_is_refused);
+    tcase_add_test(t, a_short_record_is_53_bytes_longer_than_its_body);
     return t;
 }
 
