@@ -340,7 +340,7 @@ START_TEST(x509_handshake_is_the_same_in_every_value) {
     struct run run = { .trace = json_object_get(v, "trace") };
     merge(run.trace, v, "SK_I");
     merge(run.trace, v, "SK_R");
-    char method[8];
+    char method[16];
     snprintf(method, sizeof(method), "%02x", (unsigned)vectors_int(v, "method"));
     json_object_set_new(run.trace, "METHOD", json_string(method));
     const struct kd_suites own_r = { 1, { (int)vectors_int(v, "suite") } };
@@ -393,7 +393,7 @@ START_TEST(messages_take_the_bytes_that_the_docs_say) {
             continue;
         }
         for (int n = 1; n <= 4; n++) { // follow() has compared ours with these
-            char name[16];
+            char name[32];
             snprintf(name, sizeof(name), "message_%d", n);
             const char *hex = vectors_text(json_object_get(v, "trace"), name);
             ck_assert_uint_eq(strlen(hex) / 2, sizes[_i].n_bytes[n - 1]);
