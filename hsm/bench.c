@@ -94,11 +94,12 @@ static enum kd_err make_secret(struct bench *b, CK_MECHANISM_TYPE type, CK_ATTRI
 
 static enum kd_err make_pair(struct bench *b, CK_ATTRIBUTE_TYPE usage, bool is_token,
                              CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *out) {
-    static const uint8_t p256[] = { 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07 };
+    const struct kd_bytes p256 = kd_host_curve_oid(KD_KEY_EC_P256);
     CK_FUNCTION_LIST *p11 = b->s->token->p11;
     const CK_BBOOL yes = CK_TRUE;
     const CK_BBOOL token = is_token;
-    CK_ATTRIBUTE public[] = { KD_ATTRIBUTE(CKA_TOKEN, token), KD_ATTRIBUTE(CKA_EC_PARAMS, p256),
+    CK_ATTRIBUTE public[] = { KD_ATTRIBUTE(CKA_TOKEN, token),
+                              KD_ATTRIBUTE_BYTES(CKA_EC_PARAMS, p256),
                               KD_ATTRIBUTE(CKA_LABEL, label) };
     CK_ATTRIBUTE private[] = { KD_ATTRIBUTE(CKA_TOKEN, token), KD_ATTRIBUTE(CKA_SENSITIVE, yes),
                                KD_ATTRIBUTE(usage, yes), KD_ATTRIBUTE(CKA_LABEL, label) };

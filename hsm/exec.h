@@ -18,9 +18,10 @@ kd_exec_fn kd_exec_generate, kd_exec_destroy, kd_exec_forget;         // manage.
 KD_MUST_CHECK enum kd_err kd_exec_find(struct kd_session *s, struct kd_bytes uri,
                                        struct kd_buf *reply, uint16_t *n);
 
-// Describes one key object.
+// describe.c: what a key object is, and the attribute of a usage.
 KD_MUST_CHECK enum kd_err kd_describe(struct kd_session *s, CK_OBJECT_HANDLE handle,
                                       struct kd_hsm_object *out);
+CK_ATTRIBUTE_TYPE kd_usage_attribute(enum kd_key_usage usage);
 
 // Appends the framed reply to a request's frame.  KD_ERR_TOKEN_AWAY: the reply
 // has been written, and the worker should end after sending it.

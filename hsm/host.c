@@ -39,6 +39,14 @@ struct kd_bytes kd_host_generator(enum kd_key_type type) {
                                   : (struct kd_bytes) { p384_generator, sizeof(p384_generator) };
 }
 
+// RFC 5480 2.1.1.1.
+struct kd_bytes kd_host_curve_oid(enum kd_key_type type) {
+    static const uint8_t p256[] = { 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07 };
+    static const uint8_t p384[] = { 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22 };
+    return type == KD_KEY_EC_P256 ? (struct kd_bytes) { p256, sizeof(p256) }
+                                  : (struct kd_bytes) { p384, sizeof(p384) };
+}
+
 enum kd_err kd_host_point_check(enum kd_key_type type, struct kd_bytes p) {
     // Uncompressed form only (SEC 1 2.3.3); both curves have cofactor 1, so a
     // point on the curve that is not at infinity is a valid public key.

@@ -11,6 +11,7 @@ libhsm_a_SOURCES = \
 	hsm/ckr.c hsm/p11.h \
 	hsm/command.c hsm/command.h \
 	hsm/derive.c \
+	hsm/describe.c \
 	hsm/exec.c hsm/exec.h \
 	hsm/hkdf.c \
 	hsm/host.c \

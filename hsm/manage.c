@@ -1,23 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// manage.c: makes, describes, finds and destroys key objects of the token.
+// manage.c: makes, finds and destroys key objects of the token.  What an object
+// is: describe.c.
 #include "hsm/exec.h"
 
 #include <p11-kit/uri.h>
 #include <string.h>
 
-enum { FOUND_MAX = KD_HSM_BATCH_MAX_ITEMS, SAME_ID_MAX = 8, TEMPLATE_MAX = 16 };
-
-// Object identifiers in DER: RFC 5480 2.1.1.1.
-static const uint8_t oid_p256[] = { 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07 };
-static const uint8_t oid_p384[] = { 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22 };
-
-static const struct {
-    CK_ATTRIBUTE_TYPE type;
-    enum kd_key_usage usage;
-} usage_attributes[] = {
-    { CKA_SIGN, KD_USE_SIGN },       { CKA_VERIFY, KD_USE_VERIFY }, { CKA_ENCRYPT, KD_USE_ENCRYPT },
-    { CKA_DECRYPT, KD_USE_DECRYPT }, { CKA_DERIVE, KD_USE_DERIVE },
-};
+enum { FOUND_MAX = KD_HSM_BATCH_MAX_ITEMS, TEMPLATE_MAX = 16 };
 
 // ---- generate --------------------------------------------------------------
 
@@ -51,10 +40,8 @@ static void put_guards(struct template *t) {
 }
 
 static enum kd_err generate_pair(struct kd_session *s, const struct kd_hsm_item *item,
-                                 CK_OBJECT_HANDLE *private_key) {
-    const struct kd_bytes oid = item->key.type == KD_KEY_EC_P256
-                                    ? (struct kd_bytes) { oid_p256, sizeof(oid_p256) }
-                                    : (struct kd_bytes) { oid_p384, sizeof(oid_p384) };
+                                 CK_OBJECT_HANDLE made[static 2]) {
+    const struct kd_bytes oid = kd_host_curve_oid(item->key.type);
     struct template public;
     begin(&public, &item->key);
     put(&public, KD_ATTRIBUTE_BYTES(CKA_EC_PARAMS, oid));
@@ -67,10 +54,9 @@ static enum kd_err generate_pair(struct kd_session *s, const struct kd_hsm_item 
     put_flag(&private, CKA_DECRYPT, false);
     put_flag(&private, CKA_UNWRAP, false);
     CK_MECHANISM make = { CKM_EC_KEY_PAIR_GEN, NULL, 0 };
-    CK_OBJECT_HANDLE public_key;
-    return kd_ckr("C_GenerateKeyPair", s->token->p11->C_GenerateKeyPair(
-                                           s->handle, &make, public.list, public.n, private.list,
-                                           private.n, &public_key, private_key));
+    return kd_ckr("C_GenerateKeyPair",
+                  s->token->p11->C_GenerateKeyPair(s->handle, &make, public.list, public.n,
+                                                   private.list, private.n, &made[1], &made[0]));
 }
 
 static enum kd_err generate_secret(struct kd_session *s, const struct kd_hsm_item *item,
@@ -81,8 +67,8 @@ static enum kd_err generate_secret(struct kd_session *s, const struct kd_hsm_ite
     begin(&t, &item->key);
     put_guards(&t);
     put(&t, KD_ATTRIBUTE(CKA_VALUE_LEN, n));
-    for (size_t i = 0; i < KD_COUNT_OF(usage_attributes); i++) {
-        put_flag(&t, usage_attributes[i].type, (item->usages & usage_attributes[i].usage) != 0);
+    for (unsigned usage = 1; usage <= KD_USE_ALL; usage <<= 1) {
+        put_flag(&t, kd_usage_attribute((enum kd_key_usage)usage), (item->usages & usage) != 0);
     }
     put_flag(&t, CKA_WRAP, false);
     put_flag(&t, CKA_UNWRAP, false);
@@ -96,158 +82,17 @@ enum kd_err kd_exec_generate(struct kd_session *s, const struct kd_hsm_request *
     if (!kd_key_usages_fit(item->key.type, item->usages)) {
         return KD_ERR_KEY_USAGE;
     }
-    CK_OBJECT_HANDLE key;
-    enum kd_err r = kd_key_type_is_ec(item->key.type) ? generate_pair(s, item, &key)
-                                                      : generate_secret(s, item, &key);
-    return r == KD_OK ? kd_describe(s, key, &result->object) : r;
-}
-
-// ---- describe --------------------------------------------------------------
-
-// One attribute of variable length, appended to s->out; empty where the object
-// has it not.
-static enum kd_err get_bytes(struct kd_session *s, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type,
-                             size_t max, struct kd_bytes *out) {
-    CK_ATTRIBUTE a = { type, NULL, 0 };
-    const CK_RV rv = s->token->p11->C_GetAttributeValue(s->handle, handle, &a, 1);
-    *out = KD_BYTES_NONE;
-    if (rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_ATTRIBUTE_SENSITIVE ||
-        a.ulValueLen == CK_UNAVAILABLE_INFORMATION || (rv == CKR_OK && a.ulValueLen > max)) {
-        return KD_OK;
-    }
-    enum kd_err r = kd_ckr("C_GetAttributeValue", rv);
-    if (r != KD_OK || a.ulValueLen == 0) {
+    CK_OBJECT_HANDLE made[2] = { CK_INVALID_HANDLE, CK_INVALID_HANDLE }; // [1]: the public half
+    enum kd_err r = kd_key_type_is_ec(item->key.type) ? generate_pair(s, item, made)
+                                                      : generate_secret(s, item, &made[0]);
+    if (r != KD_OK || (r = kd_describe(s, made[0], &result->object)) == KD_OK) {
         return r;
     }
-    a.pValue = kd_buf_extend(&s->out, a.ulValueLen);
-    if (a.pValue == NULL) {
-        return KD_ERR_NO_MEMORY;
-    }
-    r = kd_ckr("C_GetAttributeValue", s->token->p11->C_GetAttributeValue(s->handle, handle, &a, 1));
-    *out = (struct kd_bytes) { a.pValue, a.ulValueLen };
-    return r;
-}
-
-static bool get_flag(struct kd_session *s, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type) {
-    CK_BBOOL v = CK_FALSE;
-    CK_ATTRIBUTE a = KD_ATTRIBUTE(type, v);
-    return s->token->p11->C_GetAttributeValue(s->handle, handle, &a, 1) == CKR_OK && v == CK_TRUE;
-}
-
-static CK_ULONG get_number(struct kd_session *s, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type) {
-    CK_ULONG v = 0;
-    CK_ATTRIBUTE a = KD_ATTRIBUTE(type, v);
-    return s->token->p11->C_GetAttributeValue(s->handle, handle, &a, 1) == CKR_OK
-               ? v
-               : CK_UNAVAILABLE_INFORMATION;
-}
-
-static enum kd_err type_of(struct kd_session *s, CK_OBJECT_HANDLE handle, enum kd_key_type *out) {
-    struct kd_bytes params;
-    const CK_ULONG kind = get_number(s, handle, CKA_KEY_TYPE);
-    const CK_ULONG n = kind == CKK_EC ? 0 : get_number(s, handle, CKA_VALUE_LEN);
-    *out = (enum kd_key_type)0;
-    if (kind == CKK_AES && n == 32) {
-        *out = KD_KEY_AES_256;
-    } else if (kind == CKK_GENERIC_SECRET && (n == 32 || n == 48)) {
-        *out = n == 32 ? KD_KEY_HMAC_SHA256 : KD_KEY_HMAC_SHA384;
-    } else if (kind == CKK_EC) {
-        enum kd_err r = get_bytes(s, handle, CKA_EC_PARAMS, 64, &params);
-        if (r != KD_OK) {
-            return r;
-        }
-        if (kd_bytes_equal(params, (struct kd_bytes) { oid_p256, sizeof(oid_p256) })) {
-            *out = KD_KEY_EC_P256;
-        } else if (kd_bytes_equal(params, (struct kd_bytes) { oid_p384, sizeof(oid_p384) })) {
-            *out = KD_KEY_EC_P384;
-        }
-    }
-    return KD_OK;
-}
-
-// CKA_EC_POINT is a DER OCTET STRING (PKCS#11 2.3.3); some modules give the
-// point itself.
-static struct kd_bytes unwrap_point(enum kd_key_type type, struct kd_bytes v) {
-    const size_t n = kd_key_type_point_bytes(type);
-    if (v.n == n + 2 && v.p[0] == 0x04 && v.p[1] == n) {
-        return (struct kd_bytes) { v.p + 2, n };
-    }
-    return v.n == n ? v : KD_BYTES_NONE;
-}
-
-// The public half stands beside the private one under the same id.
-static enum kd_err point_of(struct kd_session *s, CK_OBJECT_HANDLE handle, bool is_private,
-                            const struct kd_key_ref *ref, struct kd_bytes *out) {
-    struct kd_bytes value;
-    enum kd_err r = get_bytes(s, handle, CKA_EC_POINT, 256, &value);
-    if (r != KD_OK || value.n > 0 || !is_private) {
-        *out = unwrap_point(ref->type, value);
-        return r;
-    }
-    const CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
-    CK_ATTRIBUTE template[] = { KD_ATTRIBUTE(CKA_CLASS, class),
-                                KD_ATTRIBUTE_BYTES(CKA_ID, ref->id) };
-    CK_OBJECT_HANDLE found[1];
-    size_t n = 0;
-    r = kd_object_find(s, template, KD_COUNT_OF(template), found, 1, &n);
-    *out = KD_BYTES_NONE;
-    if (r == KD_ERR_TOO_MANY || (r == KD_OK && n == 0)) {
-        return KD_OK; // not known, or not certain
-    }
-    if (r == KD_OK && (r = get_bytes(s, found[0], CKA_EC_POINT, 256, &value)) == KD_OK) {
-        *out = unwrap_point(ref->type, value);
-    }
-    return r;
-}
-
-static enum kd_err proof_of(struct kd_session *s, CK_OBJECT_HANDLE handle,
-                            struct kd_hsm_object *o) {
-    if (!o->has_type) {
-        return KD_OK;
-    }
-    if (kd_key_type_is_ec(o->ref.type)) {
-        return point_of(s, handle, o->is_private, &o->ref, &o->ref.proof);
-    }
-    uint8_t check[KD_HSM_CHECK_BYTES];
-    size_t n = 0;
-    enum kd_err r = kd_proof_of_secret(s, o->ref.type, o->usages, handle, check, &n);
-    if (r != KD_OK || n == 0) {
-        return r;
-    }
-    const size_t start = s->out.n;
-    kd_buf_put(&s->out, check, n);
-    o->ref.proof = (struct kd_bytes) { s->out.p + start, n };
-    return kd_buf_finish(&s->out);
-}
-
-enum kd_err kd_describe(struct kd_session *s, CK_OBJECT_HANDLE handle, struct kd_hsm_object *out) {
-    // The slices of `out` point into s->out: it must not move while it grows.
-    kd_buf_reset(&s->out);
-    if (kd_buf_extend(&s->out, 2048) == NULL) {
-        return KD_ERR_NO_MEMORY;
-    }
-    kd_buf_reset(&s->out);
-    struct kd_hsm_object o = { 0 };
-    const CK_ULONG class = get_number(s, handle, CKA_CLASS);
-    o.is_private = class == CKO_PRIVATE_KEY || class == CKO_SECRET_KEY;
-    enum kd_err r;
-    if ((r = get_bytes(s, handle, CKA_ID, KD_HSM_ID_MAX_BYTES, &o.ref.id)) != KD_OK ||
-        (r = get_bytes(s, handle, CKA_LABEL, KD_HSM_LABEL_MAX_BYTES, &o.ref.label)) != KD_OK ||
-        (r = type_of(s, handle, &o.ref.type)) != KD_OK) {
-        return r;
-    }
-    o.has_type = o.ref.type != 0;
-    for (size_t i = 0; i < KD_COUNT_OF(usage_attributes); i++) {
-        o.usages |= get_flag(s, handle, usage_attributes[i].type) ? usage_attributes[i].usage : 0;
-    }
-    o.is_sensitive = get_flag(s, handle, CKA_SENSITIVE);
-    o.is_extractable = get_flag(s, handle, CKA_EXTRACTABLE);
-    o.is_local = get_flag(s, handle, CKA_LOCAL);
-    if ((r = proof_of(s, handle, &o)) != KD_OK) {
-        return r;
-    }
-    *out = o;
-    return KD_OK;
+    // A key that nobody will know of must not stay, and a lost session, which
+    // would have the whole repeated, must not make a second one.
+    kd_destroy(s, made[0]);
+    kd_destroy(s, made[1]);
+    return r == KD_ERR_SESSION_LOST ? KD_ERR_TOKEN : r;
 }
 
 // ---- find ------------------------------------------------------------------
@@ -257,10 +102,12 @@ KD_AUTO_DEFINE(p11_uri, P11KitUri *, p11_kit_uri_free)
 static enum kd_err find_class(struct kd_session *s, P11KitUri *uri, CK_OBJECT_CLASS class,
                               struct kd_buf *reply, uint16_t *n_found) {
     CK_ATTRIBUTE template[TEMPLATE_MAX];
+    const CK_BBOOL yes = CK_TRUE;
     CK_ULONG n_given = 0;
     size_t n = 0;
     const CK_ATTRIBUTE *given = p11_kit_uri_get_attributes(uri, &n_given);
     template[n++] = KD_ATTRIBUTE(CKA_CLASS, class);
+    template[n++] = KD_ATTRIBUTE(CKA_TOKEN, yes); // not the secrets that are kept for a while
     for (CK_ULONG i = 0; i < n_given && n < TEMPLATE_MAX; i++) {
         if (given[i].type == CKA_CLASS) {
             if (given[i].ulValueLen != sizeof(class) ||
@@ -310,24 +157,34 @@ enum kd_err kd_exec_find(struct kd_session *s, struct kd_bytes text, struct kd_b
 
 // ---- destroy, forget -------------------------------------------------------
 
-// Both halves of a pair.
+// A certificate may have the same CKA_ID as its key: only keys go.
+static enum kd_err destroy_class(struct kd_session *s, const struct kd_key_ref *ref,
+                                 CK_OBJECT_CLASS class, size_t *n_destroyed) {
+    const CK_BBOOL yes = CK_TRUE;
+    CK_ATTRIBUTE template[] = { KD_ATTRIBUTE(CKA_CLASS, class), KD_ATTRIBUTE(CKA_TOKEN, yes),
+                                KD_ATTRIBUTE_BYTES(CKA_ID, ref->id),
+                                KD_ATTRIBUTE_BYTES(CKA_LABEL, ref->label) };
+    CK_OBJECT_HANDLE found[1];
+    size_t n = 0;
+    enum kd_err r = kd_object_find(s, template, ref->label.n > 0 ? 4 : 3, found, 1, &n);
+    if (r != KD_OK || n == 0) {
+        return r == KD_ERR_TOO_MANY ? KD_ERR_OBJECT_AMBIGUOUS : r;
+    }
+    r = kd_ckr("C_DestroyObject", s->token->p11->C_DestroyObject(s->handle, found[0]));
+    *n_destroyed += r == KD_OK;
+    return r;
+}
+
+// The private half first: when the public one cannot be destroyed, the key is gone.
 enum kd_err kd_exec_destroy(struct kd_session *s, const struct kd_hsm_request *q KD_UNUSED,
                             const struct kd_hsm_item *item,
                             struct kd_hsm_result *result KD_UNUSED) {
-    const CK_BBOOL yes = CK_TRUE;
-    CK_ATTRIBUTE template[] = { KD_ATTRIBUTE(CKA_TOKEN, yes),
-                                KD_ATTRIBUTE_BYTES(CKA_ID, item->key.id),
-                                KD_ATTRIBUTE_BYTES(CKA_LABEL, item->key.label) };
-    CK_OBJECT_HANDLE found[SAME_ID_MAX];
+    const bool is_ec = kd_key_type_is_ec(item->key.type);
     size_t n = 0;
     kd_object_forget(s, &item->key);
-    enum kd_err r =
-        kd_object_find(s, template, item->key.label.n > 0 ? 3 : 2, found, SAME_ID_MAX, &n);
-    if (r != KD_OK) {
-        return r == KD_ERR_TOO_MANY ? KD_ERR_OBJECT_AMBIGUOUS : r;
-    }
-    for (size_t i = 0; r == KD_OK && i < n; i++) {
-        r = kd_ckr("C_DestroyObject", s->token->p11->C_DestroyObject(s->handle, found[i]));
+    enum kd_err r = destroy_class(s, &item->key, is_ec ? CKO_PRIVATE_KEY : CKO_SECRET_KEY, &n);
+    if (r == KD_OK && is_ec) {
+        r = destroy_class(s, &item->key, CKO_PUBLIC_KEY, &n);
     }
     return r == KD_OK && n == 0 ? KD_ERR_NO_OBJECT : r;
 }

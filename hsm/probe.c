@@ -49,10 +49,7 @@ static struct kd_bytes read_result(struct kd_session *s, CK_OBJECT_HANDLE handle
 
 static enum kd_err make_pair(struct kd_session *s, enum kd_key_type type, bool can_sign,
                              CK_OBJECT_HANDLE pair[static 2]) {
-    static const uint8_t p256[] = { 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07 };
-    static const uint8_t p384[] = { 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22 };
-    const struct kd_bytes oid = type == KD_KEY_EC_P256 ? (struct kd_bytes) { p256, sizeof(p256) }
-                                                       : (struct kd_bytes) { p384, sizeof(p384) };
+    const struct kd_bytes oid = kd_host_curve_oid(type);
     const CK_BBOOL no = CK_FALSE;
     const CK_BBOOL yes = CK_TRUE;
     CK_ATTRIBUTE public[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE_BYTES(CKA_EC_PARAMS, oid) };

@@ -116,5 +116,7 @@ KD_MUST_CHECK enum kd_err kd_host_digest(enum kd_hash hash, struct kd_bytes data
                                          uint8_t out[static 48], size_t *n);
 // The generator of the curve, uncompressed.
 struct kd_bytes kd_host_generator(enum kd_key_type type);
+// Its object identifier in DER, as CKA_EC_PARAMS has it.
+struct kd_bytes kd_host_curve_oid(enum kd_key_type type);
 
 #endif
