@@ -1,10 +1,21 @@
 hsm_unit_tests = \
+	tests/unit/test_hsm_faults \
 	tests/unit/test_names \
 	tests/unit/test_wire
 check_PROGRAMS += $(hsm_unit_tests)
 TESTS += $(hsm_unit_tests)
 
 hsm_wire_test_libs = libhsmwire.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
+hsm_test_cflags = $(unit_cflags) $(P11KIT_CFLAGS) $(JANSSON_CFLAGS)
+hsm_test_libs = libhsm.a $(hsm_wire_test_libs) $(P11KIT_LIBS) $(JANSSON_LIBS)
+
+tests_unit_test_hsm_faults_SOURCES = \
+	tests/unit/exec_call.c tests/unit/exec_call.h \
+	tests/unit/fake_crypto.c \
+	tests/unit/fake_p11.c tests/unit/fake_p11.h tests/unit/fake_state.h \
+	tests/unit/test_hsm_faults.c
+tests_unit_test_hsm_faults_CFLAGS = $(hsm_test_cflags)
+tests_unit_test_hsm_faults_LDADD = $(hsm_test_libs)
 tests_unit_test_names_CFLAGS = $(unit_cflags)
 tests_unit_test_names_LDADD = $(hsm_wire_test_libs)
 tests_unit_test_wire_CFLAGS = $(unit_cflags)

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// fake_p11.h: a PKCS#11 module inside the test program, whose calls fail when
+// the test says so and which counts what is open.  fake_p11.c has sessions,
+// objects and faults; fake_crypto.c what the mechanisms do, by OpenSSL.
+#ifndef KD_TESTS_FAKE_P11_H
+#define KD_TESTS_FAKE_P11_H
+
+#include "hsm/p11.h"
+#include "hsm/token.h"
+
+#define FAKE_SLOT 3
+#define FAKE_PIN "2468"
+
+struct fake_counts {
+    unsigned calls;    // all, since fake_begin or fake_count_anew
+    unsigned logins;   // C_Login submitted
+    unsigned searches; // C_FindObjectsInit
+    unsigned opened;   // C_OpenSession that gave a session
+    // now
+    unsigned sessions;
+    unsigned session_objects;
+    unsigned most_session_objects; // since fake_count_anew
+    unsigned active;               // operations that were begun and have not ended
+};
+
+// An empty token, nobody logged in.  Safe with threads.
+CK_FUNCTION_LIST *fake_begin(void);
+void fake_end(void);
+
+struct fake_counts fake_count(void);
+void fake_count_anew(void);
+
+// The n-th call from now (1: the next one) gives rv and does nothing; 0: none.
+// With a name only calls of this function count.
+void fake_fail(unsigned n, CK_RV rv);
+void fake_fail_call(const char *call, unsigned n, CK_RV rv);
+// As fake_fail_call, and so do all that come after.
+void fake_fail_always(const char *call, CK_RV rv);
+// The function that has failed last because of the above, or NULL.
+const char *fake_failed_call(void);
+
+// The device starts anew: sessions, their objects and the login are gone, and
+// the handles of token objects are given out anew, to other objects than before.
+void fake_reset_device(void);
+// The same object handles now name other objects, and nobody was told.
+void fake_swap_handles(void);
+void fake_set_pin(const char *pin);
+void fake_set_token_flags(CK_FLAGS flags); // beside those it always has
+
+// A token on the fake, as kd_token_find would have it; kd_token_wipe is yours.
+struct kd_token fake_token(CK_FUNCTION_LIST *p11, const char *pin_file);
+
+#endif

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each call of each operation fails in turn, on the fake module.
+#include "exec_call.h"
+#include "fake_p11.h"
+#include "unit.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SESSIONS = 3, CALLS_MAX = 200 };
+
+static char pin_file[] = "/tmp/keyd-test-XXXXXX";
+static struct kd_token token;
+static struct kd_session sessions[SESSIONS];
+static struct kd_session *const s = &sessions[0];
+
+// The keys of the token.
+static struct call_key signer;
+static struct call_key other_signer;
+static struct call_key deriver;
+static struct call_key mac_key;
+static struct call_key aes_key;
+static struct kd_recipe recipe;
+
+static void write_pin(const char *pin) {
+    FILE *f = fopen(pin_file, "w");
+    fprintf(f, "%s\n", pin);
+    fclose(f);
+}
+
+static void setup(void) {
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
+    kd_auto(buf) struct kd_buf detail = KD_BUF_INIT(1024);
+    kd_log_set_level(KD_LOG_ERROR);
+    strcpy(pin_file + strlen(pin_file) - 6, "XXXXXX");
+    close(mkstemp(pin_file));
+    write_pin(FAKE_PIN);
+    token = fake_token(fake_begin(), pin_file);
+    token.secrets_max = 2;
+    kd_token_init(&token);
+    for (size_t i = 0; i < SESSIONS; i++) {
+        ck_assert_err(kd_session_open(&token, &sessions[i]), KD_OK);
+    }
+    ck_assert_err(kd_login(&token, s->handle, KD_BYTES_NONE, &record, &detail), KD_OK);
+    ck_assert_err(call_generate(s, KD_KEY_EC_P256, KD_USE_SIGN, 1, &signer), KD_OK);
+    ck_assert_err(call_generate(s, KD_KEY_EC_P256, KD_USE_SIGN, 2, &other_signer), KD_OK);
+    ck_assert_err(call_generate(s, KD_KEY_EC_P256, KD_USE_DERIVE, 3, &deriver), KD_OK);
+    ck_assert_err(call_generate(s, KD_KEY_HMAC_SHA256, KD_USE_SIGN | KD_USE_VERIFY, 4, &mac_key),
+                  KD_OK);
+    ck_assert_err(call_generate(s, KD_KEY_AES_256, KD_USE_ENCRYPT | KD_USE_DECRYPT, 5, &aes_key),
+                  KD_OK);
+    recipe = call_recipe(&deriver, signer.ref.proof, 7, KD_KEY_AES_256);
+    fake_count_anew();
+}
+
+static void teardown(void) {
+    kd_objects_wipe(&token);
+    kd_cached_wipe(&token);
+    for (size_t i = 0; i < SESSIONS; i++) {
+        kd_session_close(&sessions[i]);
+    }
+    kd_token_wipe(&token);
+    ck_assert_uint_eq(fake_count().sessions, 0);
+    fake_end();
+    unlink(pin_file);
+}
+
+// ---- the operations ----------------------------------------------------------
+
+// Gives the operation's error, and asserts that what a success says is right.
+typedef enum kd_err op_fn(void);
+
+static const char text[] = "some text";
+
+static bool is_signed_by(const struct call_key *key, struct kd_bytes signature) {
+    uint8_t digest[48];
+    size_t n = 0;
+    bool is_valid = false;
+    ck_assert_err(kd_host_digest(KD_HASH_SHA256, kd_bytes_of_text(text), digest, &n), KD_OK);
+    ck_assert_err(kd_host_verify(key->ref.type, key->ref.proof, (struct kd_bytes) { digest, n },
+                                 signature, &is_valid),
+                  KD_OK);
+    return is_valid;
+}
+
+static enum kd_err op_sign(void) {
+    kd_auto(call) struct call_result c = { 0 };
+    const enum kd_err r = call_sign(s, &signer, kd_bytes_of_text(text), &c);
+    ck_assert(r != KD_OK || is_signed_by(&signer, c.result.out));
+    return r;
+}
+
+static enum kd_err op_mac(void) {
+    kd_auto(call) struct call_result c = { 0 };
+    const enum kd_err r = call_mac(s, &mac_key, NULL, kd_bytes_of_text(text), &c);
+    ck_assert(r != KD_OK || c.result.out.n == 32);
+    return r;
+}
+
+static enum kd_err seal_and_open(const struct call_key *key, const struct kd_recipe *by) {
+    kd_auto(call) struct call_result sealed = { 0 };
+    kd_auto(call) struct call_result opened = { 0 };
+    const struct kd_bytes data = kd_bytes_of_text(text);
+    enum kd_err r = call_encrypt(s, key, by, data, data, &sealed);
+    if (r != KD_OK) {
+        return r;
+    }
+    r = call_decrypt(s, key, by, sealed.result.iv, sealed.result.out, data, &opened);
+    ck_assert(r != KD_OK || kd_bytes_equal(opened.result.out, data));
+    return r;
+}
+
+static enum kd_err op_encrypt_decrypt(void) {
+    return seal_and_open(&aes_key, NULL);
+}
+
+static enum kd_err op_with_secret(void) {
+    return seal_and_open(NULL, &recipe);
+}
+
+static enum kd_err op_release(void) {
+    kd_auto(call) struct call_result c = { 0 };
+    const enum kd_err r = call_release(s, &recipe, &c);
+    ck_assert(r != KD_OK || c.result.out.n == 32);
+    return r;
+}
+
+static enum kd_err op_random(void) {
+    kd_auto(call) struct call_result c = { 0 };
+    const struct kd_hsm_request q = { .op = KD_HSM_RANDOM };
+    const struct kd_hsm_item item = { .n = 16 };
+    const enum kd_err r = call_exec(s, &q, &item, &c);
+    ck_assert(r != KD_OK || c.result.out.n == 16);
+    return r;
+}
+
+static enum kd_err op_find(void) {
+    kd_auto(call) struct call_result c = { 0 };
+    const enum kd_err r = call_find(s, "pkcs11:object=test", &c);
+    ck_assert(r != KD_OK || c.head.n_items == 5);
+    return r;
+}
+
+// What was found says the truth of the key.
+static enum kd_err op_find_one(void) {
+    kd_auto(call) struct call_result c = { 0 };
+    const enum kd_err r =
+        call_find(s, "pkcs11:id=%01%01%01%01%01%01%01%01%01%01%01%01%01%01%01%01", &c);
+    const struct kd_hsm_object *o = &c.result.object;
+    ck_assert(r != KD_OK || (c.head.n_items == 1 && o->usages == KD_USE_SIGN && o->is_sensitive &&
+                             o->is_local && kd_bytes_equal(o->ref.proof, signer.ref.proof)));
+    return r;
+}
+
+static const struct {
+    const char *name;
+    op_fn *fn;
+} operations[] = {
+    { "sign", op_sign },
+    { "mac", op_mac },
+    { "encrypt and decrypt", op_encrypt_decrypt },
+    { "with a derived secret", op_with_secret },
+    { "release", op_release },
+    { "random", op_random },
+    { "find", op_find },
+    { "find one", op_find_one },
+};
+
+static const CK_RV faults[] = { CKR_DEVICE_ERROR,   CKR_SESSION_HANDLE_INVALID,
+                                CKR_GENERAL_ERROR,  CKR_KEY_HANDLE_INVALID,
+                                CKR_DEVICE_MEMORY,  CKR_USER_NOT_LOGGED_IN,
+                                CKR_HOST_MEMORY,    CKR_BUFFER_TOO_SMALL,
+                                CKR_FUNCTION_FAILED };
+
+// ---- each call fails in turn -------------------------------------------------
+
+// What the first failing call may make of the whole; a cure gives KD_OK.
+static bool is_expected(CK_RV fault, enum kd_err r) {
+    switch (fault) {
+    case CKR_DEVICE_ERROR:
+    case CKR_SESSION_HANDLE_INVALID:
+    case CKR_USER_NOT_LOGGED_IN:
+    case CKR_KEY_HANDLE_INVALID:
+        return r == KD_OK;
+    case CKR_DEVICE_MEMORY:
+        return r == KD_OK || r == KD_ERR_TOKEN_FULL;
+    case CKR_HOST_MEMORY:
+        return r == KD_OK || r == KD_ERR_NO_MEMORY;
+    case CKR_FUNCTION_FAILED:
+    case CKR_GENERAL_ERROR: // of C_Decrypt it means a forged tag
+        return r == KD_OK || r == KD_ERR_TOKEN ||
+               (r == KD_ERR_NOT_AUTHENTIC && strcmp(fake_failed_call(), "C_Decrypt") == 0);
+    default:
+        return r == KD_OK || r == KD_ERR_TOKEN;
+    }
+}
+
+static bool is_call(const char *name) {
+    return strcmp(fake_failed_call(), name) == 0;
+}
+
+// One operation whose n-th call fails; false when it has fewer calls.
+static bool run_with_fault(size_t op, unsigned n, CK_RV fault) {
+    setup();
+    fake_fail(n, fault);
+    const enum kd_err r = operations[op].fn();
+    if (fake_failed_call() == NULL) {
+        ck_assert_err(r, KD_OK);
+        fake_fail(0, CKR_OK);
+        teardown();
+        return false;
+    }
+    const char *where = operations[op].name;
+    struct fake_counts c = fake_count();
+    ck_assert_msg(is_expected(fault, r), "%s, %s gives %s: %s", where, fake_failed_call(),
+                  kd_ckr_name(fault), kd_err_name(r));
+    ck_assert_msg(c.logins == 0, "%s: a login that was not needed", where);
+    // Where the token did not do what it was told to, something must stay.
+    const bool is_token_s = is_call("C_DestroyObject") || is_call("C_FindObjectsFinal") ||
+                            is_call("C_CloseSession") || fault == CKR_BUFFER_TOO_SMALL;
+    ck_assert_msg(is_token_s || c.active == 0, "%s, %s: an operation stays active", where,
+                  fake_failed_call());
+    ck_assert_msg(is_token_s || c.session_objects == kd_cached_count(&token),
+                  "%s, %s gives %s: %u session objects, %zu of them known", where,
+                  fake_failed_call(), kd_ckr_name(fault), c.session_objects,
+                  kd_cached_count(&token));
+    ck_assert_uint_eq(c.sessions, SESSIONS);
+    ck_assert_msg(operations[op].fn() == KD_OK, "%s does not recover from %s of %s", where,
+                  kd_ckr_name(fault), fake_failed_call());
+    if (is_call("C_FindObjectsFinal")) { // the next search meets the one that has not ended
+        ck_assert_err(op_find(), KD_OK);
+    }
+    c = fake_count();
+    ck_assert_uint_eq(c.sessions, SESSIONS);
+    ck_assert_uint_eq(c.active, 0);
+    teardown();
+    return true;
+}
+
+START_TEST(any_call_that_fails_once_is_cured_or_told_and_leaks_nothing) {
+    const CK_RV fault = faults[_i];
+    for (size_t op = 0; op < KD_COUNT_OF(operations); op++) {
+        unsigned n = 1;
+        while (run_with_fault(op, n, fault)) {
+            n++;
+            ck_assert_uint_lt(n, CALLS_MAX);
+        }
+        ck_assert_uint_gt(n, 1);
+    }
+}
+END_TEST
+
+// Sessions are lost for good: every call says so.
+START_TEST(a_token_that_stays_away_is_told_and_ends_the_worker) {
+    for (size_t op = 0; op < KD_COUNT_OF(operations); op++) {
+        setup();
+        fake_fail_always(NULL, CKR_DEVICE_ERROR);
+        ck_assert_err(operations[op].fn(), KD_ERR_TOKEN_AWAY);
+        ck_assert_uint_eq(fake_count().logins, 0);
+        fake_fail(0, CKR_OK);
+        fake_reset_device(); // with the session that could not be closed
+        teardown();
+    }
+}
+END_TEST
+
+static TCase *tcase_faults(void) {
+    TCase *c = tcase_create("faults");
+    tcase_set_timeout(c, 120);
+    tcase_add_loop_test(c, any_call_that_fails_once_is_cured_or_told_and_leaks_nothing, 0,
+                        (int)KD_COUNT_OF(faults));
+    tcase_add_test(c, a_token_that_stays_away_is_told_and_ends_the_worker);
+    return c;
+}
+
+UNIT_MAIN("hsm_faults", tcase_faults())
