@@ -60,13 +60,30 @@ static struct kd_cached *take_surplus(struct kd_token *t) {
 
 // ---- for operations --------------------------------------------------------
 
+// A handle of an earlier generation may name another object by now, perhaps a
+// key: it is never destroyed.
 static void destroy_entry(struct kd_session *s, struct kd_cached *c) {
-    if (c != NULL) {
-        if (c->generation == s->generation) {
-            kd_destroy(s, c->handle);
-        }
-        free(c);
+    pthread_mutex_lock(&s->token->lock);
+    const bool is_live = c->generation == s->token->generation;
+    pthread_mutex_unlock(&s->token->lock);
+    if (is_live) {
+        kd_destroy(s, c->handle);
     }
+    free(c);
+}
+
+// Down to the limit, as far as nobody uses them.
+static void make_room(struct kd_session *s) {
+    struct kd_token *t = s->token;
+    struct kd_cached *surplus;
+    do {
+        pthread_mutex_lock(&t->lock);
+        surplus = take_surplus(t);
+        pthread_mutex_unlock(&t->lock);
+        if (surplus != NULL) {
+            destroy_entry(s, surplus);
+        }
+    } while (surplus != NULL);
 }
 
 static struct kd_cached *find_and_pin(struct kd_session *s, const uint8_t *id, bool *is_stale) {
@@ -103,9 +120,8 @@ static enum kd_err insert(struct kd_session *s, const uint8_t *id, CK_OBJECT_HAN
     } else {
         c->is_forgotten = true;
     }
-    struct kd_cached *surplus = take_surplus(t);
     pthread_mutex_unlock(&t->lock);
-    destroy_entry(s, surplus);
+    make_room(s);
     *out = c;
     return KD_OK;
 }
@@ -136,6 +152,7 @@ void kd_cached_release(struct kd_session *s, struct kd_cached *c) {
     if (is_last) {
         destroy_entry(s, c);
     }
+    make_room(s); // where all of them were in use before
 }
 
 void kd_cached_forget(struct kd_session *s, struct kd_bytes id) {
@@ -144,7 +161,9 @@ void kd_cached_forget(struct kd_session *s, struct kd_bytes id) {
     struct kd_cached *c = kd_map_get(&t->secrets, id);
     struct kd_cached *unused = c == NULL ? NULL : take_out(t, c);
     pthread_mutex_unlock(&t->lock);
-    destroy_entry(s, unused);
+    if (unused != NULL) {
+        destroy_entry(s, unused);
+    }
 }
 
 size_t kd_cached_count(struct kd_token *t) {
