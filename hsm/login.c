@@ -105,8 +105,10 @@ static enum kd_err submit(struct kd_token *t, CK_SESSION_HANDLE session, struct 
                   "The token refused the PIN in %s (%s). It is not tried again. Write the right "
                   "PIN to the file and send SIGHUP to keyd.",
                   t->pin_file, kd_ckr_name(rv));
-    enum kd_err made = make_record(pin, record);
-    return made == KD_OK ? r : made;
+    if (make_record(pin, record) != KD_OK) {
+        kd_log(KD_LOG_ERROR, "login", "the refused PIN could not be recorded", "");
+    }
+    return r; // refused, whatever else goes wrong
 }
 
 enum kd_err kd_login(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_bytes refused,
