@@ -123,8 +123,8 @@ static enum kd_hsm_probe probe_ecdh(struct kd_session *s) {
     kd_destroy(s, pair[0]);
     kd_destroy(s, pair[1]);
     // Derived, and only not readable: nothing wrong was seen.
-    return secret != CK_INVALID_HANDLE && r == KD_ERR_TOKEN ? KD_HSM_PROBE_UNTRIED
-                                                            : verdict(r, is_right);
+    return secret != CK_INVALID_HANDLE && r == KD_ERR_LACKING ? KD_HSM_PROBE_UNTRIED
+                                                              : verdict(r, is_right);
 }
 
 // ---- secret keys -----------------------------------------------------------
