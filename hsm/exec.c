@@ -27,7 +27,8 @@ static void reset_result(struct kd_session *s, enum kd_hsm_op op) {
 // been done; with a session that was lost before, it cannot have been.
 static bool may_retry(struct kd_session *s, enum kd_hsm_op op, enum kd_err *r) {
     if (*r == KD_ERR_NO_OBJECT) {
-        return kd_hsm_op_is_repeatable(op);
+        // A token that has logged us out shows no private object at all.
+        return kd_session_heal(s, KD_ERR_NO_OBJECT) == KD_OK || kd_hsm_op_is_repeatable(op);
     }
     const bool is_undone = *r == KD_ERR_SESSION_LOST || kd_hsm_op_is_repeatable(op);
     const enum kd_err healed = kd_session_heal(s, *r);
@@ -101,11 +102,41 @@ static void put_head(struct kd_buf *out, size_t at, const struct kd_hsm_reply *h
     out->n = end > out->n ? end : out->n;
 }
 
+// A head that no front of ours writes is not served: the functions rely on the
+// subject being there.
+static bool is_sound(const struct kd_hsm_request *q) {
+    const bool has_subject = q->n_keys > 0 || q->has_recipe;
+    switch (q->op) {
+    case KD_HSM_SIGN:
+    case KD_HSM_VERIFY:
+        return q->n_keys > 0 && !q->has_recipe;
+    case KD_HSM_MAC:
+    case KD_HSM_ENCRYPT:
+        return q->has_recipe ? q->n_keys == 0 : q->n_keys == 1;
+    case KD_HSM_MAC_VERIFY:
+    case KD_HSM_DECRYPT:
+        return q->has_recipe ? q->n_keys == 0 : q->n_keys > 0;
+    case KD_HSM_GENERATE:
+    case KD_HSM_FIND:
+    case KD_HSM_DESTROY:
+        return !has_subject && q->n_items == 1;
+    case KD_HSM_FORGET:
+    case KD_HSM_DERIVE:
+    case KD_HSM_RELEASE:
+    case KD_HSM_RANDOM:
+        return !has_subject;
+    case KD_HSM_HELLO:
+    case KD_HSM_PING:
+        return false; // serve.c's
+    }
+    return false;
+}
+
 enum kd_err kd_exec_request(struct kd_session *s, struct kd_bytes frame, struct kd_buf *out) {
     const uint64_t start_us = kd_clock_mono_us();
     struct kd_reader in = kd_reader_of(frame);
     struct kd_hsm_request q;
-    if (kd_hsm_get_request(&in, &q) != KD_OK || (q.op != KD_HSM_FIND && functions[q.op] == NULL)) {
+    if (kd_hsm_get_request(&in, &q) != KD_OK || !is_sound(&q)) {
         return KD_ERR_MALFORMED;
     }
     struct kd_hsm_reply head = { .id = q.id, .n_items = q.n_items };

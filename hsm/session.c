@@ -97,10 +97,11 @@ static enum kd_err renew(struct kd_session *s) {
 }
 
 enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause) {
-    if (cause == KD_ERR_TOKEN && is_logged_in(s)) {
+    const bool is_doubtful = cause == KD_ERR_TOKEN || cause == KD_ERR_NO_OBJECT;
+    if (is_doubtful && is_logged_in(s)) {
         return cause; // the session lives: the error is the operation's own
     }
-    if (cause != KD_ERR_TOKEN && cause != KD_ERR_SESSION_LOST && cause != KD_ERR_TOKEN_AWAY) {
+    if (!is_doubtful && cause != KD_ERR_SESSION_LOST && cause != KD_ERR_TOKEN_AWAY) {
         return cause;
     }
     return renew(s) == KD_OK ? KD_OK : KD_ERR_TOKEN_AWAY;
