@@ -266,13 +266,148 @@ START_TEST(a_token_that_stays_away_is_told_and_ends_the_worker) {
 }
 END_TEST
 
+// ---- making keys -------------------------------------------------------------
+
+START_TEST(a_key_that_could_not_be_described_does_not_stay) {
+    for (size_t i = 0; i < KD_COUNT_OF(faults); i++) {
+        for (unsigned n = 1;; n++) {
+            struct call_key key;
+            kd_auto(call) struct call_result c = { 0 };
+            setup();
+            fake_fail(n, faults[i]);
+            const enum kd_err r = call_generate(s, KD_KEY_EC_P256, KD_USE_SIGN, 9, &key);
+            const bool has_failed = fake_failed_call() != NULL;
+            const bool is_cleaned = !has_failed || !is_call("C_DestroyObject");
+            fake_fail(0, CKR_OK);
+            ck_assert_err(call_find(s, "pkcs11:object=test", &c), KD_OK);
+            ck_assert_uint_le(c.head.n_items, 6);
+            ck_assert(!is_cleaned || c.head.n_items == (r == KD_OK ? 6 : 5));
+            teardown();
+            if (!has_failed) {
+                ck_assert_err(r, KD_OK);
+                break;
+            }
+        }
+    }
+}
+END_TEST
+
+START_TEST(destroy_takes_both_halves_and_nothing_else) {
+    kd_auto(call) struct call_result c = { 0 };
+    const struct kd_bytes id = signer.ref.id;
+    const CK_OBJECT_CLASS class = CKO_CERTIFICATE;
+    const CK_BBOOL yes = CK_TRUE;
+    CK_ATTRIBUTE certificate[] = { KD_ATTRIBUTE(CKA_CLASS, class), KD_ATTRIBUTE(CKA_TOKEN, yes),
+                                   KD_ATTRIBUTE_BYTES(CKA_ID, id),
+                                   KD_ATTRIBUTE_BYTES(CKA_LABEL, signer.ref.label) };
+    CK_OBJECT_HANDLE handle;
+    CK_OBJECT_HANDLE found[4];
+    size_t n = 0;
+    ck_assert_uint_eq(token.p11->C_CreateObject(s->handle, certificate, 4, &handle), CKR_OK);
+    ck_assert_err(call_destroy(s, &signer), KD_OK);
+    ck_assert_err(kd_object_find(s, certificate + 2, 1, found, 4, &n), KD_OK);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_uint_eq(found[0], handle);
+    ck_assert_err(call_destroy(s, &signer), KD_ERR_NO_OBJECT);
+    ck_assert_err(call_sign(s, &signer, kd_bytes_of_text(text), &c), KD_ERR_NO_OBJECT);
+}
+END_TEST
+
+START_TEST(two_keys_of_one_name_are_ambiguous_and_none_is_used_or_destroyed) {
+    kd_auto(call) struct call_result c = { 0 };
+    struct call_key twin;
+    ck_assert_err(call_generate(s, KD_KEY_EC_P256, KD_USE_SIGN, 1, &twin), KD_OK);
+    ck_assert_err(call_sign(s, &signer, kd_bytes_of_text(text), &c), KD_ERR_OBJECT_AMBIGUOUS);
+    ck_assert_err(call_destroy(s, &signer), KD_ERR_OBJECT_AMBIGUOUS);
+    ck_assert_err(call_find(s, "pkcs11:object=test", &c), KD_OK);
+    ck_assert_uint_eq(c.head.n_items, 6);
+}
+END_TEST
+
+// ---- handles -----------------------------------------------------------------
+
+START_TEST(a_key_is_searched_once_a_generation) {
+    for (size_t i = 0; i < 10; i++) {
+        ck_assert_err(op_sign(), KD_OK);
+    }
+    ck_assert_uint_eq(fake_count().searches, 1);
+    fake_reset_device();
+    for (size_t i = 0; i < 10; i++) {
+        ck_assert_err(op_sign(), KD_OK);
+    }
+    ck_assert_uint_eq(fake_count().searches, 2);
+}
+END_TEST
+
+START_TEST(after_a_reset_no_other_key_signs_under_an_old_handle) {
+    for (size_t i = 0; i < SESSIONS; i++) {
+        kd_auto(call) struct call_result c = { 0 };
+        ck_assert_err(call_sign(&sessions[i], &signer, kd_bytes_of_text(text), &c), KD_OK);
+        ck_assert_err(call_sign(&sessions[i], &other_signer, kd_bytes_of_text(text), &c), KD_OK);
+        ck_assert(is_signed_by(&other_signer, c.result.out));
+    }
+    fake_reset_device();
+    for (size_t i = 0; i < SESSIONS; i++) {
+        kd_auto(call) struct call_result c = { 0 };
+        ck_assert_err(call_sign(&sessions[i], &signer, kd_bytes_of_text(text), &c), KD_OK);
+        ck_assert(is_signed_by(&signer, c.result.out));
+    }
+}
+END_TEST
+
+START_TEST(an_object_that_is_not_the_registered_key_is_not_used) {
+    kd_auto(call) struct call_result c = { 0 };
+    struct call_key swapped = signer;
+    swapped.ref.proof = other_signer.ref.proof;
+    ck_assert_err(call_sign(s, &swapped, kd_bytes_of_text(text), &c), KD_ERR_OBJECT_CHANGED);
+    struct kd_recipe wrong = recipe;
+    wrong.base.proof = signer.ref.proof;
+    ck_assert_err(call_release(s, &wrong, &c), KD_ERR_OBJECT_CHANGED);
+    struct call_key mac = mac_key;
+    mac.ref.proof = aes_key.ref.proof;
+    ck_assert_err(call_mac(s, &mac, NULL, kd_bytes_of_text(text), &c), KD_ERR_OBJECT_CHANGED);
+    struct call_key aes = aes_key;
+    aes.ref.proof = mac_key.ref.proof;
+    ck_assert_err(call_encrypt(s, &aes, NULL, kd_bytes_of_text(text), KD_BYTES_NONE, &c),
+                  KD_ERR_OBJECT_CHANGED);
+}
+END_TEST
+
+// A failing token must not make the proof pass.
+START_TEST(a_derive_key_whose_proof_cannot_be_read_for_an_error_is_not_used) {
+    kd_auto(call) struct call_result c = { 0 };
+    struct kd_recipe wrong = recipe;
+    wrong.base.proof = signer.ref.proof;
+    for (unsigned n = 1; n < 12; n++) {
+        for (size_t i = 0; i < KD_COUNT_OF(faults); i++) {
+            fake_fail(n, faults[i]);
+            ck_assert(call_release(s, &wrong, &c) != KD_OK);
+            fake_fail(0, CKR_OK);
+        }
+    }
+}
+END_TEST
+
 static TCase *tcase_faults(void) {
     TCase *c = tcase_create("faults");
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, any_call_that_fails_once_is_cured_or_told_and_leaks_nothing, 0,
                         (int)KD_COUNT_OF(faults));
     tcase_add_test(c, a_token_that_stays_away_is_told_and_ends_the_worker);
+    tcase_add_test(c, a_key_that_could_not_be_described_does_not_stay);
     return c;
 }
 
-UNIT_MAIN("hsm_faults", tcase_faults())
+static TCase *tcase_objects(void) {
+    TCase *c = tcase_create("objects");
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, destroy_takes_both_halves_and_nothing_else);
+    tcase_add_test(c, two_keys_of_one_name_are_ambiguous_and_none_is_used_or_destroyed);
+    tcase_add_test(c, a_key_is_searched_once_a_generation);
+    tcase_add_test(c, after_a_reset_no_other_key_signs_under_an_old_handle);
+    tcase_add_test(c, an_object_that_is_not_the_registered_key_is_not_used);
+    tcase_add_test(c, a_derive_key_whose_proof_cannot_be_read_for_an_error_is_not_used);
+    return c;
+}
+
+UNIT_MAIN("hsm_faults", tcase_faults(), tcase_objects())
