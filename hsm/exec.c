@@ -26,13 +26,12 @@ static void reset_result(struct kd_session *s, enum kd_hsm_op op) {
 // stale has been forgotten.  What is not repeatable gets none, as it may have
 // been done; with a session that was lost before, it cannot have been.
 static bool may_retry(struct kd_session *s, enum kd_hsm_op op, enum kd_err *r) {
-    if (*r == KD_ERR_NO_OBJECT) {
-        // A token that has logged us out shows no private object at all.
-        return kd_session_heal(s, KD_ERR_NO_OBJECT) == KD_OK || kd_hsm_op_is_repeatable(op);
-    }
-    const bool is_undone = *r == KD_ERR_SESSION_LOST || kd_hsm_op_is_repeatable(op);
+    // A handle that was found stale has been forgotten; and a token that has
+    // logged us out shows no private object at all.
+    const bool is_undone =
+        *r == KD_ERR_SESSION_LOST || *r == KD_ERR_NO_OBJECT || kd_hsm_op_is_repeatable(op);
     const enum kd_err healed = kd_session_heal(s, *r);
-    if (healed == KD_OK) {
+    if (healed == KD_OK || (healed == KD_ERR_NO_OBJECT && kd_hsm_op_is_repeatable(op))) {
         return is_undone;
     }
     *r = healed;

@@ -453,6 +453,10 @@ void fake_reset_device(void) {
     pthread_mutex_unlock(&fake.lock);
 }
 
+void fake_log_out(void) {
+    fake.is_logged_in = false;
+}
+
 void fake_set_pin(const char *pin) {
     strncpy(fake.pin, pin, sizeof(fake.pin) - 1);
 }

@@ -44,6 +44,8 @@ const char *fake_failed_call(void);
 void fake_reset_device(void);
 // The same object handles now name other objects, and nobody was told.
 void fake_swap_handles(void);
+// The sessions live on, and nobody is logged in.
+void fake_log_out(void);
 void fake_set_pin(const char *pin);
 void fake_set_token_flags(CK_FLAGS flags); // beside those it always has
 

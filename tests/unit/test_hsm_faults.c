@@ -388,6 +388,125 @@ START_TEST(a_derive_key_whose_proof_cannot_be_read_for_an_error_is_not_used) {
 }
 END_TEST
 
+// ---- the login ---------------------------------------------------------------
+
+START_TEST(a_lost_session_gives_exactly_one_login) {
+    fake_reset_device();
+    for (size_t i = 0; i < SESSIONS; i++) {
+        kd_auto(call) struct call_result c = { 0 };
+        ck_assert_err(call_sign(&sessions[i], &signer, kd_bytes_of_text(text), &c), KD_OK);
+    }
+    ck_assert_uint_eq(fake_count().logins, 1);
+    ck_assert_uint_eq(fake_count().sessions, SESSIONS);
+}
+END_TEST
+
+START_TEST(a_refused_pin_is_not_submitted_again_by_any_session) {
+    fake_set_pin("another");
+    fake_reset_device();
+    for (size_t round = 0; round < 3; round++) {
+        for (size_t i = 0; i < SESSIONS; i++) {
+            kd_auto(call) struct call_result c = { 0 };
+            ck_assert_err(call_sign(&sessions[i], &signer, kd_bytes_of_text(text), &c),
+                          KD_ERR_TOKEN_AWAY);
+        }
+    }
+    ck_assert_uint_eq(fake_count().logins, 1);
+}
+END_TEST
+
+static enum kd_err login_with(struct kd_bytes refused, struct kd_buf *record) {
+    kd_auto(buf) struct kd_buf detail = KD_BUF_INIT(1024);
+    kd_buf_reset(record);
+    const enum kd_err r = kd_login(&token, s->handle, refused, record, &detail);
+    ck_assert((r == KD_OK) == (detail.n == 0)); // the operator is told
+    return r;
+}
+
+START_TEST(the_record_of_a_refused_pin_keeps_it_from_being_submitted) {
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
+    kd_auto(buf) struct kd_buf none = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
+    fake_reset_device();
+    kd_session_close(s);
+    ck_assert_err(kd_session_open(&token, s), KD_OK);
+    write_pin("wrong");
+    ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_ERR_PIN_REFUSED);
+    ck_assert_uint_eq(fake_count().logins, 1);
+    ck_assert_uint_gt(record.n, 0);
+    ck_assert_ptr_null(memmem(record.p, record.n, "wrong", 5));
+    ck_assert_err(login_with(kd_buf_get(&record), &none), KD_ERR_PIN_REFUSED);
+    ck_assert_uint_eq(fake_count().logins, 1);
+    write_pin(FAKE_PIN); // another PIN is worth a try
+    ck_assert_err(login_with(kd_buf_get(&record), &none), KD_OK);
+    ck_assert_uint_eq(fake_count().logins, 2);
+}
+END_TEST
+
+START_TEST(no_pin_is_submitted_on_the_last_try_or_to_a_lock) {
+    static const CK_FLAGS flags[] = { CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED,
+                                      CKF_PROTECTED_AUTHENTICATION_PATH };
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
+    for (size_t i = 0; i < KD_COUNT_OF(flags); i++) {
+        fake_set_token_flags(flags[i]);
+        ck_assert_err(login_with(KD_BYTES_NONE, &record),
+                      i < 2 ? KD_ERR_PIN_LAST_TRY : KD_ERR_PIN_MISSING);
+    }
+    ck_assert_uint_eq(fake_count().logins, 0);
+}
+END_TEST
+
+START_TEST(a_pin_file_that_others_may_read_or_that_is_missing_is_not_used) {
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
+    chmod(pin_file, 0644);
+    ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_ERR_PIN_MISSING);
+    unlink(pin_file);
+    ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_ERR_PIN_MISSING);
+    ck_assert_uint_eq(fake_count().logins, 0);
+}
+END_TEST
+
+START_TEST(a_token_that_logged_us_out_is_logged_in_again) {
+    fake_log_out();
+    ck_assert_err(op_sign(), KD_OK);
+    ck_assert_uint_eq(fake_count().logins, 1);
+}
+END_TEST
+
+// ---- forged data -------------------------------------------------------------
+
+START_TEST(a_forged_tag_is_not_authentic_and_renews_nothing) {
+    static const CK_RV answers[] = { CKR_OK,
+                                     CKR_GENERAL_ERROR,
+                                     CKR_FUNCTION_FAILED,
+                                     CKR_ENCRYPTED_DATA_INVALID,
+                                     CKR_ENCRYPTED_DATA_LEN_RANGE,
+                                     CKR_DATA_INVALID,
+                                     CKR_SIGNATURE_INVALID };
+    kd_auto(call) struct call_result sealed = { 0 };
+    const struct kd_bytes data = kd_bytes_of_text(text);
+    ck_assert_err(call_encrypt(s, &aes_key, NULL, data, data, &sealed), KD_OK);
+    uint8_t *tag = sealed.reply.p + sealed.reply.n - 1;
+    *tag ^= 1;
+    fake_count_anew();
+    for (size_t i = 0; i < KD_COUNT_OF(answers); i++) {
+        kd_auto(call) struct call_result c = { 0 };
+        if (answers[i] != CKR_OK) {
+            fake_fail_call("C_Decrypt", 1, answers[i]);
+        }
+        ck_assert_err(
+            call_decrypt(s, &aes_key, NULL, sealed.result.iv, sealed.result.out, data, &c),
+            KD_ERR_NOT_AUTHENTIC);
+    }
+    ck_assert_uint_eq(fake_count().opened, 0);
+    ck_assert_uint_eq(fake_count().active, 0);
+    *tag ^= 1;
+    kd_auto(call) struct call_result c = { 0 };
+    ck_assert_err(call_decrypt(s, &aes_key, NULL, sealed.result.iv, sealed.result.out, data, &c),
+                  KD_OK);
+    ck_assert(kd_bytes_equal(c.result.out, data));
+}
+END_TEST
+
 static TCase *tcase_faults(void) {
     TCase *c = tcase_create("faults");
     tcase_set_timeout(c, 120);
@@ -410,4 +529,17 @@ static TCase *tcase_objects(void) {
     return c;
 }
 
-UNIT_MAIN("hsm_faults", tcase_faults(), tcase_objects())
+static TCase *tcase_login(void) {
+    TCase *c = tcase_create("login");
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, a_lost_session_gives_exactly_one_login);
+    tcase_add_test(c, a_refused_pin_is_not_submitted_again_by_any_session);
+    tcase_add_test(c, the_record_of_a_refused_pin_keeps_it_from_being_submitted);
+    tcase_add_test(c, no_pin_is_submitted_on_the_last_try_or_to_a_lock);
+    tcase_add_test(c, a_pin_file_that_others_may_read_or_that_is_missing_is_not_used);
+    tcase_add_test(c, a_token_that_logged_us_out_is_logged_in_again);
+    tcase_add_test(c, a_forged_tag_is_not_authentic_and_renews_nothing);
+    return c;
+}
+
+UNIT_MAIN("hsm_faults", tcase_faults(), tcase_objects(), tcase_login())
