@@ -23,7 +23,8 @@ void kd_session_close(struct kd_session *s);
 // After `cause`: KD_OK if the operation may be tried again.  A lost session or a
 // device error closes the session, forgets all handles, opens another and logs
 // in again if the token forgot that.  KD_ERR_TOKEN and KD_ERR_NO_OBJECT ask the
-// module whether the session still lives and is logged in.  Anything else, and a token that stays away, is handed back.
+// module whether the session still lives and is logged in.  Anything else, and a
+// token that stays away, is handed back.
 KD_MUST_CHECK enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause);
 
 // ---- objects.c: keys in the token ------------------------------------------
