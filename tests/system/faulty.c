@@ -70,6 +70,16 @@ static CK_RV disturb(const char *name, atomic_ulong *n_calls) {
         return r == CKR_OK ? real->name names : r;                                                 \
     }
 
+// The same for a function that ends an operation: that must be ended in the
+// module, too, or it would be active for ever.
+#define STAND_IN_LAST(name, types, names)                                                          \
+    static CK_RV stand_in_##name types {                                                           \
+        static atomic_ulong n_calls;                                                               \
+        const CK_RV r = disturb(#name, &n_calls);                                                  \
+        const CK_RV own = real->name names;                                                        \
+        return r == CKR_OK ? own : r;                                                              \
+    }
+
 // clang-format off
 STAND_IN(C_GetSlotList, (CK_BBOOL a, CK_SLOT_ID_PTR b, CK_ULONG_PTR c), (a, b, c))
 STAND_IN(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO_PTR c), (a, b, c))
@@ -85,7 +95,7 @@ STAND_IN(C_GenerateKeyPair, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_ATTRIBU
                              CK_ATTRIBUTE_PTR e, CK_ULONG f, CK_OBJECT_HANDLE_PTR g,
                              CK_OBJECT_HANDLE_PTR h), (a, b, c, d, e, f, g, h))
 STAND_IN(C_SignInit, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c), (a, b, c))
-STAND_IN(C_Sign, (CK_SESSION_HANDLE a, CK_BYTE_PTR b, CK_ULONG c, CK_BYTE_PTR d, CK_ULONG_PTR e),
+STAND_IN_LAST(C_Sign, (CK_SESSION_HANDLE a, CK_BYTE_PTR b, CK_ULONG c, CK_BYTE_PTR d, CK_ULONG_PTR e),
          (a, b, c, d, e))
 STAND_IN(C_VerifyInit, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c), (a, b, c))
 STAND_IN(C_EncryptInit, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE c), (a, b, c))

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/openapi.json against reality: every documented route answers, every
+documented status of it is reached, and no other one is met on the way."""
+import json
+import os
+import signal
+
+from harness import (SOFTHSM, Client, Faulty, Keyd, b64, daemon, expect, main, open_socket, oracle,
+                     raw, status_of, test, wait_for)
+
+KEY, SECRET = "/v1/keys/{name}", "/v1/secrets/{id}"
+POLICY = daemon.POLICY + 'principal "nobody" { token = { "sha256:%s" } }\n' % \
+    daemon.sha256_hex("nobody-token")
+_, POINT = oracle.new_peer("ec-p256")
+CREATE = {"name": "new", "type": "aes-256", "usages": ["encrypt"]}
+DATA, CBC = {"data": ""}, {"kdf": "aes-cbc-data", "info": ""}
+MAC_OF_NOTHING = {"data": "", "mac": b64(bytes(32))}
+FORGED = {"iv": b64(bytes(12)), "ciphertext": b64(bytes(16))}
+
+# For each operation: the key that it goes with, a body, and the functions of the
+# token behind it (those of the first use of a key, too).
+KEY_OPERATIONS = {
+    "sign": ("sign", DATA, ["C_Sign"]),
+    "verify": ("sign", {"data": "", "signature": b64(bytes(64))}, []),
+    "mac": ("mac", DATA, ["C_Sign"]),
+    "mac-verify": ("mac", MAC_OF_NOTHING, ["C_Sign"]),
+    "encrypt": ("aes", {"plaintext": ""}, ["C_EncryptInit"]),
+    "decrypt": ("aes", FORGED, ["C_DecryptInit"]),
+    "ecdh": ("agree", {"peer": b64(POINT)}, ["C_DeriveKey"]),
+    "derive": ("base", CBC, ["C_DeriveKey"]),
+}
+SECRET_OPERATIONS = {
+    "mac": ("mac", DATA, ["C_Sign"]),
+    "mac-verify": ("mac", MAC_OF_NOTHING, ["C_Sign"]),
+    "encrypt": ("aes", {"plaintext": ""}, ["C_EncryptInit"]),
+    "decrypt": ("aes", FORGED, ["C_DecryptInit"]),
+    "derive": ("aes", CBC, ["C_DeriveKey"]),
+}
+# Memory or a disk that fails: the unit tests let each allocation and each write
+# fail in turn, which cannot be done to a whole daemon from outside.
+ELSEWHERE = {500}
+
+
+class Api:
+    """Calls, and which status each documented operation has answered with."""
+
+    def __init__(self, token):
+        self.faulty = Faulty(token)
+        # Not a software token to keyd, so: one process; keys without copies.
+        self.keyd = Keyd(token, {"workers.processes": 1, "workers.threads": 1,
+                                 "workers.restart-delay": 1, "workers.deadline-ms": 10_000,
+                                 "http.body-max-bytes": 5000}, POLICY).start()
+        for name, type_, *usages in (("sign", "ec-p256", "sign"), ("agree", "ec-p256", "derive"),
+                                     ("mac", "hmac-sha256", "sign", "verify"),
+                                     ("aes", "aes-256", "encrypt", "decrypt"),
+                                     ("base", "aes-256", "derive")):
+            self.keyd.create(name, type_, *usages)
+        self.document = expect(self.keyd.get("/openapi.json"), 200).json
+        self.documented = {(m.upper(), p): {int(s) for s in o["responses"]}
+                           for p, item in self.document["paths"].items()
+                           for m, o in item.items() if m in ("get", "post", "put", "delete")}
+        self.reached = {route: set() for route in self.documented}
+        self.make_secrets()
+
+    def make_secrets(self):
+        """Of each type one; they live as long as the daemon."""
+        made = {t: self.keyd.ok("/v1/keys/agree/ecdh", {"peer": b64(POINT), "type": n})["secret"]
+                for t, n in (("mac", "hmac-sha256"), ("aes", "aes-256"))}
+        self.secrets = made
+
+    def requests(self):
+        """A good request for each route: (method, template, path, body, functions)."""
+        yield from (("GET", p, p, None, []) for p in ("/healthz", "/readyz", "/openapi.json",
+                                                      "/metrics", "/v1/status", "/v1/keys",
+                                                      "/v1/secrets"))
+        yield "POST", "/v1/random", "/v1/random", {"length": 1}, ["C_GenerateRandom"]
+        yield "GET", KEY, "/v1/keys/mac", None, []
+        for operation, (name, body, functions) in KEY_OPERATIONS.items():
+            yield "POST", f"{KEY}/{operation}", f"/v1/keys/{name}/{operation}", body, functions
+        for operation, (type_, body, functions) in SECRET_OPERATIONS.items():
+            path = f"/v1/secrets/{self.secrets[type_]}/{operation}"
+            yield "POST", f"{SECRET}/{operation}", path, body, functions
+        yield "GET", SECRET, f"/v1/secrets/{self.secrets['mac']}", None, []
+        yield "POST", "/v1/keys", "/v1/keys", CREATE, ["C_GenerateKey"]
+        yield "POST", KEY + "/rotate", "/v1/keys/new/rotate", {}, ["C_GenerateKey"]
+        yield "POST", KEY + "/disable", "/v1/keys/new/disable", {"version": 1}, []
+        yield "POST", KEY + "/enable", "/v1/keys/new/enable", {"version": 1}, []
+        yield "DELETE", KEY, "/v1/keys/new", None, ["C_DestroyObject"]
+        spare = self.keyd.ok("/v1/keys/agree/ecdh", {"peer": b64(POINT)})["secret"]
+        yield "DELETE", SECRET, "/v1/secrets/" + spare, None, []
+
+    def note(self, method, template, status):
+        self.reached[method, template].add(status)
+        assert status in self.documented[method, template], \
+            f"{method} {template} answered {status}, which is not documented"
+
+    def call(self, method, template, path, body=None, expected=None, **more):
+        r = self.keyd.request(method, path, body, **more)
+        self.note(method, template, r.status)
+        if expected is not None:
+            assert r.status == expected, (method, path, expected, r)
+        return r
+
+    def missing(self, *statuses):
+        return {(route, s) for route, documented in self.documented.items() for s in documented
+                if s in statuses and s not in self.reached[route]}
+
+
+@test(on=SOFTHSM)
+def every_documented_route_and_status_is_reached_and_no_other(token):
+    api = Api(token)
+    for part in (check_document, reach_good_answers, reach_refusals, reach_conflicts,
+                 reach_token_errors, reach_absent_token, reach_full_server, reach_deadlines):
+        part(api)
+    every = {s for documented in api.documented.values() for s in documented}
+    left = sorted(api.missing(*(every - ELSEWHERE)))
+    assert not left, "documented and not reached: " + "; ".join(f"{m} {p} {s}"
+                                                               for (m, p), s in left)
+    api.keyd.stop()
+
+
+def check_document(api):
+    d = api.document
+    assert d["openapi"].startswith("3.1."), d["openapi"]
+    assert d["info"]["version"] and d["info"]["title"]
+    ids = [o["operationId"] for item in d["paths"].values() for m, o in item.items()
+           if m in ("get", "post", "put", "delete")]
+    assert len(set(ids)) == len(ids) == len(api.documented)
+    for where in references(d):
+        node = d
+        for word in where[2:].split("/"):
+            node = node[word.replace("~1", "/").replace("~0", "~")]
+    assert {r[:2] for r in api.requests()} == set(api.documented), \
+        {r[:2] for r in api.requests()} ^ set(api.documented)
+
+
+def references(node):
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            assert node["$ref"].startswith("#/"), node
+            yield node["$ref"]
+        node = list(node.values())
+    for child in node if isinstance(node, list) else []:
+        yield from references(child)
+
+
+def reach_good_answers(api):
+    for method, template, path, body, _ in api.requests():
+        r = api.call(method, template, path, body)
+        forged = body == FORGED
+        assert r.status in ((422,) if forged else (200, 201, 204)), (method, path, r)
+        # An answer says what it is.
+        wanted = {"/metrics": "text/plain; version=0.0.4; charset=utf-8"}.get(
+            path, "application/problem+json" if forged else "application/json")
+        assert r.status == 204 or r.headers["Content-Type"] == wanted, (path, r.headers.items())
+        assert "X-Request-Id" in r.headers
+    for name, template, secret in (("aes", KEY, False), (api.secrets["aes"], SECRET, True)):
+        path = f"/v1/{'secrets' if secret else 'keys'}/{name}"
+        sealed = api.keyd.ok(path + "/encrypt", {"plaintext": ""})
+        opening = {k: sealed[k] for k in ("iv", "ciphertext")}
+        api.call("POST", template + "/decrypt", path + "/decrypt", opening, 200)
+    api.call("POST", KEY + "/ecdh", "/v1/keys/agree/ecdh", {"peer": b64(bytes(65))}, 422)
+
+
+def reach_refusals(api):
+    for method, template, path, body, _ in api.requests():
+        documented = api.documented[method, template]
+        api.call(method, template, path + "?unknown=1", body, 400)
+        if 401 in documented:
+            api.call(method, template, path, body, 401, bearer="wrong")
+        if 403 in documented and not path.startswith("/v1/secrets/"):
+            api.call(method, template, path, body, 403, bearer="nobody-token")
+        if 404 in documented and "{" in template:
+            other = template.format(name="none", id="A" * 22)
+            api.call(method, template, other, body, 404)
+        if 413 in documented:
+            api.call(method, template, path, b" " * 5001, 413)
+        if 415 in documented:
+            api.call(method, template, path, b"{}", 415, headers={"Content-Type": "text/plain"})
+    api.call("POST", "/v1/keys", "/v1/keys", {"name": "x", "uri": "pkcs11:object=none"}, 404)
+    reach_denied_secrets(api)
+
+
+def reach_denied_secrets(api):
+    """A secret of one who may agree and nothing else: to others it is 404."""
+    api.keyd.set_policy(POLICY + 'allow "nobody" { operations = { "ecdh" } keys = { "agree" } }\n')
+    api.keyd.hup()
+    with api.keyd.client(bearer="nobody-token") as c:
+        own = c.ok("/v1/keys/agree/ecdh", {"peer": b64(POINT)})["secret"]
+    for operation, (_, body, _) in SECRET_OPERATIONS.items():
+        api.call("POST", f"{SECRET}/{operation}", f"/v1/secrets/{own}/{operation}", body, 403,
+                 bearer="nobody-token")
+    api.keyd.set_policy(POLICY)
+    api.keyd.hup()
+
+
+def reach_conflicts(api):
+    wrong = {"sign": "mac", "verify": "mac", "mac": "sign", "mac-verify": "sign",
+             "encrypt": "sign", "decrypt": "sign", "ecdh": "sign", "derive": "mac"}
+    for operation, name in wrong.items():
+        api.call("POST", f"{KEY}/{operation}", f"/v1/keys/{name}/{operation}",
+                 KEY_OPERATIONS[operation][1], 409)
+    for operation, (type_, body, _) in SECRET_OPERATIONS.items():
+        other = api.secrets["mac" if type_ == "aes" else "aes"]
+        api.call("POST", f"{SECRET}/{operation}", f"/v1/secrets/{other}/{operation}", body, 409)
+    api.call("POST", "/v1/keys", "/v1/keys", {**CREATE, "name": "mac"}, 409)
+    # Two changes of a key at once: the first waits for a worker that stands still.
+    api.keyd.create("slow", "aes-256", "encrypt")
+    (pid,) = api.keyd.workers()
+    os.kill(pid, signal.SIGSTOP)
+    body = b"{}"
+    with open_socket(api.keyd.socket) as s:
+        s.sendall(b"POST /v1/keys/slow/rotate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+                  b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        wait_for(lambda: api.keyd.get("/v1/status").json["counts"]["in_flight"] > 0, what="work")
+        for operation in ("rotate", "disable", "enable"):
+            api.call("POST", f"{KEY}/{operation}", f"/v1/keys/slow/{operation}", {}, 409)
+        api.call("DELETE", KEY, "/v1/keys/slow", None, 409)
+        os.kill(pid, signal.SIGCONT)
+        assert status_of(s.recv(65536)) == 201
+
+
+def reach_token_errors(api):
+    """502: CKR_FUNCTION_FAILED, 501: CKR_MECHANISM_INVALID."""
+    for result, status in (("0x6", 502), ("0x70", 501)):
+        for method, template, path, body, functions in api.requests():
+            for function in functions:
+                with api.faulty.fails(function, result):
+                    if status in api.documented[method, template]:
+                        if template == "/v1/keys":
+                            body = {**body, "name": "other"}
+                        api.call(method, template, path.replace("/new", "/slow"), body, status)
+            wait_for(lambda: api.keyd.try_get("/readyz") == 200, what="readyz")
+        # A delete that the token refused is done by asking again.
+        expect(api.keyd.delete("/v1/keys/slow"), 204)
+        api.keyd.create("slow", "aes-256", "encrypt")
+
+
+def restart(api, **config):
+    api.keyd.stop()
+    api.keyd.set_config({"workers.processes": 1, "workers.threads": 1, "workers.restart-delay": 1,
+                         **config})
+    api.keyd.start(wait=False)
+    api.keyd.wait_serving()
+
+
+def reach_absent_token(api):
+    """503 of everything that needs the token; no time to wait for it is left."""
+    restart(api, **{"workers.deadline-ms": 100})
+    api.keyd.wait_ready()
+    api.make_secrets()
+    requests = list(api.requests())
+    with api.faulty.fails("C_GetSlotList", "0x32"):
+        for pid in api.keyd.workers():
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: api.keyd.try_get("/readyz") == 503, what="readyz 503")
+        for method, template, path, body, _ in requests:
+            r = api.keyd.request(method, path.replace("/new", "/slow"), body)
+            if r.status == 503:
+                api.note(method, template, 503)
+
+
+def reach_full_server(api):
+    """503 of everything else: one connection too many."""
+    restart(api, **{"http.connections-max": 1})
+    wait_for(lambda: api.keyd.try_get("/readyz") == 200, what="readyz")
+    api.keyd.close()
+    with Client(api.keyd.socket) as only:
+        expect(only.get("/healthz"), 200)
+        for (method, template), status in api.missing(503):
+            path = template.format(name="mac", id="A" * 22)
+            answer = raw(api.keyd.socket, f"{method} {path} HTTP/1.1\r\nHost: x\r\n"
+                         "Content-Length: 0\r\n\r\n".encode())
+            assert status_of(answer) == status, (method, path, answer)
+            assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["status"] == 503
+            api.note(method, template, 503)
+
+
+def reach_deadlines(api):
+    left = []
+    for n, (method, template) in enumerate(sorted(r for r, _ in api.missing(504))):
+        if n % 8 == 0:  # before the delay of restarts, which doubles, grows long
+            restart(api, **{"workers.deadline-ms": 300})
+            api.keyd.wait_ready()
+            api.make_secrets()
+            if api.keyd.get("/v1/keys/new").status == 404:
+                api.keyd.create("new", "aes-256", "encrypt")
+        _, _, path, body, _ = next(r for r in api.requests() if r[:2] == (method, template))
+        if template == "/v1/keys":
+            body = {**body, "name": "late"}
+        (pid,) = wait_for(api.keyd.workers, what="a worker")
+        os.kill(pid, signal.SIGSTOP)
+        r = api.call(method, template, path, body)
+        if r.status != 504:
+            left.append((method, path, r))
+            os.kill(pid, signal.SIGCONT)
+            continue
+        wait_for(lambda p=pid: api.keyd.workers() not in ([], [p]), what="another worker")
+        # A change that was cut off is taken up again.
+        wait_for(lambda: api.keyd.post("/v1/keys/new/enable", {}).status in (200, 404),
+                 what="the end of the change")
+    assert not left, left
+
+
+if __name__ == "__main__":
+    main()

@@ -90,7 +90,10 @@ class Client:
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
         try:
-            self.connection.request(method, path, body=body, headers=sent)
+            try:
+                self.connection.request(method, path, body=body, headers=sent)
+            except BrokenPipeError:
+                pass  # refused before all of the body was sent: the answer is there
             r = self.connection.getresponse()
             answer = Answer(r.status, r.headers, r.read())
         except Exception:
