@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""keydctl: each command once for real, with what it prints and its exit status."""
+import json
+import os
+import subprocess
+
+from harness import (SOFTHSM, Keyd, b64, daemon, expect, main, oracle, test, tokens, unb64,
+                     wait_for)
+
+KEYDCTL = os.path.join(tokens.BUILD, "client", "keydctl")
+OK, NO, USAGE, REFUSED, UNREACHABLE = range(5)
+
+
+class Ctl:
+    def __init__(self, keyd, *options):
+        self.options = ["--config", keyd.config_file, *options]
+        self.directory = keyd.token.directory
+
+    def __call__(self, *argv, data=b"", status=OK):
+        """Runs it with the data on standard input; gives standard output."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("KEYD_")}
+        r = subprocess.run([KEYDCTL, *self.options, *argv], input=data, capture_output=True,
+                           timeout=120, check=False, env=environment)
+        text = r.stderr.decode(errors="replace")
+        assert r.returncode == status, f"{argv}: status {r.returncode}, not {status}\n" \
+            f"{r.stdout.decode(errors='replace')}{text}"
+        assert "Sanitizer" not in text and "runtime error" not in text, text
+        # Who fails says why, and on standard error.
+        assert status in (OK, NO) or text, f"{argv} fails in silence"
+        self.errors = text
+        return r.stdout
+
+    def json(self, *argv, **more):
+        return json.loads(self(*argv, "--json", **more))
+
+    def file(self, name, content=None):
+        path = os.path.join(self.directory, name)
+        if content is not None:
+            with open(path, "wb") as f:
+                f.write(content)
+        return path
+
+
+def installed(token):
+    """A directory with both programs, as an installation has them."""
+    path = os.path.join(token.directory, "programs")
+    if not os.path.exists(path):
+        os.mkdir(path)
+        os.symlink(tokens.WORKER, os.path.join(path, "keyd-hsm"))
+        os.symlink(daemon.KEYD, os.path.join(path, "keyd"))
+    return path
+
+
+def start(token, **config):
+    keyd = Keyd(token, config).start()
+    return keyd, Ctl(keyd)
+
+
+@test(on=SOFTHSM)
+def key_commands_make_show_change_and_delete_keys(token):
+    keyd, ctl = start(token)
+    assert b"orders" in ctl("key", "create", "orders", "--type", "ec-p256", "--usage", "sign")
+    assert "exists" in (ctl("key", "create", "orders", "--type", "aes-256", "--usage", "encrypt",
+                            status=REFUSED), ctl.errors)[1] or "already" in ctl.errors
+    ctl("key", "create", "sealing", "--type", "aes-256", "--usage", "encrypt,decrypt")
+    listed = ctl("key", "list").decode()
+    assert "orders" in listed and "sealing" in listed
+    assert [k["name"] for k in ctl.json("key", "list")["keys"]] == ["orders", "sealing"]
+    assert b"ec-p256" in ctl("key", "show", "orders")
+    pem = ctl("key", "show", "orders", "--pem")
+    oracle.point_of(pem)
+    ctl("key", "rotate", "orders")
+    assert ctl("key", "show", "orders", "--pem") != pem
+    assert ctl("key", "show", "orders", "--pem", "--version", "1") == pem
+    ctl("key", "disable", "orders", "--version", "1")
+    assert ctl.json("key", "show", "orders")["versions"][0]["state"] == "disabled"
+    ctl("key", "enable", "orders")
+    assert ctl.json("key", "show", "orders")["versions"][0]["state"] == "enabled"
+    ctl("key", "delete", "orders", status=USAGE)  # nobody there who could say yes
+    expect(keyd.get("/v1/keys/orders"), 200)
+    ctl("key", "delete", "orders", "--yes")
+    expect(keyd.get("/v1/keys/orders"), 404)
+    ctl("key", "show", "orders", status=REFUSED)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def key_adopt_and_import_take_what_is_there_and_no_private_key(token):
+    keyd, ctl = start(token)
+    other = Keyd(token).start()
+    other.create("theirs", "hmac-sha256", "sign")
+    ctl("key", "adopt", "ours", "--uri", "pkcs11:object=theirs.v1")
+    assert ctl.json("key", "show", "ours")["origin"] == "adopted"
+    ctl("key", "adopt", "none", "--uri", "pkcs11:object=none", status=REFUSED)
+    private = oracle.ec_private("ec-p256")
+    public = ctl.file("public.pem", oracle.ec_public(private))
+    ctl("key", "import", "device", "--pem", public)
+    assert ctl("key", "show", "device", "--pem") == oracle.ec_public(private)
+    ctl("key", "import", "bad", "--pem", ctl.file("private.pem", private), status=USAGE)
+    assert "private" in ctl.errors.lower(), ctl.errors
+    ctl("key", "import", "bad", "--pem", "/nowhere", status=USAGE)
+    signature = oracle.ecdsa_sign("ec-p256", private, b"text")
+    assert ctl("verify", "device", "--signature", b64(signature), data=b"text") is not None
+    other.stop()
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def sign_and_verify_go_with_openssl(token):
+    keyd, ctl = start(token)
+    keyd.create("s", "ec-p384", "sign")
+    pem = ctl("key", "show", "s", "--pem")
+    text = ctl.file("text", b"a message")
+    raw = unb64(ctl("sign", "s", "--in", text).decode().strip())
+    assert oracle.ecdsa_verify("ec-p384", pem, b"a message", raw)
+    assert oracle.ecdsa_verify("ec-p384", pem, b"other", unb64(
+        ctl("sign", "s", data=b"other").decode().strip()))
+    der = ctl.file("text.sig")
+    ctl("sign", "s", "--in", text, "--format", "der", "--out", der)
+    with oracle.Files(key=pem) as path:
+        assert oracle.openssl("dgst", "-sha384", "-verify", path("key"), "-signature", der, text)
+    ctl("verify", "s", "--in", text, "--signature-file", der, "--format", "der")
+    digest = oracle.hashlib.sha384(b"a message").digest()
+    made = ctl("sign", "s", "--digest", data=digest).decode().strip()
+    ctl("verify", "s", "--in", text, "--signature", made)
+    ctl("verify", "s", "--digest", "--signature", made, data=digest)
+    ctl("verify", "s", "--signature", made, data=b"another", status=NO)
+    ctl("verify", "s", data=b"another", status=USAGE)
+    ctl("sign", "none", data=b"", status=REFUSED)
+    ctl("mac", "s", data=b"", status=REFUSED)
+    ctl("sign", "s", "--in", "/nowhere", status=USAGE)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def agreement_derivation_and_secrets_go_with_the_oracle(token):
+    keyd, ctl = start(token)
+    keyd.create("a", "ec-p256", "derive")
+    private = oracle.ec_private("ec-p256")
+    peer = ctl.file("peer.pem", oracle.ec_public(private))
+    shared = oracle.ecdh(private, ctl("key", "show", "a", "--pem"))
+    assert ctl("ecdh", "a", "--peer", peer, "--release", "--format", "hex").decode().strip() == \
+        shared.hex()
+    info = ["--kdf", "hkdf-sha256", "--info", "session", "--salt", "pepper"]
+    key = oracle.hkdf("hkdf-sha256", b"pepper", shared, b"session", 32)
+    secret = ctl.json("ecdh", "a", "--peer", peer, *info, "--type", "hmac-sha256")["secret"]
+    got = ctl("mac", "--secret", secret, "--format", "raw", data=b"data")
+    assert got == oracle.mac("hmac-sha256", key, b"data")
+    ctl("mac-verify", "--secret", secret, "--mac", b64(got), data=b"data")
+    ctl("mac-verify", "--secret", secret, "--mac", b64(got), data=b"date", status=NO)
+    next_key = oracle.hkdf("hkdf-sha384", b"", key, b"next", 32)
+    derived = ctl("derive", "--secret", secret, "--kdf", "hkdf-sha384", "--info",
+                  "next").decode().split()
+    sealed = ctl.file("sealed")
+    ctl("encrypt", "--secret", derived[0], "--out", sealed, "--aad", "head", data=b"plain text")
+    assert ctl("decrypt", "--secret", derived[0], "--in", sealed, "--aad", "head") == b"plain text"
+    ctl("decrypt", "--secret", derived[0], "--in", sealed, "--aad", "tail", status=REFUSED)
+    released = ctl("derive", "--secret", secret, "--kdf", "hkdf-sha384", "--info", "next",
+                   "--release", "--format", "raw")
+    assert released == next_key, (released, next_key)
+    assert secret in ctl("secret", "list").decode()
+    assert "hmac-sha256" in ctl("secret", "show", secret).decode()
+    ctl("secret", "delete", secret)
+    ctl("secret", "show", secret, status=REFUSED)
+    ctl("ecdh", "a", "--peer", "/nowhere", status=USAGE)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def macs_encryption_and_random_with_keys(token):
+    keyd, ctl = start(token)
+    keyd.create("m", "hmac-sha384", "sign", "verify")
+    keyd.create("e", "aes-256", "encrypt", "decrypt")
+    made = ctl("mac", "m", "--format", "hex", data=b"x").decode().strip()
+    assert len(made) == 96
+    ctl("mac-verify", "m", "--mac", made, "--format", "hex", data=b"x")
+    ctl("mac-verify", "m", "--mac", made[:-2] + "00", "--format", "hex", data=b"y", status=NO)
+    big = os.urandom(300_000)
+    sealed = ctl("encrypt", "e", data=big)
+    assert big[:1000] not in sealed and ctl("decrypt", data=sealed) == big
+    ctl("key", "rotate", "e")
+    assert ctl("decrypt", "e", data=sealed) == big
+    ctl("decrypt", "e", data=b"no such thing", status=USAGE)
+    assert len(ctl("random", "33", "--format", "raw")) == 33
+    assert len(unb64(ctl("random", "16").decode().strip())) == 16
+    ctl("random", "many", status=USAGE)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def status_and_doctor_say_what_is_well_and_what_is_not(token):
+    keyd, ctl = start(token)
+    assert b"ready" in ctl("status") and ctl.json("status")["ready"] is True
+    report = ctl("doctor", "--programs", installed(token))
+    assert report
+    keyd.stop()
+    ctl("status", status=UNREACHABLE)
+    assert "keyd" in ctl.errors
+    ctl("doctor", "--programs", installed(token), status=NO)
+    tokens.write(token.pin_file, "wrong pin\n")
+    keyd.start(wait=False)
+    keyd.wait_serving()
+    wait_for(lambda: keyd.get("/readyz").type == "pin-refused", what="pin-refused")
+    ctl("status", status=NO)
+    out = ctl("doctor", "--programs", installed(token), status=NO).decode()
+    assert "PIN" in out + ctl.errors and "wrong pin" not in out + ctl.errors, out
+    assert token.flags().count("user-pin-final-try") == 0
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def tokens_of_token_new_open_the_door(token):
+    keyd, ctl = start(token)
+    path = ctl.file("bearer")
+    lines = ctl("token", "new", "robot", "--out", path).decode()
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    with open(path, encoding="utf-8") as f:
+        value = f.read().strip()
+    assert len(value) >= 32 and value not in lines, lines
+    block = "\n".join(line for line in lines.split("\n") if not line.startswith("#"))
+    keyd.set_policy(daemon.POLICY + block[block.index("principal"):block.rindex("}") + 1] +
+                    '\nallow "robot" { operations = { "random" } }\n')
+    keyd.hup()
+    assert keyd.get("/v1/status").json["policy"]["error"] == ""
+    robot = Ctl(keyd, "--token-file", path)
+    assert robot("random", "4")
+    robot("key", "show", "none", status=REFUSED)
+    robot("status", status=REFUSED)
+    keyd.stop()
+
+
+@test
+def usage_errors_are_2_and_help_is_0():
+    for argv in (["--nothing"], ["fly"], ["key"], ["key", "create"], ["sign"], ["sign", "a", "b"],
+                 ["random", "1", "--format"], ["key", "list", "--type", "x"]):
+        r = subprocess.run([KEYDCTL, *argv], capture_output=True, text=True, check=False,
+                           stdin=subprocess.DEVNULL, timeout=60)
+        assert r.returncode == USAGE and r.stderr and not r.stdout, (argv, r)
+    for argv in (["--help"], ["sign", "--help"], ["key", "create", "--help"]):
+        r = subprocess.run([KEYDCTL, *argv], capture_output=True, text=True, check=False,
+                           stdin=subprocess.DEVNULL, timeout=60)
+        assert r.returncode == OK and "usage" in r.stdout.lower() and not r.stderr, (argv, r)
+
+
+@test(on=SOFTHSM)
+def bench_measures_and_ends(token):
+    keyd, ctl = start(token)
+    out = ctl("bench", "--seconds", "1", "--connections", "2", "--programs",
+              installed(token))
+    assert out
+    assert keyd.get("/v1/keys").json["keys"] == [], "bench leaves keys behind"
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def init_makes_a_set_up_that_keyd_starts_with(token):
+    home = os.path.join(token.directory, "home")
+    programs = installed(token)
+
+    def init(*argv, status=OK):
+        r = subprocess.run([KEYDCTL, "init", "--dir", home, "--programs", programs, *argv],
+                           capture_output=True, text=True, check=False, timeout=120,
+                           stdin=subprocess.DEVNULL)
+        assert r.returncode == status, r
+        return r.stdout + r.stderr
+
+    init()
+    files = {os.path.join(d, f) for d, _, names in os.walk(home) for f in names}
+    config = next(f for f in files if f.endswith("keyd.conf"))
+    pins = [f for f in files if "pin" in os.path.basename(f)]
+    assert pins and all(os.stat(f).st_mode & 0o077 == 0 for f in pins), pins
+    before = {f: open(f, "rb").read() for f in files}
+    init(status=USAGE)  # nothing that is there is overwritten
+    assert before == {f: open(f, "rb").read() for f in files}
+    keyd = Keyd(token)
+    keyd.config_file = config
+    keyd.socket = keyd.connection.address = socket_of(before[config].decode())
+    with open(next(f for f in pins if "so" not in os.path.basename(f)), encoding="utf-8") as f:
+        token.pin = f.read().strip()
+    keyd.start()
+    ctl = Ctl(keyd)
+    ctl("init", "--keys")
+    assert len(ctl.json("key", "list")["keys"]) >= 2
+    ctl("doctor", "--programs", programs)
+    keyd.stop()
+
+
+def socket_of(config):
+    (line,) = [line for line in config.split("\n") if line.strip().startswith("unix-path")]
+    return line.split('"')[1]
+
+
+if __name__ == "__main__":
+    main()
