@@ -5,6 +5,7 @@ import base64
 import http.client
 import json
 import socket
+import time
 
 TIMEOUT = 60  # seconds; only a hang reaches it
 
@@ -48,13 +49,26 @@ class _Connection(http.client.HTTPConnection):
         self.sock = open_socket(self.address, self.tls)
 
 
+def connect(s, address, timeout):
+    """A Unix socket whose backlog is full says so at once, and TCP waits: wait."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            s.connect(address)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.005)
+
+
 def open_socket(address, tls=None, timeout=TIMEOUT):
     """address: the path of a Unix socket, or (host, port)."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     s = socket.socket(family, socket.SOCK_STREAM)
     s.settimeout(timeout)
     try:
-        s.connect(address)
+        connect(s, address, timeout)
         if family == socket.AF_INET:
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tls.wrap_socket(s, server_hostname="localhost") if tls else s
