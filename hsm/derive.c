@@ -50,6 +50,14 @@ static void make_template(struct template *t, const struct kd_secret_form *form,
 
 // ---- single steps ----------------------------------------------------------
 
+enum kd_err kd_derive_by(struct kd_session *s, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE input,
+                         const struct kd_secret_form *form, CK_OBJECT_HANDLE *out) {
+    struct template t;
+    make_template(&t, form, true);
+    return kd_ckr("C_DeriveKey",
+                  s->token->p11->C_DeriveKey(s->handle, mechanism, input, t.list, t.n, out));
+}
+
 enum kd_err kd_derive_ecdh(struct kd_session *s, CK_OBJECT_HANDLE base, enum kd_key_type type,
                            struct kd_bytes peer, const struct kd_secret_form *form,
                            CK_OBJECT_HANDLE *out) {
@@ -59,12 +67,9 @@ enum kd_err kd_derive_ecdh(struct kd_session *s, CK_OBJECT_HANDLE base, enum kd_
     if (r != KD_OK) {
         return r;
     }
-    struct template t;
-    make_template(&t, form, true);
     CK_ECDH1_DERIVE_PARAMS params = { CKD_NULL, 0, NULL, peer.n, kd_p11_bytes(peer.p) };
     CK_MECHANISM ecdh = { CKM_ECDH1_DERIVE, &params, sizeof(params) };
-    return kd_ckr("C_DeriveKey",
-                  s->token->p11->C_DeriveKey(s->handle, &ecdh, base, t.list, t.n, out));
+    return kd_derive_by(s, &ecdh, base, form, out);
 }
 
 enum kd_err kd_derive_import(struct kd_session *s, struct kd_bytes value,
@@ -80,12 +85,9 @@ enum kd_err kd_derive_cbc_data(struct kd_session *s, CK_OBJECT_HANDLE input, str
     if (data.n != AES_BYTES || form->n != AES_BYTES) {
         return KD_ERR_KEY_TYPE;
     }
-    struct template t;
-    make_template(&t, form, true);
     CK_AES_CBC_ENCRYPT_DATA_PARAMS params = { { 0 }, kd_p11_bytes(data.p), data.n };
     CK_MECHANISM cbc = { CKM_AES_CBC_ENCRYPT_DATA, &params, sizeof(params) };
-    return kd_ckr("C_DeriveKey",
-                  s->token->p11->C_DeriveKey(s->handle, &cbc, input, t.list, t.n, out));
+    return kd_derive_by(s, &cbc, input, form, out);
 }
 
 enum kd_err kd_read_value(struct kd_session *s, CK_OBJECT_HANDLE handle) {
@@ -150,10 +152,18 @@ static enum kd_err check_lengths(const struct kd_recipe *r) {
     return KD_OK;
 }
 
+// How step i does HKDF, if it does: a result that is released may need another
+// strategy than one that stays.
+static enum kd_hsm_hkdf strategy_of(const struct kd_session *s, const struct kd_recipe *r, size_t i,
+                                    bool is_readable) {
+    return is_readable && i + 1 == r->n_steps ? s->token->hkdf_release : s->token->hkdf;
+}
+
 // HKDF's input must be readable where the strategy is to read it.
-static bool is_read_by_step(const struct kd_session *s, const struct kd_recipe *r, size_t i) {
+static bool is_read_by_step(const struct kd_session *s, const struct kd_recipe *r, size_t i,
+                            bool is_readable) {
     return i < r->n_steps && r->steps[i].kdf != KD_KDF_AES_CBC_DATA &&
-           s->token->hkdf == KD_HSM_HKDF_EXTRACT;
+           strategy_of(s, r, i, is_readable) == KD_HSM_HKDF_EXTRACT;
 }
 
 static enum kd_err run_step(struct kd_session *s, const struct kd_recipe *r, size_t i,
@@ -161,16 +171,17 @@ static enum kd_err run_step(struct kd_session *s, const struct kd_recipe *r, siz
     const struct kd_derive_step *step = &r->steps[i];
     const bool is_last = i + 1 == r->n_steps;
     struct kd_secret_form form = form_before(r, i + 1, is_readable);
-    if (is_read_by_step(s, r, i + 1)) {
+    if (is_read_by_step(s, r, i + 1, is_readable)) {
         form.is_readable = true;
     }
     if (step->kdf == KD_KDF_AES_CBC_DATA) {
         return kd_derive_cbc_data(s, input, step->info, &form, out);
     }
+    const enum kd_hsm_hkdf strategy = strategy_of(s, r, i, is_readable);
     if (is_last && is_readable) {
-        return kd_hkdf_release(s, s->token->hkdf, input, step);
+        return kd_hkdf_release(s, strategy, input, step);
     }
-    return kd_hkdf(s, s->token->hkdf, input, step, &form, out);
+    return kd_hkdf(s, strategy, input, step, &form, out);
 }
 
 // The object that the first step starts from.
@@ -183,7 +194,7 @@ static enum kd_err open_base(struct kd_session *s, const struct kd_recipe *r, bo
         return err;
     }
     struct kd_secret_form form = form_before(r, 0, is_readable);
-    if (is_read_by_step(s, r, 0)) {
+    if (is_read_by_step(s, r, 0, is_readable)) {
         form.is_readable = true;
     }
     err = kd_derive_ecdh(s, base, r->base.type, r->peer, &form, owned);

@@ -164,28 +164,6 @@ static enum kd_err through_memory(struct kd_session *s, enum kd_hsm_hkdf strateg
 static enum kd_err native(struct kd_session *s, CK_OBJECT_HANDLE input,
                           const struct kd_derive_step *step, const struct kd_secret_form *form,
                           CK_OBJECT_HANDLE *out) {
-    const CK_OBJECT_CLASS class = CKO_SECRET_KEY;
-    const CK_BBOOL no = CK_FALSE;
-    const CK_BBOOL sensitive = form->is_readable ? CK_FALSE : CK_TRUE;
-    const CK_BBOOL extractable = form->is_readable ? CK_TRUE : CK_FALSE;
-    const CK_BBOOL sign = (form->usages & KD_USE_SIGN) != 0;
-    const CK_BBOOL verify = (form->usages & KD_USE_VERIFY) != 0;
-    const CK_BBOOL encrypt = (form->usages & KD_USE_ENCRYPT) != 0;
-    const CK_BBOOL decrypt = (form->usages & KD_USE_DECRYPT) != 0;
-    const CK_BBOOL derive = (form->usages & KD_USE_DERIVE) != 0;
-    CK_ATTRIBUTE template[] = {
-        KD_ATTRIBUTE(CKA_CLASS, class),
-        KD_ATTRIBUTE(CKA_KEY_TYPE, form->type),
-        KD_ATTRIBUTE(CKA_TOKEN, no),
-        KD_ATTRIBUTE(CKA_SENSITIVE, sensitive),
-        KD_ATTRIBUTE(CKA_EXTRACTABLE, extractable),
-        KD_ATTRIBUTE(CKA_SIGN, sign),
-        KD_ATTRIBUTE(CKA_VERIFY, verify),
-        KD_ATTRIBUTE(CKA_ENCRYPT, encrypt),
-        KD_ATTRIBUTE(CKA_DECRYPT, decrypt),
-        KD_ATTRIBUTE(CKA_DERIVE, derive),
-        KD_ATTRIBUTE(CKA_VALUE_LEN, form->n),
-    };
     struct kd_hkdf_params params = {
         .extract = CK_TRUE,
         .expand = CK_TRUE,
@@ -197,8 +175,7 @@ static enum kd_err native(struct kd_session *s, CK_OBJECT_HANDLE input,
         .info_len = step->info.n,
     };
     CK_MECHANISM hkdf = { KD_CKM_HKDF_DERIVE, &params, sizeof(params) };
-    return kd_ckr("C_DeriveKey", s->token->p11->C_DeriveKey(s->handle, &hkdf, input, template,
-                                                            KD_COUNT_OF(template), out));
+    return kd_derive_by(s, &hkdf, input, form, out);
 }
 
 // ---- for derive.c ----------------------------------------------------------

@@ -238,7 +238,31 @@ static void hkdf_by_host(struct kd_bytes salt, struct kd_bytes info,
     HMAC(EVP_sha256(), prk, KEY_BYTES, block, info.n + 1, out, NULL);
 }
 
-static enum kd_hsm_probe try_hkdf(struct kd_session *s, enum kd_hsm_hkdf strategy) {
+// The result is an HMAC key that nobody can read: its MAC of the text shows it.
+static enum kd_err hkdf_inside(struct kd_session *s, enum kd_hsm_hkdf strategy,
+                               CK_OBJECT_HANDLE key, const struct kd_derive_step *step,
+                               const uint8_t want[static KEY_BYTES], bool *is_right) {
+    const struct kd_secret_form form = { CKK_GENERIC_SECRET, KEY_BYTES, KD_USE_SIGN, false };
+    CK_FUNCTION_LIST *p11 = s->token->p11;
+    CK_MECHANISM hmac = { CKM_SHA256_HMAC, NULL, 0 };
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
+    uint8_t got[KEY_BYTES] = { 0 };
+    uint8_t want_mac[KEY_BYTES];
+    CK_ULONG n = sizeof(got);
+    enum kd_err r;
+    if ((r = kd_hkdf(s, strategy, key, step, &form, &made)) == KD_OK &&
+        (r = kd_ckr("C_SignInit", p11->C_SignInit(s->handle, &hmac, made))) == KD_OK) {
+        r = kd_ckr("C_Sign", p11->C_Sign(s->handle, kd_p11_bytes(text), sizeof(text) - 1, got, &n));
+    }
+    kd_destroy(s, made);
+    HMAC(EVP_sha256(), want, KEY_BYTES, (const uint8_t *)text, sizeof(text) - 1, want_mac, NULL);
+    *is_right =
+        kd_ct_equal((struct kd_bytes) { got, n }, (struct kd_bytes) { want_mac, KEY_BYTES });
+    return r;
+}
+
+static enum kd_hsm_probe try_hkdf(struct kd_session *s, enum kd_hsm_hkdf strategy,
+                                  bool is_released) {
     const struct kd_derive_step step = { .kdf = KD_KDF_HKDF_SHA256,
                                          .salt = kd_bytes_of_text("salt"),
                                          .info = kd_bytes_of_text("info"),
@@ -246,34 +270,48 @@ static enum kd_hsm_probe try_hkdf(struct kd_session *s, enum kd_hsm_hkdf strateg
     const bool is_readable = strategy == KD_HSM_HKDF_EXTRACT;
     CK_OBJECT_HANDLE key;
     uint8_t want[KEY_BYTES];
+    bool is_right = false;
+    enum kd_err r;
     if (!import_key(s, CKK_GENERIC_SECRET, KD_USE_DERIVE, is_readable, &key)) {
         return KD_HSM_PROBE_UNTRIED;
     }
-    kd_buf_reset(&s->out);
-    const enum kd_err r = kd_hkdf_release(s, strategy, key, &step);
     hkdf_by_host(step.salt, step.info, want);
-    const bool is_right = kd_ct_equal(kd_buf_get(&s->out), (struct kd_bytes) { want, KEY_BYTES });
+    if (is_released) {
+        kd_buf_reset(&s->out);
+        r = kd_hkdf_release(s, strategy, key, &step);
+        is_right = kd_ct_equal(kd_buf_get(&s->out), (struct kd_bytes) { want, KEY_BYTES });
+    } else {
+        r = hkdf_inside(s, strategy, key, &step, want, &is_right);
+    }
     kd_destroy(s, key);
     return verdict(r, is_right);
 }
 
-static enum kd_hsm_probe probe_hkdf(struct kd_session *s) {
-    struct kd_token *t = s->token;
+// The best strategy that gives the right answer.  NSS derives natively, but
+// makes nothing readable of a key that is not: its releases go another way.
+static enum kd_hsm_probe choose_hkdf(struct kd_session *s, bool is_released,
+                                     enum kd_hsm_hkdf *out) {
     static const enum kd_hsm_hkdf by_merit[] = { KD_HSM_HKDF_NATIVE, KD_HSM_HKDF_DIGEST,
                                                  KD_HSM_HKDF_EXTRACT };
-    t->hkdf = KD_HSM_HKDF_NONE;
     enum kd_hsm_probe found = KD_HSM_PROBE_MISSING;
+    *out = KD_HSM_HKDF_NONE;
     for (size_t i = 0; i < KD_COUNT_OF(by_merit); i++) {
-        if (by_merit[i] == KD_HSM_HKDF_EXTRACT && !t->may_extract) {
+        if (by_merit[i] == KD_HSM_HKDF_EXTRACT && !s->token->may_extract) {
             continue;
         }
-        found = try_hkdf(s, by_merit[i]);
+        found = try_hkdf(s, by_merit[i], is_released);
         if (found == KD_HSM_PROBE_VERIFIED) {
-            t->hkdf = by_merit[i];
+            *out = by_merit[i];
             break;
         }
     }
     return found;
+}
+
+static enum kd_hsm_probe probe_hkdf(struct kd_session *s) {
+    const enum kd_hsm_probe released = choose_hkdf(s, true, &s->token->hkdf_release);
+    const enum kd_hsm_probe inside = choose_hkdf(s, false, &s->token->hkdf);
+    return inside == KD_HSM_PROBE_VERIFIED ? released : inside;
 }
 
 static enum kd_hsm_probe probe_random(struct kd_session *s) {

@@ -71,6 +71,10 @@ struct kd_secret_form {
     unsigned usages;
     bool is_readable; // not sensitive, extractable: to be read and destroyed at once
 };
+// C_DeriveKey.
+KD_MUST_CHECK enum kd_err kd_derive_by(struct kd_session *s, CK_MECHANISM *mechanism,
+                                       CK_OBJECT_HANDLE input, const struct kd_secret_form *form,
+                                       CK_OBJECT_HANDLE *out);
 KD_MUST_CHECK enum kd_err kd_derive_ecdh(struct kd_session *s, CK_OBJECT_HANDLE base,
                                          enum kd_key_type type, struct kd_bytes peer,
                                          const struct kd_secret_form *form, CK_OBJECT_HANDLE *out);

@@ -22,7 +22,8 @@ struct kd_token {
     bool is_software; // no hardware behind the slot: keys are used through copies
     const char *pin_file;
     // What the probe found; set before other threads start.
-    enum kd_hsm_hkdf hkdf;
+    enum kd_hsm_hkdf hkdf;         // of secrets that stay in the token
+    enum kd_hsm_hkdf hkdf_release; // of what is released
     enum kd_hsm_probe probe[KD_HSM_ABILITIES];
     bool may_extract;
 

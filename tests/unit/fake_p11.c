@@ -500,5 +500,6 @@ struct kd_token fake_token(CK_FUNCTION_LIST *p11, const char *pin_file) {
                                .slot = FAKE_SLOT,
                                .info = { .flags = CKF_LOGIN_REQUIRED },
                                .pin_file = pin_file,
-                               .hkdf = KD_HSM_HKDF_DIGEST };
+                               .hkdf = KD_HSM_HKDF_DIGEST,
+                               .hkdf_release = KD_HSM_HKDF_DIGEST };
 }
