@@ -1,5 +1,7 @@
 hsm_unit_tests = \
 	tests/unit/test_hsm_faults \
+	tests/unit/test_hsm_nss \
+	tests/unit/test_hsm_softhsm \
 	tests/unit/test_names \
 	tests/unit/test_wire
 check_PROGRAMS += $(hsm_unit_tests)
@@ -8,6 +10,10 @@ TESTS += $(hsm_unit_tests)
 hsm_wire_test_libs = libhsmwire.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
 hsm_test_cflags = $(unit_cflags) $(P11KIT_CFLAGS) $(JANSSON_CFLAGS)
 hsm_test_libs = libhsm.a $(hsm_wire_test_libs) $(P11KIT_LIBS) $(JANSSON_LIBS)
+hsm_token_sources = \
+	tests/unit/exec_call.c tests/unit/exec_call.h \
+	tests/unit/hsm_token_cases.c tests/unit/hsm_token_cases.h \
+	tests/unit/token_fixture.c tests/unit/token_fixture.h
 
 tests_unit_test_hsm_faults_SOURCES = \
 	tests/unit/exec_call.c tests/unit/exec_call.h \
@@ -16,6 +22,12 @@ tests_unit_test_hsm_faults_SOURCES = \
 	tests/unit/test_hsm_faults.c
 tests_unit_test_hsm_faults_CFLAGS = $(hsm_test_cflags)
 tests_unit_test_hsm_faults_LDADD = $(hsm_test_libs)
+tests_unit_test_hsm_nss_SOURCES = tests/unit/test_hsm_nss.c $(hsm_token_sources)
+tests_unit_test_hsm_nss_CFLAGS = $(hsm_test_cflags)
+tests_unit_test_hsm_nss_LDADD = $(hsm_test_libs)
+tests_unit_test_hsm_softhsm_SOURCES = tests/unit/test_hsm_softhsm.c $(hsm_token_sources)
+tests_unit_test_hsm_softhsm_CFLAGS = $(hsm_test_cflags)
+tests_unit_test_hsm_softhsm_LDADD = $(hsm_test_libs)
 tests_unit_test_names_CFLAGS = $(unit_cflags)
 tests_unit_test_names_LDADD = $(hsm_wire_test_libs)
 tests_unit_test_wire_CFLAGS = $(unit_cflags)

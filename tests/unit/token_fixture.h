@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// token_fixture.h: a real token in a directory of its own, opened by the worker's
+// own code in a test's child process.  Use as checked fixtures: a module must
+// not cross fork().
+#ifndef KD_TESTS_TOKEN_FIXTURE_H
+#define KD_TESTS_TOKEN_FIXTURE_H
+
+#include "hsm/open.h"
+
+enum token_kind { TOKEN_SOFTHSM, TOKEN_NSS };
+
+// Which one token_setup makes; false where it is not installed.
+bool token_choose(enum token_kind kind);
+
+// Two sessions, two cached secrets, logged in and probed.
+void token_setup(void);
+void token_teardown(void);
+
+// What a front would say to a worker of this token; made by token_make.
+struct kd_hsm_hello token_hello(void);
+void token_make(void); // the directory and the token in it, not opened
+void token_remove(void);
+
+struct kd_opened *token_opened(void);
+struct kd_session *token_session(void); // the first
+bool token_is_nss(void);
+
+#endif
