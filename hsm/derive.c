@@ -4,6 +4,7 @@
 #include "hsm/session.h"
 
 enum { P256_SECRET_BYTES = 32, P384_SECRET_BYTES = 48, AES_BYTES = 32, TEMPLATE_MAX = 12 };
+enum { HKDF_LEAST_BYTES = 16, HKDF_MOST_BYTES = 64, RELEASE_MAX_BYTES = 255 };
 
 void kd_destroy(struct kd_session *s, CK_OBJECT_HANDLE handle) {
     if (handle != CK_INVALID_HANDLE) {
@@ -107,6 +108,10 @@ enum kd_err kd_read_value(struct kd_session *s, CK_OBJECT_HANDLE handle) {
 
 // ---- recipes ---------------------------------------------------------------
 
+static size_t key_bytes(enum kd_key_type type) {
+    return type == KD_KEY_HMAC_SHA384 ? 48 : 32;
+}
+
 // What step i needs as its input; i == n_steps: the result.
 static struct kd_secret_form form_before(const struct kd_recipe *r, size_t i, bool is_readable) {
     const size_t own = r->base.type == KD_KEY_EC_P384 ? P384_SECRET_BYTES : P256_SECRET_BYTES;
@@ -119,9 +124,8 @@ static struct kd_secret_form form_before(const struct kd_recipe *r, size_t i, bo
                                          false };
     }
     if (i == r->n_steps) {
-        const size_t length = r->type == KD_KEY_HMAC_SHA384 ? 48 : 32;
-        return (struct kd_secret_form) { CKK_GENERIC_SECRET, length, KD_USE_SIGN | KD_USE_VERIFY,
-                                         false };
+        return (struct kd_secret_form) { CKK_GENERIC_SECRET, key_bytes(r->type),
+                                         KD_USE_SIGN | KD_USE_VERIFY, false };
     }
     if (r->steps[i].kdf == KD_KDF_AES_CBC_DATA) {
         return (struct kd_secret_form) { CKK_AES, AES_BYTES, KD_USE_DERIVE, false };
@@ -129,9 +133,24 @@ static struct kd_secret_form form_before(const struct kd_recipe *r, size_t i, bo
     return (struct kd_secret_form) { CKK_GENERIC_SECRET, n, KD_USE_DERIVE, false };
 }
 
-// A step cannot make more than there is: 48 bytes for an HMAC-SHA-384 key out of
-// a P-256 secret or out of aes-cbc-data.
-static enum kd_err check_lengths(const struct kd_recipe *r) {
+// How many bytes step i gives: what the next step or the key of the result takes.
+static bool is_length_right(const struct kd_recipe *r, size_t i, bool is_readable) {
+    const size_t n = r->steps[i].out_len;
+    const bool is_last = i + 1 == r->n_steps;
+    if (r->steps[i].kdf == KD_KDF_AES_CBC_DATA && n != AES_BYTES) {
+        return false;
+    }
+    if (!is_last) {
+        return r->steps[i + 1].kdf == KD_KDF_AES_CBC_DATA
+                   ? n == AES_BYTES
+                   : n >= HKDF_LEAST_BYTES && n <= HKDF_MOST_BYTES;
+    }
+    return is_readable ? n > 0 && n <= RELEASE_MAX_BYTES : n == key_bytes(r->type);
+}
+
+// Nothing may be cut or stretched on the way without being told, but for a
+// P-384 secret that is used as a key as it is: of that the last bytes are.
+static enum kd_err check_lengths(const struct kd_recipe *r, bool is_readable) {
     const bool is_ec = kd_key_type_is_ec(r->base.type);
     if (kd_key_type_is_ec(r->type) || (r->n_steps == 0 && !is_ec) || is_ec != (r->peer.n > 0)) {
         return KD_ERR_KEY_TYPE;
@@ -140,13 +159,12 @@ static enum kd_err check_lengths(const struct kd_recipe *r) {
         return r->type == KD_KEY_HMAC_SHA384 && r->base.type != KD_KEY_EC_P384 ? KD_ERR_KEY_TYPE
                                                                                : KD_OK;
     }
-    const struct kd_derive_step *first = &r->steps[0];
-    if (!is_ec && (first->kdf == KD_KDF_AES_CBC_DATA) != (r->base.type == KD_KEY_AES_256)) {
+    if (!is_ec && (r->steps[0].kdf == KD_KDF_AES_CBC_DATA) != (r->base.type == KD_KEY_AES_256)) {
         return KD_ERR_KEY_TYPE; // aes-cbc-data goes with AES keys, HKDF with HMAC keys
     }
     for (size_t i = 0; i < r->n_steps; i++) {
-        if (r->steps[i].out_len == 0 || r->steps[i].out_len > 255) {
-            return KD_ERR_ITEM_TOO_LARGE;
+        if (!is_length_right(r, i, is_readable)) {
+            return KD_ERR_FIELD_INVALID;
         }
     }
     return KD_OK;
@@ -207,7 +225,7 @@ static enum kd_err open_base(struct kd_session *s, const struct kd_recipe *r, bo
 
 static enum kd_err walk(struct kd_session *s, const struct kd_recipe *r, bool is_readable,
                         CK_OBJECT_HANDLE *result) {
-    enum kd_err err = check_lengths(r);
+    enum kd_err err = check_lengths(r, is_readable);
     if (err != KD_OK) {
         return err;
     }
