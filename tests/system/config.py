@@ -154,5 +154,15 @@ def the_sample_configuration_names_every_key_and_is_valid(token):
     assert check(keyd).returncode == 0, (check(keyd), text)
 
 
+@test(on=SOFTHSM)
+def without_a_module_those_that_p11_kit_has_configured_are_used(token):
+    # Debian's softhsm2 comes with a file that names it to p11-kit.
+    keyd = Keyd(token, {"token.module": None}).start()
+    assert "(p11-kit)" in keyd.get("/v1/status").json["token"]["module"]
+    keyd.create("k", "ec-p256", "sign")
+    assert keyd.ok("/v1/keys/k/sign", {"data": ""})["signature"]
+    keyd.stop()
+
+
 if __name__ == "__main__":
     main()
