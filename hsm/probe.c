@@ -142,7 +142,7 @@ static enum kd_hsm_probe probe_hmac(struct kd_session *s, CK_MECHANISM_TYPE type
     }
     CK_FUNCTION_LIST *p11 = s->token->p11;
     CK_MECHANISM hmac = { type, NULL, 0 };
-    uint8_t got[OUT_MAX_BYTES];
+    uint8_t got[OUT_MAX_BYTES] = { 0 };
     uint8_t want[OUT_MAX_BYTES];
     CK_ULONG n = sizeof(got);
     unsigned want_len = 0;

@@ -62,8 +62,8 @@ static void visit_slot(struct search *s, CK_FUNCTION_LIST *p11, const CK_INFO *m
     s->n_found++;
     s->found =
         (struct kd_token) { .p11 = p11, .slot = slot, .info = info, .module_info = *module_info };
-    s->found.is_software = p11->C_GetSlotInfo(slot, &slot_info) == CKR_OK &&
-                           (slot_info.flags & CKF_HW_SLOT) == 0;
+    s->found.is_software =
+        p11->C_GetSlotInfo(slot, &slot_info) == CKR_OK && (slot_info.flags & CKF_HW_SLOT) == 0;
 }
 
 static void visit_module(struct search *s, CK_FUNCTION_LIST *p11) {

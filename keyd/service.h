@@ -36,7 +36,7 @@ size_t kd_service_pending(const struct kd_service *s); // operations accepted an
 
 // What the connection and the request showed; absent parts are empty.
 struct kd_credential {
-    bool has_peer;               // Unix socket
+    bool has_peer; // Unix socket
     uid_t uid;
     gid_t gid;
     struct kd_bytes bearer;      // the token of "Authorization: Bearer ..."
@@ -47,8 +47,8 @@ struct kd_credential {
 // is: within one callback of the loop.
 struct kd_caller {
     const char *principal;
-    const void *policy;      // the service's
-    char request_id[40];     // filled in by the HTTP layer
+    const void *policy;  // the service's
+    char request_id[40]; // filled in by the HTTP layer
 };
 
 // KD_ERR_UNAUTHENTICATED: no principal matches.  A bearer token, when given,
@@ -63,7 +63,7 @@ enum kd_permission {
     KD_MAY_CREATE,
     KD_MAY_IMPORT, // public keys and certificates
     KD_MAY_ADOPT,
-    KD_MAY_SHOW,   // list and show
+    KD_MAY_SHOW, // list and show
     KD_MAY_ROTATE,
     KD_MAY_DISABLE,
     KD_MAY_DELETE,
@@ -100,10 +100,10 @@ enum kd_version_state {
 struct kd_key_version {
     uint32_t number; // 1, 2, ...
     enum kd_version_state state;
-    uint64_t created_ms;      // wall clock
-    struct kd_key_ref ref;    // without id for public keys that were imported
-    bool is_local;            // made in the token (false: adopted or imported)
-    bool is_extractable;      // only adopted keys can be; said in show and status
+    uint64_t created_ms;   // wall clock
+    struct kd_key_ref ref; // without id for public keys that were imported
+    bool is_local;         // made in the token (false: adopted or imported)
+    bool is_extractable;   // only adopted keys can be; said in show and status
 };
 
 enum kd_key_origin {
@@ -155,8 +155,8 @@ KD_MUST_CHECK enum kd_err kd_service_key_create(struct kd_service *s,
 // A key that is in the token already.  The URI must match exactly one private
 // or secret key of a type and with usages that keyd can use.
 KD_MUST_CHECK enum kd_err kd_service_key_adopt(struct kd_service *s, const struct kd_caller *caller,
-                                               const char *name, const char *uri,
-                                               kd_key_done *done, void *arg);
+                                               const char *name, const char *uri, kd_key_done *done,
+                                               void *arg);
 // A public key, as an uncompressed point, or in a certificate (DER; then point
 // is empty and is taken from it).  It can verify and nothing else.
 KD_MUST_CHECK enum kd_err kd_service_key_import(struct kd_service *s,
@@ -169,9 +169,9 @@ KD_MUST_CHECK enum kd_err kd_service_key_rotate(struct kd_service *s,
                                                 kd_key_done *done, void *arg);
 // Disables (or enables again) one version; number 0: all of them.
 KD_MUST_CHECK enum kd_err kd_service_key_set_state(struct kd_service *s,
-                                                   const struct kd_caller *caller,
-                                                   const char *name, uint32_t number, bool enable,
-                                                   kd_key_done *done, void *arg);
+                                                   const struct kd_caller *caller, const char *name,
+                                                   uint32_t number, bool enable, kd_key_done *done,
+                                                   void *arg);
 // Destroys the key with all versions in the token.  An adopted key is only
 // forgotten, the object stays.
 KD_MUST_CHECK enum kd_err kd_service_key_delete(struct kd_service *s,
@@ -231,12 +231,12 @@ struct kd_derivation {
     bool has_kdf;         // false (ecdh only): the shared secret itself
     enum kd_kdf kdf;
     struct kd_bytes salt;
-    struct kd_bytes info; // any, up to KD_HSM_INFO_MAX_BYTES; for aes-cbc-data the service
-                          // makes the 32 bytes: SHA-256(result type's name || 0x00 || info)
-    bool release;         // give the bytes to the caller instead of keeping a secret
-    uint16_t out_len;     // release with HKDF: 16..255 bytes; else 0
-    enum kd_key_type type;   // kept: AES-256, HMAC-SHA-256 or HMAC-SHA-384
-    uint32_t lifetime_sec;   // kept: 1..the configured limit; 0: the default
+    struct kd_bytes info;  // any, up to KD_HSM_INFO_MAX_BYTES; for aes-cbc-data the service
+                           // makes the 32 bytes: SHA-256(result type's name || 0x00 || info)
+    bool release;          // give the bytes to the caller instead of keeping a secret
+    uint16_t out_len;      // release with HKDF: 16..255 bytes; else 0
+    enum kd_key_type type; // kept: AES-256, HMAC-SHA-256 or HMAC-SHA-384
+    uint32_t lifetime_sec; // kept: 1..the configured limit; 0: the default
 };
 
 #define KD_SECRET_ID_TEXT_BYTES 23 // base64url of 16 bytes, with NUL
@@ -285,8 +285,8 @@ struct kd_worker_report {
     enum { KD_WORKER_STARTING, KD_WORKER_READY, KD_WORKER_FAILED } state;
     pid_t pid; // 0: not running
     uint32_t restarts;
-    uint32_t in_flight;  // requests
-    uint64_t ready_ms;   // monotonic, since when
+    uint32_t in_flight; // requests
+    uint64_t ready_ms;  // monotonic, since when
 };
 
 // Readiness: KD_OK, or why not (KD_ERR_TOKEN_AWAY, KD_ERR_PIN_REFUSED, ...) with a
@@ -299,10 +299,10 @@ struct kd_service_report {
     struct kd_worker_report workers[KD_WORKERS_MAX];
     size_t n_keys;
     size_t n_secrets;
-    size_t in_flight; // requests at the workers
-    size_t queued;    // waiting for a worker
-    uint64_t started_ms;   // wall clock
-    uint64_t policy_ms;    // wall clock, when the policy in force was read
+    size_t in_flight;         // requests at the workers
+    size_t queued;            // waiting for a worker
+    uint64_t started_ms;      // wall clock
+    uint64_t policy_ms;       // wall clock, when the policy in force was read
     const char *policy_error; // why the last reload was refused; "" if it was not
 };
 void kd_service_report(const struct kd_service *s, struct kd_service_report *out);

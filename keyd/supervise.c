@@ -146,8 +146,10 @@ static uint64_t tend_waiting(struct kd_workers *w, uint64_t now) {
         }
         kd_call_list_remove(&w->waiting, c);
         // What was at a worker already has had its time; the rest found none.
-        kd_pool_fail(w, c, w->is_halted ? w->err : c->tries > 0 ? KD_ERR_DEADLINE
-                                                                : KD_ERR_TOKEN_AWAY);
+        kd_pool_fail(w, c,
+                     w->is_halted   ? w->err
+                     : c->tries > 0 ? KD_ERR_DEADLINE
+                                    : KD_ERR_TOKEN_AWAY);
     }
     return KD_LOOP_NO_LIMIT;
 }

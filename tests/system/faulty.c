@@ -66,7 +66,7 @@ static CK_RV disturb(const char *name, atomic_ulong *n_calls) {
 #define STAND_IN(name, types, names)                                                               \
     static CK_RV stand_in_##name types {                                                           \
         static atomic_ulong n_calls;                                                               \
-        const CK_RV r = disturb(#name, &n_calls);                                                 \
+        const CK_RV r = disturb(#name, &n_calls);                                                  \
         return r == CKR_OK ? real->name names : r;                                                 \
     }
 
