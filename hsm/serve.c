@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,6 +33,11 @@ struct server {
     size_t taken; // of `in`: bytes that are done with
     bool is_ended;
     enum kd_worker_exit reason;
+
+    // A whole frame is left in `in`, so a reply is still to come that can take
+    // others along.  Written under read_lock; read under write_lock, at the
+    // time of the reply and not of its request: by then the rest may be done.
+    atomic_bool is_more;
 
     pthread_mutex_t write_lock;
     // under write_lock
@@ -95,9 +101,8 @@ static bool is_malformed(struct server *v) {
     return v->in.n > v->taken && kd_hsm_frame_next(rest, &frame, &size) != KD_OK;
 }
 
-// Copies the next frame into `frame`; *is_more: another one is waiting.  False
-// when the server ends.
-static bool take_frame(struct server *v, struct kd_buf *frame, bool *is_more) {
+// Copies the next frame into `frame`.  False when the server ends.
+static bool take_frame(struct server *v, struct kd_buf *frame) {
     bool got = false;
     pthread_mutex_lock(&v->read_lock);
     while (!v->is_ended && !got) {
@@ -121,7 +126,7 @@ static bool take_frame(struct server *v, struct kd_buf *frame, bool *is_more) {
     if (got) {
         peek(v, &waiting);
     }
-    *is_more = waiting > 0;
+    atomic_store(&v->is_more, waiting > 0);
     pthread_mutex_unlock(&v->read_lock);
     return got;
 }
@@ -148,7 +153,7 @@ static bool flush(struct server *v) {
     return ok;
 }
 
-static bool put_reply(struct server *v, struct kd_buf *reply, bool is_more) {
+static bool put_reply(struct server *v, struct kd_buf *reply, bool is_last) {
     const uint64_t now = kd_clock_mono_us();
     pthread_mutex_lock(&v->write_lock);
     if (v->out.n == 0) {
@@ -156,7 +161,7 @@ static bool put_reply(struct server *v, struct kd_buf *reply, bool is_more) {
     }
     kd_buf_put(&v->out, reply->p, reply->n);
     bool ok = kd_buf_finish(&v->out) == KD_OK;
-    if (ok && (!is_more || now - v->oldest_us > REPLY_WAIT_MAX_US)) {
+    if (ok && (is_last || !atomic_load(&v->is_more) || now - v->oldest_us > REPLY_WAIT_MAX_US)) {
         ok = flush(v);
     }
     pthread_mutex_unlock(&v->write_lock);
@@ -171,7 +176,7 @@ static void answer_ping(struct thread *t, struct kd_bytes frame) {
     struct kd_reader in = kd_reader_of(frame);
     struct kd_hsm_request q;
     struct kd_hsm_status status;
-    if (kd_hsm_get_request(&in, &q) != KD_OK) {
+    if (kd_hsm_get_request(&in, &q) != KD_OK || kd_reader_finish(&in) != KD_OK) {
         return;
     }
     struct kd_opened *o = t->server->opened;
@@ -194,12 +199,11 @@ static enum kd_err answer(struct thread *t) {
 static void *run(void *arg) {
     struct thread *t = arg;
     struct server *v = t->server;
-    bool is_more = false;
-    while (take_frame(v, &t->frame, &is_more)) {
+    while (take_frame(v, &t->frame)) {
         const enum kd_err r = answer(t);
         kd_wipe(t->frame.p, t->frame.n);
         const bool is_last = r == KD_ERR_TOKEN_AWAY || r == KD_ERR_MALFORMED;
-        const bool sent = put_reply(v, &t->reply, is_more && !is_last);
+        const bool sent = put_reply(v, &t->reply, is_last);
         if (is_last || !sent) {
             // Also wakes a thread that waits in recv.
             shutdown(v->fd, SHUT_RD);
@@ -260,8 +264,7 @@ static bool send_status(struct server *v, enum kd_err err) {
 static enum kd_worker_exit serve(struct server *v) {
     kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(HELLO_MAX_BYTES);
     struct kd_hsm_hello hello;
-    bool is_more;
-    if (!take_frame(v, &frame, &is_more)) {
+    if (!take_frame(v, &frame)) {
         return v->reason;
     }
     struct kd_reader in = kd_reader_of(kd_buf_get(&frame));
