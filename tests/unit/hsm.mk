@@ -3,6 +3,7 @@ hsm_unit_tests = \
 	tests/unit/test_hsm_nss \
 	tests/unit/test_hsm_softhsm \
 	tests/unit/test_names \
+	tests/unit/test_serve \
 	tests/unit/test_wire
 check_PROGRAMS += $(hsm_unit_tests)
 TESTS += $(hsm_unit_tests)
@@ -30,5 +31,9 @@ tests_unit_test_hsm_softhsm_CFLAGS = $(hsm_test_cflags)
 tests_unit_test_hsm_softhsm_LDADD = $(hsm_test_libs)
 tests_unit_test_names_CFLAGS = $(unit_cflags)
 tests_unit_test_names_LDADD = $(hsm_wire_test_libs)
+tests_unit_test_serve_SOURCES = tests/unit/test_serve.c \
+	tests/unit/token_fixture.c tests/unit/token_fixture.h
+tests_unit_test_serve_CFLAGS = $(hsm_test_cflags)
+tests_unit_test_serve_LDADD = $(hsm_test_libs)
 tests_unit_test_wire_CFLAGS = $(unit_cflags)
 tests_unit_test_wire_LDADD = $(hsm_wire_test_libs)
