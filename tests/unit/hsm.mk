@@ -14,6 +14,7 @@ hsm_test_libs = libhsm.a $(hsm_wire_test_libs) $(P11KIT_LIBS) $(JANSSON_LIBS)
 hsm_token_sources = \
 	tests/unit/exec_call.c tests/unit/exec_call.h \
 	tests/unit/hsm_token_cases.c tests/unit/hsm_token_cases.h \
+	tests/unit/hsm_wycheproof.c \
 	tests/unit/token_fixture.c tests/unit/token_fixture.h
 
 tests_unit_test_hsm_faults_SOURCES = \
@@ -37,3 +38,11 @@ tests_unit_test_serve_CFLAGS = $(hsm_test_cflags)
 tests_unit_test_serve_LDADD = $(hsm_test_libs)
 tests_unit_test_wire_CFLAGS = $(unit_cflags)
 tests_unit_test_wire_LDADD = $(hsm_wire_test_libs)
+EXTRA_DIST += \
+	tests/vectors/wycheproof/LICENSE \
+	tests/vectors/wycheproof/README.md \
+	tests/vectors/wycheproof/aes_gcm_test.json \
+	tests/vectors/wycheproof/ecdh_secp256r1_ecpoint_test.json \
+	tests/vectors/wycheproof/ecdsa_secp256r1_sha256_p1363_test.json \
+	tests/vectors/wycheproof/hkdf_sha256_test.json \
+	tests/vectors/wycheproof/hmac_sha256_test.json

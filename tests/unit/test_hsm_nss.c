@@ -14,6 +14,7 @@ int main(void) {
     Suite *suite = suite_create("hsm_nss");
     suite_add_tcase(suite, tcase_token_keys());
     suite_add_tcase(suite, tcase_token_secrets());
+    suite_add_tcase(suite, tcase_token_vectors());
     SRunner *runner = srunner_create(suite);
     srunner_set_tap(runner, "-");
     srunner_run_all(runner, CK_SILENT);
