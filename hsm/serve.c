@@ -84,11 +84,15 @@ static bool read_more(struct server *v) {
     return true;
 }
 
+static struct kd_bytes unread(const struct server *v) {
+    return v->in.n == v->taken ? KD_BYTES_NONE
+                               : (struct kd_bytes) { v->in.p + v->taken, v->in.n - v->taken };
+}
+
 // The next frame that is whole in the buffer; empty: none.
 static struct kd_bytes peek(struct server *v, size_t *size) {
     struct kd_bytes frame = KD_BYTES_NONE;
-    const struct kd_bytes rest = { v->in.p + v->taken, v->in.n - v->taken };
-    if (v->in.n == v->taken || kd_hsm_frame_next(rest, &frame, size) != KD_OK) {
+    if (kd_hsm_frame_next(unread(v), &frame, size) != KD_OK) {
         *size = 0;
     }
     return frame;
@@ -97,8 +101,7 @@ static struct kd_bytes peek(struct server *v, size_t *size) {
 static bool is_malformed(struct server *v) {
     struct kd_bytes frame;
     size_t size;
-    const struct kd_bytes rest = { v->in.p + v->taken, v->in.n - v->taken };
-    return v->in.n > v->taken && kd_hsm_frame_next(rest, &frame, &size) != KD_OK;
+    return kd_hsm_frame_next(unread(v), &frame, &size) != KD_OK;
 }
 
 // Copies the next frame into `frame`.  False when the server ends.
