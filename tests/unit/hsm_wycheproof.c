@@ -14,6 +14,9 @@
 
 enum { BYTES_MAX = 8192 };
 
+// CKA_NSS_DB: where NSS wants the public point of a private key that is brought.
+#define NSS_CKA_DB 0xd5a0db00UL
+
 // The bytes of a hexadecimal member; they live until the next call for `slot`.
 static struct kd_bytes get(const json_t *object, const char *name, size_t slot) {
     static uint8_t bytes[6][BYTES_MAX];
@@ -93,7 +96,6 @@ END_TEST
 
 // ---- ecdh --------------------------------------------------------------------
 
-// Some tokens want the public point beside the private value (NSS).
 static size_t point_of(const uint8_t scalar[static 32], uint8_t out[static 65]) {
     EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
     EC_POINT *point = EC_POINT_new(group);
@@ -122,12 +124,10 @@ static CK_OBJECT_HANDLE import_private(struct kd_session *s, struct kd_bytes giv
         KD_ATTRIBUTE(CKA_TOKEN, no),      KD_ATTRIBUTE(CKA_PRIVATE, yes),
         KD_ATTRIBUTE(CKA_SENSITIVE, yes), KD_ATTRIBUTE(CKA_EXTRACTABLE, no),
         KD_ATTRIBUTE(CKA_DERIVE, yes),    KD_ATTRIBUTE_BYTES(CKA_EC_PARAMS, oid),
-        KD_ATTRIBUTE(CKA_VALUE, scalar),  { 0x80000000UL | 0x4e534350UL, NULL, 0 }
+        KD_ATTRIBUTE(CKA_VALUE, scalar),  { NSS_CKA_DB, point + 2, 65 }
     };
-    // NSS finds its own copy of the public half by this (CKA_NSS_DB).
-    list[9] = (CK_ATTRIBUTE) { 0xd5a0db00UL, point + 2, 65 };
     CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
-    const CK_ULONG count = token_is_nss() ? 10 : 9;
+    const CK_ULONG count = KD_COUNT_OF(list) - (token_is_nss() ? 0 : 1);
     ck_assert_err(
         kd_ckr("C_CreateObject", s->token->p11->C_CreateObject(s->handle, list, count, &handle)),
         KD_OK);

@@ -66,8 +66,8 @@ static struct kd_bytes receive(void) {
     for (;;) {
         struct kd_bytes frame;
         size_t size = 0;
-        const struct kd_bytes rest = { worker.in.p + worker.taken, worker.in.n - worker.taken };
-        if (worker.in.n > 0) {
+        if (worker.in.n > worker.taken) {
+            const struct kd_bytes rest = { worker.in.p + worker.taken, worker.in.n - worker.taken };
             ck_assert_err(kd_hsm_frame_next(rest, &frame, &size), KD_OK);
         }
         if (size > 0) {
