@@ -266,10 +266,12 @@ int kd_command_init_token(const struct kd_command_options *o) {
     kd_auto(secret) struct kd_secret *so_pin = NULL;
     CK_UTF8CHAR label[LABEL_BYTES];
     memset(label, ' ', sizeof(label));
+    // The module is named: the first of many might be that of an HSM with an empty slot.
     if (o->label == NULL || o->so_pin_file == NULL || o->hello.pin_file.n == 0 ||
-        strlen(o->label) == 0 || strlen(o->label) > sizeof(label)) {
-        fprintf(stderr, "keyd-hsm: a new token needs --label (up to 32 bytes), --pin-file and "
-                        "--so-pin-file\n");
+        o->hello.module.n == 0 || strlen(o->label) == 0 || strlen(o->label) > sizeof(label)) {
+        fprintf(stderr,
+                "keyd-hsm: a new token needs --module, --label (up to 32 bytes), --pin-file "
+                "and --so-pin-file\n");
         return EXIT_FAILURE;
     }
     memcpy(label, o->label, strlen(o->label));
