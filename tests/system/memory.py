@@ -6,11 +6,10 @@ from harness import Keyd, b64, daemon, expect, main, oracle, rss_kib, test
 
 # Quarantines and shadow memory of the sanitizers grow by themselves; there the
 # leak check at the end of each process says more.
-SANITIZED = b"__asan_init" in open(daemon.KEYD, "rb").read()
-N_CALLS = 10_000 if SANITIZED else 100_000
+N_CALLS = 10_000 if daemon.SANITIZED else 100_000
 BATCH = 100
 SINGLE_IN = 20       # of so many calls one is a single one
-LIMIT_KIB = 65536 if SANITIZED else 1024  # a leak of 16 bytes a call shows
+LIMIT_KIB = 65536 if daemon.SANITIZED else 1024  # a leak of 16 bytes a call shows
 # SoftHSM 2.6.1 keeps something of every session object that was ever made until
 # C_Finalize, 240 bytes as measured: for each ECDH, derivation and secret.
 SOFTHSM_OBJECT_BYTES = 280
