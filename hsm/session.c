@@ -63,14 +63,27 @@ static bool is_logged_in(struct kd_session *s) {
             (s->token->info.flags & CKF_LOGIN_REQUIRED) == 0);
 }
 
+// Somebody's try has failed since this process logged in: perhaps another
+// worker's, with the same PIN, which may have been changed in the token.
+static bool has_failed_tries(struct kd_token *t) {
+    CK_TOKEN_INFO info;
+    return t->p11->C_GetTokenInfo(t->slot, &info) == CKR_OK &&
+           (info.flags & CKF_USER_PIN_COUNT_LOW) != 0;
+}
+
 // One thread at a time, and none after a refusal: a wrong PIN must not be
-// submitted once for each thread.
+// submitted once for each thread, nor once for each worker.
 static enum kd_err login_again(struct kd_session *s) {
     struct kd_token *t = s->token;
     enum kd_err r = KD_OK;
     pthread_mutex_lock(&t->lock);
     if (t->is_login_refused) {
         r = KD_ERR_PIN_REFUSED;
+    } else if (!is_logged_in(s) && has_failed_tries(t)) {
+        t->is_login_refused = true;
+        r = KD_ERR_PIN_REFUSED;
+        kd_log(KD_LOG_ERROR, "token",
+               "not logging in again: the token counts a failed try of the PIN", "");
     } else if (!is_logged_in(s)) {
         kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
         kd_auto(buf) struct kd_buf detail = KD_BUF_INIT(1024);

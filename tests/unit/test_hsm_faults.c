@@ -415,6 +415,18 @@ START_TEST(a_refused_pin_is_not_submitted_again_by_any_session) {
 }
 END_TEST
 
+START_TEST(a_session_logs_in_again_only_where_no_try_has_failed) {
+    fake_set_token_flags(CKF_USER_PIN_COUNT_LOW); // another worker's try
+    fake_reset_device();
+    for (size_t i = 0; i < SESSIONS; i++) {
+        kd_auto(call) struct call_result c = { 0 };
+        ck_assert_err(call_sign(&sessions[i], &signer, kd_bytes_of_text(text), &c),
+                      KD_ERR_TOKEN_AWAY);
+    }
+    ck_assert_uint_eq(fake_count().logins, 0);
+}
+END_TEST
+
 static enum kd_err login_with(struct kd_bytes refused, struct kd_buf *record) {
     kd_auto(buf) struct kd_buf detail = KD_BUF_INIT(1024);
     kd_buf_reset(record);
@@ -650,6 +662,7 @@ static TCase *tcase_login(void) {
     TCase *c = tcase_create("login");
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, a_lost_session_gives_exactly_one_login);
+    tcase_add_test(c, a_session_logs_in_again_only_where_no_try_has_failed);
     tcase_add_test(c, a_refused_pin_is_not_submitted_again_by_any_session);
     tcase_add_test(c, the_record_of_a_refused_pin_keeps_it_from_being_submitted);
     tcase_add_test(c, no_pin_is_submitted_on_the_last_try_or_to_a_lock);
