@@ -1,6 +1,7 @@
 hsm_unit_tests = \
 	tests/unit/test_hsm_faults \
 	tests/unit/test_hsm_nss \
+	tests/unit/test_hsm_secrets \
 	tests/unit/test_hsm_softhsm \
 	tests/unit/test_names \
 	tests/unit/test_serve \
@@ -17,11 +18,16 @@ hsm_token_sources = \
 	tests/unit/hsm_wycheproof.c \
 	tests/unit/token_fixture.c tests/unit/token_fixture.h
 
-tests_unit_test_hsm_faults_SOURCES = \
+hsm_fake_sources = \
 	tests/unit/exec_call.c tests/unit/exec_call.h \
 	tests/unit/fake_crypto.c \
-	tests/unit/fake_p11.c tests/unit/fake_p11.h tests/unit/fake_state.h \
-	tests/unit/test_hsm_faults.c
+	tests/unit/fake_fixture.c tests/unit/fake_fixture.h \
+	tests/unit/fake_p11.c tests/unit/fake_p11.h tests/unit/fake_state.h
+
+tests_unit_test_hsm_secrets_SOURCES = tests/unit/test_hsm_secrets.c $(hsm_fake_sources)
+tests_unit_test_hsm_secrets_CFLAGS = $(hsm_test_cflags)
+tests_unit_test_hsm_secrets_LDADD = $(hsm_test_libs)
+tests_unit_test_hsm_faults_SOURCES = tests/unit/test_hsm_faults.c $(hsm_fake_sources)
 tests_unit_test_hsm_faults_CFLAGS = $(hsm_test_cflags)
 tests_unit_test_hsm_faults_LDADD = $(hsm_test_libs)
 tests_unit_test_hsm_nss_SOURCES = tests/unit/test_hsm_nss.c $(hsm_token_sources)

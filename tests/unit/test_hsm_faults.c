@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each call of each operation fails in turn, on the fake module.
-#include "exec_call.h"
-#include "fake_p11.h"
+#include "fake_fixture.h"
 #include "unit.h"
 
 #include <stdio.h>
@@ -9,63 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SESSIONS = 3, CALLS_MAX = 200 };
+enum { CALLS_MAX = 200 };
 
-static char pin_file[] = "/tmp/keyd-test-XXXXXX";
-static struct kd_token token;
-static struct kd_session sessions[SESSIONS];
-static struct kd_session *const s = &sessions[0];
-
-// The keys of the token.
-static struct call_key signer;
-static struct call_key other_signer;
-static struct call_key deriver;
-static struct call_key mac_key;
-static struct call_key aes_key;
-static struct kd_recipe recipe;
-
-static void write_pin(const char *pin) {
-    FILE *f = fopen(pin_file, "w");
-    fprintf(f, "%s\n", pin);
-    fclose(f);
-}
-
-static void setup(void) {
-    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
-    kd_auto(buf) struct kd_buf detail = KD_BUF_INIT(1024);
-    kd_log_set_level(KD_LOG_ERROR);
-    strcpy(pin_file + strlen(pin_file) - 6, "XXXXXX");
-    close(mkstemp(pin_file));
-    write_pin(FAKE_PIN);
-    token = fake_token(fake_begin(), pin_file);
-    token.secrets_max = 2;
-    kd_token_init(&token);
-    for (size_t i = 0; i < SESSIONS; i++) {
-        ck_assert_err(kd_session_open(&token, &sessions[i]), KD_OK);
-    }
-    ck_assert_err(kd_login(&token, s->handle, KD_BYTES_NONE, &record, &detail), KD_OK);
-    ck_assert_err(call_generate(s, KD_KEY_EC_P256, KD_USE_SIGN, 1, &signer), KD_OK);
-    ck_assert_err(call_generate(s, KD_KEY_EC_P256, KD_USE_SIGN, 2, &other_signer), KD_OK);
-    ck_assert_err(call_generate(s, KD_KEY_EC_P256, KD_USE_DERIVE, 3, &deriver), KD_OK);
-    ck_assert_err(call_generate(s, KD_KEY_HMAC_SHA256, KD_USE_SIGN | KD_USE_VERIFY, 4, &mac_key),
-                  KD_OK);
-    ck_assert_err(call_generate(s, KD_KEY_AES_256, KD_USE_ENCRYPT | KD_USE_DECRYPT, 5, &aes_key),
-                  KD_OK);
-    recipe = call_recipe(&deriver, signer.ref.proof, 7, KD_KEY_AES_256);
-    fake_count_anew();
-}
-
-static void teardown(void) {
-    kd_objects_wipe(&token);
-    kd_cached_wipe(&token);
-    for (size_t i = 0; i < SESSIONS; i++) {
-        kd_session_close(&sessions[i]);
-    }
-    kd_token_wipe(&token);
-    ck_assert_uint_eq(fake_count().sessions, 0);
-    fake_end();
-    unlink(pin_file);
-}
+static struct kd_session *const s = &hf.sessions[0];
 
 // ---- the operations ----------------------------------------------------------
 
@@ -87,14 +32,14 @@ static bool is_signed_by(const struct call_key *key, struct kd_bytes signature) 
 
 static enum kd_err op_sign(void) {
     kd_auto(call) struct call_result c = { 0 };
-    const enum kd_err r = call_sign(s, &signer, kd_bytes_of_text(text), &c);
-    ck_assert(r != KD_OK || is_signed_by(&signer, c.result.out));
+    const enum kd_err r = call_sign(s, &hf.signer, kd_bytes_of_text(text), &c);
+    ck_assert(r != KD_OK || is_signed_by(&hf.signer, c.result.out));
     return r;
 }
 
 static enum kd_err op_mac(void) {
     kd_auto(call) struct call_result c = { 0 };
-    const enum kd_err r = call_mac(s, &mac_key, NULL, kd_bytes_of_text(text), &c);
+    const enum kd_err r = call_mac(s, &hf.mac_key, NULL, kd_bytes_of_text(text), &c);
     ck_assert(r != KD_OK || c.result.out.n == 32);
     return r;
 }
@@ -113,16 +58,16 @@ static enum kd_err seal_and_open(const struct call_key *key, const struct kd_rec
 }
 
 static enum kd_err op_encrypt_decrypt(void) {
-    return seal_and_open(&aes_key, NULL);
+    return seal_and_open(&hf.aes_key, NULL);
 }
 
 static enum kd_err op_with_secret(void) {
-    return seal_and_open(NULL, &recipe);
+    return seal_and_open(NULL, &hf.recipe);
 }
 
 static enum kd_err op_release(void) {
     kd_auto(call) struct call_result c = { 0 };
-    const enum kd_err r = call_release(s, &recipe, &c);
+    const enum kd_err r = call_release(s, &hf.recipe, &c);
     ck_assert(r != KD_OK || c.result.out.n == 32);
     return r;
 }
@@ -150,7 +95,7 @@ static enum kd_err op_find_one(void) {
         call_find(s, "pkcs11:id=%01%01%01%01%01%01%01%01%01%01%01%01%01%01%01%01", &c);
     const struct kd_hsm_object *o = &c.result.object;
     ck_assert(r != KD_OK || (c.head.n_items == 1 && o->usages == KD_USE_SIGN && o->is_sensitive &&
-                             o->is_local && kd_bytes_equal(o->ref.proof, signer.ref.proof)));
+                             o->is_local && kd_bytes_equal(o->ref.proof, hf.signer.ref.proof)));
     return r;
 }
 
@@ -203,13 +148,13 @@ static bool is_call(const char *name) {
 
 // One operation whose n-th call fails; false when it has fewer calls.
 static bool run_with_fault(size_t op, unsigned n, CK_RV fault) {
-    setup();
+    hsm_fixture_setup();
     fake_fail(n, fault);
     const enum kd_err r = operations[op].fn();
     if (fake_failed_call() == NULL) {
         ck_assert_err(r, KD_OK);
         fake_fail(0, CKR_OK);
-        teardown();
+        hsm_fixture_teardown();
         return false;
     }
     const char *where = operations[op].name;
@@ -222,10 +167,10 @@ static bool run_with_fault(size_t op, unsigned n, CK_RV fault) {
                             is_call("C_CloseSession") || fault == CKR_BUFFER_TOO_SMALL;
     ck_assert_msg(is_token_s || c.active == 0, "%s, %s: an operation stays active", where,
                   fake_failed_call());
-    ck_assert_msg(is_token_s || c.session_objects == kd_cached_count(&token),
+    ck_assert_msg(is_token_s || c.session_objects == kd_cached_count(&hf.token),
                   "%s, %s gives %s: %u session objects, %zu of them known", where,
                   fake_failed_call(), kd_ckr_name(fault), c.session_objects,
-                  kd_cached_count(&token));
+                  kd_cached_count(&hf.token));
     ck_assert_uint_eq(c.sessions, SESSIONS);
     ck_assert_msg(operations[op].fn() == KD_OK, "%s does not recover from %s of %s", where,
                   kd_ckr_name(fault), fake_failed_call());
@@ -235,7 +180,7 @@ static bool run_with_fault(size_t op, unsigned n, CK_RV fault) {
     c = fake_count();
     ck_assert_uint_eq(c.sessions, SESSIONS);
     ck_assert_uint_eq(c.active, 0);
-    teardown();
+    hsm_fixture_teardown();
     return true;
 }
 
@@ -255,13 +200,13 @@ END_TEST
 // Sessions are lost for good: every call says so.
 START_TEST(a_token_that_stays_away_is_told_and_ends_the_worker) {
     for (size_t op = 0; op < KD_COUNT_OF(operations); op++) {
-        setup();
+        hsm_fixture_setup();
         fake_fail_always(NULL, CKR_DEVICE_ERROR);
         ck_assert_err(operations[op].fn(), KD_ERR_TOKEN_AWAY);
         ck_assert_uint_eq(fake_count().logins, 0);
         fake_fail(0, CKR_OK);
         fake_reset_device(); // with the session that could not be closed
-        teardown();
+        hsm_fixture_teardown();
     }
 }
 END_TEST
@@ -273,7 +218,7 @@ START_TEST(a_key_that_could_not_be_described_does_not_stay) {
         for (unsigned n = 1;; n++) {
             struct call_key key;
             kd_auto(call) struct call_result c = { 0 };
-            setup();
+            hsm_fixture_setup();
             fake_fail(n, faults[i]);
             const enum kd_err r = call_generate(s, KD_KEY_EC_P256, KD_USE_SIGN, 9, &key);
             const bool has_failed = fake_failed_call() != NULL;
@@ -282,7 +227,7 @@ START_TEST(a_key_that_could_not_be_described_does_not_stay) {
             ck_assert_err(call_find(s, "pkcs11:object=test", &c), KD_OK);
             ck_assert_uint_le(c.head.n_items, 6);
             ck_assert(!is_cleaned || c.head.n_items == (r == KD_OK ? 6 : 5));
-            teardown();
+            hsm_fixture_teardown();
             if (!has_failed) {
                 ck_assert_err(r, KD_OK);
                 break;
@@ -294,22 +239,22 @@ END_TEST
 
 START_TEST(destroy_takes_both_halves_and_nothing_else) {
     kd_auto(call) struct call_result c = { 0 };
-    const struct kd_bytes id = signer.ref.id;
+    const struct kd_bytes id = hf.signer.ref.id;
     const CK_OBJECT_CLASS class = CKO_CERTIFICATE;
     const CK_BBOOL yes = CK_TRUE;
     CK_ATTRIBUTE certificate[] = { KD_ATTRIBUTE(CKA_CLASS, class), KD_ATTRIBUTE(CKA_TOKEN, yes),
                                    KD_ATTRIBUTE_BYTES(CKA_ID, id),
-                                   KD_ATTRIBUTE_BYTES(CKA_LABEL, signer.ref.label) };
+                                   KD_ATTRIBUTE_BYTES(CKA_LABEL, hf.signer.ref.label) };
     CK_OBJECT_HANDLE handle;
     CK_OBJECT_HANDLE found[4];
     size_t n = 0;
-    ck_assert_uint_eq(token.p11->C_CreateObject(s->handle, certificate, 4, &handle), CKR_OK);
-    ck_assert_err(call_destroy(s, &signer), KD_OK);
+    ck_assert_uint_eq(hf.token.p11->C_CreateObject(s->handle, certificate, 4, &handle), CKR_OK);
+    ck_assert_err(call_destroy(s, &hf.signer), KD_OK);
     ck_assert_err(kd_object_find(s, certificate + 2, 1, found, 4, &n), KD_OK);
     ck_assert_uint_eq(n, 1);
     ck_assert_uint_eq(found[0], handle);
-    ck_assert_err(call_destroy(s, &signer), KD_ERR_NO_OBJECT);
-    ck_assert_err(call_sign(s, &signer, kd_bytes_of_text(text), &c), KD_ERR_NO_OBJECT);
+    ck_assert_err(call_destroy(s, &hf.signer), KD_ERR_NO_OBJECT);
+    ck_assert_err(call_sign(s, &hf.signer, kd_bytes_of_text(text), &c), KD_ERR_NO_OBJECT);
 }
 END_TEST
 
@@ -317,8 +262,8 @@ START_TEST(two_keys_of_one_name_are_ambiguous_and_none_is_used_or_destroyed) {
     kd_auto(call) struct call_result c = { 0 };
     struct call_key twin;
     ck_assert_err(call_generate(s, KD_KEY_EC_P256, KD_USE_SIGN, 1, &twin), KD_OK);
-    ck_assert_err(call_sign(s, &signer, kd_bytes_of_text(text), &c), KD_ERR_OBJECT_AMBIGUOUS);
-    ck_assert_err(call_destroy(s, &signer), KD_ERR_OBJECT_AMBIGUOUS);
+    ck_assert_err(call_sign(s, &hf.signer, kd_bytes_of_text(text), &c), KD_ERR_OBJECT_AMBIGUOUS);
+    ck_assert_err(call_destroy(s, &hf.signer), KD_ERR_OBJECT_AMBIGUOUS);
     ck_assert_err(call_find(s, "pkcs11:object=test", &c), KD_OK);
     ck_assert_uint_eq(c.head.n_items, 6);
 }
@@ -342,32 +287,33 @@ END_TEST
 START_TEST(after_a_reset_no_other_key_signs_under_an_old_handle) {
     for (size_t i = 0; i < SESSIONS; i++) {
         kd_auto(call) struct call_result c = { 0 };
-        ck_assert_err(call_sign(&sessions[i], &signer, kd_bytes_of_text(text), &c), KD_OK);
-        ck_assert_err(call_sign(&sessions[i], &other_signer, kd_bytes_of_text(text), &c), KD_OK);
-        ck_assert(is_signed_by(&other_signer, c.result.out));
+        ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c), KD_OK);
+        ck_assert_err(call_sign(&hf.sessions[i], &hf.other_signer, kd_bytes_of_text(text), &c),
+                      KD_OK);
+        ck_assert(is_signed_by(&hf.other_signer, c.result.out));
     }
     fake_reset_device();
     for (size_t i = 0; i < SESSIONS; i++) {
         kd_auto(call) struct call_result c = { 0 };
-        ck_assert_err(call_sign(&sessions[i], &signer, kd_bytes_of_text(text), &c), KD_OK);
-        ck_assert(is_signed_by(&signer, c.result.out));
+        ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c), KD_OK);
+        ck_assert(is_signed_by(&hf.signer, c.result.out));
     }
 }
 END_TEST
 
 START_TEST(an_object_that_is_not_the_registered_key_is_not_used) {
     kd_auto(call) struct call_result c = { 0 };
-    struct call_key swapped = signer;
-    swapped.ref.proof = other_signer.ref.proof;
+    struct call_key swapped = hf.signer;
+    swapped.ref.proof = hf.other_signer.ref.proof;
     ck_assert_err(call_sign(s, &swapped, kd_bytes_of_text(text), &c), KD_ERR_OBJECT_CHANGED);
-    struct kd_recipe wrong = recipe;
-    wrong.base.proof = signer.ref.proof;
+    struct kd_recipe wrong = hf.recipe;
+    wrong.base.proof = hf.signer.ref.proof;
     ck_assert_err(call_release(s, &wrong, &c), KD_ERR_OBJECT_CHANGED);
-    struct call_key mac = mac_key;
-    mac.ref.proof = aes_key.ref.proof;
+    struct call_key mac = hf.mac_key;
+    mac.ref.proof = hf.aes_key.ref.proof;
     ck_assert_err(call_mac(s, &mac, NULL, kd_bytes_of_text(text), &c), KD_ERR_OBJECT_CHANGED);
-    struct call_key aes = aes_key;
-    aes.ref.proof = mac_key.ref.proof;
+    struct call_key aes = hf.aes_key;
+    aes.ref.proof = hf.mac_key.ref.proof;
     ck_assert_err(call_encrypt(s, &aes, NULL, kd_bytes_of_text(text), KD_BYTES_NONE, &c),
                   KD_ERR_OBJECT_CHANGED);
 }
@@ -376,8 +322,8 @@ END_TEST
 // A failing token must not make the proof pass.
 START_TEST(a_derive_key_whose_proof_cannot_be_read_for_an_error_is_not_used) {
     kd_auto(call) struct call_result c = { 0 };
-    struct kd_recipe wrong = recipe;
-    wrong.base.proof = signer.ref.proof;
+    struct kd_recipe wrong = hf.recipe;
+    wrong.base.proof = hf.signer.ref.proof;
     for (unsigned n = 1; n < 12; n++) {
         for (size_t i = 0; i < KD_COUNT_OF(faults); i++) {
             fake_fail(n, faults[i]);
@@ -394,7 +340,7 @@ START_TEST(a_lost_session_gives_exactly_one_login) {
     fake_reset_device();
     for (size_t i = 0; i < SESSIONS; i++) {
         kd_auto(call) struct call_result c = { 0 };
-        ck_assert_err(call_sign(&sessions[i], &signer, kd_bytes_of_text(text), &c), KD_OK);
+        ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c), KD_OK);
     }
     ck_assert_uint_eq(fake_count().logins, 1);
     ck_assert_uint_eq(fake_count().sessions, SESSIONS);
@@ -407,7 +353,7 @@ START_TEST(a_refused_pin_is_not_submitted_again_by_any_session) {
     for (size_t round = 0; round < 3; round++) {
         for (size_t i = 0; i < SESSIONS; i++) {
             kd_auto(call) struct call_result c = { 0 };
-            ck_assert_err(call_sign(&sessions[i], &signer, kd_bytes_of_text(text), &c),
+            ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c),
                           KD_ERR_TOKEN_AWAY);
         }
     }
@@ -420,7 +366,7 @@ START_TEST(a_session_logs_in_again_only_where_no_try_has_failed) {
     fake_reset_device();
     for (size_t i = 0; i < SESSIONS; i++) {
         kd_auto(call) struct call_result c = { 0 };
-        ck_assert_err(call_sign(&sessions[i], &signer, kd_bytes_of_text(text), &c),
+        ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c),
                       KD_ERR_TOKEN_AWAY);
     }
     ck_assert_uint_eq(fake_count().logins, 0);
@@ -430,7 +376,7 @@ END_TEST
 static enum kd_err login_with(struct kd_bytes refused, struct kd_buf *record) {
     kd_auto(buf) struct kd_buf detail = KD_BUF_INIT(1024);
     kd_buf_reset(record);
-    const enum kd_err r = kd_login(&token, s->handle, refused, record, &detail);
+    const enum kd_err r = kd_login(&hf.token, s->handle, refused, record, &detail);
     ck_assert((r == KD_OK) == (detail.n == 0)); // the operator is told
     return r;
 }
@@ -440,15 +386,15 @@ START_TEST(the_record_of_a_refused_pin_keeps_it_from_being_submitted) {
     kd_auto(buf) struct kd_buf none = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
     fake_reset_device();
     kd_session_close(s);
-    ck_assert_err(kd_session_open(&token, s), KD_OK);
-    write_pin("wrong");
+    ck_assert_err(kd_session_open(&hf.token, s), KD_OK);
+    hsm_fixture_write_pin("wrong");
     ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_ERR_PIN_REFUSED);
     ck_assert_uint_eq(fake_count().logins, 1);
     ck_assert_uint_gt(record.n, 0);
     ck_assert_ptr_null(memmem(record.p, record.n, "wrong", 5));
     ck_assert_err(login_with(kd_buf_get(&record), &none), KD_ERR_PIN_REFUSED);
     ck_assert_uint_eq(fake_count().logins, 1);
-    write_pin(FAKE_PIN); // another PIN is worth a try
+    hsm_fixture_write_pin(FAKE_PIN); // another PIN is worth a try
     ck_assert_err(login_with(kd_buf_get(&record), &none), KD_OK);
     ck_assert_uint_eq(fake_count().logins, 2);
 }
@@ -469,9 +415,9 @@ END_TEST
 
 START_TEST(a_pin_file_that_others_may_read_or_that_is_missing_is_not_used) {
     kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
-    chmod(pin_file, 0644);
+    chmod(hf.pin_file, 0644);
     ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_ERR_PIN_MISSING);
-    unlink(pin_file);
+    unlink(hf.pin_file);
     ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_ERR_PIN_MISSING);
     ck_assert_uint_eq(fake_count().logins, 0);
 }
@@ -496,7 +442,7 @@ START_TEST(a_forged_tag_is_not_authentic_and_renews_nothing) {
                                      CKR_SIGNATURE_INVALID };
     kd_auto(call) struct call_result sealed = { 0 };
     const struct kd_bytes data = kd_bytes_of_text(text);
-    ck_assert_err(call_encrypt(s, &aes_key, NULL, data, data, &sealed), KD_OK);
+    ck_assert_err(call_encrypt(s, &hf.aes_key, NULL, data, data, &sealed), KD_OK);
     uint8_t *tag = sealed.reply.p + sealed.reply.n - 1;
     *tag ^= 1;
     fake_count_anew();
@@ -506,133 +452,16 @@ START_TEST(a_forged_tag_is_not_authentic_and_renews_nothing) {
             fake_fail_call("C_Decrypt", 1, answers[i]);
         }
         ck_assert_err(
-            call_decrypt(s, &aes_key, NULL, sealed.result.iv, sealed.result.out, data, &c),
+            call_decrypt(s, &hf.aes_key, NULL, sealed.result.iv, sealed.result.out, data, &c),
             KD_ERR_NOT_AUTHENTIC);
     }
     ck_assert_uint_eq(fake_count().opened, 0);
     ck_assert_uint_eq(fake_count().active, 0);
     *tag ^= 1;
     kd_auto(call) struct call_result c = { 0 };
-    ck_assert_err(call_decrypt(s, &aes_key, NULL, sealed.result.iv, sealed.result.out, data, &c),
+    ck_assert_err(call_decrypt(s, &hf.aes_key, NULL, sealed.result.iv, sealed.result.out, data, &c),
                   KD_OK);
     ck_assert(kd_bytes_equal(c.result.out, data));
-}
-END_TEST
-
-// ---- secrets that are kept ---------------------------------------------------
-
-static struct kd_recipe secret_number(uint8_t i) {
-    struct kd_recipe r = call_recipe(&deriver, signer.ref.proof, i, KD_KEY_HMAC_SHA256);
-    r.steps[0].info.n = i; // of "info": another secret for each
-    return r;
-}
-
-enum { SECRETS = 5 };
-
-// The MAC of the text by each secret, from a session of its own choice.
-static void mac_all(struct kd_session *by, uint8_t macs[static SECRETS][32], bool is_first) {
-    for (uint8_t i = 0; i < SECRETS; i++) {
-        kd_auto(call) struct call_result c = { 0 };
-        const struct kd_recipe r = secret_number(i);
-        ck_assert_err(call_mac(by, NULL, &r, kd_bytes_of_text(text), &c), KD_OK);
-        if (is_first) {
-            memcpy(macs[i], c.result.out.p, 32);
-        }
-        ck_assert(kd_bytes_equal(c.result.out, (struct kd_bytes) { macs[i], 32 }));
-    }
-}
-
-START_TEST(no_more_secrets_are_kept_than_said_and_all_stay_right) {
-    uint8_t macs[SECRETS][32];
-    mac_all(s, macs, true);
-    ck_assert_uint_eq(fake_count().session_objects, 2);
-    fake_count_anew();
-    for (size_t round = 0; round < 4; round++) {
-        mac_all(&sessions[round % SESSIONS], macs, false);
-        ck_assert_uint_eq(fake_count().session_objects, 2);
-    }
-    // Two that are kept, the new one and what lies on the way to it.
-    ck_assert_uint_le(fake_count().most_session_objects, 4);
-}
-END_TEST
-
-START_TEST(a_forgotten_secret_is_gone_from_the_token) {
-    uint8_t macs[SECRETS][32];
-    mac_all(s, macs, true);
-    for (uint8_t i = 0; i < SECRETS; i++) {
-        const struct kd_recipe r = secret_number(i);
-        ck_assert_err(call_forget(&sessions[i % SESSIONS], &r), KD_OK);
-        ck_assert_err(call_forget(s, &r), KD_OK); // again: nothing
-    }
-    ck_assert_uint_eq(fake_count().session_objects, 0);
-    mac_all(s, macs, false);
-}
-END_TEST
-
-START_TEST(a_secret_in_use_is_not_destroyed_to_make_room) {
-    struct kd_cached *pinned[SECRETS];
-    CK_OBJECT_HANDLE handles[SECRETS];
-    for (uint8_t i = 0; i < SECRETS; i++) {
-        const struct kd_recipe r = secret_number(i);
-        ck_assert_err(kd_cached_get(&sessions[i % SESSIONS], &r, &pinned[i], &handles[i]), KD_OK);
-    }
-    ck_assert_uint_eq(fake_count().session_objects, SECRETS);
-    const struct kd_recipe first = secret_number(0);
-    ck_assert_err(call_forget(s, &first), KD_OK);
-    ck_assert_uint_eq(fake_count().session_objects, SECRETS); // still in use
-    for (size_t i = 0; i < SECRETS; i++) {
-        kd_cached_release(s, pinned[i]);
-    }
-    ck_assert_uint_eq(fake_count().session_objects, 2);
-}
-END_TEST
-
-// A secret in use while the device starts anew: its handle may be a key's now.
-START_TEST(a_secret_of_before_a_reset_is_never_destroyed_by_its_handle) {
-    struct kd_cached *pinned;
-    CK_OBJECT_HANDLE handle;
-    const struct kd_recipe r = secret_number(1);
-    ck_assert_err(kd_cached_get(&sessions[1], &r, &pinned, &handle), KD_OK);
-    fake_reset_device();
-    ck_assert_err(op_sign(), KD_OK); // session 0 has healed, session 1 does not know yet
-    ck_assert_err(call_forget(s, &r), KD_OK);
-    fake_fail_always("C_DestroyObject", CKR_GENERAL_ERROR);
-    kd_cached_release(&sessions[1], pinned);
-    ck_assert_ptr_null(fake_failed_call()); // was not called
-    fake_fail(0, CKR_OK);
-}
-END_TEST
-
-static uint8_t macs_of[SESSIONS][SECRETS][32];
-
-static void *mac_often(void *arg) {
-    const size_t i = (size_t)((struct kd_session *)arg - sessions);
-    for (size_t round = 0; round < 60; round++) {
-        mac_all(arg, macs_of[i], round == 0);
-        if (i == 0 && round % 20 == 10) {
-            fake_reset_device();
-        }
-    }
-    return NULL;
-}
-
-START_TEST(threads_share_secrets_while_they_give_way_and_the_device_resets) {
-    pthread_t threads[SESSIONS];
-    for (size_t i = 0; i < SESSIONS; i++) {
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, mac_often, &sessions[i]), 0);
-    }
-    for (size_t i = 0; i < SESSIONS; i++) {
-        pthread_join(threads[i], NULL);
-    }
-    for (size_t i = 0; i < SESSIONS; i++) { // one that had ended before the last reset
-        mac_all(&sessions[i], macs_of[i], false);
-    }
-    const struct fake_counts c = fake_count();
-    ck_assert_uint_eq(c.session_objects, kd_cached_count(&token));
-    ck_assert_uint_le(c.session_objects, 2);
-    ck_assert_uint_eq(c.sessions, SESSIONS);
-    ck_assert_uint_eq(c.active, 0);
-    ck_assert_uint_eq(c.logins, 3);
 }
 END_TEST
 
@@ -648,7 +477,7 @@ static TCase *tcase_faults(void) {
 
 static TCase *tcase_objects(void) {
     TCase *c = tcase_create("objects");
-    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
     tcase_add_test(c, destroy_takes_both_halves_and_nothing_else);
     tcase_add_test(c, two_keys_of_one_name_are_ambiguous_and_none_is_used_or_destroyed);
     tcase_add_test(c, a_key_is_searched_once_a_generation);
@@ -660,7 +489,7 @@ static TCase *tcase_objects(void) {
 
 static TCase *tcase_login(void) {
     TCase *c = tcase_create("login");
-    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
     tcase_add_test(c, a_lost_session_gives_exactly_one_login);
     tcase_add_test(c, a_session_logs_in_again_only_where_no_try_has_failed);
     tcase_add_test(c, a_refused_pin_is_not_submitted_again_by_any_session);
@@ -672,16 +501,4 @@ static TCase *tcase_login(void) {
     return c;
 }
 
-static TCase *tcase_secrets(void) {
-    TCase *c = tcase_create("secrets");
-    tcase_set_timeout(c, 60);
-    tcase_add_checked_fixture(c, setup, teardown);
-    tcase_add_test(c, no_more_secrets_are_kept_than_said_and_all_stay_right);
-    tcase_add_test(c, a_forgotten_secret_is_gone_from_the_token);
-    tcase_add_test(c, a_secret_in_use_is_not_destroyed_to_make_room);
-    tcase_add_test(c, a_secret_of_before_a_reset_is_never_destroyed_by_its_handle);
-    tcase_add_test(c, threads_share_secrets_while_they_give_way_and_the_device_resets);
-    return c;
-}
-
-UNIT_MAIN("hsm_faults", tcase_faults(), tcase_objects(), tcase_login(), tcase_secrets())
+UNIT_MAIN("hsm_faults", tcase_faults(), tcase_objects(), tcase_login())
