@@ -45,6 +45,9 @@ void kd_change_free(struct kd_change *c) {
 
 void kd_change_end(struct kd_change *c, enum kd_err err) {
     const struct kd_entry *e = release(c); // the caller may begin another change at once
+    if (e != NULL && (e->has_pending || e->is_deleting)) {
+        kd_timer_set(c->s->recover_timer, c->s->recover_ms);
+    }
     if (c->done != NULL) {
         c->done(c->arg, err, c->detail, err == KD_OK && e != NULL ? &e->key : NULL);
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // recover.c: changes that a crash, or a token that went away, left half done.
 // Versions that may or may not have been made are looked for; deletes go on.
+// What the token refuses again is tried later, less and less often.
 #include "keyd/change.h"
 
 static void resume(struct kd_service *s, struct kd_entry *e) {
@@ -17,11 +18,45 @@ static void resume(struct kd_service *s, struct kd_entry *e) {
     }
 }
 
-void kd_service_recover(struct kd_service *s) {
+static bool is_open(const struct kd_entry *e) {
+    return e->has_pending || e->is_deleting;
+}
+
+// Also while a change is under way: only a look at what has become of it ends this.
+static void set_timer(struct kd_service *s) {
+    for (size_t i = 0; i < s->registry.n; i++) {
+        if (is_open(s->registry.sorted[i])) {
+            kd_timer_set(s->recover_timer, s->recover_ms);
+            s->recover_ms =
+                s->recover_ms * 2 > KD_RECOVER_MAX_MS ? KD_RECOVER_MAX_MS : s->recover_ms * 2;
+            return;
+        }
+    }
+}
+
+static void resume_all(struct kd_service *s) {
     for (size_t i = s->registry.n; i > 0; i--) { // an entry may go: from the end
         struct kd_entry *e = s->registry.sorted[i - 1];
-        if (e->change == NULL && (e->has_pending || e->is_deleting)) {
+        if (e->change == NULL && is_open(e)) {
             resume(s, e);
         }
     }
+}
+
+void kd_service_recover(struct kd_service *s) {
+    s->recover_ms = KD_RECOVER_FIRST_MS;
+    resume_all(s);
+    set_timer(s);
+}
+
+void kd_service_recover_later(void *service) {
+    struct kd_service *s = service;
+    const char *detail;
+    if (s->is_stopping) {
+        return;
+    }
+    if (kd_service_ready(s, &detail) == KD_OK) { // else the next ready worker begins anew
+        resume_all(s);
+    }
+    set_timer(s);
 }

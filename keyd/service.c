@@ -141,8 +141,10 @@ enum kd_err kd_service_open(struct kd_loop *loop, const struct kd_config *config
     s->loop = loop;
     s->config = config;
     s->started_ms = kd_clock_wall_ms();
+    s->recover_ms = KD_RECOVER_FIRST_MS;
     enum kd_err r;
-    if ((r = read_policy(s)) != KD_OK || (r = open_store(s, &pin_record)) != KD_OK ||
+    if ((r = kd_timer_new(loop, kd_service_recover_later, s, &s->recover_timer)) != KD_OK ||
+        (r = read_policy(s)) != KD_OK || (r = open_store(s, &pin_record)) != KD_OK ||
         (r = kd_secrets_new(loop, &config->secrets, on_secret_gone, s, &s->secrets)) != KD_OK) {
         return r;
     }
@@ -168,6 +170,7 @@ void kd_service_close(struct kd_service *s) {
     s->workers = NULL;
     kd_store_thread_free(s->store); // every change is written and answered
     kd_secrets_free(s->secrets);
+    kd_timer_free(s->recover_timer);
     kd_registry_wipe(&s->registry);
     kd_policy_free(s->policy);
     free(s);

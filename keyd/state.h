@@ -14,6 +14,8 @@
 #include "keyd/workers.h"
 
 #define KD_DETAIL_BYTES 256
+#define KD_RECOVER_FIRST_MS 1000 // doubled at each look, up to KD_RECOVER_MAX_MS
+#define KD_RECOVER_MAX_MS 60000
 
 struct kd_service {
     struct kd_loop *loop;
@@ -29,6 +31,8 @@ struct kd_service {
     size_t pending; // operations accepted and not done
     bool is_stopping;
     uint64_t started_ms; // wall clock
+    struct kd_timer *recover_timer;
+    uint64_t recover_ms; // until the next look at what is open
 };
 
 // kd_workers_begin, also while the service closes.
@@ -53,6 +57,7 @@ KD_MUST_CHECK enum kd_err kd_service_find_secret(const struct kd_service *s,
 
 // A worker has become ready: finishes what a crash or a lost worker left open (recover.c).
 void kd_service_recover(struct kd_service *s);
+void kd_service_recover_later(void *service); // a kd_timer_fn: what is still open
 
 // Text of a worker, ended and cut to size.
 void kd_detail_copy(char out[static KD_DETAIL_BYTES], struct kd_bytes text);

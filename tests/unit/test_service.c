@@ -189,6 +189,16 @@ START_TEST(delete_that_was_cut_off_goes_on) {
 }
 END_TEST
 
+START_TEST(delete_that_the_token_refused_is_tried_again_by_itself) {
+    service_start("once\non destroy error token\n");
+    ck_assert_err(service_create(7, "k", KD_KEY_HMAC_SHA256, KD_USE_SIGN), KD_OK);
+    ck_assert_err(service_delete("k"), KD_ERR_TOKEN);
+    ck_assert(!name_is_free());
+    fixture_run_until(name_is_free); // and no worker was started anew
+    ck_assert_uint_eq(fixture_count("request destroy"), 2);
+}
+END_TEST
+
 START_TEST(adopted_key_is_only_forgotten) {
     service_start("start ok\n");
     const struct kd_caller c = service_caller_of(7);
@@ -260,6 +270,7 @@ static TCase *tcase_keys(void) {
     tcase_add_test(t, key_that_was_made_before_the_worker_died_is_found_again);
     tcase_add_test(t, key_that_was_not_made_before_the_worker_died_is_forgotten);
     tcase_add_test(t, delete_that_was_cut_off_goes_on);
+    tcase_add_test(t, delete_that_the_token_refused_is_tried_again_by_itself);
     tcase_add_test(t, adopted_key_is_only_forgotten);
     tcase_add_test(t, imported_key_verifies_and_nothing_else);
     return t;
