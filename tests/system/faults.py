@@ -199,8 +199,9 @@ def a_kill_of_keyd_in_a_storm_of_creations_leaves_registry_and_token_in_accord(t
         keyd.start()
         known |= set().union(*created)
         # Changes that were cut off are taken up again; then both agree.
-        wait_for(lambda: labels(token) == {n + ".v1" for n in names_of(keyd)}, 20,
-                 lambda: f"accord: {labels(token) ^ {n + '.v1' for n in names_of(keyd)}}")
+        wait_for(lambda: labels(token) == versions_of(keyd), 20,
+                 lambda: f"accord: {labels(token) - versions_of(keyd)} in the token only, "
+                         f"{versions_of(keyd) - labels(token)} in the registry only")
         names = names_of(keyd)
         # What was answered with 201 is there, what was deleted with 204 is not.
         assert known - deleted <= names, known - names
@@ -221,6 +222,10 @@ def names_of(keyd):
         names |= {k["name"] for k in page["keys"]}
         after = page["next"]
     return names
+
+
+def versions_of(keyd):
+    return {name + ".v1" for name in names_of(keyd)}
 
 
 def labels(token):
