@@ -20,6 +20,7 @@ struct kd_workers {
     struct kd_call_list waiting; // lost their worker; no other is ready
     unsigned n;
     unsigned n_ready;
+    unsigned writer; // the worker that makes and destroys objects
     bool is_halted; // a PIN was refused: nothing is started before kd_workers_retry
     bool is_ending;
     enum kd_err err; // why none is ready
@@ -38,8 +39,6 @@ void kd_pool_set_reason(struct kd_workers *w, enum kd_err err, struct kd_bytes d
 void kd_pool_fail(struct kd_workers *w, struct kd_call *c, enum kd_err err);
 // A request of ours that nobody waits for.
 void kd_pool_send_own(struct kd_worker *k, enum kd_hsm_op op, const struct kd_hsm_item *item);
-// The ready worker with the shortest queue, or NULL.
-struct kd_worker *kd_pool_shortest(struct kd_workers *w);
 // The loop's hook: deadlines, starts, and everything that has gathered is sent.
 uint64_t kd_pool_tend(void *workers);
 

@@ -34,7 +34,7 @@ void kd_pool_fail(struct kd_workers *w, struct kd_call *c, enum kd_err err) {
 
 // The ready worker with the shortest queue; the first of equals, so that on a
 // quiet machine one worker gets everything and takes it in batches.
-struct kd_worker *kd_pool_shortest(struct kd_workers *w) {
+static struct kd_worker *shortest(struct kd_workers *w) {
     struct kd_worker *best = NULL;
     for (unsigned i = 0; i < w->n; i++) {
         struct kd_worker *k = &w->workers[i];
@@ -45,10 +45,29 @@ struct kd_worker *kd_pool_shortest(struct kd_workers *w) {
     return best;
 }
 
+// Objects are made, found and destroyed by one worker, as long as it lives.
+// SoftHSM 2.6 notices that another process has changed the token by a counter in
+// a file; a process that has just made an object of its own takes the count that
+// it wrote for the state that it knows, and does not see what others made just
+// before: a delete would find nothing to destroy, and leave the key in the token.
+// Those that write nothing miss nothing.
+static struct kd_worker *writer(struct kd_workers *w) {
+    for (unsigned i = 0; i < w->n && w->workers[w->writer].state != KD_PROCESS_READY; i++) {
+        w->writer = (w->writer + 1) % w->n;
+    }
+    struct kd_worker *k = &w->workers[w->writer];
+    return k->state == KD_PROCESS_READY ? k : NULL;
+}
+
+static struct kd_worker *worker_for(struct kd_workers *w, enum kd_hsm_op op) {
+    const bool is_change = op == KD_HSM_GENERATE || op == KD_HSM_FIND || op == KD_HSM_DESTROY;
+    return is_change ? writer(w) : shortest(w);
+}
+
 // A derived secret is in the cache of the worker that made it: the same one is
 // asked again, unless others are much less busy.
-static struct kd_worker *choose(struct kd_workers *w, const uint8_t *near) {
-    struct kd_worker *best = kd_pool_shortest(w);
+static struct kd_worker *choose(struct kd_workers *w, enum kd_hsm_op op, const uint8_t *near) {
+    struct kd_worker *best = worker_for(w, op);
     if (best == NULL || near == NULL) {
         return best;
     }
@@ -66,7 +85,7 @@ enum kd_err kd_workers_begin(struct kd_workers *w, struct kd_hsm_request *head, 
     if (w->is_ending) {
         return KD_ERR_STOPPING;
     }
-    struct kd_worker *k = choose(w, near);
+    struct kd_worker *k = choose(w, head->op, near);
     if (k == NULL) {
         return w->err;
     }
@@ -230,7 +249,7 @@ static void on_ready(struct kd_worker *k, const struct kd_hsm_status *s) {
     while (w->waiting.first != NULL) {
         struct kd_call *c = w->waiting.first;
         kd_call_list_remove(&w->waiting, c);
-        kd_worker_add(kd_pool_shortest(w), c);
+        kd_worker_add(worker_for(w, c->op), c);
     }
     w->owner.ready(w->owner.arg);
 }
@@ -305,7 +324,7 @@ static bool may_move(const struct kd_worker *k, struct kd_call *c, size_t positi
 // Only what was lost with a worker that died waits for its successor: after a
 // deadline the caller has waited long enough.
 static void move(struct kd_workers *w, struct kd_call *c, bool may_wait) {
-    struct kd_worker *other = kd_pool_shortest(w);
+    struct kd_worker *other = worker_for(w, c->op);
     c->since_ms = kd_clock_mono_ms();
     if (other != NULL) {
         kd_worker_add(other, c);
