@@ -177,6 +177,17 @@ static void set_timer(struct kd_secrets *s) {
     kd_timer_set(s->timer, due > now ? due - now : 0);
 }
 
+// Random, but for those whose text begins with '-' (digit 62 of base64url): on a
+// command line that would be an option.
+static enum kd_err choose_id(uint8_t id[static KD_HSM_SECRET_ID_BYTES]) {
+    do {
+        if (getrandom(id, KD_HSM_SECRET_ID_BYTES, 0) != KD_HSM_SECRET_ID_BYTES) {
+            return KD_ERR_SYSTEM;
+        }
+    } while (id[0] >> 2 == 62);
+    return KD_OK;
+}
+
 enum kd_err kd_secrets_add(struct kd_secrets *s, const char *principal, const char *key,
                            uint32_t version, struct kd_recipe *recipe, uint32_t lifetime_sec,
                            struct kd_secret_entry **out) {
@@ -188,9 +199,7 @@ enum kd_err kd_secrets_add(struct kd_secrets *s, const char *principal, const ch
     if (o->n >= s->config->per_principal_max) {
         return KD_ERR_TOO_MANY;
     }
-    if (getrandom(recipe->id, sizeof(recipe->id), 0) != (ssize_t)sizeof(recipe->id)) {
-        r = KD_ERR_SYSTEM;
-    }
+    r = choose_id(recipe->id);
     struct kd_secret_entry *e = r == KD_OK && heap_has_room(s) ? new_entry(recipe) : NULL;
     if (e != NULL) {
         kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_SECRET_ID_TEXT_BYTES + 1);

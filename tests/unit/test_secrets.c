@@ -88,6 +88,15 @@ START_TEST(recipe_is_a_copy_with_an_id_of_its_own) {
 }
 END_TEST
 
+// Of a thousand without the rule, one begins so but for one case in a million.
+START_TEST(no_id_looks_like_an_option) {
+    limits.per_principal_max = limits.total_max = 1000;
+    for (size_t i = 0; i < 1000; i++) {
+        ck_assert_int_ne(add("a", 10)->id[0], '-');
+    }
+}
+END_TEST
+
 START_TEST(owner_sees_its_own_the_oldest_first) {
     const struct kd_secret_entry *a1 = add("a", 30);
     const struct kd_secret_entry *b1 = add("b", 10);
@@ -146,6 +155,7 @@ static TCase *tcase_secrets(void) {
     tcase_add_test(t, others_and_unfinished_and_unknown_are_not_found);
     tcase_add_test(t, limits_hold_for_one_and_for_all);
     tcase_add_test(t, recipe_is_a_copy_with_an_id_of_its_own);
+    tcase_add_test(t, no_id_looks_like_an_option);
     tcase_add_test(t, owner_sees_its_own_the_oldest_first);
     tcase_add_test(t, expired_are_gone_at_once_and_told);
     tcase_add_test(t, secrets_of_a_key_go_with_it);
