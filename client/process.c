@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -123,11 +124,17 @@ enum kd_err kd_process_run(const char *const argv[], uint32_t timeout_ms, struct
     return reap(pid, e, &p->status);
 }
 
+// A folder may be "executable" too, and a build tree has one named keyd.
+static bool is_program(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+}
+
 static bool try_folder(const char *folder, const char *name, struct kd_buf *path) {
     kd_auto(buf) struct kd_buf whole = KD_BUF_INIT(PATH_MAX_BYTES);
     kd_buf_printf(&whole, "%s/%s", folder, name);
     const char *text = kd_buf_get_text(&whole);
-    if (kd_buf_finish(&whole) != KD_OK || access(text, X_OK) != 0) {
+    if (kd_buf_finish(&whole) != KD_OK || !is_program(text)) {
         return false;
     }
     char *resolved = realpath(text, NULL);
@@ -141,7 +148,7 @@ static bool try_folder(const char *folder, const char *name, struct kd_buf *path
 
 // Beside this program, or where the makefile puts keyd and keyd-hsm seen from there.
 static bool try_build_tree(const char *name, struct kd_buf *path) {
-    static const char *const folders[] = { ".", "../keyd", "../hsm" };
+    static const char *const folders[] = { ".", "..", "../keyd" };
     char self[PATH_MAX_BYTES];
     const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
     if (n <= 0) {

@@ -48,6 +48,7 @@ START_TEST(programs_are_found_in_the_folder_that_was_named_only) {
     kd_auto(buf) struct kd_buf path = KD_BUF_INIT(4096);
     ck_assert_err(kd_process_find("/nonexistent", "sh", &path), KD_ERR_NO_FILE);
     ck_assert_err(kd_process_find("/bin", "no-such-program", &path), KD_ERR_NO_FILE);
+    ck_assert_err(kd_process_find("/usr", "bin", &path), KD_ERR_NO_FILE); // a folder
     ck_assert_uint_eq(path.n, 0);
     ck_assert_err(kd_process_find("/bin/../bin", "sh", &path), KD_OK);
     ck_assert_int_eq(kd_buf_get_text(&path)[0], '/');
