@@ -41,20 +41,25 @@ static void check_abilities(struct kd_doctor *d, const json_t *status) {
     size_t n_good = 0;
     json_object_foreach(json_object_get(status, "abilities"), name, probe) {
         const char *found = json_string_value(probe);
-        if (found == NULL || strcmp(found, "verified") == 0) {
+        if (found != NULL && strcmp(found, "verified") == 0) {
             n_good++;
-        } else if (strcmp(found, "wrong") == 0) {
+        } else if (found != NULL && strcmp(found, "wrong") == 0) {
             kd_doctor_say(d, "abilities", KD_FINDING_WRONG,
                           "do not use it; ask the maker of the module",
                           "%s: the token's answer is wrong.", name);
         } else {
-            kd_doctor_say(d, "abilities", KD_FINDING_NOTE, "", "%s: %s", name, found);
+            kd_doctor_say(d, "abilities", KD_FINDING_NOTE, "", "%s: %s", name,
+                          found != NULL ? found : "not said");
         }
     }
     if (n_good > 0) {
         kd_doctor_say(d, "abilities", KD_FINDING_OK, "",
                       "%zu were tried with known answers; hkdf: %s", n_good,
                       kd_json_text(status, "hkdf"));
+    } else if (d->is_ready) {
+        kd_doctor_say(d, "abilities", KD_FINDING_WRONG,
+                      "see keyd's log, and keydctl status; keyd-hsm --list shows the token",
+                      "keyd is ready, but says of no ability that the token has it.");
     }
 }
 

@@ -186,6 +186,14 @@ START_TEST(an_ability_whose_answer_is_wrong) {
 }
 END_TEST
 
+START_TEST(a_token_of_which_nothing_is_known) {
+    server.answers[1] = FAKE_JSON(200, "{\"abilities\":{\"ecdh\":\"missing\",\"hkdf\":1},"
+                                       "\"workers\":[{\"state\":\"ready\"}]}");
+    finds("of no ability that the token has it");
+    says(out_text, "hkdf: not said");
+}
+END_TEST
+
 START_TEST(no_daemon) {
     ck_assert_int_eq(RUN("--config", in_folder("keyd.conf"), "--socket", "/nonexistent/s", "doctor",
                          "--programs", folder),
@@ -228,6 +236,7 @@ static TCase *tcase_doctor(void) {
     tcase_add_test(t, a_daemon_that_is_not_ready_and_then_no_pin_is_used);
     tcase_add_test(t, a_caller_that_is_not_known);
     tcase_add_test(t, an_ability_whose_answer_is_wrong);
+    tcase_add_test(t, a_token_of_which_nothing_is_known);
     tcase_add_test(t, no_daemon);
     tcase_add_test(t, objects_that_no_key_owns_are_a_note);
     tcase_add_test(t, a_set_up_in_which_nothing_is_wrong);
