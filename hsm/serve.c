@@ -175,18 +175,20 @@ static bool put_reply(struct server *v, struct kd_buf *reply, bool is_last) {
 
 // ---- requests --------------------------------------------------------------
 
+// The whole status: it takes the place of the one before it.
 static void answer_ping(struct thread *t, struct kd_bytes frame) {
+    struct server *v = t->server;
     struct kd_reader in = kd_reader_of(frame);
     struct kd_hsm_request q;
     struct kd_hsm_status status;
     if (kd_hsm_get_request(&in, &q) != KD_OK || kd_reader_finish(&in) != KD_OK) {
         return;
     }
-    struct kd_opened *o = t->server->opened;
-    status = (struct kd_hsm_status) { .err = KD_OK, .threads = o->threads, .hkdf = o->token.hkdf };
-    status.secrets_cached = (uint32_t)kd_cached_count(&o->token);
     const size_t start = kd_hsm_frame_begin(&t->reply);
+    pthread_mutex_lock(&v->write_lock); // the texts are in buffers that all threads share
+    kd_open_status(v->opened, KD_OK, &status);
     kd_hsm_put_status(&t->reply, q.id, &status);
+    pthread_mutex_unlock(&v->write_lock);
     kd_hsm_frame_end(&t->reply, start);
 }
 

@@ -117,6 +117,24 @@ static void put_ping(struct kd_buf *b, uint32_t id) {
     kd_hsm_frame_end(b, at);
 }
 
+START_TEST(a_ping_is_answered_with_all_that_hello_was) {
+    kd_auto(buf) struct kd_buf b = KD_BUF_INIT(1024);
+    struct kd_hsm_status status = { 0 };
+    uint32_t id = 0;
+    start_ready(2);
+    put_ping(&b, 7);
+    send_bytes(b.p, b.n);
+    struct kd_reader in = kd_reader_of(receive());
+    ck_assert_err(kd_hsm_get_status(&in, &id, &status), KD_OK);
+    ck_assert_uint_eq(id, 7);
+    ck_assert_uint_eq(status.threads, 2);
+    ck_assert_uint_gt(status.module.n, 0);
+    ck_assert_uint_gt(status.token_label.n, 0);
+    ck_assert_uint_gt(status.token_uri.n, 0);
+    ck_assert_int_eq(status.probe[KD_HSM_CAN_AES_GCM], KD_HSM_PROBE_VERIFIED);
+}
+END_TEST
+
 static void put_random(struct kd_buf *b, uint32_t id, uint16_t n_items, uint16_t n) {
     const size_t at = kd_hsm_frame_begin(b);
     const struct kd_hsm_request q = { .op = KD_HSM_RANDOM, .id = id, .n_items = n_items };
@@ -316,6 +334,7 @@ static TCase *tcase_worker(void) {
     tcase_set_timeout(c, 100);
     tcase_add_checked_fixture(c, token_make, token_remove);
     tcase_add_test(c, a_front_that_goes_before_it_says_anything_ends_it);
+    tcase_add_test(c, a_ping_is_answered_with_all_that_hello_was);
     tcase_add_test(c, what_is_no_hello_ends_it);
     tcase_add_test(c, a_token_that_is_not_there_is_told_and_ends_it);
     tcase_add_test(c, a_refused_pin_is_submitted_once_when_its_record_comes_back);
