@@ -6,8 +6,33 @@
 #include <stdio.h>
 #include <string.h>
 
+// A value of two bytes takes the library a hundred and more, and a body may have
+// millions of them.  The largest batch has a few ten thousand.
+enum { VALUES_MAX = 65536 };
+
+// Counts what begins a value or a member, also in a text that is not JSON.
+static bool has_too_many_values(struct kd_bytes text) {
+    bool is_string = false;
+    size_t n = 0;
+    for (size_t i = 0; i < text.n && n <= VALUES_MAX; i++) {
+        const uint8_t c = text.p[i];
+        if (is_string) {
+            i += c == '\\';
+            is_string = c != '"';
+        } else {
+            is_string = c == '"';
+            n += c == ',' || c == '[' || c == '{';
+        }
+    }
+    return n > VALUES_MAX;
+}
+
 enum kd_err kd_json_parse(struct kd_bytes text, struct kd_why *why, json_t **out) {
     json_error_t error;
+    if (has_too_many_values(text)) {
+        snprintf(why->detail, sizeof(why->detail), "More than %d values", VALUES_MAX);
+        return KD_ERR_BAD_JSON;
+    }
     errno = 0;
     json_t *root = json_loadb((const char *)text.p, text.n, JSON_REJECT_DUPLICATES, &error);
     if (root == NULL) {

@@ -61,6 +61,27 @@ START_TEST(nesting_has_a_limit) {
 }
 END_TEST
 
+// n values in an array, behind another member: n + 2 count.
+static enum kd_err parse_values(size_t n, json_t **out) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(1 << 20);
+    kd_buf_text(&text, "{\"b\":\"\\\",,,,,[[[[{{{{\",\"a\":[1");
+    for (size_t i = 1; i < n; i++) {
+        kd_buf_text(&text, ",1");
+    }
+    kd_buf_text(&text, "]}");
+    return kd_json_parse(kd_buf_get(&text), &why, out);
+}
+
+START_TEST(values_have_a_limit) {
+    json_t *out = NULL;
+    ck_assert_err(parse_values(65535, &out), KD_ERR_BAD_JSON);
+    ck_assert_ptr_null(out);
+    ck_assert_str_eq(why.detail, "More than 65536 values");
+    ck_assert_err(parse_values(65534, &out), KD_OK); // what stands in strings does not count
+    json_decref(out);
+}
+END_TEST
+
 START_TEST(complaint_does_not_quote_the_body) {
     json_t *out = NULL;
     ck_assert_err(kd_json_parse(kd_bytes_of_text("{\"plaintext\": topsecret}"), &why, &out),
@@ -189,6 +210,7 @@ static TCase *tcase_in(void) {
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, text_that_is_not_one_object_is_refused);
     tcase_add_test(c, nesting_has_a_limit);
+    tcase_add_test(c, values_have_a_limit);
     tcase_add_test(c, complaint_does_not_quote_the_body);
     tcase_add_test(c, members_that_are_not_known_are_named);
     tcase_add_test(c, bytes_are_strict_base64url);
