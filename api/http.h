@@ -135,6 +135,7 @@ struct kd_request {
     enum kd_err refused;          // found early; said when the body has come
     bool is_head;
     bool is_batch; // the body has items
+    bool is_last;  // the connection ends with its answer
     uint64_t started_us;
     uint64_t caller_turn; // when `caller` was found
     struct kd_caller caller;

@@ -160,7 +160,7 @@ static bool add_headers(const struct kd_request *q, struct MHD_Response *r) {
         kd_route_allow(q->path, &allow);
         is_ok = is_ok && MHD_add_response_header(r, "Allow", kd_buf_get_text(&allow)) == MHD_YES;
     }
-    if (q->connection->is_surplus || q->http->is_stopping) {
+    if (q->connection->is_surplus || q->http->is_stopping || q->is_last) {
         is_ok = is_ok && MHD_add_response_header(r, "Connection", "close") == MHD_YES;
     }
     return is_ok;
@@ -256,6 +256,34 @@ static bool is_json(const char *type) {
     return type[strspn(type, " \t")] == '\0' || type[strspn(type, " \t")] == ';';
 }
 
+struct framing {
+    unsigned lengths;
+    unsigned encodings;
+    unsigned authorizations;
+    bool is_chunked;
+};
+
+static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind KD_UNUSED, const char *key,
+                                    const char *value) {
+    struct framing *found = arg;
+    found->lengths += strcasecmp(key, "Content-Length") == 0;
+    found->authorizations += strcasecmp(key, "Authorization") == 0;
+    if (strcasecmp(key, "Transfer-Encoding") == 0) {
+        found->encodings++;
+        found->is_chunked = value != NULL && strcasecmp(value, "chunked") == 0;
+    }
+    return MHD_YES;
+}
+
+// Where the body ends, or who calls, must not depend on who reads: a proxy before
+// us may take the other of two headers (RFC 9112 6.3 and 11.2).
+static bool is_ambiguous(const struct kd_request *q) {
+    struct framing found = { 0 };
+    MHD_get_connection_values(q->mhd, MHD_HEADER_KIND, count_header, &found);
+    return found.authorizations > 1 || found.lengths + found.encodings > 1 ||
+           (found.encodings == 1 && !found.is_chunked);
+}
+
 // Whether a body comes; *too_large where its length is said and over the limit.
 static bool announces_body(struct kd_request *q, bool *too_large) {
     const char *text = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Length");
@@ -307,10 +335,22 @@ static enum kd_err check_header(struct kd_request *q, const char *method, bool h
                : KD_ERR_MEDIA_TYPE;
 }
 
+// The body is not read: MHD closes the connection behind the answer.
+static enum MHD_Result end_unread(struct kd_request *q) {
+    q->is_last = true;
+    return send_answer(q);
+}
+
 static enum MHD_Result begin_body(struct kd_request *q, const char *method) {
     q->state = KD_REQUEST_BODY;
     read_request_id(q);
     bool too_large = false;
+    if (is_ambiguous(q)) {
+        kd_request_say(q, "Content-Length, Transfer-Encoding (chunked only) and Authorization may "
+                          "stand once, and not the first two together.");
+        kd_request_fail(q, KD_ERR_BAD_REQUEST);
+        return end_unread(q);
+    }
     const bool has_body = announces_body(q, &too_large);
     q->refused = check_header(q, method, has_body);
     kd_connection_allow(q->connection, q->http->config.body_timeout_ms);
@@ -321,7 +361,7 @@ static enum MHD_Result begin_body(struct kd_request *q, const char *method) {
     }
     if (too_large || (is_asked && q->refused != KD_OK)) {
         kd_request_fail(q, q->refused);
-        return send_answer(q); // the body is not read: MHD closes the connection afterwards
+        return end_unread(q);
     }
     return MHD_YES;
 }

@@ -144,6 +144,33 @@ START_TEST(length_that_does_not_fit_is_refused) {
 }
 END_TEST
 
+// RFC 9112 11.2: what a proxy may read in another way.
+START_TEST(ambiguous_headers_are_refused_and_end_the_connection) {
+    static const char *const headers[] = {
+        "Content-Length: 18\r\nContent-Length: 18\r\n",
+        "Content-Length: 18\r\nContent-Length: 5\r\n",
+        "Content-Length: 18\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Content-Length: 18\r\nAuthorization: Bearer a\r\nauthorization: Bearer b\r\n",
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(headers); i++) {
+        char head[512];
+        snprintf(head, sizeof(head), "POST " MAC " HTTP/1.1\r\nHost: h\r\n" JSON_BODY "%s\r\n",
+                 headers[i]);
+        int fd = client_connect(&f);
+        client_send(fd, head);
+        kd_auto(answer) struct answer a = { 0 };
+        client_read(fd, &a);
+        ck_assert_problem(&a, 400, "bad-request");
+        char value[256];
+        ck_assert_str_eq(answer_header(&a, "Connection", value), "close");
+        close(fd);
+    }
+}
+END_TEST
+
 START_TEST(body_where_none_is_taken_is_refused) {
     expect("GET", "/v1/keys", JSON_BODY, "{}", 400, "bad-request");
     expect("DELETE", "/v1/keys/k", JSON_BODY, "{}", 400, "bad-request");
@@ -438,6 +465,7 @@ static TCase *tcase_bodies(void) {
     tcase_add_test(c, media_type_must_be_json);
     tcase_add_test(c, body_at_the_limit_is_served_and_one_byte_more_is_not);
     tcase_add_test(c, length_that_does_not_fit_is_refused);
+    tcase_add_test(c, ambiguous_headers_are_refused_and_end_the_connection);
     tcase_add_test(c, body_where_none_is_taken_is_refused);
     tcase_add_test(c, batch_has_1_to_1024_items);
     return c;
