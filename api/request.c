@@ -451,12 +451,22 @@ static enum kd_err dispatch(struct kd_request *q) {
     return q->route->handler(q);
 }
 
+// The service has copied what it needs: while it works the body is not kept
+// three times.
+static void drop_input(struct kd_request *q) {
+    json_decref(q->json);
+    q->json = NULL;
+    wipe(&q->body);
+    wipe(&q->arena);
+}
+
 static enum MHD_Result end_body(struct kd_request *q) {
     const enum kd_err err = dispatch(q);
     if (err != KD_OK) {
         kd_request_fail(q, err);
     }
     if (q->state == KD_REQUEST_WAITING) {
+        drop_input(q);
         kd_connection_allow(q->connection, KD_LOOP_NO_LIMIT);
         q->http->has_submitted = true;
         MHD_suspend_connection(q->mhd);
