@@ -156,6 +156,13 @@ class Faulty:
         """From its next call on, or after so many good ones."""
         write(os.path.join(self.directory, function), f"{result} {after}\n")
 
+    def set_once(self, function, result):
+        """The next call alone."""
+        write(os.path.join(self.directory, function), f"{result} 0 once\n")
+
+    def has_happened(self, function):
+        return not os.path.exists(os.path.join(self.directory, function))
+
     def clear(self, function):
         os.unlink(os.path.join(self.directory, function))
 
