@@ -37,7 +37,7 @@ def heals(keyd, tag):
 @test(on=SOFTHSM)
 def lost_sessions_are_opened_again_without_a_restart_of_the_daemon(token):
     """yubihsm-shell #541, #262; smallstep/certificates #937."""
-    keyd, faulty = start(token)
+    keyd, faulty = start(token, **{"workers.threads": 1})
     tag = expect(mac(keyd), 200).json["mac"]
     for result in (SESSION_HANDLE_INVALID, SESSION_CLOSED, KEY_HANDLE_INVALID):
         for function in ("C_SignInit", "C_Sign"):
