@@ -46,7 +46,8 @@ def lost_sessions_are_opened_again_without_a_restart_of_the_daemon(token):
             assert faulty.has_happened(function)
             # The caller does not notice: the worker opens another and asks again.
             assert expect(r, 200).json["mac"] == tag, (result, function)
-    assert keyd.restarts() == 0 and faulty.calls().count("C_Login") == 1, faulty.calls()
+    # The only session of a process takes the login with it.
+    assert keyd.restarts() == 0 and faulty.calls().count("C_Login") <= 1 + 4, faulty.calls()
     keyd.stop()
 
 
