@@ -47,6 +47,7 @@ struct kd_http {
     struct kd_connection *connections; // all of them
     size_t n_connections;              // without the surplus ones
     size_t n_pending;                  // requests without a whole answer
+    size_t held;                       // bytes of large requests, kd_request_hold
     struct kd_timer *sweep;
     uint64_t sweep_ms;
     uint64_t turn;      // counts callbacks of the loop: how long a caller stays valid
@@ -151,6 +152,8 @@ struct kd_request {
     const char *content_type;
     char location[KD_NAME_MAX_BYTES + 16]; // "": none
     struct kd_buf out;
+    size_t wanted; // bytes for its body and answer
+    size_t held;   // of them, counted in http->held
 };
 
 // MHD's callbacks.
@@ -168,6 +171,9 @@ void kd_request_fail(struct kd_request *q, enum kd_err err);
 // For the service's callbacks: ends the waiting, after one of the two above.
 void kd_request_resume(struct kd_request *q);
 void kd_request_say(struct kd_request *q, const char *detail); // for q->why, "" stays as it is
+// Asks for memory, for as long as the request lives: its body's, and its answer's
+// before the work is begun.  KD_ERR_BUSY: large requests have all of theirs.
+KD_MUST_CHECK enum kd_err kd_request_hold(struct kd_request *q, size_t n);
 // Fills in q->caller again where that is not from this turn.
 KD_MUST_CHECK enum kd_err kd_request_identify(struct kd_request *q);
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum { FIELDS_MAX = 3 };
+enum { RESULT_BYTES = 384 }; // of an answer, but for what its length depends on
 
 struct field {
     const char *name; // NULL: no more
@@ -189,7 +190,7 @@ static void put_result(struct kd_request *q, const struct shape *shape,
 static void make_room(struct kd_buf *out, const struct kd_work_result *results, size_t n) {
     size_t need = 64;
     for (size_t i = 0; i < n; i++) {
-        need += 384 + 2 * (results[i].out.n + results[i].iv.n);
+        need += RESULT_BYTES + 2 * (results[i].out.n + results[i].iv.n);
     }
     (void)kd_buf_extend(out, need);
     out->n = 0;
@@ -222,6 +223,18 @@ static void on_done(void *arg, enum kd_err err, const char *detail,
     kd_request_resume(q);
 }
 
+// What make_room will take for the answer.
+static size_t answer_bytes(const struct kd_work *work) {
+    const bool is_sized = work->operation == KD_OPERATION_ENCRYPT ||
+                          work->operation == KD_OPERATION_DECRYPT ||
+                          work->operation == KD_OPERATION_RANDOM;
+    size_t bytes = 0;
+    for (size_t i = 0; i < work->n_items; i++) {
+        bytes += RESULT_BYTES + (is_sized ? 2 * (work->items[i].data.n + work->items[i].n) : 0);
+    }
+    return bytes;
+}
+
 enum kd_err kd_handle_work(struct kd_request *q) {
     const struct shape *shape = &shapes[q->route->operation];
     struct kd_work work = {
@@ -231,6 +244,9 @@ enum kd_err kd_handle_work(struct kd_request *q) {
     };
     enum kd_err err = read_body(q, shape, &work);
     if (err != KD_OK) {
+        return err;
+    }
+    if ((err = kd_request_hold(q, answer_bytes(&work))) != KD_OK) {
         return err;
     }
     err = kd_service_work(q->http->service, &q->caller, &work, on_done, q);

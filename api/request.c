@@ -10,10 +10,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+enum { SMALL_BYTES = 65536 }; // up to here a request is always let in
 
 // ---- making and freeing ----------------------------------------------------
 
@@ -64,12 +67,29 @@ static void let_go(struct kd_request *q) {
     if (--q->holders > 0) {
         return;
     }
+    q->http->held -= q->held;
     json_decref(q->json);
     wipe(&q->body);
     wipe(&q->arena);
     wipe(&q->out);
     free(q->work);
     free(q);
+}
+
+enum kd_err kd_request_hold(struct kd_request *q, size_t n) {
+    struct kd_http *h = q->http;
+    q->wanted += n;
+    if (q->wanted <= SMALL_BYTES) {
+        return KD_OK;
+    }
+    const size_t more = q->wanted - q->held;
+    if (more > h->config.large_max_bytes - h->held) {
+        kd_request_say(q, "Too many large requests are under way.");
+        return KD_ERR_BUSY;
+    }
+    h->held += more;
+    q->held = q->wanted;
+    return KD_OK;
 }
 
 static void response_freed(void *request) {
@@ -284,22 +304,27 @@ static bool is_ambiguous(const struct kd_request *q) {
            (found.encodings == 1 && !found.is_chunked);
 }
 
-// Whether a body comes; *too_large where its length is said and over the limit.
-static bool announces_body(struct kd_request *q, bool *too_large) {
+// Whether a body comes; *length: what is said of it, 0 where nothing is.
+static bool announces_body(const struct kd_request *q, unsigned long long *length) {
     const char *text = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Length");
-    *too_large = false;
+    *length = 0;
     if (text == NULL) {
         return MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Transfer-Encoding") != NULL;
     }
     errno = 0;
-    const unsigned long long n = strtoull(text, NULL, 10); // MHD has checked its form
-    *too_large = errno != 0 || n > q->http->config.body_max_bytes;
-    if (n > 0 && !*too_large) {
-        // All at once, so that no part is left behind by growing.
-        (void)kd_buf_extend(&q->body, (size_t)n);
+    *length = strtoull(text, NULL, 10); // MHD has checked its form
+    *length = errno != 0 ? ULLONG_MAX : *length;
+    return *length > 0;
+}
+
+// All at once, so that no part is left behind by growing.
+static enum kd_err make_room(struct kd_request *q, size_t n) {
+    enum kd_err err = kd_request_hold(q, n);
+    if (err == KD_OK) {
+        (void)kd_buf_extend(&q->body, n);
         q->body.n = 0;
     }
-    return n > 0;
+    return err;
 }
 
 static enum kd_err check_header(struct kd_request *q, const char *method, bool has_body) {
@@ -344,20 +369,21 @@ static enum MHD_Result end_unread(struct kd_request *q) {
 static enum MHD_Result begin_body(struct kd_request *q, const char *method) {
     q->state = KD_REQUEST_BODY;
     read_request_id(q);
-    bool too_large = false;
     if (is_ambiguous(q)) {
         kd_request_say(q, "Content-Length, Transfer-Encoding (chunked only) and Authorization may "
                           "stand once, and not the first two together.");
         kd_request_fail(q, KD_ERR_BAD_REQUEST);
         return end_unread(q);
     }
-    const bool has_body = announces_body(q, &too_large);
+    unsigned long long length = 0;
+    const bool has_body = announces_body(q, &length);
+    const bool too_large = length > q->http->config.body_max_bytes;
     q->refused = check_header(q, method, has_body);
     kd_connection_allow(q->connection, q->http->config.body_timeout_ms);
     const bool is_asked =
         has_body && MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Expect") != NULL;
-    if (q->refused == KD_OK && too_large) {
-        q->refused = KD_ERR_BODY_TOO_LARGE;
+    if (q->refused == KD_OK && length > 0) {
+        q->refused = too_large ? KD_ERR_BODY_TOO_LARGE : make_room(q, (size_t)length);
     }
     if (too_large || (is_asked && q->refused != KD_OK)) {
         kd_request_fail(q, q->refused);
@@ -382,6 +408,11 @@ static void keep(struct kd_request *q, const char *data, size_t n) {
     if (n > q->body.cap - q->body.n) {
         struct kd_buf larger = KD_BUF_INIT(q->body.max);
         const size_t doubled = 2 * (q->body.n + n);
+        q->refused = kd_request_hold(q, doubled - q->body.cap);
+        if (q->refused != KD_OK) {
+            wipe(&q->body);
+            return;
+        }
         (void)kd_buf_extend(&larger, doubled > larger.max ? larger.max : doubled);
         larger.n = 0;
         kd_buf_put(&larger, q->body.p, q->body.n);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { RESULT_BYTES = 384 }; // of an answer, but for a released value
 enum { RELEASE_MIN_BYTES = 16, RELEASE_MAX_BYTES = 255, RELEASE_DEFAULT_BYTES = 32 };
 
 // ---- reading a derivation --------------------------------------------------
@@ -169,7 +170,7 @@ static void put_result(struct kd_buf *out, const struct kd_derivation *d,
 static void make_room(struct kd_buf *out, const struct kd_derivation_result *results, size_t n) {
     size_t need = 64;
     for (size_t i = 0; i < n; i++) {
-        need += 384 + 2 * results[i].out.n;
+        need += RESULT_BYTES + 2 * results[i].out.n;
     }
     (void)kd_buf_extend(out, need);
     out->n = 0;
@@ -220,6 +221,9 @@ static enum kd_err derive(struct kd_request *q, bool is_ecdh) {
     err = array != NULL ? read_items(q, array, is_ecdh, items, n)
                         : read_derivation(q, &in, is_ecdh, items);
     if (err != KD_OK) {
+        return err;
+    }
+    if ((err = kd_request_hold(q, n * (RESULT_BYTES + 2 * RELEASE_MAX_BYTES))) != KD_OK) {
         return err;
     }
     err = kd_service_derive(q->http->service, &q->caller, items, n, on_done, q);

@@ -73,6 +73,7 @@ static const struct row rows[] = {
     { "http", "tls-client-ca", PATH, HTTP(tls_client_ca), "", 0, PATH_MAX_BYTES, "CA certificates (PEM) for client certificates. Empty: clients are not asked for one." },
     { "http", "connections-max", NUMBER, HTTP(connections_max), "4096", 1, 1000000, "Connections at once." },
     { "http", "body-max-bytes", NUMBER, HTTP(body_max_bytes), "4194304", 1024, 16777216, "The largest request body." },
+    { "http", "large-max-bytes", NUMBER, HTTP(large_max_bytes), "536870912", 67108864, 4294967295, "Memory for the bodies and answers of all requests that take over 64 KiB. When it is used up, more of these get 503." },
     { "http", "header-max-bytes", NUMBER, HTTP(header_max_bytes), "16384", 1024, 1048576, "The largest request header." },
     { "http", "header-timeout-ms", NUMBER, HTTP(header_timeout_ms), "10000", 100, 600000, "From the first byte of a request to the end of its header." },
     { "http", "body-timeout-ms", NUMBER, HTTP(body_timeout_ms), "30000", 100, 600000, "From the end of the header to the end of the body." },

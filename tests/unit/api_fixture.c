@@ -26,6 +26,7 @@ void fixture_init(struct fixture *f) {
         .unix_mode = 0600,
         .connections_max = 64,
         .body_max_bytes = 1 << 20,
+        .large_max_bytes = 64 << 20,
         .header_max_bytes = 8192,
         .header_timeout_ms = 5000,
         .body_timeout_ms = 5000,
