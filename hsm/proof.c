@@ -3,7 +3,11 @@
 // handle or a swapped object is found out before it is used.
 #include "hsm/session.h"
 
+#include <assert.h>
 #include <string.h>
+
+enum { AES_BLOCK_BYTES = 16 };
+static_assert(sizeof(KD_CHECK_TEXT) > AES_BLOCK_BYTES, "one block of it is encrypted");
 
 // A signature that verifies under the registered public key.
 static enum kd_err check_signer(struct kd_session *s, const struct kd_key_ref *ref,
@@ -86,16 +90,18 @@ static enum kd_err mac_of_text(struct kd_session *s, enum kd_key_type type, CK_O
     return r;
 }
 
-// The usual check value: a block of zeros, encrypted.
-static enum kd_err encrypted_zeros(struct kd_session *s, CK_OBJECT_HANDLE handle, uint8_t *out) {
+// Not the usual block of zeros: encrypted, that is the secret with which GCM
+// authenticates (SP 800-38D 7.1), and this is written down.  Nor is this text a
+// counter block of GCM, whose last four bytes count from 1.
+static enum kd_err encrypted_text(struct kd_session *s, CK_OBJECT_HANDLE handle, uint8_t *out) {
     CK_FUNCTION_LIST *p11 = s->token->p11;
     CK_MECHANISM ecb = { CKM_AES_ECB, NULL, 0 };
-    uint8_t zeros[16] = { 0 };
+    const struct kd_bytes text = { (const uint8_t *)KD_CHECK_TEXT, AES_BLOCK_BYTES };
     uint8_t block[32];
     CK_ULONG n = sizeof(block);
     enum kd_err r = kd_ckr("C_EncryptInit", p11->C_EncryptInit(s->handle, &ecb, handle));
     if (r == KD_OK) {
-        r = kd_ckr("C_Encrypt", p11->C_Encrypt(s->handle, zeros, sizeof(zeros), block, &n));
+        r = kd_ckr("C_Encrypt", p11->C_Encrypt(s->handle, kd_p11_bytes(text.p), text.n, block, &n));
     }
     if (r == KD_OK) {
         memcpy(out, block, KD_HSM_CHECK_BYTES);
@@ -108,7 +114,7 @@ enum kd_err kd_proof_of_secret(struct kd_session *s, enum kd_key_type type, unsi
                                size_t *n) {
     enum kd_err r = KD_ERR_LACKING;
     if (type == KD_KEY_AES_256 && (usages & KD_USE_ENCRYPT) != 0) {
-        r = encrypted_zeros(s, handle, out);
+        r = encrypted_text(s, handle, out);
     } else if (type != KD_KEY_AES_256 && (usages & KD_USE_SIGN) != 0) {
         r = mac_of_text(s, type, handle, out);
     }

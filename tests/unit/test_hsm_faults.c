@@ -319,6 +319,22 @@ START_TEST(an_object_that_is_not_the_registered_key_is_not_used) {
 }
 END_TEST
 
+// It is kept outside of the token: E(K, 0) is GCM's hash key (SP 800-38D 7.1).
+START_TEST(the_check_value_of_an_aes_key_tells_nothing_of_its_gcm) {
+    static const uint8_t zero_key[32];
+    static const uint8_t hash_key[8] = { 0xdc, 0x95, 0xc0, 0x78, 0xa2, 0x40, 0x89, 0x89 };
+    const struct kd_secret_form form = { CKK_AES, sizeof(zero_key), KD_USE_ENCRYPT, false };
+    CK_OBJECT_HANDLE key;
+    uint8_t check[KD_HSM_CHECK_BYTES];
+    size_t n = 0;
+    const struct kd_bytes value = { zero_key, sizeof(zero_key) };
+    ck_assert_err(kd_derive_import(s, value, &form, &key), KD_OK);
+    ck_assert_err(kd_proof_of_secret(s, KD_KEY_AES_256, KD_USE_ENCRYPT, key, check, &n), KD_OK);
+    ck_assert_uint_eq(n, sizeof(check));
+    ck_assert_mem_ne(check, hash_key, 3);
+}
+END_TEST
+
 // A failing token must not make the proof pass.
 START_TEST(a_derive_key_whose_proof_cannot_be_read_for_an_error_is_not_used) {
     kd_auto(call) struct call_result c = { 0 };
@@ -483,6 +499,7 @@ static TCase *tcase_objects(void) {
     tcase_add_test(c, a_key_is_searched_once_a_generation);
     tcase_add_test(c, after_a_reset_no_other_key_signs_under_an_old_handle);
     tcase_add_test(c, an_object_that_is_not_the_registered_key_is_not_used);
+    tcase_add_test(c, the_check_value_of_an_aes_key_tells_nothing_of_its_gcm);
     tcase_add_test(c, a_derive_key_whose_proof_cannot_be_read_for_an_error_is_not_used);
     return c;
 }
