@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """/openapi.json against reality: every documented route answers, every
-documented status of it is reached, and no other one is met on the way."""
+documented status of it is reached, no other one is met on the way, and each
+answer has the form and the headers that the document gives it."""
 import json
 import os
 import signal
 
 from harness import (SOFTHSM, Client, Faulty, Keyd, b64, daemon, expect, main, open_socket, oracle,
-                     raw, status_of, test, wait_for)
+                     raw, schema, status_of, test, wait_for)
 
 KEY, SECRET = "/v1/keys/{name}", "/v1/secrets/{id}"
 POLICY = daemon.POLICY + 'principal "nobody" { token = { "sha256:%s" } }\n' % \
@@ -97,9 +98,29 @@ class Api:
     def call(self, method, template, path, body=None, expected=None, **more):
         r = self.keyd.request(method, path, body, **more)
         self.note(method, template, r.status)
+        self.check(method, template, r)
         if expected is not None:
             assert r.status == expected, (method, path, expected, r)
         return r
+
+    def check(self, method, template, r):
+        """Headers, media type and body are those of the document."""
+        what = f"{method} {template} {r.status}"
+        response = self.document["paths"][template][method.lower()]["responses"][str(r.status)]
+        response = schema.resolved(self.document, response)
+        for name, header in response.get("headers", {}).items():
+            assert name in r.headers, f"{what} without {name}"
+            form = schema.resolved(self.document, header)["schema"]
+            value = r.headers[name]
+            schema.check(self.document, int(value) if form.get("type") == "integer" else value,
+                         form, f"{what}: {name}")
+        if "content" not in response:
+            assert not r.body, f"{what} has a body"
+            return
+        ((media, content),) = response["content"].items()
+        assert r.headers["Content-Type"].split(";")[0] == media, f"{what}: {r.headers.items()}"
+        if media.endswith("json"):
+            schema.check(self.document, r.json, content.get("schema", {}), what)
 
     def missing(self, *statuses):
         return {(route, s) for route, documented in self.documented.items() for s in documented
@@ -146,6 +167,10 @@ def references(node):
 
 def reach_good_answers(api):
     for method, template, path, body, _ in api.requests():
+        if body is not None:
+            operation = api.document["paths"][template][method.lower()]
+            schema.check(api.document, body, operation["requestBody"]["content"][
+                "application/json"]["schema"], f"a good request: {method} {path}")
         r = api.call(method, template, path, body)
         forged = body == FORGED
         assert r.status in ((422,) if forged else (200, 201, 204)), (method, path, r)

@@ -33,6 +33,7 @@ EXTRA_DIST += $(repo_tests) $(system_tests) packages run-tests .ci/run \
 	tests/system/harness/daemon.py \
 	tests/system/harness/oracle.py \
 	tests/system/harness/rest.py \
+	tests/system/harness/schema.py \
 	tests/system/harness/tap.py \
 	tests/system/harness/tokens.py \
 	tests/vectors/wycheproof/LICENSE \
