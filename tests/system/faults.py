@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import resource
 import signal
 import threading
 
@@ -230,6 +231,39 @@ def versions_of(keyd):
 
 def labels(token):
     return {o["label"] for o in token.objects()}
+
+
+@test(on=SOFTHSM)
+def a_full_disk_refuses_changes_with_500_and_nothing_else(token):
+    """Not even the log can be written; when there is room, all goes on."""
+    keyd = Keyd(token)
+    keyd.wrapper = ["env", "--ignore-signal=XFSZ"]  # a full disk sends no signal
+    keyd.start()
+    for name in ("k", "rotated", "disabled", "deleted"):
+        keyd.create(name, "hmac-sha256", "sign")
+    tag = keyd.ok("/v1/keys/k/mac", {"data": ""})["mac"]
+    changes = (("POST", "/v1/keys", {"name": "new", "type": "aes-256", "usages": ["encrypt"]}),
+               ("POST", "/v1/keys/rotated/rotate", {}), ("POST", "/v1/keys/disabled/disable", {}),
+               ("DELETE", "/v1/keys/deleted", None))
+    before, objects = keyd.get("/v1/keys").json, labels(token)
+    limits = resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+    for _ in range(3):
+        for method, path, body in changes:
+            expect(keyd.request(method, path, body), 500, "store")
+        assert keyd.ok("/v1/keys/k/mac", {"data": ""})["mac"] == tag
+        keyd.ok("/v1/keys/k/mac", {"items": [{"data": ""}] * 100})
+    assert keyd.get("/v1/keys").json == before and labels(token) == objects
+    resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE, limits)
+    for method, path, body in changes:
+        r = keyd.request(method, path, body)
+        assert r.status in (200, 201, 204), (method, path, r)
+    after = keyd.get("/v1/keys").json
+    keyd.restart()
+    assert keyd.get("/v1/keys").json == after
+    assert labels(token) == {"k.v1", "rotated.v1", "rotated.v2", "disabled.v1", "new.v1"}
+    assert keyd.ok("/v1/keys/k/mac", {"data": ""})["mac"] == tag
+    keyd.stop()
 
 
 @test

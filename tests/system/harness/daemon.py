@@ -83,6 +83,7 @@ class Keyd(rest.Client):
         self.log_file = os.path.join(self.directory, "log")
         self.process = None
         self.environment = {}
+        self.wrapper = []  # a command that runs keyd in its own place
         self.seen = set()  # pids of workers, ever
         super().__init__(self.socket)
         self.set_policy(policy or POLICY)
@@ -140,7 +141,7 @@ class Keyd(rest.Client):
         environment.pop("CREDENTIALS_DIRECTORY", None)
         environment.update(self.environment)
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([KEYD, "--config", self.config_file],
+            self.process = subprocess.Popen([*self.wrapper, KEYD, "--config", self.config_file],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=environment)
         _alive.append(self)
