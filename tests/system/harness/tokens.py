@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import time
 
 SOFTHSM_MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 NSS_MODULES = ("/usr/lib/x86_64-linux-gnu/libsoftokn3.so",
@@ -74,23 +75,25 @@ class Token:
 
     def objects(self):
         """The key objects in the token, as keyd-hsm lists them."""
-        argv = (WORKER, "--objects", *self.worker_args(), "--uri", self.uri,
-                "--pin-file", self.pin_file)
-        try:
-            r = run(*argv)
-        except AssertionError:
-            # SoftHSM writes the token's file at each login, and who reads it at
-            # that moment sees no token: a worker may just be starting.
-            time.sleep(0.5)
-            r = run(*argv)
-        return json.loads(r.stdout)["objects"]
+        return self._ask("--objects", "--uri", self.uri, "--pin-file", self.pin_file)["objects"]
 
     def flags(self):
         """The token's flags, as keyd-hsm --list gives them without a login."""
-        r = run(WORKER, "--list", *self.worker_args())
-        (token,) = [t for m in json.loads(r.stdout)["modules"] for t in m["tokens"]
-                    if t.get("label") == self.label]
-        return token["flags"]
+        return self._ask("--list")["flags"]
+
+    def _ask(self, command, *argv):
+        """SoftHSM rewrites the token's file at each login: who reads it at that
+        moment sees no token, and asks again."""
+        for _ in range(50):
+            r = run(WORKER, command, *self.worker_args(), *argv, check=False)
+            found = json.loads(r.stdout) if r.returncode == 0 else {}
+            for token in (t for m in found.get("modules", []) for t in m["tokens"]):
+                if token.get("label") == self.label:
+                    return token
+            if "objects" in found:
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"keyd-hsm {command}: status {r.returncode}\n{r.stdout}{r.stderr}")
 
     def remove(self):
         shutil.rmtree(self.directory, ignore_errors=True)
