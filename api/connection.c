@@ -6,6 +6,7 @@
 #include "api/http.h"
 
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 static void link_connection(struct kd_http *h, struct kd_connection *c) {
@@ -75,6 +76,7 @@ void kd_connection_notify(void *arg, struct MHD_Connection *mhd, void **socket_c
     *socket_context = NULL;
     if (c != NULL) {
         l->http->n_connections -= c->is_surplus ? 0 : 1;
+        kd_connection_await(c, false);
         unlink_connection(l->http, c);
         free(c);
     }
@@ -117,10 +119,37 @@ void kd_connection_sweep(void *http) {
     }
 }
 
+void kd_connection_await(struct kd_connection *c, bool is_awaited) {
+    if (c->is_awaited != is_awaited) {
+        c->is_awaited = is_awaited;
+        c->http->n_awaited += is_awaited ? 1 : (size_t)-1;
+    }
+}
+
+static bool has_unread(const struct kd_connection *c) {
+    int n = 0;
+    return ioctl(c->fd, FIONREAD, &n) == 0 && n > 0;
+}
+
+// What was sent before the stop is answered, though nobody has read it yet.  A
+// local client that sends later sees that it cannot (EPIPE), so nothing comes
+// between the look and the end.
+static void shut_idle(struct kd_connection *c) {
+    if (!has_unread(c)) {
+        shutdown(c->fd, SHUT_RD);
+    }
+    if (!has_unread(c)) {
+        shut(c);
+        return;
+    }
+    kd_connection_allow(c, c->http->config.header_timeout_ms);
+    kd_connection_await(c, true);
+}
+
 void kd_connection_shut_idle(struct kd_http *h) {
     for (struct kd_connection *c = h->connections; c != NULL; c = c->next) {
         if (c->is_idle && !c->is_shut) {
-            shut(c);
+            shut_idle(c);
         }
     }
 }

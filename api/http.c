@@ -229,6 +229,9 @@ enum kd_err kd_http_open(struct kd_loop *loop, struct kd_service *service,
 // ---- stopping --------------------------------------------------------------
 
 void kd_http_stop(struct kd_http *h) {
+    if (h->is_stopping) {
+        return;
+    }
     h->is_stopping = true;
     for (size_t i = 0; i < h->n_listeners; i++) {
         struct kd_listener *l = &h->listeners[i];
@@ -237,6 +240,9 @@ void kd_http_stop(struct kd_http *h) {
         }
         if (l->is_unix) {
             kd_listener_unix_remove(&h->config, l);
+        }
+        for (unsigned round = 0; l->daemon != NULL && round < ROUNDS_MAX; round++) {
+            run(l); // accepts those who have connected, a few each time
         }
         if (l->daemon != NULL && MHD_quiesce_daemon(l->daemon) != MHD_INVALID_SOCKET) {
             close(l->fd);
@@ -247,7 +253,7 @@ void kd_http_stop(struct kd_http *h) {
 }
 
 size_t kd_http_pending(const struct kd_http *h) {
-    return h->n_pending;
+    return h->n_pending + h->n_awaited;
 }
 
 void kd_http_close(struct kd_http *h) {

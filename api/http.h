@@ -47,6 +47,7 @@ struct kd_http {
     struct kd_connection *connections; // all of them
     size_t n_connections;              // without the surplus ones
     size_t n_pending;                  // requests without a whole answer
+    size_t n_awaited;                  // connections with the flag is_awaited
     size_t held;                       // bytes of large requests, kd_request_hold
     struct kd_timer *sweep;
     uint64_t sweep_ms;
@@ -90,6 +91,7 @@ struct kd_connection {
     bool is_surplus; // over connections_max: every request is answered with busy
     bool is_shut;    // its time was over
     bool is_idle;    // between requests
+    bool is_awaited; // the server stops, and a request is still to be read from it
     bool has_peer;
     uid_t uid;
     gid_t gid;
@@ -105,7 +107,8 @@ struct kd_connection *kd_connection_of(struct MHD_Connection *mhd); // NULL: wit
 void kd_connection_idle(struct kd_connection *c);
 void kd_connection_allow(struct kd_connection *c, uint64_t ms); // KD_LOOP_NO_LIMIT: any time
 void kd_connection_sweep(void *http);                           // a kd_timer_fn
-void kd_connection_shut_idle(struct kd_http *h);
+void kd_connection_await(struct kd_connection *c, bool is_awaited);
+void kd_connection_shut_idle(struct kd_http *h); // leaves those that have sent something
 
 // ---- requests (request.c) --------------------------------------------------
 

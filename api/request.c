@@ -51,6 +51,7 @@ void *kd_request_begin(void *http, const char *uri, struct MHD_Connection *mhd) 
     make_id(h, q->caller.request_id);
     q->refused = kd_route_find(uri, &q->path, q->name);
     h->n_pending++;
+    kd_connection_await(c, false);
     kd_connection_allow(c, h->config.header_timeout_ms);
     return q;
 }

@@ -3,12 +3,13 @@
 import json
 import resource
 import selectors
+import signal
 import socket
 import threading
 import time
 
-from harness import (SOFTHSM, Keyd, Skip, b64, daemon, expect, main, open_socket, raw, rss_kib,
-                     status_of, test, wait_for)
+from harness import (SOFTHSM, Keyd, Skip, b64, daemon, expect, main, open_socket, raw, read_all,
+                     rss_kib, status_of, test, wait_for)
 
 N_CONNECTIONS = 10_000
 # What a connection that waits for its next request may cost the front.
@@ -352,6 +353,30 @@ def many_callers_at_once_get_their_own_answers(token):
         t.join()
     assert not wrong and len(set(tags.values())) == 16 * 60, wrong[:3]
     keyd.stop()
+
+
+@test(on=SOFTHSM)
+def what_was_sent_before_a_stop_is_answered_though_nobody_had_read_it(token):
+    """On idle connections, and on such as were not even accepted."""
+    keyd = start(token)
+    known = [open_socket(keyd.socket) for _ in range(8)]
+    assert set(exchange(known)) == {200}
+    callers, silent = known[:4], known[4:]
+    keyd.process.send_signal(signal.SIGSTOP)
+    callers += [open_socket(keyd.socket) for _ in range(20)]
+    for s in callers:
+        s.sendall(REQUEST)
+    keyd.process.send_signal(signal.SIGTERM)
+    keyd.process.send_signal(signal.SIGCONT)
+    statuses = [status_of(read_all(s)) for s in callers]
+    assert set(statuses) <= {200, 503}, statuses
+    # Those that have sent nothing do not hold up the end.
+    assert [read_all(s) for s in silent] == [b""] * len(silent)
+    assert keyd.process.wait(daemon.STOP_SEC) == 0
+    keyd._forget()
+    keyd.check_log()
+    for s in known + callers:
+        s.close()
 
 
 if __name__ == "__main__":

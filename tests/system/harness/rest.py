@@ -77,18 +77,6 @@ def open_socket(address, tls=None, timeout=TIMEOUT):
         raise
 
 
-def connect(s, address, timeout):
-    """Waits where a Unix socket's queue is full, as a socket without a timeout does."""
-    end = time.monotonic() + timeout
-    while True:
-        try:
-            return s.connect(address)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.005)
-
-
 class Client:
     """One keep-alive connection; opens it again when the server has closed it
     between two requests.  A request is sent once only."""
