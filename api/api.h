@@ -20,7 +20,7 @@ struct kd_http_config {
     const char *tls_client_ca; // "": clients are not asked for a certificate
     uint32_t connections_max;  // a few more are told "busy", others wait to be accepted
     uint32_t body_max_bytes;
-    uint32_t large_max_bytes; // bodies and answers at once, of requests over 64 KiB
+    uint32_t large_max_bytes;   // bodies and answers at once, of requests over 64 KiB
     uint32_t header_max_bytes;  // about: the library's own records count too
     uint32_t header_timeout_ms; // from the first line of a request to the end of its header
     uint32_t body_timeout_ms;   // to the end of its body; also for taking the answer
