@@ -358,10 +358,10 @@ def many_callers_at_once_get_their_own_answers(token):
 @test(on=SOFTHSM)
 def what_was_sent_before_a_stop_is_answered_though_nobody_had_read_it(token):
     """On idle connections, and on such as were not even accepted."""
-    keyd = start(token)
-    known = [open_socket(keyd.socket) for _ in range(8)]
+    keyd = start(token, **{"workers.queue-max": 4096})
+    known = [open_socket(keyd.socket) for _ in range(300)]
     assert set(exchange(known)) == {200}
-    callers, silent = known[:4], known[4:]
+    callers, silent = known[:200], known[200:]
     keyd.process.send_signal(signal.SIGSTOP)
     callers += [open_socket(keyd.socket) for _ in range(20)]
     for s in callers:
