@@ -260,8 +260,8 @@ void kd_http_close(struct kd_http *h) {
     if (h == NULL) {
         return;
     }
-    kd_http_stop(h);
     h->is_closing = true;
+    kd_http_stop(h);
     for (size_t i = 0; i < h->n_listeners; i++) {
         struct kd_listener *l = &h->listeners[i];
         kd_watch_free(l->watch);
