@@ -179,6 +179,7 @@ class Keyd(rest.Client):
     def hup(self):
         """SIGHUP, and waits until the policy has been read again or refused."""
         before = self.reloads()
+        time.sleep(0.002)  # so that the next is read at another millisecond
         self.process.send_signal(signal.SIGHUP)
         wait_for(lambda: self.reloads() != before, what="the reload")
 

@@ -94,6 +94,16 @@ class Client:
     def __exit__(self, *_):
         self.close()
 
+    def _send(self, method, path, body, headers):
+        try:
+            self.connection.request(method, path, body=body, headers=headers)
+        except BrokenPipeError as unsent:
+            try:  # refused before all of the body was sent: the answer is there
+                return self.connection.getresponse()
+            except http.client.RemoteDisconnected:
+                raise unsent from None  # the server had closed before
+        return self.connection.getresponse()
+
     def request(self, method, path, body=None, headers=None, bearer=None):
         sent = dict(headers or {})
         bearer = bearer or self.bearer
@@ -104,11 +114,7 @@ class Client:
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
         try:
-            try:
-                self.connection.request(method, path, body=body, headers=sent)
-            except BrokenPipeError:
-                pass  # refused before all of the body was sent: the answer is there
-            r = self.connection.getresponse()
+            r = self._send(method, path, body, sent)
             answer = Answer(r.status, r.headers, r.read())
         except Exception:
             self.connection.close()
