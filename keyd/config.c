@@ -43,7 +43,7 @@ struct row {
 
 // clang-format off
 static const struct row rows[] = {
-    { "", "state-directory", PATH, TOP(state_directory), KD_STATEDIR, 1, PATH_MAX_BYTES, "Where the registry of keys is kept. Made with mode 0700 if it is not there." },
+    { "", "state-directory", PATH, TOP(state_directory), KD_STATEDIR, 1, PATH_MAX_BYTES, "Where the registry of keys is kept. Made with mode 0700 if it is not there; refused where others may write." },
     { "", "policy-file", PATH, TOP(policy_file), KD_SYSCONFDIR "/policy.conf", 1, PATH_MAX_BYTES, "Who may do what with which keys: keyd-policy(5)." },
     { "", "log-level", LEVEL, TOP(log_level), "info", 1, 16, "error, warn, info or debug." },
     { "", "stop-timeout", NUMBER, TOP(stop_timeout_sec), "20", 0, 3600, "Seconds that a stop waits for requests under way." },

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { SCHEMA_VERSION = 1, APPLICATION_ID = 0x6b657964 }; // "keyd"
 
@@ -193,11 +194,30 @@ static enum kd_err set_up(struct kd_store *s) {
     return end(s, change(s, REMOVE_FACT));
 }
 
-enum kd_err kd_store_open(const char *directory, struct kd_store **out) {
-    if (mkdir(directory, 0700) != 0 && errno != EEXIST) {
+// Who may write into it could put another registry there, with other keys
+// under our names.
+static enum kd_err open_directory(const char *path) {
+    struct stat st;
+    if ((mkdir(path, 0700) != 0 && errno != EEXIST) || stat(path, &st) != 0) {
         kd_log(KD_LOG_ERROR, "store", "the state directory cannot be made", "path=%s reason=%s",
-               directory, strerror(errno));
+               path, strerror(errno));
         return KD_ERR_STORE;
+    }
+    const bool is_ours = st.st_uid == geteuid() || st.st_uid == 0;
+    if (!S_ISDIR(st.st_mode) || !is_ours || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+        kd_log(KD_LOG_ERROR, "store",
+               "the state directory must be a directory of keyd's user, and nobody else may write "
+               "there (chown, chmod 0700)",
+               "path=%s mode=%o uid=%u", path, (unsigned)st.st_mode & 07777, (unsigned)st.st_uid);
+        return KD_ERR_STORE;
+    }
+    return KD_OK;
+}
+
+enum kd_err kd_store_open(const char *directory, struct kd_store **out) {
+    enum kd_err r = open_directory(directory);
+    if (r != KD_OK) {
+        return r;
     }
     kd_auto(buf) struct kd_buf path = KD_BUF_INIT(4096);
     kd_buf_printf(&path, "%s/keyd.db", directory);
@@ -216,7 +236,7 @@ enum kd_err kd_store_open(const char *directory, struct kd_store **out) {
         return KD_ERR_STORE;
     }
     sqlite3_busy_timeout(s->db, 1000);
-    enum kd_err r = set_up(s);
+    r = set_up(s);
     if (r == KD_OK) {
         *out = KD_STEAL(s);
     }

@@ -88,6 +88,19 @@ START_TEST(second_keyd_is_refused) {
 }
 END_TEST
 
+START_TEST(directory_where_others_may_write_is_refused) {
+    kd_store_close(store);
+    store = NULL;
+    static const mode_t open_modes[] = { 0720, 0702, 0777, 01777 };
+    for (size_t i = 0; i < KD_COUNT_OF(open_modes); i++) {
+        ck_assert_int_eq(chmod(directory, open_modes[i]), 0);
+        ck_assert_err(kd_store_open(directory, &store), KD_ERR_STORE);
+    }
+    ck_assert_int_eq(chmod(directory, 0755), 0);
+    ck_assert_err(kd_store_open(directory, &store), KD_OK);
+}
+END_TEST
+
 START_TEST(file_of_another_program_is_refused) {
     char path[128];
     struct kd_store *other = NULL;
@@ -349,6 +362,7 @@ static TCase *tcase_store(void) {
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 30);
     tcase_add_test(t, second_keyd_is_refused);
+    tcase_add_test(t, directory_where_others_may_write_is_refused);
     tcase_add_test(t, file_of_another_program_is_refused);
     tcase_add_test(t, rows_that_keyd_did_not_write_stop_the_start);
     tcase_add_test(t, version_is_added_once);
