@@ -56,23 +56,15 @@ void *kd_request_begin(void *http, const char *uri, struct MHD_Connection *mhd) 
     return q;
 }
 
-// Bodies and answers can hold what callers encrypt and decrypt.
-static void wipe(struct kd_buf *b) {
-    if (b->p != NULL) {
-        kd_wipe(b->p, b->cap);
-    }
-    kd_buf_wipe(b);
-}
-
 static void let_go(struct kd_request *q) {
     if (--q->holders > 0) {
         return;
     }
     q->http->held -= q->held;
     json_decref(q->json);
-    wipe(&q->body);
-    wipe(&q->arena);
-    wipe(&q->out);
+    kd_buf_wipe(&q->body);
+    kd_buf_wipe(&q->arena);
+    kd_buf_wipe(&q->out);
     free(q->work);
     free(q);
 }
@@ -144,7 +136,7 @@ void kd_request_fail(struct kd_request *q, enum kd_err err) {
     kd_buf_reset(&q->out);
     kd_problem_write(&q->out, err, q->why.detail, q->why.field, q->caller.request_id);
     if (kd_buf_finish(&q->out) != KD_OK) {
-        wipe(&q->out); // no memory for the words: the status alone
+        kd_buf_wipe(&q->out); // no memory for the words: the status alone
         err = KD_ERR_NO_MEMORY;
     }
     q->problem = err;
@@ -403,7 +395,7 @@ static void keep(struct kd_request *q, const char *data, size_t n) {
     }
     if (n > q->body.max - q->body.n) {
         q->refused = KD_ERR_BODY_TOO_LARGE;
-        wipe(&q->body);
+        kd_buf_wipe(&q->body);
         return;
     }
     if (n > q->body.cap - q->body.n) {
@@ -411,13 +403,13 @@ static void keep(struct kd_request *q, const char *data, size_t n) {
         const size_t doubled = 2 * (q->body.n + n);
         q->refused = kd_request_hold(q, doubled - q->body.cap);
         if (q->refused != KD_OK) {
-            wipe(&q->body);
+            kd_buf_wipe(&q->body);
             return;
         }
         (void)kd_buf_extend(&larger, doubled > larger.max ? larger.max : doubled);
         larger.n = 0;
         kd_buf_put(&larger, q->body.p, q->body.n);
-        wipe(&q->body);
+        kd_buf_wipe(&q->body);
         q->body = larger;
     }
     kd_buf_put(&q->body, data, n);
@@ -488,8 +480,8 @@ static enum kd_err dispatch(struct kd_request *q) {
 static void drop_input(struct kd_request *q) {
     json_decref(q->json);
     q->json = NULL;
-    wipe(&q->body);
-    wipe(&q->arena);
+    kd_buf_wipe(&q->body);
+    kd_buf_wipe(&q->arena);
 }
 
 static enum MHD_Result end_body(struct kd_request *q) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // buf.c: the bounded writer and the reader.
 #include "base/buf.h"
+#include "base/secret.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -39,7 +40,10 @@ bool kd_size_mul(size_t a, size_t b, size_t *out) {
 // ---- writer ----------------------------------------------------------------
 
 void kd_buf_wipe(struct kd_buf *b) {
-    free(b->p);
+    if (b->p != NULL) {
+        kd_wipe(b->p, b->cap);
+        free(b->p);
+    }
     *b = KD_BUF_INIT(b->max);
 }
 
@@ -66,13 +70,18 @@ static bool reserve(struct kd_buf *b, size_t n) {
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
     }
     cap = cap > b->max ? b->max : cap;
-    uint8_t *p = realloc(b->p, cap);
+    uint8_t *p = malloc(cap); // realloc would leave what is here in freed memory
     if (p == NULL) {
         b->err = KD_ERR_NO_MEMORY;
         return false;
     }
-    b->p = p;
-    b->cap = cap;
+    if (b->n > 0) {
+        memcpy(p, b->p, b->n);
+    }
+    const size_t n_written = b->n;
+    const size_t max = b->max;
+    kd_buf_wipe(b);
+    *b = (struct kd_buf) { .p = p, .n = n_written, .cap = cap, .max = max };
     return true;
 }
 

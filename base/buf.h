@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // buf.h: bytes.  A borrowed slice, a bounded growing writer that remembers its
 // first failure, and a reader that remembers it has run past the end.  Numbers
-// are big endian.  Not for secrets: see secret.h.
+// are big endian.  Not for keys: see secret.h.
 #ifndef KD_BASE_BUF_H
 #define KD_BASE_BUF_H
 
@@ -39,7 +39,9 @@ struct kd_buf {
 
 #define KD_BUF_INIT(max_bytes) ((struct kd_buf) { .max = (max_bytes) })
 
-void kd_buf_wipe(struct kd_buf *b);  // frees; the limit stays, so it can be used again
+// Overwrites and frees; the limit stays, so it can be used again.  What a buffer
+// leaves behind when it grows is overwritten too: callers' plaintext goes through.
+void kd_buf_wipe(struct kd_buf *b);
 void kd_buf_reset(struct kd_buf *b); // empties and forgets the failure, keeps the memory
 KD_AUTO_DEFINE_IN_PLACE(buf, struct kd_buf, kd_buf_wipe)
 

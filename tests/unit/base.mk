@@ -12,6 +12,7 @@ TESTS += $(base_unit_tests)
 
 base_unit_libs = libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
 tests_unit_test_buf_CFLAGS = $(unit_cflags)
+tests_unit_test_buf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=free
 tests_unit_test_buf_LDADD = $(base_unit_libs)
 tests_unit_test_err_CFLAGS = $(unit_cflags)
 tests_unit_test_err_LDADD = $(base_unit_libs)

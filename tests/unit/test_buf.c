@@ -2,6 +2,7 @@
 #include "base/base.h"
 #include "unit.h"
 
+#include <malloc.h>
 #include <string.h>
 
 START_TEST(writer_refuses_one_byte_past_its_limit_and_stays_refused) {
@@ -92,6 +93,39 @@ START_TEST(drop_front_keeps_the_rest) {
 }
 END_TEST
 
+static unsigned n_frees;
+static unsigned n_unwiped;
+
+void __real_free(void *p);
+void __wrap_free(void *p);
+
+// Linked with --wrap: what the writer gives back must be empty.
+void __wrap_free(void *p) {
+    const uint8_t *bytes = p;
+    n_frees++;
+    for (size_t i = 0; p != NULL && i < malloc_usable_size(p); i++) {
+        n_unwiped += bytes[i] == 'S' ? 1 : 0;
+    }
+    __real_free(p);
+}
+
+START_TEST(nothing_that_was_written_is_left_in_freed_memory) {
+    struct kd_buf b = KD_BUF_INIT(100000);
+    n_frees = 0;
+    n_unwiped = 0;
+    for (size_t i = 0; i < 100000; i++) {
+        kd_buf_u8(&b, 'S');
+    }
+    const unsigned n_grown = n_frees;
+    ck_assert_uint_gt(n_grown, 5);
+    kd_buf_drop_front(&b, 10);
+    kd_buf_reset(&b);
+    kd_buf_wipe(&b);
+    ck_assert_uint_gt(n_frees, n_grown);
+    ck_assert_uint_eq(n_unwiped, 0);
+}
+END_TEST
+
 static TCase *tcase_buf(void) {
     TCase *t = tcase_create("buf");
     tcase_add_test(t, writer_refuses_one_byte_past_its_limit_and_stays_refused);
@@ -100,6 +134,7 @@ static TCase *tcase_buf(void) {
     tcase_add_test(t, reader_past_the_end_gives_nothing_from_then_on);
     tcase_add_test(t, size_arithmetic_finds_overflow);
     tcase_add_test(t, drop_front_keeps_the_rest);
+    tcase_add_test(t, nothing_that_was_written_is_left_in_freed_memory);
     return t;
 }
 

@@ -9,6 +9,8 @@
 static long fail_at; // counts down; 0: never
 static bool is_armed;
 
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t size);
@@ -16,6 +18,10 @@ void *__wrap_realloc(void *p, size_t size);
 
 static bool fails_now(void) {
     return is_armed && --fail_at == 0;
+}
+
+void *__wrap_malloc(size_t size) {
+    return fails_now() ? NULL : __real_malloc(size);
 }
 
 void *__wrap_calloc(size_t n, size_t size) {
