@@ -8,3 +8,13 @@ bench: all tests/bench/http_load
 	KD_SRCDIR='$(abs_top_srcdir)' KD_BUILDDIR='$(abs_top_builddir)' \
 	$(PYTHON3) $(srcdir)/tests/bench/bench.py
 .PHONY: bench
+
+# Bytes of handshakes: EDHOC against TLS.
+EXTRA_PROGRAMS += tests/bench/handshake_bytes
+EXTRA_DIST += tests/bench/handshake_bytes.py
+tests_bench_handshake_bytes_LDADD = libchannel.a libbase.a $(CRYPTO_LIBS)
+CLEANFILES += tests/bench/handshake_bytes
+
+bench-bytes: tests/bench/handshake_bytes
+	KD_BUILDDIR='$(abs_top_builddir)' $(PYTHON3) $(srcdir)/tests/bench/handshake_bytes.py
+.PHONY: bench-bytes
