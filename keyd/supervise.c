@@ -7,7 +7,12 @@ enum {
     RESTART_DELAY_MAX_MS = 30000,
     STEADY_MS = 10000,        // a worker that lived so long starts with a clean record
     PING_INTERVAL_MS = 15000, // for one that has nothing else to do
+    LOGIN_GRACE_MAX_MS = 10000,
 };
+
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
 
 // ---- starting --------------------------------------------------------------
 
@@ -57,6 +62,7 @@ static void start(struct kd_workers *w, struct kd_worker *k) {
     if (k->failures > 0) {
         k->restarts++;
     }
+    k->grace_ms = (uint32_t)least(w->config->workers.start_deadline_ms, LOGIN_GRACE_MAX_MS);
     if (r == KD_OK) {
         r = kd_worker_start(k, w->config->workers.program, kd_buf_get(&hello));
     }
@@ -73,7 +79,7 @@ static struct kd_worker *next_to_start(struct kd_workers *w) {
     struct kd_worker *next = NULL;
     for (unsigned i = 0; i < w->n; i++) {
         struct kd_worker *k = &w->workers[i];
-        if (k->state == KD_PROCESS_STARTING) {
+        if (k->state == KD_PROCESS_STARTING || k->kill_ms != 0) {
             return NULL;
         }
         const bool is_first = w->n_ready > 0 || next == NULL;
@@ -100,10 +106,6 @@ static uint64_t until(uint64_t due, uint64_t now) {
     return due > now ? due - now : 0;
 }
 
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
 static uint64_t tend_worker(struct kd_workers *w, struct kd_worker *k, uint64_t now) {
     const struct kd_workers_config *c = &w->config->workers;
     if (k->state == KD_PROCESS_STARTING) {
@@ -114,10 +116,10 @@ static uint64_t tend_worker(struct kd_workers *w, struct kd_worker *k, uint64_t 
                                                 "workers.start-deadline-ms"));
             kd_worker_give_up(k, "it did not get ready in time");
         }
-        return left == 0 ? KD_LOOP_NO_LIMIT : left;
+        return left == 0 ? kd_worker_tend_end(k, now) : left;
     }
     if (k->state != KD_PROCESS_READY) {
-        return KD_LOOP_NO_LIMIT;
+        return kd_worker_tend_end(k, now);
     }
     if (k->calls.first == NULL) {
         const uint64_t left = until(k->seen_ms + PING_INTERVAL_MS, now);

@@ -65,10 +65,30 @@ void kd_worker_give_up(struct kd_worker *w, const char *why) {
     }
     kd_log(KD_LOG_WARN, "workers", "a worker is given up", "worker=%u pid=%d in_flight=%zu why=%s",
            w->index, (int)w->child.pid, w->calls.n, why);
-    kill(w->child.pid, SIGKILL);
+    if (was == KD_PROCESS_STARTING) {
+        // SoftHSM writes the token's file at each login: killed at that moment it
+        // leaves an empty one, and the token is lost.  It ends with its stream.
+        w->kill_ms = kd_clock_mono_ms() + w->grace_ms;
+    } else {
+        kill(w->child.pid, SIGKILL);
+    }
     w->state = KD_PROCESS_ENDING;
     kd_workers_on_loss(w, was); // still knows from `unsent` what has not left
     close_stream(w);
+}
+
+uint64_t kd_worker_tend_end(struct kd_worker *w, uint64_t now) {
+    if (w->state != KD_PROCESS_ENDING || w->kill_ms == 0) {
+        return KD_LOOP_NO_LIMIT;
+    }
+    if (w->kill_ms > now) {
+        return w->kill_ms - now;
+    }
+    kd_log(KD_LOG_WARN, "workers", "a worker that hangs in its login is killed", "worker=%u pid=%d",
+           w->index, (int)w->child.pid);
+    kill(w->child.pid, SIGKILL);
+    w->kill_ms = 0;
+    return KD_LOOP_NO_LIMIT;
 }
 
 static void reap(struct kd_worker *w, int options) {
@@ -85,6 +105,7 @@ static void reap(struct kd_worker *w, int options) {
     w->exit = NULL;
     close(w->child.pid_fd);
     w->child = (struct kd_child) { .pid_fd = -1, .fd = -1 };
+    w->kill_ms = 0;
     w->state = KD_PROCESS_DOWN;
 }
 
@@ -182,7 +203,8 @@ void kd_worker_dismiss(struct kd_worker *w) {
 void kd_worker_wipe(struct kd_worker *w) {
     if (w->state != KD_PROCESS_DOWN) {
         struct pollfd ended = { .fd = w->child.pid_fd, .events = POLLIN };
-        if (poll(&ended, 1, DISMISS_MS) != 1) {
+        const bool may_log_in = w->state == KD_PROCESS_STARTING || w->kill_ms != 0;
+        if (poll(&ended, 1, may_log_in ? (int)w->grace_ms : DISMISS_MS) != 1) {
             kill(w->child.pid, SIGKILL);
         }
         read_last_words(w);

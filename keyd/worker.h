@@ -46,13 +46,18 @@ struct kd_worker {
     uint64_t ready_ms;
     uint64_t seen_ms;  // the last frame from it
     uint64_t retry_ms; // when down: not before
+    uint32_t grace_ms; // for one whose login may be under way, to end by itself
+    uint64_t kill_ms;  // when ending: killed then, if it has not ended by itself; 0: it was
 };
 
 // Starts the program and sends it the HELLO.  On failure it is down.
 KD_MUST_CHECK enum kd_err kd_worker_start(struct kd_worker *w, const char *program,
                                           struct kd_bytes hello);
-// Kills it; its requests go to kd_workers_on_loss at once.
+// Kills it, in the middle of its login only after some seconds; its requests go
+// to kd_workers_on_loss at once.
 void kd_worker_give_up(struct kd_worker *w, const char *why);
+// Kills one whose seconds are over.  Milliseconds until then.
+uint64_t kd_worker_tend_end(struct kd_worker *w, uint64_t now);
 // For the end of the pool, when there are no requests any more: first all are
 // dismissed, then each is waited for, or killed.
 void kd_worker_dismiss(struct kd_worker *w);

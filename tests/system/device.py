@@ -198,6 +198,27 @@ def a_failed_creation_leaves_no_half_key(token):
 
 
 @test(on=SOFTHSM)
+def a_worker_is_not_killed_in_its_login(token):
+    """SoftHSM writes the token's file at a login: killed then, it leaves an empty
+    one, and all keys are lost."""
+    faulty = Faulty(token)
+    # When keyd stops.
+    keyd = Keyd(token, {"workers.processes": 1})
+    faulty.set_once("C_Login", "slow")
+    keyd.start(wait=False)
+    wait_for(lambda: faulty.has_happened("C_Login"), what="the login")
+    keyd.stop()
+    assert faulty.calls().count("C_Login-after-all") == 1, faulty.calls()
+    # When the start takes too long.
+    keyd.set_config({"workers.processes": 1, "workers.start-deadline-ms": 3000})
+    faulty.set_once("C_Login", "slow")
+    keyd.start()  # another worker gets ready
+    assert faulty.calls().count("C_Login-after-all") == 2, faulty.calls()
+    assert keyd.restarts() == 1
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
 def a_wrong_pin_reaches_the_module_once(token):
     """Counted at C_Login itself, over four workers, reloads and restarts."""
     faulty = Faulty(token)

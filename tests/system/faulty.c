@@ -7,9 +7,10 @@
 //   FAULTY_DIR     a directory; in it
 //       calls      gets a line with each call's name
 //       C_Sign     (or another function's name) if the file is there, its first
-//                  word is the result: a CK_RV in hex, "hang", or "crash"; the
-//                  second how many calls of this process go well before that.
-//                  A third word: the first to fail renames it to C_Sign.done
+//                  word is the result: a CK_RV in hex, "hang", "crash", or "slow"
+//                  (it takes some seconds and then goes well); the second how many calls of this
+//                  process go well before that. A third word: the first to fail renames it to
+//                  C_Sign.done
 #include <p11-kit/pkcs11.h>
 
 #include <dlfcn.h>
@@ -20,6 +21,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { SLOW_SEC = 4 };
+
 static CK_FUNCTION_LIST_PTR real;
 static CK_FUNCTION_LIST list;
 
@@ -28,6 +31,18 @@ static int open_in_dir(const char *name, int flags) {
     const char *dir = getenv("FAULTY_DIR");
     snprintf(path, sizeof(path), "%s/%s", dir == NULL ? "/nowhere" : dir, name);
     return open(path, flags | O_CLOEXEC, 0600);
+}
+
+static void log_call(const char *name, const char *what) {
+    char text[64];
+    int file = open_in_dir("calls", O_WRONLY | O_APPEND | O_CREAT);
+    if (file >= 0) {
+        const int n = snprintf(text, sizeof(text), "%s%s\n", name, what);
+        if (write(file, text, (size_t)n) != n) {
+            abort();
+        }
+        close(file);
+    }
 }
 
 static void retire(const char *name) {
@@ -45,15 +60,8 @@ static void retire(const char *name) {
 static CK_RV disturb(const char *name, atomic_ulong *n_calls) {
     const unsigned long n_before = atomic_fetch_add(n_calls, 1);
     char text[32] = "";
-    int file = open_in_dir("calls", O_WRONLY | O_APPEND | O_CREAT);
-    if (file >= 0) {
-        const int n = snprintf(text, sizeof(text), "%s\n", name);
-        if (write(file, text, (size_t)n) != n) {
-            abort();
-        }
-        close(file);
-    }
-    file = open_in_dir(name, O_RDONLY);
+    log_call(name, "");
+    const int file = open_in_dir(name, O_RDONLY);
     if (file < 0) {
         return CKR_OK;
     }
@@ -72,6 +80,11 @@ static CK_RV disturb(const char *name, atomic_ulong *n_calls) {
     }
     while (strncmp(text, "hang", 4) == 0) {
         pause();
+    }
+    if (strncmp(text, "slow", 4) == 0) {
+        sleep(SLOW_SEC);
+        log_call(name, "-after-all");
+        return CKR_OK;
     }
     return strtoul(text, NULL, 16);
 }

@@ -173,6 +173,7 @@ static bool greeted_a_garbler(void) {
 
 START_TEST(worker_that_ends_or_talks_nonsense_at_its_start_is_tried_again) {
     start(1, "start exit\n");
+    fx.config->workers.start_deadline_ms = 500;
     fixture_run_until(three_hellos);
     fixture_script("start garbage\n");
     fixture_run_until(greeted_a_garbler);
