@@ -145,8 +145,8 @@ enum kd_err kd_exec_request(struct kd_session *s, struct kd_bytes frame, struct 
     const size_t items = out->n;
     enum kd_err r =
         q.op == KD_HSM_FIND ? run_find(s, &q, &in, out, &head.n_items) : run_items(s, &q, &in, out);
-    if (r == KD_ERR_MALFORMED) {
-        out->n = reply;
+    if (r == KD_ERR_MALFORMED || (r == KD_ERR_TOKEN_AWAY && kd_session_login_is_lost(s))) {
+        out->n = reply; // no answer: the front gives it to another worker, if it may
         return r;
     }
     const bool is_whole = q.op == KD_HSM_FIND && r != KD_OK;

@@ -79,6 +79,10 @@ static enum kd_err login_again(struct kd_session *s) {
     pthread_mutex_lock(&t->lock);
     if (t->is_login_refused) {
         r = KD_ERR_PIN_REFUSED;
+    } else if (!is_logged_in(s) && !t->may_login_again) {
+        t->is_login_lost = true;
+        r = KD_ERR_TOKEN_AWAY;
+        kd_log(KD_LOG_WARN, "token", "the token has ended the login: a fresh worker is needed", "");
     } else if (!is_logged_in(s) && has_failed_tries(t)) {
         t->is_login_refused = true;
         r = KD_ERR_PIN_REFUSED;
@@ -94,6 +98,13 @@ static enum kd_err login_again(struct kd_session *s) {
     }
     pthread_mutex_unlock(&t->lock);
     return r;
+}
+
+bool kd_session_login_is_lost(struct kd_session *s) {
+    pthread_mutex_lock(&s->token->lock);
+    const bool is_lost = s->token->is_login_lost;
+    pthread_mutex_unlock(&s->token->lock);
+    return is_lost;
 }
 
 static enum kd_err renew(struct kd_session *s) {

@@ -22,10 +22,12 @@ void kd_session_close(struct kd_session *s);
 
 // After `cause`: KD_OK if the operation may be tried again.  A lost session or a
 // device error closes the session, forgets all handles, opens another and logs
-// in again if the token forgot that.  KD_ERR_TOKEN and KD_ERR_NO_OBJECT ask the
-// module whether the session still lives and is logged in.  Anything else, and a
-// token that stays away, is handed back.
+// in again if the token forgot that and t->may_login_again.  KD_ERR_TOKEN and KD_ERR_NO_OBJECT ask
+// the module whether the session still lives and is logged in.  Anything else, and a token that
+// stays away, is handed back.
 KD_MUST_CHECK enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause);
+// The token has ended the login, and this process may not log in again.
+bool kd_session_login_is_lost(struct kd_session *s);
 
 // ---- objects.c: keys in the token ------------------------------------------
 

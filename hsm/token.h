@@ -26,11 +26,16 @@ struct kd_token {
     enum kd_hsm_hkdf hkdf_release; // of what is released
     enum kd_hsm_probe probe[KD_HSM_ABILITIES];
     bool may_extract;
+    // Where the token ends the login, this process may log in again.  A worker may not: a
+    // PIN that is refused then would be submitted by each of them.  It ends, and
+    // the front starts one after the other, which know what was refused.
+    bool may_login_again;
 
     pthread_mutex_t lock;
     // under lock; never held across a call of the module, except at login
     uint64_t generation;   // of sessions; all handles of an earlier one are forgotten
     bool is_login_refused; // a login of this process was refused: no other is tried
+    bool is_login_lost;    // and this process may not log in again
     struct kd_map objects; // struct kd_object by reference
     struct kd_map secrets; // struct kd_cached by recipe id
     struct kd_cached *newest;

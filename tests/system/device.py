@@ -237,5 +237,28 @@ def a_wrong_pin_reaches_the_module_once(token):
     keyd.stop()
 
 
+@test(on=SOFTHSM)
+def a_pin_that_was_changed_is_submitted_once_where_all_workers_lose_their_login(token):
+    """Four processes that log in again by themselves would lock the token."""
+    keyd, faulty = start(token, **{"workers.processes": 4})
+    tag = expect(mac(keyd), 200).json["mac"]
+    wait_for(lambda: all(w["state"] == "ready" for w in keyd.get("/v1/status").json["workers"]),
+             what="all workers")
+    before = faulty.calls().count("C_Login")
+    with open(token.pin_file, encoding="utf-8") as f:
+        right = f.read()
+    with open(token.pin_file, "w", encoding="utf-8") as f:
+        f.write("changed\n")
+    with faulty.fails("C_GetSessionInfo", SESSION_HANDLE_INVALID), \
+            faulty.fails("C_SignInit", NOT_LOGGED_IN):
+        wait_for(lambda: mac(keyd).type in ("pin-refused", "pin-last-try"), 30, "pin-refused")
+    assert faulty.calls().count("C_Login") == before + 1, faulty.calls()
+    with open(token.pin_file, "w", encoding="utf-8") as f:
+        f.write(right)
+    keyd.process.send_signal(1)
+    heals(keyd, tag)
+    keyd.stop()
+
+
 if __name__ == "__main__":
     main()

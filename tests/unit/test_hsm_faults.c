@@ -377,6 +377,21 @@ START_TEST(a_refused_pin_is_not_submitted_again_by_any_session) {
 }
 END_TEST
 
+// Each worker would submit a PIN that was changed: the front must know of the
+// first refusal before another process tries.
+START_TEST(a_worker_does_not_log_in_again_and_leaves_its_request_to_a_fresh_one) {
+    hf.token.may_login_again = false;
+    fake_reset_device();
+    for (size_t i = 0; i < SESSIONS; i++) {
+        kd_auto(call) struct call_result c = { 0 };
+        ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c),
+                      KD_ERR_TOKEN_AWAY);
+        ck_assert_uint_eq(c.reply.n, 0);
+    }
+    ck_assert_uint_eq(fake_count().logins, 0);
+}
+END_TEST
+
 START_TEST(a_session_logs_in_again_only_where_no_try_has_failed) {
     fake_set_token_flags(CKF_USER_PIN_COUNT_LOW); // another worker's try
     fake_reset_device();
@@ -508,6 +523,7 @@ static TCase *tcase_login(void) {
     TCase *c = tcase_create("login");
     tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
     tcase_add_test(c, a_lost_session_gives_exactly_one_login);
+    tcase_add_test(c, a_worker_does_not_log_in_again_and_leaves_its_request_to_a_fresh_one);
     tcase_add_test(c, a_session_logs_in_again_only_where_no_try_has_failed);
     tcase_add_test(c, a_refused_pin_is_not_submitted_again_by_any_session);
     tcase_add_test(c, the_record_of_a_refused_pin_keeps_it_from_being_submitted);
