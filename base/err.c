@@ -48,6 +48,9 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_NO_KEY] = { "no-such-key", KD_CLASS_MISSING, "There is no key of this name." },
     [KD_ERR_NO_VERSION] = { "no-such-version", KD_CLASS_MISSING, "The key has no such version." },
     [KD_ERR_NO_SECRET] = { "no-such-secret", KD_CLASS_MISSING, "There is no such secret, or it has expired." },
+    [KD_ERR_NO_PEER] = { "no-such-peer", KD_CLASS_MISSING, "There is no peer of this name." },
+    [KD_ERR_NO_HANDSHAKE] = { "no-such-handshake", KD_CLASS_MISSING, "There is no such handshake, or its time is over; begin another." },
+    [KD_ERR_NO_SESSION] = { "no-such-session", KD_CLASS_MISSING, "There is no such session here; resume it with its ticket or make a new handshake." },
     [KD_ERR_NO_OBJECT] = { "no-such-object", KD_CLASS_MISSING, "The token has no such object." },
     [KD_ERR_NO_FILE] = { "no-such-file", KD_CLASS_MISSING, "There is no such file." },
 
@@ -64,6 +67,9 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_CHANGE_UNDER_WAY] = { "change-under-way", KD_CLASS_CONFLICT, "Another change of this key is under way." },
     [KD_ERR_HS_STATE] = { "handshake-state", KD_CLASS_CONFLICT, "The handshake is not at this step." },
     [KD_ERR_SEQUENCE_END] = { "sequence-end", KD_CLASS_CONFLICT, "The session has used all its sequence numbers; make a new handshake." },
+    [KD_ERR_SESSION_EXPIRED] = { "session-expired", KD_CLASS_CONFLICT, "The session is at its limit; make a new handshake." },
+    [KD_ERR_PEER_EXISTS] = { "peer-exists", KD_CLASS_CONFLICT, "There is a peer of this name, or with this credential, already." },
+    [KD_ERR_KEY_RESERVED] = { "key-reserved", KD_CLASS_CONFLICT, "This key is for the secure channel alone." },
 
     [KD_ERR_BODY_TOO_LARGE] = { "body-too-large", KD_CLASS_TOO_LARGE, "The body is larger than the server accepts." },
     [KD_ERR_BATCH_TOO_LARGE] = { "batch-too-large", KD_CLASS_TOO_LARGE, "The batch has more than 1024 items." },
@@ -87,6 +93,7 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_RECORD_REPLAYED] = { "record-replayed", KD_CLASS_REFUSED, "The record has been received before." },
     [KD_ERR_RECORD_TOO_OLD] = { "record-too-old", KD_CLASS_REFUSED, "The record is older than the replay window." },
     [KD_ERR_RECORD_OTP] = { "record-otp", KD_CLASS_REFUSED, "The record's one-time password is not valid now." },
+    [KD_ERR_TICKET] = { "ticket", KD_CLASS_REFUSED, "The ticket was not made with the ticket key of this token, or is broken." },
 
     [KD_ERR_BUSY] = { "busy", KD_CLASS_BUSY, "Too much is under way now; repeat the request later." },
     [KD_ERR_STOPPING] = { "stopping", KD_CLASS_BUSY, "The service is stopping." },

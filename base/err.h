@@ -66,6 +66,9 @@ enum kd_err {
     KD_ERR_NO_KEY,
     KD_ERR_NO_VERSION,
     KD_ERR_NO_SECRET,
+    KD_ERR_NO_PEER,
+    KD_ERR_NO_HANDSHAKE,
+    KD_ERR_NO_SESSION,
     KD_ERR_NO_OBJECT,
     KD_ERR_NO_FILE,
     // method
@@ -82,6 +85,9 @@ enum kd_err {
     KD_ERR_CHANGE_UNDER_WAY,
     KD_ERR_HS_STATE,
     KD_ERR_SEQUENCE_END,
+    KD_ERR_SESSION_EXPIRED,
+    KD_ERR_PEER_EXISTS,
+    KD_ERR_KEY_RESERVED,
     // too large
     KD_ERR_BODY_TOO_LARGE,
     KD_ERR_BATCH_TOO_LARGE,
@@ -106,6 +112,7 @@ enum kd_err {
     KD_ERR_RECORD_REPLAYED,
     KD_ERR_RECORD_TOO_OLD,
     KD_ERR_RECORD_OTP,
+    KD_ERR_TICKET,
     // busy
     KD_ERR_BUSY,
     KD_ERR_STOPPING,

@@ -254,6 +254,14 @@ const struct kd_suite *kd_edhoc_suite(const struct kd_edhoc *e) {
     return e->suite;
 }
 
+int kd_edhoc_method(const struct kd_edhoc *e) {
+    return e->method;
+}
+
+const struct kd_point *kd_edhoc_own_ephemeral(const struct kd_edhoc *e) {
+    return &e->own_point;
+}
+
 const struct kd_point *kd_edhoc_peer_ephemeral(const struct kd_edhoc *e) {
     return &e->peer_point;
 }

@@ -108,7 +108,9 @@ const struct kd_idcred *kd_edhoc_peer_id(const struct kd_edhoc *e);
 const struct kd_ead *kd_edhoc_ead(const struct kd_edhoc *e);
 struct kd_bytes kd_edhoc_peer_conn_id(const struct kd_edhoc *e);
 const struct kd_suite *kd_edhoc_suite(const struct kd_edhoc *e); // NULL before it is agreed
+int kd_edhoc_method(const struct kd_edhoc *e);                   // the peer's, after read_1
 const struct kd_point *kd_edhoc_peer_ephemeral(const struct kd_edhoc *e);
+const struct kd_point *kd_edhoc_own_ephemeral(const struct kd_edhoc *e);
 bool kd_edhoc_is_done(const struct kd_edhoc *e); // message_4 written or read
 // A sentence for the log about the last failure; never for the peer.
 const char *kd_edhoc_detail(const struct kd_edhoc *e);

@@ -3,20 +3,40 @@
 // item met a fault that another try can cure.
 #include "hsm/exec.h"
 
+#include "hsm/channel.h"
+#include "hsm/channel_ops.h"
+
 enum { DETAIL_MAX_BYTES = 255 };
 
 static kd_exec_fn *const functions[KD_HSM_OP_LAST + 1] = {
-    [KD_HSM_GENERATE] = kd_exec_generate,     [KD_HSM_DESTROY] = kd_exec_destroy,
-    [KD_HSM_FORGET] = kd_exec_forget,         [KD_HSM_SIGN] = kd_exec_sign,
-    [KD_HSM_VERIFY] = kd_exec_verify,         [KD_HSM_MAC] = kd_exec_mac,
-    [KD_HSM_MAC_VERIFY] = kd_exec_mac_verify, [KD_HSM_ENCRYPT] = kd_exec_encrypt,
-    [KD_HSM_DECRYPT] = kd_exec_decrypt,       [KD_HSM_DERIVE] = kd_exec_derive,
-    [KD_HSM_RELEASE] = kd_exec_release,       [KD_HSM_RANDOM] = kd_exec_random,
+    [KD_HSM_GENERATE] = kd_exec_generate,
+    [KD_HSM_DESTROY] = kd_exec_destroy,
+    [KD_HSM_FORGET] = kd_exec_forget,
+    [KD_HSM_SIGN] = kd_exec_sign,
+    [KD_HSM_VERIFY] = kd_exec_verify,
+    [KD_HSM_MAC] = kd_exec_mac,
+    [KD_HSM_MAC_VERIFY] = kd_exec_mac_verify,
+    [KD_HSM_ENCRYPT] = kd_exec_encrypt,
+    [KD_HSM_DECRYPT] = kd_exec_decrypt,
+    [KD_HSM_DERIVE] = kd_exec_derive,
+    [KD_HSM_RELEASE] = kd_exec_release,
+    [KD_HSM_RANDOM] = kd_exec_random,
+    [KD_HSM_HS_START] = kd_exec_hs_start,
+    [KD_HSM_HS_READ] = kd_exec_hs_read,
+    [KD_HSM_HS_FINISH] = kd_exec_hs_finish,
+    [KD_HSM_HS_CONFIRM] = kd_exec_hs_confirm,
+    [KD_HSM_HS_DROP] = kd_exec_hs_drop,
+    [KD_HSM_RECORD_SEAL] = kd_exec_record_seal,
+    [KD_HSM_RECORD_OPEN] = kd_exec_record_open,
+    [KD_HSM_TICKET_READ] = kd_exec_ticket_read,
+    [KD_HSM_TICKET_UPDATE] = kd_exec_ticket_update,
+    [KD_HSM_ENVELOPE_OPEN] = kd_exec_envelope_open,
 };
 
 // The bytes of results may be secret, and the next caller's are not far away.
 static void reset_result(struct kd_session *s, enum kd_hsm_op op) {
-    if (op == KD_HSM_RELEASE || op == KD_HSM_DECRYPT || op == KD_HSM_RANDOM) {
+    if (op == KD_HSM_RELEASE || op == KD_HSM_DECRYPT || op == KD_HSM_RANDOM ||
+        op == KD_HSM_RECORD_OPEN || op == KD_HSM_ENVELOPE_OPEN) {
         kd_wipe(s->out.p, s->out.n);
     }
     kd_buf_reset(&s->out);
@@ -56,8 +76,14 @@ static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *
                              struct kd_reader *in, struct kd_buf *out) {
     bool is_away = false;
     for (size_t i = 0; i < q->n_items; i++) {
+        struct kd_hsm_session_terms terms;
+        struct kd_hsm_handshake handshake = { .terms = &terms };
+        struct kd_hsm_session session;
         struct kd_hsm_item item;
         struct kd_hsm_result result;
+        item.handshake = &handshake;
+        item.session = &session;
+        item.terms = &terms;
         enum kd_err r = kd_hsm_get_item(in, q->op, &item);
         if (r != KD_OK) {
             return KD_ERR_MALFORMED;
@@ -124,6 +150,21 @@ static bool is_sound(const struct kd_hsm_request *q) {
     case KD_HSM_RELEASE:
     case KD_HSM_RANDOM:
         return !has_subject;
+    case KD_HSM_HS_START:
+        return q->n_keys == 1 && !q->has_recipe && q->n_items == 1;
+    case KD_HSM_HS_FINISH:
+    case KD_HSM_HS_CONFIRM:
+        return q->n_keys <= 2 && !q->has_recipe && q->n_items == 1;
+    case KD_HSM_HS_READ:
+    case KD_HSM_HS_DROP:
+        return !has_subject && q->n_items == 1;
+    case KD_HSM_RECORD_SEAL:
+    case KD_HSM_RECORD_OPEN:
+    case KD_HSM_TICKET_READ:
+    case KD_HSM_TICKET_UPDATE:
+        return (q->n_keys == 1 || q->n_keys == 2) && !q->has_recipe;
+    case KD_HSM_ENVELOPE_OPEN:
+        return q->n_keys == 1 && !q->has_recipe;
     case KD_HSM_HELLO:
     case KD_HSM_PING:
         return false; // serve.c's

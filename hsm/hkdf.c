@@ -14,7 +14,7 @@
 #include <openssl/params.h>
 #include <string.h>
 
-enum { BLOCK_MAX_BYTES = 128, HASH_MAX_BYTES = 48, INPUT_MAX_BYTES = 64 };
+enum { BLOCK_MAX_BYTES = 128, HASH_MAX_BYTES = 48, INPUT_MAX_BYTES = 128 };
 
 KD_AUTO_DEFINE(kdf, EVP_KDF *, EVP_KDF_free)
 KD_AUTO_DEFINE(kdf_ctx, EVP_KDF_CTX *, EVP_KDF_CTX_free)
@@ -66,14 +66,23 @@ static enum kd_err key_block(const struct hash *h, struct kd_bytes salt, uint8_t
     return KD_OK;
 }
 
+static enum kd_err update_digest(struct kd_session *s, struct kd_bytes data) {
+    return data.n == 0
+               ? KD_OK
+               : kd_ckr("C_DigestUpdate",
+                        s->token->p11->C_DigestUpdate(s->handle, kd_p11_bytes(data.p), data.n));
+}
+
 static enum kd_err inner_by_token(struct kd_session *s, const struct hash *h,
-                                  CK_OBJECT_HANDLE input, uint8_t *block, uint8_t *out) {
+                                  CK_OBJECT_HANDLE input, struct kd_bytes prefix, uint8_t *block,
+                                  uint8_t *out) {
     CK_FUNCTION_LIST *p11 = s->token->p11;
     CK_MECHANISM digest = { h->mechanism, NULL, 0 };
     CK_ULONG n = h->size;
     enum kd_err r;
     if ((r = kd_ckr("C_DigestInit", p11->C_DigestInit(s->handle, &digest))) != KD_OK ||
-        (r = kd_ckr("C_DigestUpdate", p11->C_DigestUpdate(s->handle, block, h->block))) != KD_OK ||
+        (r = update_digest(s, (struct kd_bytes) { block, h->block })) != KD_OK ||
+        (r = update_digest(s, prefix)) != KD_OK ||
         (r = kd_ckr("C_DigestKey", p11->C_DigestKey(s->handle, input))) != KD_OK) {
         // Ends the operation that the session would otherwise still be in.
         uint8_t rest[HASH_MAX_BYTES];
@@ -95,16 +104,18 @@ static enum kd_err outer(const struct hash *h, const uint8_t *block, const uint8
 }
 
 static enum kd_err extract_by_digest(struct kd_session *s, const struct hash *h,
-                                     CK_OBJECT_HANDLE input, struct kd_bytes salt) {
+                                     CK_OBJECT_HANDLE input, struct kd_bytes salt,
+                                     struct kd_bytes prefix) {
     uint8_t block[BLOCK_MAX_BYTES];
     uint8_t inner[HASH_MAX_BYTES];
     enum kd_err r;
     if ((r = key_block(h, salt, 0x36, block)) == KD_OK &&
-        (r = inner_by_token(s, h, input, block, inner)) == KD_OK &&
+        (r = inner_by_token(s, h, input, prefix, block, inner)) == KD_OK &&
         (r = key_block(h, salt, 0x5c, block)) == KD_OK) {
         r = outer(h, block, inner, workspace(s)->prk);
     }
     kd_wipe(inner, sizeof(inner));
+    kd_wipe(block, sizeof(block)); // EDHOC's salts are secret
     return r;
 }
 
@@ -130,17 +141,44 @@ static enum kd_err run_kdf(const struct hash *h, int mode, struct kd_bytes key,
 }
 
 static enum kd_err extract_by_reading(struct kd_session *s, const struct hash *h,
-                                      CK_OBJECT_HANDLE input, struct kd_bytes salt) {
+                                      CK_OBJECT_HANDLE input, struct kd_bytes salt,
+                                      struct kd_bytes prefix) {
     struct workspace *w = workspace(s);
-    CK_ATTRIBUTE value = { CKA_VALUE, w->input, sizeof(w->input) };
+    if (prefix.n > INPUT_MAX_BYTES / 2) {
+        return KD_ERR_ITEM_TOO_LARGE;
+    }
+    if (prefix.n > 0) {
+        memcpy(w->input, prefix.p, prefix.n);
+    }
+    CK_ATTRIBUTE value = { CKA_VALUE, w->input + prefix.n, sizeof(w->input) - prefix.n };
     enum kd_err r = kd_ckr("C_GetAttributeValue",
                            s->token->p11->C_GetAttributeValue(s->handle, input, &value, 1));
     if (r != KD_OK) {
         return r;
     }
     return run_kdf(h, EVP_KDF_HKDF_MODE_EXTRACT_ONLY,
-                   (struct kd_bytes) { w->input, value.ulValueLen }, salt, KD_BYTES_NONE, w->prk,
-                   h->size);
+                   (struct kd_bytes) { w->input, prefix.n + value.ulValueLen }, salt, KD_BYTES_NONE,
+                   w->prk, h->size);
+}
+
+// PRK of prefix || input, in the workspace.
+static enum kd_err extract(struct kd_session *s, enum kd_hsm_hkdf strategy, const struct hash *h,
+                           CK_OBJECT_HANDLE input, struct kd_bytes salt, struct kd_bytes prefix) {
+    return strategy == KD_HSM_HKDF_DIGEST    ? extract_by_digest(s, h, input, salt, prefix)
+           : strategy == KD_HSM_HKDF_EXTRACT ? extract_by_reading(s, h, input, salt, prefix)
+                                             : KD_ERR_LACKING;
+}
+
+enum kd_err kd_hkdf_extract(struct kd_session *s, enum kd_hsm_hkdf strategy, enum kd_kdf kdf,
+                            CK_OBJECT_HANDLE input, struct kd_bytes salt, struct kd_bytes prefix,
+                            uint8_t *prk) {
+    const struct hash h = hash_of(kdf);
+    enum kd_err r = extract(s, strategy, &h, input, salt, prefix);
+    if (r == KD_OK) {
+        memcpy(prk, workspace(s)->prk, h.size);
+    }
+    kd_wipe(workspace(s), sizeof(struct workspace));
+    return r;
 }
 
 // The result, in the workspace.
@@ -149,9 +187,7 @@ static enum kd_err through_memory(struct kd_session *s, enum kd_hsm_hkdf strateg
                                   size_t n) {
     struct workspace *w = workspace(s);
     const struct hash h = hash_of(step->kdf);
-    enum kd_err r = strategy == KD_HSM_HKDF_DIGEST    ? extract_by_digest(s, &h, input, step->salt)
-                    : strategy == KD_HSM_HKDF_EXTRACT ? extract_by_reading(s, &h, input, step->salt)
-                                                      : KD_ERR_LACKING;
+    enum kd_err r = extract(s, strategy, &h, input, step->salt, KD_BYTES_NONE);
     if (r == KD_OK) {
         r = run_kdf(&h, EVP_KDF_HKDF_MODE_EXPAND_ONLY, (struct kd_bytes) { w->prk, h.size },
                     KD_BYTES_NONE, step->info, w->result, n);

@@ -108,8 +108,9 @@ static enum kd_err to_der(struct kd_bytes signature, uint8_t **der, int *n) {
     return *n > 0 ? KD_OK : KD_ERR_NO_MEMORY;
 }
 
-enum kd_err kd_host_verify(enum kd_key_type type, struct kd_bytes point, struct kd_bytes digest,
-                           struct kd_bytes signature, bool *is_valid) {
+enum kd_err kd_host_ecdsa_verify(enum kd_key_type type, struct kd_bytes point,
+                                 struct kd_bytes digest, struct kd_bytes signature,
+                                 bool *is_valid) {
     if (signature.n != kd_key_type_point_bytes(type) - 1) {
         *is_valid = false;
         return KD_OK;

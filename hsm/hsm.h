@@ -123,8 +123,19 @@ enum kd_hsm_op {
     KD_HSM_DERIVE,
     KD_HSM_RELEASE,
     KD_HSM_RANDOM,
+    // the secure channel (hsm/channel.h); HS_... and RECORD_SEAL are not repeated
+    KD_HSM_HS_START,
+    KD_HSM_HS_READ,
+    KD_HSM_HS_FINISH,
+    KD_HSM_HS_CONFIRM,
+    KD_HSM_HS_DROP,
+    KD_HSM_RECORD_SEAL,
+    KD_HSM_RECORD_OPEN,
+    KD_HSM_TICKET_READ,
+    KD_HSM_TICKET_UPDATE,
+    KD_HSM_ENVELOPE_OPEN,
 };
-#define KD_HSM_OP_LAST KD_HSM_RANDOM
+#define KD_HSM_OP_LAST KD_HSM_ENVELOPE_OPEN
 
 const char *kd_hsm_op_name(enum kd_hsm_op op);
 bool kd_hsm_op_is_repeatable(enum kd_hsm_op op);
@@ -148,6 +159,10 @@ struct kd_hsm_request {
     uint16_t n_items;
 };
 
+struct kd_hsm_handshake; // channel.h
+struct kd_hsm_session;
+struct kd_hsm_session_terms;
+
 // What one item says, by operation; fields not named are empty.
 //   SIGN        data                     -> out: r || s (RFC 7518 3.4 form)
 //   VERIFY      data, tag: signature     -> ok, which: index of the key
@@ -161,7 +176,7 @@ struct kd_hsm_request {
 //   GENERATE    key (type, id, label), usages -> object
 //   FIND        data: a PKCS#11 URI of keys (RFC 7512; may match several) -> objects
 //   DESTROY     key                      -> (also where it is already gone: KD_ERR_NO_OBJECT)
-//   FORGET      data: secret id          ->
+//   FORGET      data: id of a secret or (cache) of a session's keys ->
 // GENERATE, FIND and DESTROY have exactly one item.
 struct kd_hsm_item {
     struct kd_bytes data;
@@ -172,6 +187,12 @@ struct kd_hsm_item {
     unsigned usages;
     struct kd_key_ref key;
     struct kd_recipe recipe;
+    // channel.h; room given by the caller of get_item (handshake->terms, too)
+    struct kd_hsm_handshake *handshake; // HS_...
+    struct kd_hsm_session *session;     // RECORD_..., TICKET_UPDATE
+    struct kd_hsm_session_terms *terms; // TICKET_UPDATE
+    uint8_t record_type;
+    uint64_t sequence;
 };
 
 // A key object as it is in the token (GENERATE, FIND).
@@ -204,6 +225,14 @@ struct kd_hsm_result {
     struct kd_bytes iv;
     struct kd_bytes out;
     struct kd_hsm_object object; // GENERATE, FIND
+    // channel.h
+    struct kd_bytes ticket;             // HS_FINISH (responder), HS_CONFIRM
+    struct kd_bytes conn_id;            // HS_START (responder), HS_READ: the peer's
+    struct kd_bytes ead;                // HS_READ, HS_FINISH, HS_CONFIRM: the peer's item
+    struct kd_bytes id_cred;            // HS_READ
+    uint8_t suite;                      // HS_START, HS_READ: agreed
+    uint8_t method;                     // the same
+    struct kd_hsm_session_terms *terms; // TICKET_READ: room given by the caller of get_result
 };
 
 // ---- hello -----------------------------------------------------------------

@@ -26,14 +26,31 @@ static const char *const kdf_names[] = {
 };
 
 static const char *const op_names[] = {
-    [KD_HSM_HELLO] = "hello",       [KD_HSM_PING] = "ping",
-    [KD_HSM_GENERATE] = "generate", [KD_HSM_FIND] = "find",
-    [KD_HSM_DESTROY] = "destroy",   [KD_HSM_FORGET] = "forget",
-    [KD_HSM_SIGN] = "sign",         [KD_HSM_VERIFY] = "verify",
-    [KD_HSM_MAC] = "mac",           [KD_HSM_MAC_VERIFY] = "mac-verify",
-    [KD_HSM_ENCRYPT] = "encrypt",   [KD_HSM_DECRYPT] = "decrypt",
-    [KD_HSM_DERIVE] = "derive",     [KD_HSM_RELEASE] = "release",
+    [KD_HSM_HELLO] = "hello",
+    [KD_HSM_PING] = "ping",
+    [KD_HSM_GENERATE] = "generate",
+    [KD_HSM_FIND] = "find",
+    [KD_HSM_DESTROY] = "destroy",
+    [KD_HSM_FORGET] = "forget",
+    [KD_HSM_SIGN] = "sign",
+    [KD_HSM_VERIFY] = "verify",
+    [KD_HSM_MAC] = "mac",
+    [KD_HSM_MAC_VERIFY] = "mac-verify",
+    [KD_HSM_ENCRYPT] = "encrypt",
+    [KD_HSM_DECRYPT] = "decrypt",
+    [KD_HSM_DERIVE] = "derive",
+    [KD_HSM_RELEASE] = "release",
     [KD_HSM_RANDOM] = "random",
+    [KD_HSM_HS_START] = "handshake-start",
+    [KD_HSM_HS_READ] = "handshake-read",
+    [KD_HSM_HS_FINISH] = "handshake-finish",
+    [KD_HSM_HS_CONFIRM] = "handshake-confirm",
+    [KD_HSM_HS_DROP] = "handshake-drop",
+    [KD_HSM_RECORD_SEAL] = "record-seal",
+    [KD_HSM_RECORD_OPEN] = "record-open",
+    [KD_HSM_TICKET_READ] = "ticket-read",
+    [KD_HSM_TICKET_UPDATE] = "ticket-update",
+    [KD_HSM_ENVELOPE_OPEN] = "envelope-open",
 };
 
 static const char *const hkdf_names[] = {
@@ -139,7 +156,10 @@ const char *kd_hsm_probe_name(enum kd_hsm_probe p) {
 }
 
 bool kd_hsm_op_is_repeatable(enum kd_hsm_op op) {
-    return op >= KD_HSM_SIGN && op <= KD_HSM_OP_LAST;
+    const bool is_handshake = op >= KD_HSM_HS_START && op <= KD_HSM_HS_DROP;
+    // A record that was sealed again with its number could have another step and
+    // code in it: two texts under one nonce.
+    return op >= KD_HSM_SIGN && op <= KD_HSM_OP_LAST && !is_handshake && op != KD_HSM_RECORD_SEAL;
 }
 
 bool kd_key_type_is_ec(enum kd_key_type type) {

@@ -137,8 +137,12 @@ enum kd_err kd_open(const struct kd_hsm_hello *h, bool with_probe, struct kd_ope
 
 void kd_close(struct kd_opened *o) {
     if (o->token.p11 != NULL) {
+        if (o->threads > 0) {
+            kd_handshakes_wipe(&o->sessions[0]);
+        }
         kd_objects_wipe(&o->token);
         kd_cached_wipe(&o->token);
+        kd_sessions_wipe(&o->token);
         for (size_t i = 0; i < o->threads; i++) {
             kd_session_close(&o->sessions[i]);
         }

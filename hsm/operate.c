@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // operate.c: the operations with keys and derived secrets, one function each.
 #include "hsm/exec.h"
+#include "hsm/gcm.h"
 
 #include <openssl/rand.h>
 #include <string.h>
@@ -108,7 +109,8 @@ enum kd_err kd_exec_verify(struct kd_session *s KD_UNUSED, const struct kd_hsm_r
             return KD_ERR_KEY_TYPE;
         }
         if ((r = digest_of(q, key->type, item->data, hash, &digest)) != KD_OK ||
-            (r = kd_host_verify(key->type, key->proof, digest, item->tag, &result->ok)) != KD_OK) {
+            (r = kd_host_ecdsa_verify(key->type, key->proof, digest, item->tag, &result->ok)) !=
+                KD_OK) {
             return r;
         }
         result->which = (uint8_t)i;
@@ -213,79 +215,28 @@ enum kd_err kd_exec_mac_verify(struct kd_session *s, const struct kd_hsm_request
 
 // ---- encrypt, decrypt: AES-256-GCM -----------------------------------------
 
-static CK_GCM_PARAMS gcm_params(const uint8_t *iv, struct kd_bytes aad) {
-    return (CK_GCM_PARAMS) { .iv_ptr = kd_p11_bytes(iv),
-                             .iv_len = KD_HSM_GCM_IV_BYTES,
-                             .iv_bits = KD_HSM_GCM_IV_BYTES * 8,
-                             .aad_ptr = kd_p11_bytes(aad.p),
-                             .aad_len = aad.n,
-                             .tag_bits = KD_HSM_GCM_TAG_BYTES * 8 };
-}
-
 // The initialisation vector is random (SP 800-38D 8.2.2), never the caller's.
 enum kd_err kd_exec_encrypt(struct kd_session *s, const struct kd_hsm_request *q,
                             const struct kd_hsm_item *item, struct kd_hsm_result *result) {
-    CK_FUNCTION_LIST *p11 = s->token->p11;
     struct subject key;
     enum kd_err r = open_subject(s, q, 0, &key);
     if (r != KD_OK) {
         return r;
     }
     const struct kd_bytes data = item->data.n == 0 ? kd_bytes_of_text("") : item->data;
-    CK_ULONG n = data.n + KD_HSM_GCM_TAG_BYTES;
-    const size_t expected = n;
+    const size_t n = data.n + KD_HSM_GCM_TAG_BYTES;
     uint8_t *at = kd_buf_extend(&s->out, KD_HSM_GCM_IV_BYTES + n);
     if (at == NULL || RAND_bytes(at, KD_HSM_GCM_IV_BYTES) != 1) {
         r = KD_ERR_NO_MEMORY;
     } else if (key.type != KD_KEY_AES_256) {
         r = KD_ERR_KEY_TYPE;
     } else {
-        CK_GCM_PARAMS params = gcm_params(at, item->aad);
-        CK_MECHANISM gcm = { CKM_AES_GCM, &params, sizeof(params) };
-        r = kd_ckr("C_EncryptInit", p11->C_EncryptInit(s->handle, &gcm, key.handle));
-        if (r == KD_OK) {
-            r = kd_ckr("C_Encrypt", p11->C_Encrypt(s->handle, kd_p11_bytes(data.p), data.n,
-                                                   at + KD_HSM_GCM_IV_BYTES, &n));
-        }
+        r = kd_gcm_seal(s, key.handle, at, item->aad, data, at + KD_HSM_GCM_IV_BYTES);
     }
     close_subject(s, q, 0, &key, r);
-    if (r == KD_OK && n != expected) {
-        return KD_ERR_TOKEN;
-    }
     result->iv = (struct kd_bytes) { at, KD_HSM_GCM_IV_BYTES };
-    result->out = (struct kd_bytes) { at + KD_HSM_GCM_IV_BYTES, expected };
+    result->out = (struct kd_bytes) { at + KD_HSM_GCM_IV_BYTES, n };
     return r;
-}
-
-// A forged tag is CKR_GENERAL_ERROR on SoftHSM and CKR_ENCRYPTED_DATA_INVALID on
-// others: it is the data that is sick, not the token, so these never heal a
-// session or end a worker.  What speaks of the session, the token or the handle
-// is still that.
-static enum kd_err decrypt_error(CK_RV rv) {
-    switch (rv) {
-    case CKR_GENERAL_ERROR:
-    case CKR_FUNCTION_FAILED:
-    case CKR_ENCRYPTED_DATA_INVALID:
-    case CKR_ENCRYPTED_DATA_LEN_RANGE:
-    case CKR_DATA_INVALID:
-    case CKR_SIGNATURE_INVALID:
-        return KD_ERR_NOT_AUTHENTIC;
-    default:
-        return kd_ckr("C_Decrypt", rv);
-    }
-}
-
-static enum kd_err decrypt_with(struct kd_session *s, CK_OBJECT_HANDLE key,
-                                const struct kd_hsm_item *item, uint8_t *out, CK_ULONG *n) {
-    CK_FUNCTION_LIST *p11 = s->token->p11;
-    CK_GCM_PARAMS params = gcm_params(item->iv.p, item->aad);
-    CK_MECHANISM gcm = { CKM_AES_GCM, &params, sizeof(params) };
-    enum kd_err r = kd_ckr("C_DecryptInit", p11->C_DecryptInit(s->handle, &gcm, key));
-    if (r != KD_OK) {
-        return r;
-    }
-    return decrypt_error(
-        p11->C_Decrypt(s->handle, kd_p11_bytes(item->data.p), item->data.n, out, n));
 }
 
 enum kd_err kd_exec_decrypt(struct kd_session *s, const struct kd_hsm_request *q,
@@ -296,21 +247,18 @@ enum kd_err kd_exec_decrypt(struct kd_session *s, const struct kd_hsm_request *q
     enum kd_err r = KD_ERR_NOT_AUTHENTIC;
     for (size_t i = 0; i < subjects(q) && r == KD_ERR_NOT_AUTHENTIC; i++) {
         struct subject key;
-        CK_ULONG n = item->data.n;
         if ((r = open_subject(s, q, i, &key)) != KD_OK) {
             return r;
         }
         kd_buf_reset(&s->out);
-        uint8_t *at = kd_buf_extend(&s->out, n); // SoftHSM wants room for the tag, too
-        r = at == NULL                   ? KD_ERR_NO_MEMORY
-            : key.type != KD_KEY_AES_256 ? KD_ERR_KEY_TYPE
-                                         : decrypt_with(s, key.handle, item, at, &n);
+        uint8_t *at = kd_buf_extend(&s->out, item->data.n);
+        r = at == NULL ? KD_ERR_NO_MEMORY
+            : key.type != KD_KEY_AES_256
+                ? KD_ERR_KEY_TYPE
+                : kd_gcm_open(s, key.handle, item->iv.p, item->aad, item->data, at);
         close_subject(s, q, i, &key, r);
         result->which = (uint8_t)i;
-        result->out = (struct kd_bytes) { at, n };
-    }
-    if (r == KD_OK && result->out.n != item->data.n - KD_HSM_GCM_TAG_BYTES) {
-        return KD_ERR_TOKEN;
+        result->out = (struct kd_bytes) { at, item->data.n - KD_HSM_GCM_TAG_BYTES };
     }
     return r;
 }

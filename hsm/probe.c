@@ -91,8 +91,9 @@ static enum kd_hsm_probe probe_sign(struct kd_session *s, enum kd_key_type type)
     if (r == KD_OK &&
         (r = kd_ckr("C_SignInit", p11->C_SignInit(s->handle, &ecdsa, pair[1]))) == KD_OK &&
         (r = kd_ckr("C_Sign", p11->C_Sign(s->handle, digest, size, signature, &n))) == KD_OK) {
-        r = kd_host_verify(type, read_point(s, pair[0], type), (struct kd_bytes) { digest, size },
-                           (struct kd_bytes) { signature, n }, &is_valid);
+        r = kd_host_ecdsa_verify(type, read_point(s, pair[0], type),
+                                 (struct kd_bytes) { digest, size },
+                                 (struct kd_bytes) { signature, n }, &is_valid);
     }
     kd_destroy(s, pair[0]);
     kd_destroy(s, pair[1]);

@@ -26,8 +26,8 @@ static enum kd_err check_signer(struct kd_session *s, const struct kd_key_ref *r
         (r = kd_ckr("C_SignInit", p11->C_SignInit(s->handle, &ecdsa, handle))) != KD_OK ||
         (r = kd_ckr("C_Sign", p11->C_Sign(s->handle, digest, digest_len, signature, &n))) !=
             KD_OK ||
-        (r = kd_host_verify(ref->type, ref->proof, (struct kd_bytes) { digest, digest_len },
-                            (struct kd_bytes) { signature, n }, &is_valid)) != KD_OK) {
+        (r = kd_host_ecdsa_verify(ref->type, ref->proof, (struct kd_bytes) { digest, digest_len },
+                                  (struct kd_bytes) { signature, n }, &is_valid)) != KD_OK) {
         return r;
     }
     return is_valid ? KD_OK : KD_ERR_OBJECT_CHANGED;

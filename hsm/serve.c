@@ -195,6 +195,8 @@ static void answer_ping(struct thread *t, struct kd_bytes frame) {
 static enum kd_err answer(struct thread *t) {
     const struct kd_bytes frame = kd_buf_get(&t->frame);
     if (frame.n > 0 && frame.p[0] == KD_HSM_PING) {
+        kd_handshakes_expire(t->session); // no other request may come for long
+        kd_sessions_expire(t->session);
         answer_ping(t, frame);
         return t->reply.n > 0 ? KD_OK : KD_ERR_MALFORMED;
     }

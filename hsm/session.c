@@ -51,6 +51,7 @@ static void begin_generation(struct kd_session *s) {
         t->generation++;
         kd_objects_wipe(t);
         kd_cached_wipe(t);
+        kd_sessions_wipe(t);
     }
     s->generation = t->generation;
     pthread_mutex_unlock(&t->lock);

@@ -98,6 +98,13 @@ KD_MUST_CHECK enum kd_err kd_hkdf(struct kd_session *s, enum kd_hsm_hkdf strateg
 KD_MUST_CHECK enum kd_err kd_hkdf_release(struct kd_session *s, enum kd_hsm_hkdf strategy,
                                           CK_OBJECT_HANDLE input,
                                           const struct kd_derive_step *step);
+// HKDF-Extract(salt, prefix || input) alone, by what releases go by (digest-key or
+// extract, whose input is readable).  prk lies in a kd_secret and has the bytes of
+// the hash; the prefix has at most 64.
+KD_MUST_CHECK enum kd_err kd_hkdf_extract(struct kd_session *s, enum kd_hsm_hkdf strategy,
+                                          enum kd_kdf kdf, CK_OBJECT_HANDLE input,
+                                          struct kd_bytes salt, struct kd_bytes prefix,
+                                          uint8_t *prk);
 // A readable object's value, appended to s->out.
 KD_MUST_CHECK enum kd_err kd_read_value(struct kd_session *s, CK_OBJECT_HANDLE handle);
 
@@ -112,13 +119,25 @@ void kd_cached_forget(struct kd_session *s, struct kd_bytes id);
 size_t kd_cached_count(struct kd_token *t);
 void kd_cached_wipe(struct kd_token *t); // under lock, or alone: sessions are gone
 
+// ---- handshakes.c ------------------------------------------------------------
+
+void kd_handshakes_expire(struct kd_session *s); // those whose time is over; now and then
+void kd_handshakes_wipe(struct kd_session *s);   // all of them; the worker ends
+
+// ---- sessions.c --------------------------------------------------------------
+
+void kd_sessions_forget(struct kd_session *s, struct kd_bytes id); // the cache's id
+void kd_sessions_expire(struct kd_session *s); // those whose time is over; now and then
+size_t kd_sessions_count(struct kd_token *t);  // of the channel, whose keys are kept
+void kd_sessions_wipe(struct kd_token *t);     // under lock, or alone: sessions are gone
+
 // ---- host.c: what needs no key: OpenSSL -------------------------------------
 
 KD_MUST_CHECK enum kd_err kd_host_point_check(enum kd_key_type type, struct kd_bytes point);
 // Signature is r || s; a wrong length is not valid.
-KD_MUST_CHECK enum kd_err kd_host_verify(enum kd_key_type type, struct kd_bytes point,
-                                         struct kd_bytes digest, struct kd_bytes signature,
-                                         bool *is_valid);
+KD_MUST_CHECK enum kd_err kd_host_ecdsa_verify(enum kd_key_type type, struct kd_bytes point,
+                                               struct kd_bytes digest, struct kd_bytes signature,
+                                               bool *is_valid);
 KD_MUST_CHECK enum kd_err kd_host_digest(enum kd_hash hash, struct kd_bytes data,
                                          uint8_t out[static 48], size_t *n);
 // The generator of the curve, uncompressed.

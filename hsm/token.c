@@ -3,6 +3,8 @@
 // they are never the way to a token.
 #include "hsm/token.h"
 
+#include "hsm/traffic_token.h"
+
 #include <p11-kit/uri.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,12 +110,18 @@ enum kd_err kd_token_find(const struct kd_modules *modules, const char *uri, str
 
 void kd_token_init(struct kd_token *t) {
     pthread_mutex_init(&t->lock, NULL);
+    kd_cells_init(&t->cells, sizeof(struct kd_traffic_secrets));
     t->objects = KD_MAP_INIT;
     t->secrets = KD_MAP_INIT;
+    t->handshakes = KD_MAP_INIT;
+    t->sessions = KD_MAP_INIT;
 }
 
 void kd_token_wipe(struct kd_token *t) {
     kd_map_wipe(&t->objects);
     kd_map_wipe(&t->secrets);
+    kd_map_wipe(&t->handshakes);
+    kd_map_wipe(&t->sessions);
     pthread_mutex_destroy(&t->lock);
+    kd_cells_wipe(&t->cells);
 }

@@ -4,6 +4,7 @@
 #ifndef KD_HSM_TOKEN_H
 #define KD_HSM_TOKEN_H
 
+#include "hsm/cells.h"
 #include "hsm/hsm.h"
 #include "hsm/module.h"
 
@@ -11,8 +12,9 @@
 
 #define KD_PIN_MAX_BYTES 255
 
-struct kd_object; // objects.c
-struct kd_cached; // secrets.c
+struct kd_object;       // objects.c
+struct kd_cached;       // secrets.c
+struct kd_traffic_keys; // sessions.c
 
 struct kd_token {
     CK_FUNCTION_LIST *p11;
@@ -26,6 +28,7 @@ struct kd_token {
     enum kd_hsm_hkdf hkdf_release; // of what is released
     enum kd_hsm_probe probe[KD_HSM_ABILITIES];
     bool may_extract;
+    struct kd_cells cells; // struct kd_traffic_secrets; has a lock of its own
     // Where the token ends the login, this process may log in again.  A worker may not: a
     // PIN that is refused then would be submitted by each of them.  It ends, and
     // the front starts one after the other, which know what was refused.
@@ -41,6 +44,10 @@ struct kd_token {
     struct kd_cached *newest;
     struct kd_cached *oldest;
     size_t secrets_max;
+    struct kd_map handshakes; // struct kd_handshake by id (handshakes.c)
+    struct kd_map sessions;   // struct kd_traffic_keys by cache id (sessions.c)
+    struct kd_traffic_keys *newest_session;
+    struct kd_traffic_keys *oldest_session;
 };
 
 // Finds the one token that the URI names.  KD_ERR_NO_TOKEN with the tokens that

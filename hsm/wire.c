@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // wire.c: requests, replies and their items as bytes.  Which fields an
-// operation's item and result have stands in one table; hello and status are in
-// wire_hello.c.
+// operation's item and result have stands in one table; the parts of the channel
+// are in wire_channel.c, hello and status in wire_hello.c.
 #include "hsm/hsm.h"
 #include "hsm/wire.h"
 
@@ -21,25 +21,45 @@ enum field {
     F_WHICH = 512,
     F_OUT = 1024,
     F_OBJECT = 2048,
+    // of the channel: wire_channel.c
+    F_HANDSHAKE = 4096,
+    F_SESSION = 8192,
+    F_TERMS = 16384,
+    F_RECORD = 32768,
+    F_TICKET = 65536,
+    F_EAD = 131072,
+    F_ID_CRED = 262144,
+    F_AGREED = 524288,
 };
 
 static const struct {
     unsigned item;
     unsigned result;
+    unsigned failure; // what a result has beside its error
 } fields[KD_HSM_OP_LAST + 1] = {
-    [KD_HSM_GENERATE] = { F_KEY | F_USAGES, F_OBJECT },
-    [KD_HSM_FIND] = { F_DATA, F_OBJECT },
-    [KD_HSM_DESTROY] = { F_KEY, 0 },
-    [KD_HSM_FORGET] = { F_DATA, 0 },
-    [KD_HSM_SIGN] = { F_DATA, F_OUT },
-    [KD_HSM_VERIFY] = { F_DATA | F_TAG, F_OK | F_WHICH },
-    [KD_HSM_MAC] = { F_DATA, F_OUT },
-    [KD_HSM_MAC_VERIFY] = { F_DATA | F_TAG, F_OK | F_WHICH },
-    [KD_HSM_ENCRYPT] = { F_DATA | F_AAD, F_IV | F_OUT },
-    [KD_HSM_DECRYPT] = { F_DATA | F_AAD | F_IV, F_WHICH | F_OUT },
-    [KD_HSM_DERIVE] = { F_RECIPE, 0 },
-    [KD_HSM_RELEASE] = { F_RECIPE, F_OUT },
-    [KD_HSM_RANDOM] = { F_N, F_OUT },
+    [KD_HSM_GENERATE] = { F_KEY | F_USAGES, F_OBJECT, 0 },
+    [KD_HSM_FIND] = { F_DATA, F_OBJECT, 0 },
+    [KD_HSM_DESTROY] = { F_KEY, 0, 0 },
+    [KD_HSM_FORGET] = { F_DATA, 0, 0 },
+    [KD_HSM_SIGN] = { F_DATA, F_OUT, 0 },
+    [KD_HSM_VERIFY] = { F_DATA | F_TAG, F_OK | F_WHICH, 0 },
+    [KD_HSM_MAC] = { F_DATA, F_OUT, 0 },
+    [KD_HSM_MAC_VERIFY] = { F_DATA | F_TAG, F_OK | F_WHICH, 0 },
+    [KD_HSM_ENCRYPT] = { F_DATA | F_AAD, F_IV | F_OUT, 0 },
+    [KD_HSM_DECRYPT] = { F_DATA | F_AAD | F_IV, F_WHICH | F_OUT, 0 },
+    [KD_HSM_DERIVE] = { F_RECIPE, 0, 0 },
+    [KD_HSM_RELEASE] = { F_RECIPE, F_OUT, 0 },
+    [KD_HSM_RANDOM] = { F_N, F_OUT, 0 },
+    [KD_HSM_HS_START] = { F_HANDSHAKE, F_OUT | F_AGREED, F_OUT },
+    [KD_HSM_HS_READ] = { F_HANDSHAKE, F_ID_CRED | F_EAD | F_AGREED, F_OUT },
+    [KD_HSM_HS_FINISH] = { F_HANDSHAKE, F_OUT | F_TICKET | F_EAD, F_OUT },
+    [KD_HSM_HS_CONFIRM] = { F_HANDSHAKE, F_TICKET | F_EAD, F_OUT },
+    [KD_HSM_HS_DROP] = { F_HANDSHAKE, 0, 0 },
+    [KD_HSM_RECORD_SEAL] = { F_SESSION | F_RECORD | F_DATA | F_AAD, F_OUT, 0 },
+    [KD_HSM_RECORD_OPEN] = { F_SESSION | F_DATA | F_AAD, F_WHICH | F_OUT, 0 },
+    [KD_HSM_TICKET_READ] = { F_DATA, F_TERMS, 0 },
+    [KD_HSM_TICKET_UPDATE] = { F_SESSION | F_TERMS | F_DATA, F_OUT, 0 },
+    [KD_HSM_ENVELOPE_OPEN] = { F_DATA | F_IV | F_AAD, F_OUT, 0 },
 };
 
 // ---- checked reading -------------------------------------------------------
@@ -66,9 +86,8 @@ enum kd_err kd_wire_read_err(struct kd_reader *in) {
     return (enum kd_err)v;
 }
 
-// A block whose length is within low..high.
-static struct kd_bytes read_sized(struct kd_reader *in, struct kd_bytes block, size_t low,
-                                  size_t high) {
+struct kd_bytes kd_wire_read_sized(struct kd_reader *in, struct kd_bytes block, size_t low,
+                                   size_t high) {
     if (block.n < low || block.n > high) {
         in->failed = true;
         return KD_BYTES_NONE;
@@ -136,9 +155,9 @@ static void get_key(struct kd_reader *in, struct kd_key_ref *key, bool may_be_fo
     const size_t id_least = may_be_foreign ? 0 : 1;
     const uint8_t type = kd_wire_read_enum(in, may_be_foreign ? 0 : 1, KD_KEY_TYPE_LAST);
     key->type = (enum kd_key_type)type;
-    key->id = read_sized(in, kd_read_block8(in), id_least, KD_HSM_ID_MAX_BYTES);
-    key->label = read_sized(in, kd_read_block8(in), 0, KD_HSM_LABEL_MAX_BYTES);
-    key->proof = read_sized(in, kd_read_block8(in), 0, KD_HSM_POINT_MAX_BYTES);
+    key->id = kd_wire_read_sized(in, kd_read_block8(in), id_least, KD_HSM_ID_MAX_BYTES);
+    key->label = kd_wire_read_sized(in, kd_read_block8(in), 0, KD_HSM_LABEL_MAX_BYTES);
+    key->proof = kd_wire_read_sized(in, kd_read_block8(in), 0, KD_HSM_POINT_MAX_BYTES);
 }
 
 static void put_recipe(struct kd_buf *out, const struct kd_recipe *r) {
@@ -161,13 +180,13 @@ static void get_recipe(struct kd_reader *in, struct kd_recipe *r) {
         r->id[i] = id.p[i];
     }
     get_key(in, &r->base, false);
-    r->peer = read_sized(in, kd_read_block8(in), 0, KD_HSM_POINT_MAX_BYTES);
+    r->peer = kd_wire_read_sized(in, kd_read_block8(in), 0, KD_HSM_POINT_MAX_BYTES);
     r->n_steps = kd_wire_read_enum(in, 0, KD_HSM_STEPS_MAX);
     for (size_t i = 0; i < r->n_steps; i++) {
         struct kd_derive_step *step = &r->steps[i];
         step->kdf = (enum kd_kdf)kd_wire_read_enum(in, 1, KD_KDF_LAST);
-        step->salt = read_sized(in, kd_read_block16(in), 0, KD_HSM_INFO_MAX_BYTES);
-        step->info = read_sized(in, kd_read_block16(in), 0, KD_HSM_INFO_MAX_BYTES);
+        step->salt = kd_wire_read_sized(in, kd_read_block16(in), 0, KD_HSM_INFO_MAX_BYTES);
+        step->info = kd_wire_read_sized(in, kd_read_block16(in), 0, KD_HSM_INFO_MAX_BYTES);
         step->out_len = kd_read_u16(in);
     }
     r->type = (enum kd_key_type)kd_wire_read_enum(in, 1, KD_KEY_TYPE_LAST);
@@ -236,6 +255,36 @@ void kd_hsm_put_item(struct kd_buf *out, enum kd_hsm_op op, const struct kd_hsm_
     if (has & F_RECIPE) {
         put_recipe(out, &item->recipe);
     }
+    if (has & F_HANDSHAKE) {
+        kd_wire_put_handshake(out, op, item->handshake);
+    }
+    if (has & F_SESSION) {
+        kd_wire_put_session(out, item->session);
+    }
+    if (has & F_TERMS) {
+        kd_wire_put_terms(out, item->terms);
+    }
+    if (has & F_RECORD) {
+        kd_buf_u8(out, item->record_type);
+        kd_buf_u64(out, item->sequence);
+    }
+}
+
+static void get_channel_parts(struct kd_reader *in, enum kd_hsm_op op, struct kd_hsm_item *item) {
+    const unsigned has = fields[op].item;
+    if (has & F_HANDSHAKE) {
+        kd_wire_get_handshake(in, op, item->handshake);
+    }
+    if (has & F_SESSION) {
+        kd_wire_get_session(in, item->session);
+    }
+    if (has & F_TERMS) {
+        kd_wire_get_terms(in, item->terms);
+    }
+    if (has & F_RECORD) {
+        item->record_type = kd_wire_read_enum(in, 0, KD_RECORD_TYPE_LAST);
+        item->sequence = kd_read_u64(in);
+    }
 }
 
 enum kd_err kd_hsm_get_item(struct kd_reader *in, enum kd_hsm_op op, struct kd_hsm_item *item) {
@@ -264,6 +313,7 @@ enum kd_err kd_hsm_get_item(struct kd_reader *in, enum kd_hsm_op op, struct kd_h
     if (has & F_RECIPE) {
         get_recipe(in, &item->recipe);
     }
+    get_channel_parts(in, op, item);
     return read_result(in);
 }
 
@@ -325,7 +375,7 @@ enum kd_err kd_hsm_get_reply(struct kd_reader *in, struct kd_hsm_reply *a) {
 }
 
 void kd_hsm_put_result(struct kd_buf *out, enum kd_hsm_op op, const struct kd_hsm_result *item) {
-    const unsigned has = item->err == KD_OK ? fields[op].result : 0;
+    const unsigned has = item->err == KD_OK ? fields[op].result : fields[op].failure;
     kd_buf_u8(out, (uint8_t)item->err);
     if (has & F_OK) {
         kd_buf_u8(out, item->ok ? 1 : 0);
@@ -342,11 +392,46 @@ void kd_hsm_put_result(struct kd_buf *out, enum kd_hsm_op op, const struct kd_hs
     if (has & F_OBJECT) {
         put_object(out, &item->object);
     }
+    if (has & F_TICKET) {
+        kd_buf_block16(out, item->ticket);
+    }
+    if (has & F_EAD) {
+        kd_buf_block16(out, item->ead);
+    }
+    if (has & F_ID_CRED) {
+        kd_buf_block16(out, item->id_cred);
+    }
+    if (has & F_AGREED) {
+        kd_wire_put_agreed(out, item);
+    }
+    if (has & F_TERMS) {
+        kd_wire_put_terms(out, item->terms);
+    }
+}
+
+static void get_channel_result(struct kd_reader *in, unsigned has, struct kd_hsm_result *item) {
+    if (has & F_TICKET) {
+        item->ticket = kd_wire_read_sized(in, kd_read_block16(in), 0, KD_HSM_TICKET_MAX_BYTES);
+    }
+    if (has & F_EAD) {
+        item->ead = kd_wire_read_sized(in, kd_read_block16(in), 0, KD_EDHOC_MESSAGE_MAX_BYTES);
+    }
+    if (has & F_ID_CRED) {
+        item->id_cred = kd_wire_read_sized(in, kd_read_block16(in), 0, KD_EDHOC_MESSAGE_MAX_BYTES);
+    }
+    if (has & F_AGREED) {
+        kd_wire_get_agreed(in, item);
+    }
+    if (has & F_TERMS) {
+        kd_wire_get_terms(in, item->terms);
+    }
 }
 
 enum kd_err kd_hsm_get_result(struct kd_reader *in, enum kd_hsm_op op, struct kd_hsm_result *item) {
-    *item = (struct kd_hsm_result) { .err = kd_wire_read_err(in) };
-    const unsigned has = item->err == KD_OK ? fields[op].result : 0;
+    // The one part that a slice cannot hold: only where it is expected, else anything.
+    struct kd_hsm_session_terms *terms = (fields[op].result & F_TERMS) ? item->terms : NULL;
+    *item = (struct kd_hsm_result) { .err = kd_wire_read_err(in), .terms = terms };
+    const unsigned has = item->err == KD_OK ? fields[op].result : fields[op].failure;
     if (has & F_OK) {
         item->ok = kd_wire_read_bool(in);
     }
@@ -362,5 +447,6 @@ enum kd_err kd_hsm_get_result(struct kd_reader *in, enum kd_hsm_op op, struct kd
     if (has & F_OBJECT) {
         get_object(in, &item->object);
     }
+    get_channel_result(in, has, item);
     return read_result(in);
 }

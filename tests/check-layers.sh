@@ -13,8 +13,8 @@ allowed() {
     hsm/*) echo base/base.h channel/channel.h ;;
     client/*) echo base/base.h channel/channel.h ;;
     keyd/config.c | keyd/main.c) echo base/base.h hsm/hsm.h api/api.h ;;
-    keyd/*) echo base/base.h hsm/hsm.h ;;
-    api/*) echo base/base.h keyd/service.h ;; # service.h shows it hsm/hsm.h
+    keyd/*) echo base/base.h channel/channel.h hsm/channel.h hsm/hsm.h ;;
+    api/*) echo base/base.h keyd/channel.h keyd/service.h ;; # these show it hsm/
     *) echo none ;;
     esac
 }

@@ -38,7 +38,7 @@ enum kd_err call_exec(struct kd_session *s, const struct kd_hsm_request *q,
     ck_assert(kd_hsm_get_reply(&in, &out->head) == KD_OK);
     ck_assert(out->head.id == head.id);
     for (size_t i = 0; i < out->head.n_items; i++) {
-        struct kd_hsm_result result;
+        struct kd_hsm_result result = { .terms = &out->terms };
         ck_assert(kd_hsm_get_result(&in, q->op, &result) == KD_OK);
         out->result = i == 0 ? result : out->result;
     }

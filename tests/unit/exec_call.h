@@ -4,6 +4,7 @@
 #ifndef KD_TESTS_EXEC_CALL_H
 #define KD_TESTS_EXEC_CALL_H
 
+#include "hsm/channel.h"
 #include "hsm/exec.h"
 
 // What came back; the slices of `result` point into `reply`.
@@ -11,6 +12,7 @@ struct call_result {
     enum kd_err end; // what kd_exec_request gave
     struct kd_hsm_reply head;
     struct kd_hsm_result result;
+    struct kd_hsm_session_terms terms; // what result.terms points to
     struct kd_buf reply;
 };
 void call_wipe(struct call_result *c);

@@ -14,6 +14,7 @@
 // workers see them, as in a token; a log (SCRIPT.log) has a line for each HELLO
 // and each request.
 #include "hsm/hsm.h"
+#include "tests/unit/fake_worker_channel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -191,7 +192,14 @@ static void object_path(struct kd_bytes id, char out[static 400]) {
 }
 
 static void generate(const struct kd_hsm_item *item, struct kd_hsm_result *result) {
-    static uint8_t proof[KD_HSM_POINT_MAX_BYTES] = { 4 };
+    // The generator of P-256 (SEC 2 2.4.2): the public key of the private key 1.
+    static uint8_t proof[KD_HSM_POINT_MAX_BYTES] = {
+        0x04, 0x6b, 0x17, 0xd1, 0xf2, 0xe1, 0x2c, 0x42, 0x47, 0xf8, 0xbc, 0xe6, 0xe5,
+        0x63, 0xa4, 0x40, 0xf2, 0x77, 0x03, 0x7d, 0x81, 0x2d, 0xeb, 0x33, 0xa0, 0xf4,
+        0xa1, 0x39, 0x45, 0xd8, 0x98, 0xc2, 0x96, 0x4f, 0xe3, 0x42, 0xe2, 0xfe, 0x1a,
+        0x7f, 0x9b, 0x8e, 0xe7, 0xeb, 0x4a, 0x7c, 0x0f, 0x9e, 0x16, 0x2b, 0xce, 0x33,
+        0x57, 0x6b, 0x31, 0x5e, 0xce, 0xcb, 0xb6, 0x40, 0x68, 0x37, 0xbf, 0x51, 0xf5,
+    };
     char path[400];
     object_path(item->key.id, path);
     FILE *out = fopen(path, "w");
@@ -255,6 +263,9 @@ static void destroy(const struct kd_hsm_item *item, struct kd_hsm_result *result
 static void answer(enum kd_hsm_op op, const struct kd_hsm_item *item,
                    struct kd_hsm_result *result) {
     static uint8_t bytes[65536];
+    if (fake_channel_answer(op, item, result)) {
+        return;
+    }
     *result = (struct kd_hsm_result) { .err = KD_OK, .out = { bytes, 0 } };
     switch (op) {
     case KD_HSM_GENERATE:
@@ -294,6 +305,16 @@ static void answer(enum kd_hsm_op op, const struct kd_hsm_item *item,
     case KD_HSM_FORGET:
     case KD_HSM_HELLO:
     case KD_HSM_PING:
+    case KD_HSM_HS_START:
+    case KD_HSM_HS_READ:
+    case KD_HSM_HS_FINISH:
+    case KD_HSM_HS_CONFIRM:
+    case KD_HSM_HS_DROP:
+    case KD_HSM_RECORD_SEAL:
+    case KD_HSM_RECORD_OPEN:
+    case KD_HSM_TICKET_READ:
+    case KD_HSM_TICKET_UPDATE:
+    case KD_HSM_ENVELOPE_OPEN:
         break;
     }
 }
@@ -372,7 +393,9 @@ static void serve_frame(struct kd_bytes frame) {
         note("bad-request", "");
         _exit(95);
     }
+    static struct fake_channel_room rooms[KD_HSM_BATCH_MAX_ITEMS];
     for (size_t i = 0; i < q.n_items; i++) {
+        fake_channel_give(&rooms[i], &items[i]);
         if (kd_hsm_get_item(&in, q.op, &items[i]) != KD_OK) {
             note("bad-item", kd_hsm_op_name(q.op));
             _exit(96);

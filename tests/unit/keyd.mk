@@ -12,13 +12,14 @@ keyd_unit_tests = \
 	tests/unit/test_workers
 check_PROGRAMS += $(keyd_unit_tests) tests/unit/fake_worker
 TESTS += $(keyd_unit_tests)
-EXTRA_DIST += tests/unit/keyd_fixture.h tests/unit/service_fixture.h
+EXTRA_DIST += tests/unit/fake_worker_channel.h tests/unit/keyd_fixture.h tests/unit/service_fixture.h
 service_fixture = tests/unit/service_fixture.c tests/unit/keyd_fixture.c
 
 keyd_unit_cflags = $(unit_cflags) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
 keyd_unit_libs = $(keyd_service_libs) $(CHECK_LIBS)
 tests_unit_fake_worker_CFLAGS = $(AM_CFLAGS)
-tests_unit_fake_worker_LDADD = libhsmwire.a libbase.a $(CRYPTO_LIBS)
+tests_unit_fake_worker_SOURCES = tests/unit/fake_worker.c tests/unit/fake_worker_channel.c
+tests_unit_fake_worker_LDADD = libhsmwire.a libchannel.a libbase.a $(CRYPTO_LIBS)
 tests_unit_test_config_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_config_LDADD = $(keyd_unit_libs)
 tests_unit_test_import_CFLAGS = $(keyd_unit_cflags)

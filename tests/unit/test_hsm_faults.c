@@ -24,8 +24,8 @@ static bool is_signed_by(const struct call_key *key, struct kd_bytes signature) 
     size_t n = 0;
     bool is_valid = false;
     ck_assert_err(kd_host_digest(KD_HASH_SHA256, kd_bytes_of_text(text), digest, &n), KD_OK);
-    ck_assert_err(kd_host_verify(key->ref.type, key->ref.proof, (struct kd_bytes) { digest, n },
-                                 signature, &is_valid),
+    ck_assert_err(kd_host_ecdsa_verify(key->ref.type, key->ref.proof,
+                                       (struct kd_bytes) { digest, n }, signature, &is_valid),
                   KD_OK);
     return is_valid;
 }

@@ -62,11 +62,17 @@ START_TEST(everything_in_range_has_a_name_of_its_own) {
 END_TEST
 
 START_TEST(what_changes_the_token_is_not_repeated) {
-    static const enum kd_hsm_op once[] = { KD_HSM_GENERATE, KD_HSM_DESTROY, KD_HSM_FORGET };
+    static const enum kd_hsm_op once[] = {
+        KD_HSM_GENERATE,  KD_HSM_DESTROY,    KD_HSM_FORGET,  KD_HSM_HS_START,    KD_HSM_HS_READ,
+        KD_HSM_HS_FINISH, KD_HSM_HS_CONFIRM, KD_HSM_HS_DROP, KD_HSM_RECORD_SEAL,
+    };
     for (size_t i = 0; i < KD_COUNT_OF(once); i++) {
         ck_assert(!kd_hsm_op_is_repeatable(once[i]));
     }
-    for (int i = KD_HSM_SIGN; i <= KD_HSM_OP_LAST; i++) {
+    for (int i = KD_HSM_SIGN; i < KD_HSM_HS_START; i++) {
+        ck_assert(kd_hsm_op_is_repeatable((enum kd_hsm_op)i));
+    }
+    for (int i = KD_HSM_RECORD_OPEN; i <= KD_HSM_OP_LAST; i++) {
         ck_assert(kd_hsm_op_is_repeatable((enum kd_hsm_op)i));
     }
 }

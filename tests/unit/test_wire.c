@@ -1,108 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hsm/hsm.h"
 #include "unit.h"
+#include "wire_samples.h"
 
 #include <string.h>
-
-enum { MESSAGE_MAX_BYTES = 1 << 20 };
-
-static uint8_t filler[70000];
-
-static void fill(void) {
-    for (size_t i = 0; i < sizeof(filler); i++) {
-        filler[i] = (uint8_t)(i * 7 + 1);
-    }
-}
-
-static struct kd_bytes some(size_t n) {
-    return (struct kd_bytes) { filler, n };
-}
-
-// ---- samples ---------------------------------------------------------------
-
-static struct kd_key_ref sample_key(void) {
-    return (struct kd_key_ref) {
-        .type = KD_KEY_EC_P384, .id = some(16), .label = some(9), .proof = some(97)
-    };
-}
-
-static struct kd_recipe sample_recipe(void) {
-    struct kd_recipe r = { .id = "0123456789abcde", .base = sample_key(), .peer = some(97) };
-    r.n_steps = 2;
-    r.steps[0] = (struct kd_derive_step) { KD_KDF_HKDF_SHA384, some(48), some(1024), 32 };
-    r.steps[1] = (struct kd_derive_step) { KD_KDF_AES_CBC_DATA, KD_BYTES_NONE, some(32), 32 };
-    r.type = KD_KEY_AES_256;
-    return r;
-}
-
-static struct kd_hsm_request sample_request(enum kd_hsm_op op) {
-    struct kd_hsm_request q = { .op = op, .id = 0xdeadbeef, .hash = KD_HASH_SHA384, .n_keys = 2 };
-    q.keys[0] = sample_key();
-    q.keys[1] = (struct kd_key_ref) { .type = KD_KEY_AES_256, .id = some(1) };
-    q.has_recipe = true;
-    q.recipe = sample_recipe();
-    q.n_items = KD_HSM_BATCH_MAX_ITEMS;
-    return q;
-}
-
-static struct kd_hsm_item sample_item(void) {
-    return (struct kd_hsm_item) { .data = some(300),
-                                  .aad = some(20),
-                                  .iv = some(12),
-                                  .tag = some(96),
-                                  .n = 4096,
-                                  .usages = KD_USE_SIGN | KD_USE_VERIFY,
-                                  .key = sample_key(),
-                                  .recipe = sample_recipe() };
-}
-
-static struct kd_hsm_result sample_result(void) {
-    return (struct kd_hsm_result) { .ok = true,
-                                    .which = KD_HSM_KEYS_MAX - 1,
-                                    .iv = some(12),
-                                    .out = some(64),
-                                    .object = { .ref = sample_key(),
-                                                .has_type = true,
-                                                .usages = KD_USE_ALL,
-                                                .is_sensitive = true,
-                                                .is_local = true } };
-}
-
-static struct kd_hsm_hello sample_hello(void) {
-    struct kd_hsm_hello h = { .module = some(30),
-                              .init_args = some(80),
-                              .token_uri = some(50),
-                              .pin_file = some(20),
-                              .n_env = KD_HSM_ENV_MAX,
-                              .threads = 4,
-                              .cached_secrets = 1000,
-                              .may_extract = true,
-                              .refused_pin = some(KD_HSM_PIN_RECORD_MAX_BYTES) };
-    for (size_t i = 0; i < KD_HSM_ENV_MAX; i++) {
-        h.env[i] = some(i + 3);
-    }
-    return h;
-}
-
-static struct kd_hsm_status sample_status(void) {
-    struct kd_hsm_status s = { .err = KD_ERR_PIN_REFUSED,
-                               .detail = some(300),
-                               .refused_pin = some(48),
-                               .module = some(1),
-                               .token_label = some(2),
-                               .token_manufacturer = some(3),
-                               .token_model = some(4),
-                               .token_serial = some(5),
-                               .token_uri = some(6),
-                               .sessions_max = 7,
-                               .threads = 8,
-                               .secrets_cached = 9,
-                               .hkdf = KD_HSM_HKDF_EXTRACT };
-    for (size_t i = 0; i < KD_HSM_ABILITIES; i++) {
-        s.probe[i] = (enum kd_hsm_probe)(i % (KD_HSM_PROBE_WRONG + 1));
-    }
-    return s;
-}
 
 // ---- every message as one kind of thing --------------------------------------
 
@@ -115,8 +15,12 @@ struct message {
 
 static void put_sample(struct kd_buf *out, struct message m) {
     const struct kd_hsm_request q = sample_request(m.op);
-    const struct kd_hsm_item item = sample_item();
-    const struct kd_hsm_result result = sample_result();
+    struct parts parts = { .terms = sample_terms(), .session = sample_session() };
+    parts.handshake = sample_handshake(&parts.terms);
+    struct kd_hsm_item item = sample_item();
+    use_parts(&item, &parts);
+    struct kd_hsm_result result = sample_result();
+    result.terms = &parts.terms;
     const struct kd_hsm_hello hello = sample_hello();
     const struct kd_hsm_status status = sample_status();
     const struct kd_hsm_reply reply = { .id = 77, .token_us = 123456, .n_items = 1024 };
@@ -146,8 +50,10 @@ static void put_sample(struct kd_buf *out, struct message m) {
 static enum kd_err decode(struct message m, struct kd_bytes bytes, struct kd_buf *again) {
     struct kd_reader in = kd_reader_of(bytes);
     struct kd_hsm_request q = { 0 };
+    struct parts parts = { 0 };
     struct kd_hsm_item item = { 0 };
-    struct kd_hsm_result result = { 0 };
+    use_parts(&item, &parts);
+    struct kd_hsm_result result = { .terms = &parts.terms };
     struct kd_hsm_hello hello = { 0 };
     struct kd_hsm_status status = { 0 };
     struct kd_hsm_reply reply = { 0 };
@@ -422,9 +328,12 @@ END_TEST
 START_TEST(a_result_with_an_error_is_only_that) {
     fill();
     for (int op = KD_HSM_GENERATE; op <= KD_HSM_OP_LAST; op++) {
+        if (op >= KD_HSM_HS_START && op <= KD_HSM_HS_CONFIRM) {
+            continue; // test_wire_channel.c
+        }
         kd_auto(buf) struct kd_buf b = KD_BUF_INIT(1000);
         struct kd_hsm_result result = sample_result();
-        struct kd_hsm_result got;
+        struct kd_hsm_result got = { 0 };
         result.err = KD_ERR_NOT_AUTHENTIC;
         kd_hsm_put_result(&b, (enum kd_hsm_op)op, &result);
         ck_assert_uint_eq(b.n, 1);

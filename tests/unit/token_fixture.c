@@ -133,12 +133,21 @@ void token_remove(void) {
     run(rm);
 }
 
-void token_setup(void) {
-    kd_log_set_level(KD_LOG_ERROR);
-    token_make();
+static void open_token(void) {
     const struct kd_hsm_hello hello = token_hello();
     const enum kd_err r = kd_open(&hello, true, &fixture.opened);
     ck_assert_msg(r == KD_OK, "%s: %s", kd_err_name(r), kd_buf_get_text(&fixture.opened.detail));
+}
+
+void token_setup(void) {
+    kd_log_set_level(KD_LOG_ERROR);
+    token_make();
+    open_token();
+}
+
+void token_reopen(void) {
+    kd_close(&fixture.opened);
+    open_token();
 }
 
 void token_teardown(void) {

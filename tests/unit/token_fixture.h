@@ -15,6 +15,7 @@ bool token_choose(enum token_kind kind);
 // Two sessions, two cached secrets, logged in and probed.
 void token_setup(void);
 void token_teardown(void);
+void token_reopen(void); // from the start, as another process would
 
 // What a front would say to a worker of this token; made by token_make.
 struct kd_hsm_hello token_hello(void);

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// traffic_token.c: see traffic_token.h; what the keys are made of stands in
+// channel/schedule.h.
+#include "hsm/traffic_token.h"
+
+#include "hsm/gcm.h"
+#include "hsm/token_keys.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ---- resident --------------------------------------------------------------
+
+struct installer {
+    struct kd_session *session;
+    struct kd_traffic_keys *keys;
+    CK_OBJECT_HANDLE share; // R
+};
+
+static enum kd_err install_in_token(void *ctx, enum kd_traffic which, const struct kd_key32 *d) {
+    struct installer *i = ctx;
+    const bool is_otp = which == KD_TRAFFIC_OTP;
+    const struct kd_secret_form form = {
+        .type = is_otp ? CKK_GENERIC_SECRET : CKK_AES,
+        .n = sizeof(d->bytes),
+        .usages = is_otp ? KD_USE_SIGN : KD_USE_ENCRYPT | KD_USE_DECRYPT,
+    };
+    return kd_derive_cbc_data(i->session, i->share,
+                              (struct kd_bytes) { d->bytes, sizeof(d->bytes) }, &form,
+                              &i->keys->handles[which]);
+}
+
+// R = ECDH of the channel root and the client's ephemeral key, of which either y
+// will do.
+static enum kd_err derive_share(struct kd_session *s, const struct kd_key_ref *root,
+                                const struct kd_ticket *t, CK_OBJECT_HANDLE *out) {
+    const struct kd_secret_form form = { .type = CKK_AES, .n = 32, .usages = KD_USE_DERIVE };
+    const struct kd_bytes x = { t->client_x, kd_curve_bytes(t->curve) };
+    struct kd_point client;
+    CK_OBJECT_HANDLE handle;
+    enum kd_err r;
+    if (root == NULL || root->type != kd_key_type_of(t->curve) || t->terms.is_client) {
+        return KD_ERR_KEY_TYPE;
+    }
+    if ((r = kd_point_from_x(t->curve, x, &client)) != KD_OK ||
+        (r = kd_object_get(s, root, &handle)) != KD_OK) {
+        return r;
+    }
+    r = kd_derive_ecdh(s, handle, root->type, kd_point_get(&client), &form, out);
+    if (r == KD_ERR_NO_OBJECT) {
+        kd_object_forget(s, root);
+    }
+    return r;
+}
+
+static enum kd_err schedule(struct kd_session *s, const struct kd_key_ref *root,
+                            const struct kd_attachment *attachment, struct kd_ticket *t,
+                            struct kd_secret *secret, struct kd_traffic_keys *k) {
+    if (k->profile == KD_PROFILE_RELEASED) {
+        kd_soft_traffic_init(&k->secrets->soft, NULL);
+        return kd_schedule_run(t->md, secret, attachment, kd_soft_traffic_install,
+                               &k->secrets->soft, &k->ivs);
+    }
+    struct installer i = { .session = s, .keys = k };
+    enum kd_err r = derive_share(s, root, t, &i.share);
+    if (r == KD_OK) {
+        r = kd_schedule_run(t->md, secret, attachment, install_in_token, &i, &k->ivs);
+        kd_destroy(s, i.share);
+    }
+    return r;
+}
+
+// ---- make and free ---------------------------------------------------------
+
+static enum kd_err fill(struct kd_session *s, const struct kd_key_ref *root,
+                        const struct kd_hsm_session *request, struct kd_ticket *t,
+                        struct kd_traffic_keys *k) {
+    kd_auto(secret) struct kd_secret *secret = NULL; // S
+    const struct kd_attachment attachment = { request->client_nonce, request->node_nonce };
+    memcpy(k->id, request->cache, sizeof(k->id));
+    memcpy(k->session_id, t->terms.id, sizeof(k->session_id));
+    k->profile = t->terms.profile;
+    k->is_client = t->terms.is_client;
+    k->expires_ms = t->terms.expires_ms;
+    k->generation = s->generation;
+    void *cell = NULL;
+    enum kd_err r = kd_cells_get(&s->token->cells, &cell);
+    k->secrets = cell;
+    if (r != KD_OK || (r = kd_secret_new(kd_md_bytes(t->md), &secret)) != KD_OK ||
+        (r = kd_exporter_export(t->md, t->prk_out, KD_SESSION_EXPORT_LABEL, KD_BYTES_NONE,
+                                secret)) != KD_OK) {
+        return r;
+    }
+    return schedule(s, root, &attachment, t, secret, k);
+}
+
+enum kd_err kd_traffic_make(struct kd_session *s, const struct kd_key_ref *ticket_key,
+                            const struct kd_key_ref *root, const struct kd_hsm_session *request,
+                            struct kd_traffic_keys **out) {
+    kd_auto(ticket) struct kd_ticket t = { .prk_out = NULL };
+    enum kd_err r = kd_ticket_open(s, ticket_key, request->ticket, &t);
+    if (r != KD_OK) {
+        return r;
+    }
+    struct kd_traffic_keys *k = calloc(1, sizeof(*k));
+    if (k == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    r = fill(s, root, request, &t, k);
+    if (r != KD_OK) {
+        kd_traffic_free(s, k);
+        return r;
+    }
+    *out = k;
+    return KD_OK;
+}
+
+void kd_traffic_forget(struct kd_token *t, struct kd_traffic_keys *k) {
+    kd_cells_put(&t->cells, k->secrets);
+    free(k);
+}
+
+void kd_traffic_free(struct kd_session *s, struct kd_traffic_keys *k) {
+    pthread_mutex_lock(&s->token->lock);
+    const bool is_live = k->generation == s->token->generation;
+    pthread_mutex_unlock(&s->token->lock);
+    for (size_t i = 0; is_live && i < KD_TRAFFIC_KEYS; i++) {
+        kd_destroy(s, k->handles[i]);
+    }
+    kd_traffic_forget(s->token, k);
+}
+
+// ---- the table -------------------------------------------------------------
+
+static enum kd_err seal(void *ctx, enum kd_traffic key,
+                        const uint8_t nonce[static KD_RECORD_IV_BYTES], struct kd_bytes aad,
+                        struct kd_bytes text, uint8_t *out) {
+    const struct kd_traffic_use *u = ctx;
+    if (u->keys->profile == KD_PROFILE_RELEASED) {
+        return kd_traffic_ops_soft.seal(&u->keys->secrets->soft, key, nonce, aad, text, out);
+    }
+    return kd_gcm_seal(u->session, u->keys->handles[key], nonce, aad, text, out);
+}
+
+// By way of the session's buffer, because tokens want more room than the text takes.
+static enum kd_err open_in_token(const struct kd_traffic_use *u, enum kd_traffic key,
+                                 const uint8_t *nonce, struct kd_bytes aad, struct kd_bytes sealed,
+                                 uint8_t *out) {
+    struct kd_buf *room = &u->session->out;
+    const size_t start = room->n;
+    uint8_t *at = kd_buf_extend(room, sealed.n);
+    if (at == NULL) {
+        return kd_buf_finish(room);
+    }
+    enum kd_err r = kd_gcm_open(u->session, u->keys->handles[key], nonce, aad, sealed, at);
+    if (r == KD_OK && sealed.n > KD_RECORD_TAG_BYTES) {
+        memcpy(out, at, sealed.n - KD_RECORD_TAG_BYTES);
+    }
+    kd_wipe(at, sealed.n);
+    room->n = start;
+    return r;
+}
+
+static enum kd_err open(void *ctx, enum kd_traffic key,
+                        const uint8_t nonce[static KD_RECORD_IV_BYTES], struct kd_bytes aad,
+                        struct kd_bytes sealed, uint8_t *out) {
+    const struct kd_traffic_use *u = ctx;
+    if (u->keys->profile == KD_PROFILE_RELEASED) {
+        return kd_traffic_ops_soft.open(&u->keys->secrets->soft, key, nonce, aad, sealed, out);
+    }
+    return open_in_token(u, key, nonce, aad, sealed, out);
+}
+
+static enum kd_err hmac_in_token(const struct kd_traffic_use *u, struct kd_bytes message,
+                                 uint8_t mac[static KD_OTP_MAC_BYTES]) {
+    CK_FUNCTION_LIST *p11 = u->session->token->p11;
+    const CK_SESSION_HANDLE session = u->session->handle;
+    CK_MECHANISM hmac = { CKM_SHA256_HMAC, NULL, 0 };
+    CK_ULONG n = KD_OTP_MAC_BYTES;
+    enum kd_err r;
+    if ((r = kd_ckr("C_SignInit",
+                    p11->C_SignInit(session, &hmac, u->keys->handles[KD_TRAFFIC_OTP]))) != KD_OK ||
+        (r = kd_ckr("C_Sign", p11->C_Sign(session, kd_p11_bytes(message.p), message.n, mac, &n))) !=
+            KD_OK) {
+        return r;
+    }
+    return n == KD_OTP_MAC_BYTES ? KD_OK : KD_ERR_TOKEN;
+}
+
+static bool recall(const struct kd_traffic_use *u, uint64_t step, uint8_t *mac) {
+    const struct kd_traffic_secrets *known = u->keys->secrets;
+    pthread_mutex_lock(&u->session->token->lock);
+    const bool is_known = known->has_otp && known->otp_step == step;
+    if (is_known) {
+        memcpy(mac, known->otp_mac, KD_OTP_MAC_BYTES);
+    }
+    pthread_mutex_unlock(&u->session->token->lock);
+    return is_known;
+}
+
+static void remember(const struct kd_traffic_use *u, uint64_t step, const uint8_t *mac) {
+    struct kd_traffic_secrets *known = u->keys->secrets;
+    pthread_mutex_lock(&u->session->token->lock);
+    known->has_otp = true;
+    known->otp_step = step;
+    memcpy(known->otp_mac, mac, KD_OTP_MAC_BYTES);
+    pthread_mutex_unlock(&u->session->token->lock);
+}
+
+static enum kd_err otp_hmac(void *ctx, struct kd_bytes message,
+                            uint8_t mac[static KD_OTP_MAC_BYTES]) {
+    const struct kd_traffic_use *u = ctx;
+    if (u->keys->profile == KD_PROFILE_RELEASED) {
+        return kd_traffic_ops_soft.otp_hmac(&u->keys->secrets->soft, message, mac);
+    }
+    // The message is the step (RFC 6238); others than our own are not worth keeping.
+    struct kd_reader in = kd_reader_of(message);
+    const uint64_t step = kd_read_u64(&in);
+    const struct kd_otp_params otp = KD_OTP_DEFAULT;
+    const bool is_own =
+        kd_reader_finish(&in) == KD_OK && step == kd_otp_step(&otp, kd_clock_wall_ms());
+    if (is_own && recall(u, step, mac)) {
+        return KD_OK;
+    }
+    enum kd_err r = hmac_in_token(u, message, mac);
+    if (r == KD_OK && is_own) {
+        remember(u, step, mac);
+    }
+    return r;
+}
+
+const struct kd_traffic_ops kd_traffic_ops_token = {
+    .seal = seal,
+    .open = open,
+    .otp_hmac = otp_hmac,
+};

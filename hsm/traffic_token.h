@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// traffic_token.h: the traffic keys of a session of the channel: as session
+// objects of the token (profile resident), or computed in locked memory (released).
+// sessions.c keeps those that were used last.
+#ifndef KD_HSM_TRAFFIC_TOKEN_H
+#define KD_HSM_TRAFFIC_TOKEN_H
+
+#include "hsm/ticket.h"
+
+// In locked memory.
+struct kd_traffic_secrets {
+    struct kd_soft_traffic soft; // released only
+    // The one-time password of the step that we are in: one use of the key for all
+    // records of 30 seconds.  Under the token's lock.
+    bool has_otp;
+    uint64_t otp_step;
+    uint8_t otp_mac[KD_OTP_MAC_BYTES];
+};
+
+struct kd_traffic_keys {
+    uint8_t id[KD_HSM_SECRET_ID_BYTES];
+    uint8_t session_id[KD_HSM_SESSION_ID_BYTES];
+    enum kd_profile profile;
+    bool is_client;
+    uint64_t expires_ms;
+    uint64_t generation;
+    struct kd_record_ivs ivs;
+    struct kd_traffic_secrets *secrets;        // a cell of the token's
+    CK_OBJECT_HANDLE handles[KD_TRAFFIC_KEYS]; // resident only
+    // of sessions.c, under the token's lock
+    unsigned pins;
+    bool is_forgotten;
+    struct kd_traffic_keys *newer;
+    struct kd_traffic_keys *older;
+};
+
+// The keys of a request's session.  ticket key: keys[0]; channel root: keys[1] or NULL.
+KD_MUST_CHECK enum kd_err kd_traffic_make(struct kd_session *s, const struct kd_key_ref *ticket_key,
+                                          const struct kd_key_ref *root,
+                                          const struct kd_hsm_session *request,
+                                          struct kd_traffic_keys **out);
+// Destroys its objects too, unless the generation is over.
+void kd_traffic_free(struct kd_session *s, struct kd_traffic_keys *k);
+void kd_traffic_forget(struct kd_token *t, struct kd_traffic_keys *k); // its objects are gone
+
+// ctx of the table: the thread that uses the keys.
+struct kd_traffic_use {
+    struct kd_session *session;
+    struct kd_traffic_keys *keys;
+};
+extern const struct kd_traffic_ops kd_traffic_ops_token; // both profiles
+
+// ---- sessions.c ------------------------------------------------------------
+
+// From the cache, or made: pinned until it is released.
+KD_MUST_CHECK enum kd_err kd_sessions_get(struct kd_session *s, const struct kd_key_ref *ticket_key,
+                                          const struct kd_key_ref *root,
+                                          const struct kd_hsm_session *request,
+                                          struct kd_traffic_keys **out);
+void kd_sessions_release(struct kd_session *s, struct kd_traffic_keys *k, bool is_stale);
+
+#endif

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: Apache-2.0
+// hsm_channel_cases.c: see hsm_channel_cases.h.
+#include "hsm_channel_cases.h"
+
+#include "hsm/handshakes.h"
+#include "hsm_channel_peer.h"
+#include "token_fixture.h"
+#include "unit.h"
+
+#include <string.h>
+
+KD_AUTO_DEFINE_IN_PLACE(meeting, struct meeting, meeting_wipe)
+
+static const int methods[] = { 0, 3, 1, 2 };
+static const int suites[] = { 2, 3, 24 };
+enum { CASES = KD_COUNT_OF(methods) * KD_COUNT_OF(suites) };
+
+static struct meeting meeting_of(int i, enum kd_profile profile, bool is_reverse) {
+    return (struct meeting) { .method = methods[(size_t)i / KD_COUNT_OF(suites)],
+                              .suite = suites[(size_t)i % KD_COUNT_OF(suites)],
+                              .profile = profile,
+                              .is_reverse = is_reverse };
+}
+
+static struct meeting plain_meeting(void) {
+    return (struct meeting) { .method = 0, .suite = 3, .profile = KD_PROFILE_RESIDENT };
+}
+
+// ---- handshakes ------------------------------------------------------------
+
+START_TEST(a_client_that_initiates_gets_the_keys_that_the_token_has) {
+    kd_auto(meeting) struct meeting m = meeting_of(_i, KD_PROFILE_RESIDENT, false);
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    check_records(&m, 0);
+}
+END_TEST
+
+START_TEST(a_client_that_responds_gets_the_keys_that_the_token_has) {
+    kd_auto(meeting) struct meeting m = meeting_of(_i, KD_PROFILE_RESIDENT, true);
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    check_records(&m, 0);
+}
+END_TEST
+
+START_TEST(a_released_session_needs_no_root) {
+    kd_auto(meeting) struct meeting m = meeting_of(_i, KD_PROFILE_RELEASED, false);
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    check_records(&m, 0);
+}
+END_TEST
+
+// Until message_3 is due.
+static void begin(struct meeting *m) {
+    kd_auto(call) struct call_result c = { 0 };
+    meeting_init(m, token_session());
+    ck_assert_err(kd_edhoc_write_1(m->e, NULL, &m->message), KD_OK);
+    ck_assert_err(ask_start(m, token_session(), &c), KD_OK);
+    struct kd_peer peer = { .cred = kd_buf_get(&m->cred[0]) };
+    ck_assert_err(kd_point_read(m->client.curve, m->identity.ref.proof, &peer.key), KD_OK);
+    ck_assert_err(kd_edhoc_read_2(m->e, c.result.out), KD_OK);
+    ck_assert_err(kd_edhoc_authenticate(m->e, &peer), KD_OK);
+    kd_buf_reset(&m->message);
+    ck_assert_err(kd_edhoc_write_3(m->e, NULL, &m->message), KD_OK);
+}
+
+START_TEST(a_step_out_of_turn_changes_nothing) {
+    kd_auto(meeting) struct meeting m = plain_meeting();
+    kd_auto(call) struct call_result c = { 0 };
+    begin(&m);
+    ck_assert_err(ask_start(&m, token_session(), &c), KD_ERR_HS_STATE);
+    ck_assert_err(ask_finish(&m, token_session(), &c), KD_ERR_HS_STATE);
+    ck_assert_err(ask_confirm(&m, token_session(), &c), KD_ERR_HS_STATE);
+    ck_assert_err(ask_read(&m, token_session(), &c), KD_OK);
+    ck_assert_err(ask_read(&m, token_session(), &c), KD_ERR_HS_STATE);
+    ck_assert_err(ask_finish(&m, token_session(), &c), KD_OK);
+    ck_assert_err(ask_finish(&m, token_session(), &c), KD_ERR_NO_HANDSHAKE);
+}
+END_TEST
+
+START_TEST(a_step_that_fails_ends_the_handshake_with_a_message_for_the_peer) {
+    kd_auto(meeting) struct meeting m = plain_meeting();
+    kd_auto(call) struct call_result c = { 0 };
+    struct kd_edhoc_error said;
+    begin(&m);
+    m.message.p[m.message.n - 1] ^= 1;
+    ck_assert_err(ask_read(&m, token_session(), &c), KD_ERR_HS_NOT_AUTHENTIC);
+    ck_assert_err(kd_edhoc_error_parse(c.result.out, &said), KD_OK);
+    m.message.p[m.message.n - 1] ^= 1;
+    ck_assert_err(ask_read(&m, token_session(), &c), KD_ERR_NO_HANDSHAKE);
+}
+END_TEST
+
+START_TEST(a_peer_that_nobody_knows_is_refused) {
+    kd_auto(meeting) struct meeting m = plain_meeting();
+    kd_auto(call) struct call_result c = { 0 };
+    struct kd_edhoc_error said;
+    begin(&m);
+    ck_assert_err(ask_read(&m, token_session(), &c), KD_OK);
+    const struct kd_hsm_request q = ask_of(&m, KD_HSM_HS_FINISH);
+    struct kd_hsm_handshake h = { .id = "meeting", .terms = &m.terms };
+    const struct kd_hsm_item item = { .handshake = &h };
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_ERR_HS_CREDENTIAL);
+    ck_assert_err(kd_edhoc_error_parse(c.result.out, &said), KD_OK);
+}
+END_TEST
+
+START_TEST(a_peer_with_another_key_is_not_authentic) {
+    kd_auto(meeting) struct meeting m = plain_meeting();
+    kd_auto(call) struct call_result c = { 0 };
+    uint64_t other = KD_HANDLE_NONE;
+    begin(&m);
+    ck_assert_err(ask_read(&m, token_session(), &c), KD_OK);
+    ck_assert_err(kd_keyops_openssl.generate(NULL, KD_CURVE_P256, &other, &m.client_point), KD_OK);
+    kd_keyops_openssl.destroy(NULL, other);
+    ck_assert_err(ask_finish(&m, token_session(), &c), KD_ERR_HS_NOT_AUTHENTIC);
+}
+END_TEST
+
+START_TEST(what_is_dropped_is_gone) {
+    kd_auto(meeting) struct meeting m = plain_meeting();
+    kd_auto(call) struct call_result c = { 0 };
+    begin(&m);
+    const struct kd_hsm_request q = ask_of(&m, KD_HSM_HS_DROP);
+    struct kd_hsm_handshake h = { .id = "meeting" };
+    const struct kd_hsm_item item = { .handshake = &h };
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_OK);
+    ck_assert_err(ask_read(&m, token_session(), &c), KD_ERR_NO_HANDSHAKE);
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_OK); // also where there is none
+}
+END_TEST
+
+START_TEST(what_is_late_is_gone) {
+    kd_auto(meeting) struct meeting m = plain_meeting();
+    kd_auto(call) struct call_result c = { 0 };
+    begin(&m);
+    kd_clock_hold(kd_clock_mono_ms() + 10001, kd_clock_wall_ms());
+    ck_assert_err(ask_read(&m, token_session(), &c), KD_ERR_NO_HANDSHAKE);
+    kd_clock_release();
+    ck_assert_uint_eq(kd_map_count(&token_opened()->token.handshakes), 0);
+}
+END_TEST
+
+// Signing needs nothing of the sessions that are gone; static Diffie-Hellman does.
+START_TEST(a_handshake_outlives_a_lost_session_only_without_its_keys) {
+    kd_auto(meeting) struct meeting m = plain_meeting();
+    kd_auto(call) struct call_result c = { 0 };
+    m.method = _i == 0 ? 0 : 3;
+    begin(&m);
+    struct kd_session *sessions = token_opened()->sessions;
+    ck_assert_err(kd_session_heal(&sessions[0], KD_ERR_SESSION_LOST), KD_OK);
+    const uint64_t generation = sessions[0].generation;
+    enum kd_err r = ask_read(&m, &sessions[0], &c);
+    r = r == KD_OK ? ask_finish(&m, &sessions[0], &c) : r;
+    ck_assert_err(r, _i == 0 ? KD_OK : KD_ERR_NO_HANDSHAKE);
+    ck_assert_uint_eq(sessions[0].generation, generation);
+}
+END_TEST
+
+START_TEST(terms_that_cannot_be_kept_are_refused) {
+    kd_auto(meeting) struct meeting m = plain_meeting();
+    kd_auto(call) struct call_result c = { 0 };
+    begin(&m);
+    ck_assert_err(ask_read(&m, token_session(), &c), KD_OK);
+    if (_i == 0) {
+        m.terms.is_client = true; // the root is the server's
+        ck_assert_err(ask_finish(&m, token_session(), &c), KD_ERR_LACKING);
+    } else if (_i == 1) {
+        m.root.ref = m.ticket_key.ref;
+        ck_assert_err(ask_finish(&m, token_session(), &c), KD_ERR_KEY_TYPE);
+    } else {
+        m.ticket_key.ref = m.root.ref;
+        ck_assert_err(ask_finish(&m, token_session(), &c), KD_ERR_KEY_TYPE);
+    }
+    ck_assert_uint_eq(c.result.ticket.n, 0);
+}
+END_TEST
+
+TCase *tcase_channel_handshakes(void) {
+    TCase *c = tcase_create("handshakes");
+    tcase_add_checked_fixture(c, token_setup, token_teardown);
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, a_step_out_of_turn_changes_nothing);
+    tcase_add_test(c, a_step_that_fails_ends_the_handshake_with_a_message_for_the_peer);
+    tcase_add_test(c, a_peer_that_nobody_knows_is_refused);
+    tcase_add_test(c, a_peer_with_another_key_is_not_authentic);
+    tcase_add_test(c, what_is_dropped_is_gone);
+    tcase_add_test(c, what_is_late_is_gone);
+    tcase_add_loop_test(c, a_handshake_outlives_a_lost_session_only_without_its_keys, 0, 2);
+    tcase_add_loop_test(c, terms_that_cannot_be_kept_are_refused, 0, 3);
+    tcase_add_loop_test(c, a_client_that_initiates_gets_the_keys_that_the_token_has, 0, CASES);
+    tcase_add_loop_test(c, a_client_that_responds_gets_the_keys_that_the_token_has, 0, CASES);
+    tcase_add_loop_test(c, a_released_session_needs_no_root, 0, CASES);
+    return c;
+}
+
+// ---- sessions --------------------------------------------------------------
+
+static struct meeting held(int i) {
+    struct meeting m = plain_meeting();
+    m.profile = i == 0 ? KD_PROFILE_RESIDENT : KD_PROFILE_RELEASED;
+    return m;
+}
+
+static enum kd_err read_ticket(struct meeting *m, struct kd_bytes ticket, struct call_result *c) {
+    const struct kd_hsm_request q = ask_of(m, KD_HSM_TICKET_READ);
+    const struct kd_hsm_item item = { .data = ticket };
+    return call_exec(token_session(), &q, &item, c);
+}
+
+START_TEST(a_ticket_with_any_bit_changed_is_refused) {
+    kd_auto(meeting) struct meeting m = held(0);
+    kd_auto(call) struct call_result c = { 0 };
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    const size_t n = m.session.ticket.n;
+    for (size_t bit = 0; bit < 8 * n; bit++) {
+        m.ticket[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        ck_assert_err(read_ticket(&m, m.session.ticket, &c), KD_ERR_TICKET);
+        m.ticket[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    for (size_t cut = 1; cut < n; cut++) {
+        const struct kd_bytes part = { m.ticket, cut };
+        ck_assert_err(read_ticket(&m, part, &c), KD_ERR_TICKET);
+    }
+    ck_assert_err(read_ticket(&m, m.session.ticket, &c), KD_OK);
+    m.session.cache[0] ^= 1;
+    m.ticket[0] ^= 1;
+    ck_assert_err(ask_seal(&m, 1, kd_bytes_of_text("body"), &c), KD_ERR_TICKET);
+}
+END_TEST
+
+START_TEST(a_ticket_of_another_key_is_refused) {
+    kd_auto(meeting) struct meeting m = held(0);
+    kd_auto(call) struct call_result c = { 0 };
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    ck_assert_err(call_generate(token_session(), KD_KEY_AES_256, KD_USE_ENCRYPT | KD_USE_DECRYPT, 9,
+                                &m.ticket_key),
+                  KD_OK);
+    ck_assert_err(read_ticket(&m, m.session.ticket, &c), KD_ERR_TICKET);
+}
+END_TEST
+
+START_TEST(a_ticket_says_what_was_agreed) {
+    kd_auto(meeting) struct meeting m = held(_i);
+    kd_auto(call) struct call_result c = { 0 };
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    ck_assert_err(read_ticket(&m, m.session.ticket, &c), KD_OK);
+    const struct kd_hsm_session_terms *t = c.result.terms;
+    ck_assert_mem_eq(t->id, m.terms.id, sizeof(t->id));
+    ck_assert(t->profile == m.terms.profile && !t->is_client);
+    ck_assert(kd_bytes_equal(t->peer, m.terms.peer));
+    ck_assert(t->created_ms == m.terms.created_ms && t->expires_ms == m.terms.expires_ms);
+    ck_assert(t->records_max == m.terms.records_max && t->bytes_max == m.terms.bytes_max);
+    ck_assert(t->update == 0 && t->root_version == m.terms.root_version);
+}
+END_TEST
+
+// Another process has nothing but the token and the request.
+START_TEST(another_attachment_has_other_keys_and_the_ticket_is_enough) {
+    kd_auto(meeting) struct meeting m = held(_i);
+    kd_auto(call) struct call_result c = { 0 };
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    check_records(&m, 0);
+    m.session.cache[0] ^= 1;
+    m.session.client_nonce = kd_bytes_of_text("client's nonce..");
+    m.session.node_nonce = kd_bytes_of_text("node's nonce....");
+    token_reopen();
+    kd_auto(buf) struct kd_buf b = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    const struct kd_record_end old = client_end(&m);
+    const struct kd_record record = { KD_RECORD_DATA, kd_bytes_of_text("old keys") };
+    ck_assert_err(
+        kd_record_seal(&old, 5, kd_clock_wall_ms(), kd_bytes_of_text("header"), &record, &b),
+        KD_OK);
+    ck_assert_err(ask_open(&m, kd_buf_get(&b), &c), KD_ERR_NOT_AUTHENTIC);
+    meeting_schedule(&m);
+    check_records(&m, 0);
+}
+END_TEST
+
+START_TEST(an_update_renews_all_keys) {
+    kd_auto(meeting) struct meeting m = held(_i);
+    kd_auto(call) struct call_result c = { 0 };
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    const struct kd_hsm_request q = ask_of(&m, KD_HSM_TICKET_UPDATE);
+    struct kd_hsm_session_terms next = m.terms;
+    const struct kd_hsm_item item = { .session = &m.session,
+                                      .terms = &next,
+                                      .data = kd_bytes_of_text("\x01") };
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_ERR_TICKET); // not one higher
+    next.update = 1;
+    next.peer = kd_bytes_of_text("somebody else");
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_ERR_TICKET);
+    next.peer = m.terms.peer;
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_OK);
+    ck_assert(!kd_bytes_equal(c.result.out, m.session.ticket));
+    meeting_take_ticket(&m, c.result.out);
+    ck_assert_err(kd_edhoc_key_update(m.e, kd_bytes_of_text("\x01")), KD_OK);
+    meeting_schedule(&m);
+    check_records(&m, 0);
+    ck_assert_err(read_ticket(&m, m.session.ticket, &c), KD_OK);
+    ck_assert_uint_eq(c.result.terms->update, 1);
+}
+END_TEST
+
+START_TEST(a_session_whose_time_is_over_only_says_so) {
+    kd_auto(meeting) struct meeting m = held(_i);
+    kd_auto(call) struct call_result c = { 0 };
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    check_records(&m, 0);
+    kd_clock_hold(kd_clock_mono_ms(), m.terms.expires_ms);
+    ck_assert_err(ask_seal(&m, 1, kd_bytes_of_text("body"), &c), KD_ERR_SESSION_EXPIRED);
+    ck_assert_err(read_ticket(&m, m.session.ticket, &c), KD_ERR_SESSION_EXPIRED);
+    const struct kd_hsm_request q = ask_of(&m, KD_HSM_RECORD_SEAL);
+    const struct kd_hsm_item item = { .session = &m.session,
+                                      .record_type = KD_RECORD_EXPIRE,
+                                      .sequence = 1,
+                                      .data = kd_bytes_of_text("\x01") };
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_OK);
+    m.session.cache[0] ^= 1; // also where the ticket must be read again
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_OK);
+    ck_assert_err(ask_seal(&m, 2, kd_bytes_of_text("body"), &c), KD_ERR_SESSION_EXPIRED);
+    kd_clock_release();
+}
+END_TEST
+
+START_TEST(keys_that_were_lost_or_gave_way_are_made_again) {
+    kd_auto(meeting) struct meeting m = held(_i);
+    kd_auto(call) struct call_result c = { 0 };
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    for (uint8_t i = 0; i < 6; i++) {
+        m.session.cache[0] = i; // more than the cache holds
+        ck_assert_err(ask_seal(&m, i, kd_bytes_of_text("body"), &c), KD_OK);
+    }
+    ck_assert_uint_le(kd_sessions_count(&token_opened()->token), 2);
+    ck_assert_err(kd_session_heal(token_session(), KD_ERR_SESSION_LOST), KD_OK);
+    ck_assert_uint_eq(kd_sessions_count(&token_opened()->token), 0);
+    check_records(&m, 7);
+}
+END_TEST
+
+START_TEST(keys_that_are_forgotten_or_late_are_destroyed) {
+    kd_auto(meeting) struct meeting m = held(_i);
+    kd_auto(call) struct call_result c = { 0 };
+    struct kd_token *t = &token_opened()->token;
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    check_records(&m, 0);
+    ck_assert_uint_eq(kd_sessions_count(t), 1);
+    const struct kd_hsm_request q = { .op = KD_HSM_FORGET };
+    const struct kd_hsm_item item = { .data = { m.session.cache, sizeof(m.session.cache) } };
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_OK);
+    ck_assert_uint_eq(kd_sessions_count(t), 0);
+    check_records(&m, 1);
+    kd_sessions_expire(token_session());
+    ck_assert_uint_eq(kd_sessions_count(t), 1);
+    kd_clock_hold(kd_clock_mono_ms(), m.terms.expires_ms);
+    kd_sessions_expire(token_session());
+    kd_clock_release();
+    ck_assert_uint_eq(kd_sessions_count(t), 0);
+    size_t n_found = 0; // of the session's objects: none in the token
+    CK_OBJECT_HANDLE found[8];
+    const CK_BBOOL no = CK_FALSE;
+    const CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_ATTRIBUTE template[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_CLASS, class) };
+    ck_assert_err(kd_object_find(token_session(), template, 2, found, 8, &n_found), KD_OK);
+    ck_assert_uint_le(n_found, 1); // at most the copy of the ticket key
+}
+END_TEST
+
+struct user {
+    struct meeting *m;
+    struct kd_session *session;
+    uint64_t first;
+    size_t n_wrong;
+};
+
+// Seals with many numbers, and sessions that come and go.
+static void *use_session(void *arg) {
+    struct user *u = arg;
+    const struct kd_hsm_request q = ask_of(u->m, KD_HSM_RECORD_SEAL);
+    struct kd_hsm_session session = u->m->session;
+    for (uint64_t i = 0; i < 60; i++) {
+        kd_auto(call) struct call_result c = { 0 };
+        const struct kd_hsm_item item = { .session = &session,
+                                          .sequence = u->first + i,
+                                          .data = kd_bytes_of_text("body") };
+        session.cache[0] = (uint8_t)(i / 2 % 4);
+        u->n_wrong += call_exec(u->session, &q, &item, &c) != KD_OK;
+    }
+    return NULL;
+}
+
+START_TEST(two_threads_share_the_keys_of_a_session) {
+    kd_auto(meeting) struct meeting m = held(_i);
+    struct user users[2];
+    pthread_t threads[2];
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    for (size_t i = 0; i < 2; i++) {
+        users[i] = (struct user) { &m, &token_opened()->sessions[i], 1000 * i, 0 };
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, use_session, &users[i]), 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+        ck_assert_uint_eq(users[i].n_wrong, 0);
+    }
+    ck_assert_uint_le(kd_sessions_count(&token_opened()->token), 2);
+}
+END_TEST
+
+START_TEST(an_envelope_opens_with_the_token_s_key_alone) {
+    struct call_key key;
+    kd_auto(call) struct call_result c = { 0 };
+    kd_auto(buf) struct kd_buf b = KD_BUF_INIT(1000);
+    kd_auto(hpke) struct kd_hpke *h = NULL;
+    const struct kd_keys keys = { &kd_keyops_openssl, NULL };
+    const struct kd_bytes info = kd_bytes_of_text("info");
+    struct kd_point point;
+    ck_assert_err(call_generate(token_session(), KD_KEY_EC_P256, KD_USE_DERIVE, 5, &key), KD_OK);
+    ck_assert_err(kd_point_read(KD_CURVE_P256, key.ref.proof, &point), KD_OK);
+    ck_assert_err(kd_hpke_new_sender(&keys, &point, info, kd_buf_extend(&b, KD_HPKE_ENC_BYTES), &h),
+                  KD_OK);
+    ck_assert_err(kd_hpke_seal(h, kd_bytes_of_text("aad"), kd_bytes_of_text("text"), &b), KD_OK);
+    const struct kd_hsm_request q = { .op = KD_HSM_ENVELOPE_OPEN,
+                                      .n_keys = 1,
+                                      .keys = { key.ref } };
+    struct kd_hsm_item item = { .data = kd_buf_get(&b),
+                                .iv = info,
+                                .aad = kd_bytes_of_text("aad") };
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_OK);
+    ck_assert(kd_bytes_equal(c.result.out, kd_bytes_of_text("text")));
+    item.aad = kd_bytes_of_text("aaz");
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_ERR_NOT_AUTHENTIC);
+    item.data.n = 80;
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_ERR_NOT_AUTHENTIC);
+}
+END_TEST
+
+TCase *tcase_channel_sessions(void) {
+    TCase *c = tcase_create("sessions");
+    tcase_add_checked_fixture(c, token_setup, token_teardown);
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, a_ticket_with_any_bit_changed_is_refused);
+    tcase_add_test(c, a_ticket_of_another_key_is_refused);
+    tcase_add_loop_test(c, a_ticket_says_what_was_agreed, 0, 2);
+    tcase_add_loop_test(c, another_attachment_has_other_keys_and_the_ticket_is_enough, 0, 2);
+    tcase_add_loop_test(c, an_update_renews_all_keys, 0, 2);
+    tcase_add_loop_test(c, a_session_whose_time_is_over_only_says_so, 0, 2);
+    tcase_add_loop_test(c, keys_that_were_lost_or_gave_way_are_made_again, 0, 2);
+    tcase_add_loop_test(c, keys_that_are_forgotten_or_late_are_destroyed, 0, 2);
+    tcase_add_loop_test(c, two_threads_share_the_keys_of_a_session, 0, 2);
+    tcase_add_test(c, an_envelope_opens_with_the_token_s_key_alone);
+    return c;
+}
