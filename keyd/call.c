@@ -62,7 +62,7 @@ enum kd_err kd_call_table_take(struct kd_call_table *t, struct kd_call **out) {
 }
 
 void kd_call_table_give(struct kd_call_table *t, struct kd_call *c) {
-    if (c->op == KD_HSM_ENCRYPT && c->frame.n > 0) {
+    if ((c->op == KD_HSM_ENCRYPT || c->op == KD_HSM_RECORD_SEAL) && c->frame.n > 0) {
         kd_wipe(c->frame.p, c->frame.n); // a plaintext
     }
     kd_buf_reset(&c->frame);

@@ -14,6 +14,7 @@ struct kd_call {
     uint32_t id;              // index in the table and generation; never 0
     enum kd_hsm_op op;
     bool is_sent;   // wholly, to this worker
+    bool is_pinned; // to its worker
     unsigned tries; // workers that died or hung while they had it
     uint64_t since_ms;
     size_t start;        // of the frame, for kd_hsm_frame_end

@@ -6,9 +6,11 @@
 
 #include "api/api.h"
 #include "keyd/conf.h"
+#include "keyd/words.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +18,28 @@
 
 enum { TEXT_MAX = 1024, PATH_MAX_BYTES = 1024, SOCKET_PATH_MAX = 107, PROCESSES_AUTO_MAX = 8 };
 enum { HSM_THREADS_AUTO = 16, SECTION_ROWS_MAX = 24 };
+enum { NUMBERS_MAX = KD_COUNT_OF(((struct kd_number_list *)NULL)->values) };
 
-enum type { TEXT, PATH, NUMBER, NUMBER16, OCTAL, SWITCH, LEVEL, LIST };
+enum type {
+    TEXT,
+    PATH,
+    NUMBER,
+    NUMBER16,
+    NUMBER64,
+    OCTAL,
+    SWITCH,
+    LEVEL,
+    LIST,
+    NAME,
+    NUMBERS,
+    HASH,
+    PROFILE,
+};
 static const char *const type_names[] = {
-    [TEXT] = "text",   [PATH] = "path",     [NUMBER] = "number", [NUMBER16] = "number",
-    [OCTAL] = "octal", [SWITCH] = "switch", [LEVEL] = "level",   [LIST] = "list",
+    [TEXT] = "text",       [PATH] = "path",   [NUMBER] = "number",   [NUMBER16] = "number",
+    [NUMBER64] = "number", [OCTAL] = "octal", [SWITCH] = "switch",   [LEVEL] = "level",
+    [LIST] = "list",       [NAME] = "name",   [NUMBERS] = "numbers", [HASH] = "hash",
+    [PROFILE] = "profile",
 };
 
 struct row {
@@ -39,6 +58,7 @@ struct row {
 #define TOKEN(field) false, offsetof(struct kd_config, token.field)
 #define WORKERS(field) false, offsetof(struct kd_config, workers.field)
 #define SECRETS(field) false, offsetof(struct kd_config, secrets.field)
+#define CHANNEL(field) false, offsetof(struct kd_config, channel.field)
 #define HTTP(field) true, offsetof(struct kd_http_config, field)
 
 // clang-format off
@@ -86,10 +106,26 @@ static const struct row rows[] = {
     { "secrets", "total-max", NUMBER, SECRETS(total_max), "100000", 1, 1000000, "Secrets of all principals at once." },
     { "secrets", "cached-in-token", NUMBER, SECRETS(cached_in_token), "1000", 1, 1000000, "Session objects that each worker keeps for derived secrets; others are derived again when used." },
     { "secrets", "allow-extractable", SWITCH, SECRETS(allow_extractable), "false", 0, 1, "HKDF on a token that has neither HKDF nor C_DigestKey: may the input pass through the worker's locked memory?" },
+
+    { "channel", "identity", NAME, CHANNEL(identity), "", 0, KD_NAME_MAX_BYTES, "Name of the EC key that this server proves itself with. Empty: the channel is off." },
+    { "channel", "certificate-file", PATH, CHANNEL(certificate_file), "", 0, PATH_MAX_BYTES, "Certificate (PEM) of an enabled version of the identity. Read again on SIGHUP." },
+    { "channel", "x5t-hash", HASH, CHANNEL(x5t_hash), "sha-256/64", 1, 16, "How the certificate is named to peers: sha-256/64 or sha-256." },
+    { "channel", "root", NAME, CHANNEL(root), "", 0, KD_NAME_MAX_BYTES, "Name of the EC key (derive) that is the token's share of each resident session." },
+    { "channel", "ticket", NAME, CHANNEL(ticket), "", 0, KD_NAME_MAX_BYTES, "Name of the AES-256 key (encrypt, decrypt) that seals session tickets." },
+    { "channel", "methods", NUMBERS, CHANNEL(methods), "{0, 1, 2, 3}", 0, 3, "EDHOC methods that are accepted, as far as the identity's key fits: a signing key signs, one that derives does static Diffie-Hellman." },
+    { "channel", "suites", NUMBERS, CHANNEL(suites), "{3, 2, 24}", 2, 24, "EDHOC cipher suites, the most preferred first. Those of the identity's curve are used: 3 and 2 for P-256, 24 for P-384." },
+    { "channel", "profile", PROFILE, CHANNEL(profile), "resident", 1, 16, "Where traffic keys are: resident (in the token) or released (in the worker's locked memory)." },
+    { "channel", "session-lifetime", NUMBER, CHANNEL(session_lifetime_sec), "86400", 1, 31536000, "Seconds that a session lives." },
+    { "channel", "session-records-max", NUMBER64, CHANNEL(session_records_max), "16777216", 1, 1099511627775, "Records of a session, both ways, before it expires." },
+    { "channel", "session-bytes-max", NUMBER64, CHANNEL(session_bytes_max), "68719476736", 1, 1099511627776, "Bytes in the bodies of a session's records, both ways, before it expires." },
+    { "channel", "sessions-max", NUMBER, CHANNEL(sessions_max), "100000", 1, 10000000, "Sessions at once." },
+    { "channel", "handshakes-max", NUMBER, CHANNEL(handshakes_max), "1000", 1, 100000, "Handshakes that are not finished, at once. When all are taken, callers get 503." },
+    { "channel", "handshake-timeout-ms", NUMBER, CHANNEL(handshake_timeout_ms), "30000", 100, 600000, "From the first message of a handshake to its last." },
+    { "channel", "peers-max", NUMBER, CHANNEL(peers_max), "100000", 1, 10000000, "Peers in the registry. With more than 1000, those that name their certificate by another hash than SHA-256 (whole or 64 bits) are not found." },
 };
 // clang-format on
 
-static const char *const sections[] = { "token", "workers", "http", "secrets" };
+static const char *const sections[] = { "token", "workers", "http", "secrets", "channel" };
 
 static const struct row *row_of(const char *section, const char *name) {
     for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
@@ -140,6 +176,23 @@ static int check_text(cfg_t *cfg, const struct row *row, const char *text) {
     return 0;
 }
 
+static int check_word(cfg_t *cfg, const struct row *row, const char *text) {
+    struct kd_config scratch;
+    if (row->type == NAME && text[0] != '\0' && !kd_name_is_valid(kd_bytes_of_text(text))) {
+        cfg_error(cfg, "'%s' must be the name of a key", row->name);
+        return -1;
+    }
+    if (row->type == HASH && !kd_config_hash_parse(text, &scratch.channel.x5t_hash)) {
+        cfg_error(cfg, "'%s' must be sha-256/64 or sha-256", row->name);
+        return -1;
+    }
+    if (row->type == PROFILE && !kd_config_profile_parse(text, &scratch.channel.profile)) {
+        cfg_error(cfg, "'%s' must be resident or released", row->name);
+        return -1;
+    }
+    return 0;
+}
+
 static int check_number(cfg_t *cfg, const struct row *row, long v) {
     if (v >= 0 && (uint64_t)v >= row->low && (uint64_t)v <= row->high) {
         return 0;
@@ -171,6 +224,30 @@ static int check_entry(cfg_t *cfg, const struct row *row, const cfg_opt_t *optio
     return 0;
 }
 
+static bool is_channel_number(const struct row *row, long v) {
+    return strcmp(row->name, "suites") == 0 ? kd_suite_get((int)v) != NULL
+                                            : v >= 0 && (uint64_t)v <= row->high;
+}
+
+static int check_numbers(cfg_t *cfg, const struct row *row, const cfg_opt_t *option) {
+    const long v = option->values[option->nvalues - 1]->number;
+    if (option->nvalues > NUMBERS_MAX) {
+        cfg_error(cfg, "'%s' has more than %d entries", row->name, (int)NUMBERS_MAX);
+        return -1;
+    }
+    if (v > INT_MAX || !is_channel_number(row, v)) {
+        cfg_error(cfg, "'%s': %ld is not one of those that keyd knows", row->name, v);
+        return -1;
+    }
+    for (unsigned i = 0; i + 1 < option->nvalues; i++) {
+        if (option->values[i]->number == v) {
+            cfg_error(cfg, "'%s' has %ld twice", row->name, v);
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static int check(cfg_t *cfg, cfg_opt_t *option) {
     const struct row *row = row_of(strcmp(cfg->name, "root") == 0 ? "" : cfg->name, option->name);
     assert(row != NULL);
@@ -184,12 +261,19 @@ static int check(cfg_t *cfg, cfg_opt_t *option) {
         return check_text(cfg, row, cfg_opt_getnstr(option, 0));
     case NUMBER:
     case NUMBER16:
+    case NUMBER64:
     case OCTAL:
         return check_number(cfg, row, cfg_opt_getnint(option, 0));
     case SWITCH:
         return 0;
     case LIST:
         return check_entry(cfg, row, option);
+    case NAME:
+    case HASH:
+    case PROFILE:
+        return check_word(cfg, row, cfg_opt_getnstr(option, 0));
+    case NUMBERS:
+        return check_numbers(cfg, row, option);
     }
     return -1;
 }
@@ -201,14 +285,22 @@ static cfg_opt_t option_of(const struct row *row) {
     cfg_opt_t number = CFG_INT(row->name, 0, CFGF_NONE);
     cfg_opt_t boolean = CFG_BOOL(row->name, cfg_false, CFGF_NONE);
     cfg_opt_t list = CFG_STR_LIST(row->name, NULL, CFGF_NODEFAULT);
+    cfg_opt_t numbers = CFG_INT_LIST(row->name, NULL, CFGF_NODEFAULT);
     cfg_opt_t o = text;
     switch (row->type) {
     case TEXT:
     case PATH:
     case LEVEL:
+    case NAME:
+    case HASH:
+    case PROFILE:
+        break;
+    case NUMBERS:
+        o = numbers;
         break;
     case NUMBER:
     case NUMBER16:
+    case NUMBER64:
     case OCTAL:
         o = number;
         o.def.number = strtol(row->initial, NULL, 0);
@@ -239,16 +331,44 @@ static size_t options_of(const char *section, cfg_opt_t *out) {
     return n;
 }
 
+// An empty list is the default.
+static void take_numbers(cfg_t *section, const struct row *row, struct kd_number_list *out) {
+    const unsigned n = cfg_size(section, row->name);
+    for (unsigned i = 0; i < n; i++) {
+        out->values[out->n++] = (uint8_t)cfg_getnint(section, row->name, i);
+    }
+    const char *at = row->initial;
+    while (n == 0 && *(at += strcspn(at, "0123456789")) != '\0') {
+        char *end = NULL;
+        out->values[out->n++] = (uint8_t)strtol(at, &end, 10);
+        at = end;
+    }
+}
+
 static void take_value(struct kd_config *c, const struct row *row) {
     cfg_t *section = row->section[0] == '\0' ? c->source : cfg_getsec(c->source, row->section);
     uint8_t *at = (row->in_http ? (uint8_t *)c->http : (uint8_t *)c) + row->offset;
     switch (row->type) {
     case TEXT:
     case PATH:
+    case NAME:
         *(const char **)(void *)at = cfg_getstr(section, row->name);
         break;
     case NUMBER:
         *(uint32_t *)(void *)at = (uint32_t)cfg_getint(section, row->name);
+        break;
+    case NUMBER64:
+        *(uint64_t *)(void *)at = (uint64_t)cfg_getint(section, row->name);
+        break;
+    case NUMBERS:
+        take_numbers(section, row, (struct kd_number_list *)(void *)at);
+        break;
+    case HASH: // checked before
+        (void)kd_config_hash_parse(cfg_getstr(section, row->name), (int *)(void *)at);
+        break;
+    case PROFILE:
+        (void)kd_config_profile_parse(cfg_getstr(section, row->name),
+                                      (enum kd_profile *)(void *)at);
         break;
     case NUMBER16:
         *(uint16_t *)(void *)at = (uint16_t)cfg_getint(section, row->name);
@@ -318,6 +438,15 @@ static const char *check_together(const struct kd_config *c) {
     }
     if (c->secrets.lifetime_default_sec > c->secrets.lifetime_max_sec) {
         return "secrets: lifetime-default is longer than lifetime-max";
+    }
+    if (c->channel.identity[0] == '\0') {
+        return NULL;
+    }
+    if (c->channel.certificate_file[0] == '\0' || c->channel.ticket[0] == '\0') {
+        return "channel: identity needs certificate-file and ticket";
+    }
+    if (c->channel.root[0] == '\0' && c->channel.profile == KD_PROFILE_RESIDENT) {
+        return "channel: the profile resident needs root";
     }
     return NULL;
 }
@@ -397,6 +526,7 @@ static void print_row(struct kd_buf *out, const struct row *row, const char *ind
     switch (row->type) {
     case NUMBER:
     case NUMBER16:
+    case NUMBER64:
         kd_buf_printf(out, "%s# (%llu to %llu)\n%s# %s = %s\n\n", indent,
                       (unsigned long long)row->low, (unsigned long long)row->high, indent,
                       row->name, row->initial);
@@ -404,11 +534,15 @@ static void print_row(struct kd_buf *out, const struct row *row, const char *ind
     case OCTAL:
     case SWITCH:
     case LIST:
+    case NUMBERS:
         kd_buf_printf(out, "%s# %s = %s\n\n", indent, row->name, row->initial);
         break;
     case TEXT:
     case PATH:
     case LEVEL:
+    case NAME:
+    case HASH:
+    case PROFILE:
         kd_buf_printf(out, "%s# %s = \"%s\"\n\n", indent, row->name, row->initial);
         break;
     }

@@ -5,6 +5,7 @@
 #define KD_KEYD_CONFIG_H
 
 #include "base/base.h"
+#include "hsm/channel.h"
 #include "hsm/hsm.h"
 
 struct kd_http_config; // api/api.h
@@ -40,6 +41,29 @@ struct kd_secrets_config {
     bool allow_extractable;
 };
 
+struct kd_number_list {
+    uint8_t n;
+    uint8_t values[4];
+};
+
+struct kd_channel_config {
+    const char *identity; // names of keys; "": the channel is off
+    const char *certificate_file;
+    int x5t_hash; // KD_COSE_...
+    const char *root;
+    const char *ticket;
+    struct kd_number_list methods;
+    struct kd_number_list suites; // most preferred first
+    enum kd_profile profile;
+    uint32_t session_lifetime_sec;
+    uint64_t session_records_max;
+    uint64_t session_bytes_max;
+    uint32_t sessions_max;
+    uint32_t handshakes_max;
+    uint32_t handshake_timeout_ms;
+    uint32_t peers_max;
+};
+
 // Strings live as long as the configuration.
 struct kd_config {
     const char *state_directory;
@@ -49,6 +73,7 @@ struct kd_config {
     struct kd_token_config token;
     struct kd_workers_config workers;
     struct kd_secrets_config secrets;
+    struct kd_channel_config channel;
     struct kd_http_config *http;
     struct cfg_t *source;  // owns the strings
     char *credential_path; // owned
@@ -68,7 +93,8 @@ void kd_config_print(struct kd_buf *out);
 struct kd_config_key {
     const char *section; // "": top level
     const char *name;
-    const char *type;    // "text", "path", "number", "octal", "switch", "level", "list"
+    const char *type;    // "text", "path", "number", "octal", "switch", "level", "list",
+                         // "name", "numbers", "hash", "profile"
     const char *initial; // as in the file
     uint64_t low;        // numbers: values; text: bytes; lists: entries
     uint64_t high;

@@ -8,6 +8,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <string.h>
+#include <time.h>
 
 static const struct {
     enum kd_key_type type;
@@ -80,4 +81,28 @@ enum kd_err kd_import_certificate(struct kd_bytes der, struct kd_public_key *out
     X509_free(x);
     ERR_clear_error();
     return is_good ? KD_OK : KD_ERR_BAD_PUBLIC_KEY;
+}
+
+static bool read_time(const ASN1_TIME *t, uint64_t *ms) {
+    struct tm parts = { 0 };
+    const time_t seconds = ASN1_TIME_to_tm(t, &parts) == 1 ? timegm(&parts) : -1;
+    *ms = seconds < 0 ? 0 : (uint64_t)seconds * 1000;
+    return seconds >= 0;
+}
+
+enum kd_err kd_import_dates(struct kd_bytes der, uint64_t *from_ms, uint64_t *upto_ms) {
+    const unsigned char *p = der.p;
+    uint64_t from = 0;
+    uint64_t upto = 0;
+    X509 *x = d2i_X509(NULL, &p, (long)der.n);
+    const bool is_good = x != NULL && read_time(X509_get0_notBefore(x), &from) &&
+                         read_time(X509_get0_notAfter(x), &upto);
+    X509_free(x);
+    ERR_clear_error();
+    if (!is_good) {
+        return KD_ERR_BAD_PUBLIC_KEY;
+    }
+    *from_ms = from;
+    *upto_ms = upto;
+    return KD_OK;
 }

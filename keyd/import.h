@@ -23,4 +23,8 @@ KD_MUST_CHECK enum kd_err kd_import_point(enum kd_key_type type, struct kd_bytes
 // judged: who may import is the policy's matter.
 KD_MUST_CHECK enum kd_err kd_import_certificate(struct kd_bytes der, struct kd_public_key *out);
 
+// When a certificate is valid, in ms of the wall clock.
+KD_MUST_CHECK enum kd_err kd_import_dates(struct kd_bytes der, uint64_t *from_ms,
+                                          uint64_t *upto_ms);
+
 #endif

@@ -4,19 +4,26 @@ libkeyd_service_a_CFLAGS = $(AM_CFLAGS) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
 libkeyd_service_a_SOURCES = \
 	keyd/call.c keyd/call.h \
 	keyd/change.c keyd/change.h \
+	keyd/channel.c keyd/channel.h keyd/channel_state.h \
 	keyd/conf.c keyd/conf.h \
 	keyd/config.c keyd/config.h \
 	keyd/derive.c \
 	keyd/destroy.c \
+	keyd/handshake.c \
 	keyd/import.c keyd/import.h \
 	keyd/manage.c \
+	keyd/peer_work.c \
+	keyd/peers.c keyd/peers.h \
 	keyd/policy.c keyd/policy.h \
 	keyd/pool.h \
 	keyd/recipe.c keyd/recipe.h \
+	keyd/record_work.c \
 	keyd/recover.c \
 	keyd/registry.c keyd/registry.h \
 	keyd/secrets.c keyd/secrets.h \
 	keyd/service.c keyd/service.h \
+	keyd/session_work.c \
+	keyd/sessions.c keyd/sessions.h \
 	keyd/spawn.c keyd/spawn.h \
 	keyd/state.h \
 	keyd/store.c keyd/store.h \
@@ -27,9 +34,10 @@ libkeyd_service_a_SOURCES = \
 	keyd/work.c \
 	keyd/worker.c keyd/worker.h \
 	keyd/workers.c keyd/workers.h \
-	keyd/workers_report.c
+	keyd/workers_report.c \
+	keyd/words.c keyd/words.h
 
-keyd_service_libs = libkeyd_service.a libhsmwire.a libbase.a \
+keyd_service_libs = libkeyd_service.a libhsmwire.a libchannel.a libbase.a \
 	$(CONFUSE_LIBS) $(SQLITE_LIBS) $(CRYPTO_LIBS)
 
 sbin_PROGRAMS += keyd/keyd

@@ -315,7 +315,7 @@ enum kd_err kd_service_key_delete(struct kd_service *s, const struct kd_caller *
     struct kd_entry *e = NULL;
     struct kd_change *c = NULL;
     enum kd_err r = take_entry(s, caller, KD_MAY_DELETE, name, &e);
-    if (r != KD_OK) {
+    if (r != KD_OK || (r = kd_service_check_free(s, name)) != KD_OK) {
         return r;
     }
     if (e->key.origin == KD_ORIGIN_CREATED &&

@@ -44,16 +44,27 @@ struct kd_policy {
 };
 
 static const char *const permission_names[KD_PERMISSIONS] = {
-    [KD_MAY_CREATE] = "create",         [KD_MAY_IMPORT] = "import",
-    [KD_MAY_ADOPT] = "adopt",           [KD_MAY_SHOW] = "show",
-    [KD_MAY_ROTATE] = "rotate",         [KD_MAY_DISABLE] = "disable",
-    [KD_MAY_DELETE] = "delete",         [KD_MAY_SIGN] = "sign",
-    [KD_MAY_VERIFY] = "verify",         [KD_MAY_MAC] = "mac",
-    [KD_MAY_MAC_VERIFY] = "mac-verify", [KD_MAY_ENCRYPT] = "encrypt",
-    [KD_MAY_DECRYPT] = "decrypt",       [KD_MAY_ECDH] = "ecdh",
-    [KD_MAY_DERIVE] = "derive",         [KD_MAY_RELEASE] = "release",
-    [KD_MAY_RANDOM] = "random",         [KD_MAY_STATUS] = "status",
+    [KD_MAY_CREATE] = "create",
+    [KD_MAY_IMPORT] = "import",
+    [KD_MAY_ADOPT] = "adopt",
+    [KD_MAY_SHOW] = "show",
+    [KD_MAY_ROTATE] = "rotate",
+    [KD_MAY_DISABLE] = "disable",
+    [KD_MAY_DELETE] = "delete",
+    [KD_MAY_SIGN] = "sign",
+    [KD_MAY_VERIFY] = "verify",
+    [KD_MAY_MAC] = "mac",
+    [KD_MAY_MAC_VERIFY] = "mac-verify",
+    [KD_MAY_ENCRYPT] = "encrypt",
+    [KD_MAY_DECRYPT] = "decrypt",
+    [KD_MAY_ECDH] = "ecdh",
+    [KD_MAY_DERIVE] = "derive",
+    [KD_MAY_RELEASE] = "release",
+    [KD_MAY_RANDOM] = "random",
+    [KD_MAY_STATUS] = "status",
     [KD_MAY_METRICS] = "metrics",
+    [KD_MAY_HANDSHAKE] = "handshake",
+    [KD_MAY_PEER] = "peer",
 };
 
 const char *kd_permission_name(enum kd_permission p) {
@@ -71,7 +82,7 @@ bool kd_permission_parse(const char *name, enum kd_permission *out) {
 }
 
 static bool concerns_a_key(enum kd_permission p) {
-    return p != KD_MAY_RANDOM && p != KD_MAY_STATUS && p != KD_MAY_METRICS;
+    return p != KD_MAY_RANDOM && p != KD_MAY_STATUS && p != KD_MAY_METRICS && p != KD_MAY_PEER;
 }
 
 // ---- questions -------------------------------------------------------------

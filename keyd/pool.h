@@ -21,10 +21,11 @@ struct kd_workers {
     unsigned n;
     unsigned n_ready;
     unsigned writer; // the worker that makes and destroys objects
-    bool is_halted; // a PIN was refused: nothing is started before kd_workers_retry
+    bool is_halted;  // a PIN was refused: nothing is started before kd_workers_retry
     bool is_ending;
     enum kd_err err; // why none is ready
     char detail[KD_POOL_DETAIL_BYTES];
+    struct kd_buf forgotten;   // ids of secrets that the workers are to be told of
     struct kd_buf token_frame; // what `token` borrows from
     struct kd_hsm_status token;
     bool has_token;
@@ -38,7 +39,10 @@ void kd_pool_set_reason(struct kd_workers *w, enum kd_err err, struct kd_bytes d
 // Ends a call, which no list holds any more.
 void kd_pool_fail(struct kd_workers *w, struct kd_call *c, enum kd_err err);
 // A request of ours that nobody waits for.
-void kd_pool_send_own(struct kd_worker *k, enum kd_hsm_op op, const struct kd_hsm_item *item);
+void kd_pool_send_own(struct kd_worker *k, enum kd_hsm_op op, const struct kd_hsm_item *items,
+                      size_t n);
+// Tells the workers what has gathered to be forgotten.
+void kd_pool_send_forgotten(struct kd_workers *w);
 // The loop's hook: deadlines, starts, and everything that has gathered is sent.
 uint64_t kd_pool_tend(void *workers);
 

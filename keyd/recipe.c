@@ -46,6 +46,9 @@ static enum kd_err take_key(const struct kd_service *s, const struct kd_caller *
     if (e == NULL || e->key.n_versions == 0) {
         return KD_ERR_NO_KEY;
     }
+    if ((r = kd_service_check_free(s, d->key)) != KD_OK) {
+        return r;
+    }
     if ((e->key.usages & KD_USE_DERIVE) == 0) {
         return e->key.origin == KD_ORIGIN_IMPORTED ? KD_ERR_PUBLIC_ONLY : KD_ERR_KEY_USAGE;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // service.c: puts the parts of the service together, knows its callers, and
 // reports.  Keys are changed in manage.c, used in work.c and derive.c.
-#include "keyd/state.h"
+#include "keyd/channel_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,6 +128,10 @@ static enum kd_err open_store(struct kd_service *s, struct kd_buf *pin_record) {
         (r = kd_store_get_fact(store, pin_fact, pin_record)) != KD_OK) {
         return r;
     }
+    if (s->config->channel.identity[0] != '\0' &&
+        (r = kd_channel_open(s, store, &s->channel)) != KD_OK) {
+        return r;
+    }
     return kd_store_thread_new(s->loop, KD_STEAL(store), &s->store);
 }
 
@@ -168,7 +172,9 @@ void kd_service_close(struct kd_service *s) {
     s->is_stopping = true;
     kd_workers_free(s->workers); // every call is answered
     s->workers = NULL;
+    kd_channel_run_later(s->channel);
     kd_store_thread_free(s->store); // every change is written and answered
+    kd_channel_free(s->channel);
     kd_secrets_free(s->secrets);
     kd_timer_free(s->recover_timer);
     kd_registry_wipe(&s->registry);
@@ -179,6 +185,7 @@ void kd_service_close(struct kd_service *s) {
 void kd_service_reload(struct kd_service *s) {
     const enum kd_err r KD_UNUSED = read_policy(s); // the log has said it
     kd_workers_retry(s->workers);                   // the PIN may have been put right
+    kd_channel_reload(s->channel);
 }
 
 void kd_service_stop(struct kd_service *s) {
@@ -230,6 +237,13 @@ enum kd_err kd_service_version(const struct kd_entry *e, uint32_t number,
     }
     *out = v;
     return KD_OK;
+}
+
+enum kd_err kd_service_check_free(const struct kd_service *s, const char *key) {
+    const struct kd_channel_config *c = &s->config->channel;
+    const bool is_reserved =
+        strcmp(key, c->identity) == 0 || strcmp(key, c->root) == 0 || strcmp(key, c->ticket) == 0;
+    return is_reserved ? KD_ERR_KEY_RESERVED : KD_OK;
 }
 
 // ---- secrets to look at ----------------------------------------------------
@@ -322,6 +336,7 @@ void kd_service_report(const struct kd_service *s, struct kd_service_report *out
 }
 
 void kd_service_metrics(const struct kd_service *s, struct kd_buf *out) {
+    kd_channel_metrics(s, out);
     kd_tally_print(&s->tally, out);
     kd_workers_metrics(s->workers, out);
     kd_tally_head(out, "keyd_keys", "gauge", "Keys in the registry.");

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SCHEMA_VERSION = 1, APPLICATION_ID = 0x6b657964 }; // "keyd"
+enum { SCHEMA_VERSION = 2, APPLICATION_ID = 0x6b657964 }; // "keyd"
 
 static const char schema[] =
     "CREATE TABLE keys("
@@ -23,6 +23,12 @@ static const char schema[] =
     " label BLOB NOT NULL, proof BLOB NOT NULL, local INTEGER NOT NULL,"
     " extractable INTEGER NOT NULL, PRIMARY KEY(name, number)) WITHOUT ROWID;"
     "CREATE TABLE facts(name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;";
+
+// Since version 2.
+static const char schema_peers[] =
+    "CREATE TABLE peers("
+    " name TEXT PRIMARY KEY NOT NULL, certificate BLOB NOT NULL, point BLOB NOT NULL,"
+    " kid BLOB NOT NULL, uri TEXT NOT NULL, created_ms INTEGER NOT NULL) WITHOUT ROWID;";
 
 enum statement {
     BEGIN,
@@ -41,6 +47,9 @@ enum statement {
     SET_FACT,
     REMOVE_FACT,
     GET_FACT,
+    LOAD_PEERS,
+    ADD_PEER,
+    DELETE_PEER,
     STATEMENTS
 };
 
@@ -68,6 +77,10 @@ static const char *const texts[STATEMENTS] = {
     [SET_FACT] = "INSERT OR REPLACE INTO facts(name, value) VALUES(?1, ?2)",
     [REMOVE_FACT] = "DELETE FROM facts WHERE name = ?1",
     [GET_FACT] = "SELECT value FROM facts WHERE name = ?1",
+    [LOAD_PEERS] = "SELECT name, certificate, point, kid, uri, created_ms FROM peers ORDER BY name",
+    [ADD_PEER] = "INSERT INTO peers(name, certificate, point, kid, uri, created_ms)"
+                 " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [DELETE_PEER] = "DELETE FROM peers WHERE name = ?1",
 };
 // clang-format on
 _Static_assert(KD_VERSION_PENDING == 0, "the statements above say so");
@@ -146,10 +159,16 @@ static enum kd_err read_pragma(struct kd_store *s, const char *text, int *out) {
 }
 
 static enum kd_err make_schema(struct kd_store *s) {
-    char text[sizeof(schema) + 128];
+    char text[sizeof(schema) + sizeof(schema_peers) + 128];
     snprintf(text, sizeof(text),
-             "BEGIN; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", schema,
-             APPLICATION_ID, SCHEMA_VERSION);
+             "BEGIN; %s %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", schema,
+             schema_peers, APPLICATION_ID, SCHEMA_VERSION);
+    return execute(s, text);
+}
+
+static enum kd_err add_peers_to_schema(struct kd_store *s) {
+    char text[sizeof(schema_peers) + 64];
+    snprintf(text, sizeof(text), "BEGIN; %s PRAGMA user_version=2; COMMIT", schema_peers);
     return execute(s, text);
 }
 
@@ -163,6 +182,9 @@ static enum kd_err check_schema(struct kd_store *s) {
     }
     if (version == 0 && application == 0) {
         return make_schema(s);
+    }
+    if (version == 1 && application == APPLICATION_ID) {
+        return add_peers_to_schema(s);
     }
     if (application != APPLICATION_ID || version != SCHEMA_VERSION) {
         kd_log(KD_LOG_ERROR, "store", "the registry was written by another program or version",
@@ -450,4 +472,69 @@ enum kd_err kd_store_get_fact(struct kd_store *s, const char *name, struct kd_bu
         return fail(s, "a fact cannot be read");
     }
     return kd_buf_finish(value);
+}
+
+// ---- peers -----------------------------------------------------------------
+
+static void read_peer(sqlite3_stmt *q, struct kd_store_peer *peer) {
+    const char *name = (const char *)sqlite3_column_text(q, 0);
+    const char *uri = (const char *)sqlite3_column_text(q, 4);
+    *peer = (struct kd_store_peer) {
+        .name = name == NULL ? "" : name,
+        .certificate = column_bytes(q, 1),
+        .point = column_bytes(q, 2),
+        .kid = column_bytes(q, 3),
+        .uri = uri == NULL ? "" : uri,
+        .created_ms = (uint64_t)sqlite3_column_int64(q, 5),
+    };
+}
+
+enum kd_err kd_store_load_peers(struct kd_store *s, kd_store_peer_fn *fn, void *arg) {
+    sqlite3_stmt *q = s->statements[LOAD_PEERS];
+    enum kd_err r = KD_OK;
+    int step;
+    while (r == KD_OK && (step = sqlite3_step(q)) != SQLITE_DONE) {
+        struct kd_store_peer peer;
+        if (step != SQLITE_ROW) {
+            r = fail(s, "the peers cannot be read");
+            break;
+        }
+        read_peer(q, &peer);
+        r = fn(arg, &peer);
+        if (r != KD_OK && r != KD_ERR_NO_MEMORY) {
+            kd_log(KD_LOG_ERROR, "store", "the registry has a peer that keyd did not write",
+                   "peer=%s error=%s", peer.name, kd_err_name(r));
+            r = KD_ERR_STORE;
+        }
+    }
+    sqlite3_reset(q);
+    return r;
+}
+
+enum kd_err kd_store_add_peer(struct kd_store *s, const struct kd_store_peer *peer) {
+    enum kd_err r = begin(s);
+    if (r != KD_OK) {
+        return r;
+    }
+    sqlite3_stmt *q = s->statements[ADD_PEER];
+    bind_text(q, 1, peer->name);
+    bind_bytes(q, 2, peer->certificate);
+    bind_bytes(q, 3, peer->point);
+    bind_bytes(q, 4, peer->kid);
+    bind_text(q, 5, peer->uri);
+    bind_number(q, 6, peer->created_ms);
+    const int step = run(s, ADD_PEER);
+    if (step == SQLITE_CONSTRAINT_PRIMARYKEY) {
+        return end(s, KD_ERR_PEER_EXISTS);
+    }
+    return end(s, step == SQLITE_DONE ? KD_OK : fail(s, "a peer cannot be added"));
+}
+
+enum kd_err kd_store_delete_peer(struct kd_store *s, const char *name) {
+    enum kd_err r = begin(s);
+    if (r != KD_OK) {
+        return r;
+    }
+    bind_text(s->statements[DELETE_PEER], 1, name);
+    return end(s, change(s, DELETE_PEER));
 }

@@ -49,6 +49,21 @@ KD_MUST_CHECK enum kd_err kd_store_set_state(struct kd_store *s, const char *nam
 KD_MUST_CHECK enum kd_err kd_store_begin_delete(struct kd_store *s, const char *name);
 KD_MUST_CHECK enum kd_err kd_store_delete(struct kd_store *s, const char *name);
 
+// Peers of the channel (channel.h).
+struct kd_store_peer {
+    const char *name;
+    struct kd_bytes certificate;
+    struct kd_bytes point;
+    struct kd_bytes kid;
+    const char *uri; // "": none
+    uint64_t created_ms;
+};
+typedef KD_MUST_CHECK enum kd_err kd_store_peer_fn(void *arg, const struct kd_store_peer *peer);
+// In the order of names.  Ends with fn's first failure.
+KD_MUST_CHECK enum kd_err kd_store_load_peers(struct kd_store *s, kd_store_peer_fn *fn, void *arg);
+KD_MUST_CHECK enum kd_err kd_store_add_peer(struct kd_store *s, const struct kd_store_peer *peer);
+KD_MUST_CHECK enum kd_err kd_store_delete_peer(struct kd_store *s, const char *name);
+
 // Facts.  An empty value removes it; of one that is not there, get gives nothing.
 KD_MUST_CHECK enum kd_err kd_store_set_fact(struct kd_store *s, const char *name,
                                             struct kd_bytes value);

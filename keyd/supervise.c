@@ -126,7 +126,7 @@ static uint64_t tend_worker(struct kd_workers *w, struct kd_worker *k, uint64_t 
         if (left > 0) {
             return left;
         }
-        kd_pool_send_own(k, KD_HSM_PING, NULL);
+        kd_pool_send_own(k, KD_HSM_PING, NULL, 0);
         return c->deadline_ms;
     }
     const uint64_t left = until(k->calls.first->since_ms + c->deadline_ms, now);
@@ -176,6 +176,7 @@ uint64_t kd_pool_tend(void *workers) {
     } else if (k != NULL) {
         limit = least(limit, until(k->retry_ms, now));
     }
+    kd_pool_send_forgotten(w);
     for (unsigned i = 0; i < w->n; i++) {
         if (w->workers[i].unsent != NULL) {
             kd_worker_flush(&w->workers[i]);

@@ -172,7 +172,8 @@ static enum kd_err find_key(struct work *w, const struct kd_caller *caller,
     if (e == NULL || e->key.n_versions == 0) {
         return KD_ERR_NO_KEY;
     }
-    if ((r = check_type(row, e->key.type)) != KD_OK) {
+    if ((r = kd_service_check_free(w->s, work->key)) != KD_OK ||
+        (r = check_type(row, e->key.type)) != KD_OK) {
         return r;
     }
     if ((e->key.usages & row->usages) == 0) {

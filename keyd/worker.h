@@ -41,6 +41,7 @@ struct kd_worker {
     bool watches_write;
     bool is_hung; // given up for a deadline
     uint32_t restarts;
+    uint32_t life;       // how often it became ready
     uint32_t failures;   // in a row
     uint64_t started_ms; // monotonic
     uint64_t ready_ms;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FORGET_ITEMS = 64 };         // in one request
 enum { AFFINITY_SLACK_CALLS = 16 }; // how much longer a queue may be where a secret is cached
 
 // ---- ends of calls ---------------------------------------------------------
@@ -80,15 +81,9 @@ static struct kd_worker *choose(struct kd_workers *w, enum kd_hsm_op op, const u
 
 // ---- calls -----------------------------------------------------------------
 
-enum kd_err kd_workers_begin(struct kd_workers *w, struct kd_hsm_request *head, const uint8_t *near,
-                             struct kd_call **out) {
-    if (w->is_ending) {
-        return KD_ERR_STOPPING;
-    }
-    struct kd_worker *k = choose(w, head->op, near);
-    if (k == NULL) {
-        return w->err;
-    }
+static enum kd_err begin_at(struct kd_worker *k, struct kd_hsm_request *head,
+                            struct kd_call **out) {
+    struct kd_workers *w = k->pool;
     if (k->calls.n >= w->config->workers.queue_max) {
         return KD_ERR_BUSY;
     }
@@ -105,6 +100,36 @@ enum kd_err kd_workers_begin(struct kd_workers *w, struct kd_hsm_request *head, 
     kd_hsm_put_request(&c->frame, head);
     *out = c;
     return KD_OK;
+}
+
+enum kd_err kd_workers_begin(struct kd_workers *w, struct kd_hsm_request *head, const uint8_t *near,
+                             struct kd_call **out) {
+    if (w->is_ending) {
+        return KD_ERR_STOPPING;
+    }
+    struct kd_worker *k = choose(w, head->op, near);
+    return k == NULL ? w->err : begin_at(k, head, out);
+}
+
+enum kd_err kd_workers_begin_at(struct kd_workers *w, struct kd_hsm_request *head,
+                                const struct kd_worker_home *home, struct kd_call **out) {
+    if (w->is_ending) {
+        return KD_ERR_STOPPING;
+    }
+    struct kd_worker *k = home->index < w->n ? &w->workers[home->index] : NULL;
+    if (k == NULL || k->state != KD_PROCESS_READY || k->life != home->life) {
+        return KD_ERR_NO_HANDSHAKE;
+    }
+    enum kd_err r = begin_at(k, head, out);
+    if (r == KD_OK) {
+        (*out)->is_pinned = true;
+    }
+    return r;
+}
+
+void kd_call_pin(struct kd_call *c, struct kd_worker_home *home) {
+    c->is_pinned = true;
+    *home = (struct kd_worker_home) { c->worker->index, c->worker->life };
 }
 
 void kd_call_put(struct kd_call *c, const struct kd_hsm_item *item) {
@@ -135,19 +160,20 @@ void kd_call_drop(struct kd_call *c) {
 }
 
 // A request of ours that nobody waits for.
-void kd_pool_send_own(struct kd_worker *k, enum kd_hsm_op op, const struct kd_hsm_item *item) {
+void kd_pool_send_own(struct kd_worker *k, enum kd_hsm_op op, const struct kd_hsm_item *items,
+                      size_t n) {
     struct kd_call *c = NULL;
     if (kd_call_table_take(&k->pool->table, &c) != KD_OK) {
         return;
     }
-    struct kd_hsm_request head = { .op = op, .id = c->id, .n_items = item == NULL ? 0 : 1 };
+    struct kd_hsm_request head = { .op = op, .id = c->id, .n_items = (uint16_t)n };
     c->pool = k->pool;
     c->worker = k;
     c->op = op;
     c->start = kd_hsm_frame_begin(&c->frame);
     kd_hsm_put_request(&c->frame, &head);
-    if (item != NULL) {
-        kd_hsm_put_item(&c->frame, op, item);
+    for (size_t i = 0; i < n; i++) {
+        kd_hsm_put_item(&c->frame, op, &items[i]);
     }
     if (kd_call_send(c, NULL, NULL) != KD_OK) {
         kd_log(KD_LOG_WARN, "workers", "a message could not be made", "operation=%s",
@@ -156,12 +182,27 @@ void kd_pool_send_own(struct kd_worker *k, enum kd_hsm_op op, const struct kd_hs
 }
 
 void kd_workers_forget(struct kd_workers *w, const uint8_t id[static KD_HSM_SECRET_ID_BYTES]) {
-    const struct kd_hsm_item item = { .data = { id, KD_HSM_SECRET_ID_BYTES } };
-    for (unsigned i = 0; i < w->n; i++) {
-        if (w->workers[i].state == KD_PROCESS_READY) {
-            kd_pool_send_own(&w->workers[i], KD_HSM_FORGET, &item);
+    kd_buf_put(&w->forgotten, id, KD_HSM_SECRET_ID_BYTES);
+}
+
+// In few requests: where a thousand sessions end at once the queues have room for others.
+void kd_pool_send_forgotten(struct kd_workers *w) {
+    struct kd_hsm_item items[FORGET_ITEMS];
+    const size_t n = w->forgotten.n / KD_HSM_SECRET_ID_BYTES;
+    for (size_t done = 0; done < n; done += FORGET_ITEMS) {
+        const size_t some = n - done < FORGET_ITEMS ? n - done : FORGET_ITEMS;
+        for (size_t i = 0; i < some; i++) {
+            items[i] = (struct kd_hsm_item) { .data = { w->forgotten.p +
+                                                            (done + i) * KD_HSM_SECRET_ID_BYTES,
+                                                        KD_HSM_SECRET_ID_BYTES } };
+        }
+        for (unsigned i = 0; i < w->n; i++) {
+            if (w->workers[i].state == KD_PROCESS_READY) {
+                kd_pool_send_own(&w->workers[i], KD_HSM_FORGET, items, some);
+            }
         }
     }
+    kd_buf_reset(&w->forgotten);
 }
 
 // ---- replies ---------------------------------------------------------------
@@ -188,7 +229,7 @@ bool kd_workers_on_reply(struct kd_worker *k, struct kd_call *c, struct kd_bytes
     }
     kd_tally_time(w->tally, op, reply.token_us);
     const enum kd_err read = finish(w, c, &reply, &r);
-    if (op == KD_HSM_DECRYPT || op == KD_HSM_RELEASE) {
+    if (op == KD_HSM_DECRYPT || op == KD_HSM_RELEASE || op == KD_HSM_RECORD_OPEN) {
         kd_wipe((void *)(uintptr_t)frame.p, frame.n);
     }
     return read == KD_OK;
@@ -239,6 +280,7 @@ static void on_ready(struct kd_worker *k, const struct kd_hsm_status *s) {
     struct kd_workers *w = k->pool;
     k->state = KD_PROCESS_READY;
     k->ready_ms = kd_clock_mono_ms();
+    k->life++;
     w->n_ready++;
     kd_pool_set_reason(w, KD_OK, KD_BYTES_NONE);
     log_token(k, s);
@@ -309,7 +351,7 @@ bool kd_workers_on_status(struct kd_worker *k, uint32_t id, struct kd_bytes fram
 // if it is safe to do twice, and did not see too many workers die: only the
 // oldest, one a thread, can have been the reason.
 static bool may_move(const struct kd_worker *k, struct kd_call *c, size_t position) {
-    if (c->op == KD_HSM_PING || c->op == KD_HSM_FORGET) {
+    if (c->op == KD_HSM_PING || c->op == KD_HSM_FORGET || c->is_pinned) {
         return false;
     }
     if (!c->is_sent && (c != k->unsent || k->sent == 0)) {
@@ -380,6 +422,7 @@ enum kd_err kd_workers_new(struct kd_loop *loop, const struct kd_config *config,
     w->tally = tally;
     w->owner = *owner;
     w->n = config->workers.processes;
+    w->forgotten = KD_BUF_INIT(SIZE_MAX);
     w->token_frame = KD_BUF_INIT(KD_POOL_HELLO_MAX_BYTES);
     kd_pool_set_reason(w, KD_ERR_TOKEN_AWAY, kd_bytes_of_text("the first worker is starting"));
     if (refused_pin.n > 0 && refused_pin.n <= sizeof(w->pin_record)) {
@@ -425,5 +468,6 @@ void kd_workers_free(struct kd_workers *w) {
     }
     kd_call_table_wipe(&w->table);
     kd_buf_wipe(&w->token_frame);
+    kd_buf_wipe(&w->forgotten);
     free(w);
 }

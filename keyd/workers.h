@@ -48,6 +48,21 @@ typedef KD_MUST_CHECK enum kd_err kd_call_done(void *arg, const struct kd_hsm_re
 // head->n_items, then kd_call_send or kd_call_drop.
 KD_MUST_CHECK enum kd_err kd_workers_begin(struct kd_workers *w, struct kd_hsm_request *head,
                                            const uint8_t *near, struct kd_call **out);
+
+// One process, from when it became ready until it is lost: what it holds for us
+// (a handshake) is nowhere else.
+struct kd_worker_home {
+    unsigned index;
+    uint32_t life;
+};
+// Keeps a call that was begun at its worker: it is not given to another one.
+void kd_call_pin(struct kd_call *c, struct kd_worker_home *home);
+// As kd_workers_begin, at this worker and no other.  KD_ERR_NO_HANDSHAKE where it is not
+// there any more; KD_ERR_BUSY where its queue is full.
+KD_MUST_CHECK enum kd_err kd_workers_begin_at(struct kd_workers *w, struct kd_hsm_request *head,
+                                              const struct kd_worker_home *home,
+                                              struct kd_call **out);
+
 void kd_call_put(struct kd_call *c, const struct kd_hsm_item *item);
 // Items that kd_hsm_put_item has written elsewhere.
 void kd_call_put_written(struct kd_call *c, struct kd_bytes items);

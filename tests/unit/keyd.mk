@@ -1,5 +1,9 @@
 keyd_unit_tests = \
+	tests/unit/test_channel_memory \
 	tests/unit/test_config \
+	tests/unit/test_handshakes \
+	tests/unit/test_peers \
+	tests/unit/test_sessions \
 	tests/unit/test_import \
 	tests/unit/test_keyd_memory \
 	tests/unit/test_policy \
@@ -12,7 +16,8 @@ keyd_unit_tests = \
 	tests/unit/test_workers
 check_PROGRAMS += $(keyd_unit_tests) tests/unit/fake_worker
 TESTS += $(keyd_unit_tests)
-EXTRA_DIST += tests/unit/fake_worker_channel.h tests/unit/keyd_fixture.h tests/unit/service_fixture.h
+EXTRA_DIST += tests/unit/fake_worker_channel.h tests/unit/channel_fixture.h tests/unit/keyd_fixture.h tests/unit/service_fixture.h
+channel_fixture = tests/unit/channel_fixture.c tests/unit/fake_worker_channel.c $(service_fixture)
 service_fixture = tests/unit/service_fixture.c tests/unit/keyd_fixture.c
 
 keyd_unit_cflags = $(unit_cflags) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
@@ -47,3 +52,17 @@ tests_unit_test_keyd_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_service_work_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_service_work_SOURCES = tests/unit/test_service_work.c $(service_fixture)
 tests_unit_test_service_work_LDADD = $(keyd_unit_libs)
+tests_unit_test_handshakes_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_handshakes_SOURCES = tests/unit/test_handshakes.c $(channel_fixture)
+tests_unit_test_handshakes_LDADD = $(keyd_unit_libs)
+tests_unit_test_peers_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_peers_SOURCES = tests/unit/test_peers.c $(channel_fixture)
+tests_unit_test_peers_LDADD = $(keyd_unit_libs)
+tests_unit_test_sessions_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_sessions_SOURCES = tests/unit/test_sessions.c $(channel_fixture)
+tests_unit_test_sessions_LDADD = $(keyd_unit_libs)
+tests_unit_test_channel_memory_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_channel_memory_SOURCES = tests/unit/test_channel_memory.c $(channel_fixture)
+tests_unit_test_channel_memory_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=emalloc,--wrap=erealloc
+tests_unit_test_channel_memory_LDADD = $(keyd_unit_libs)

@@ -301,6 +301,47 @@ START_TEST(man_page_has_every_key_with_its_default_and_range) {
 }
 END_TEST
 
+START_TEST(channel_is_refused_where_it_could_not_work) {
+    refused(PIN "channel {\n identity = \"../id\"\n}\n", 3, "identity");
+    refused(PIN "channel {\n x5t-hash = \"sha-1\"\n}\n", 3, "x5t-hash");
+    refused(PIN "channel {\n profile = \"open\"\n}\n", 3, "profile");
+    refused(PIN "channel {\n methods = {0, 4}\n}\n", 3, "methods");
+    refused(PIN "channel {\n methods = {0, -1}\n}\n", 3, "methods");
+    refused(PIN "channel {\n suites = {1}\n}\n", 3, "suites");
+    refused(PIN "channel {\n suites = {3, 2, 3}\n}\n", 3, "twice");
+    refused(PIN "channel {\n suites = {99999999999}\n}\n", 3, "suites");
+    refused(PIN "channel { identity = id }\n", 0, "certificate-file");
+    refused(PIN "channel { identity = id certificate-file = /c }\n", 0, "ticket");
+    refused(PIN "channel { identity = id certificate-file = /c ticket = t }\n", 0, "root");
+}
+END_TEST
+
+START_TEST(channel_takes_what_it_is_given) {
+    ck_assert_err(read_text(PIN), KD_OK);
+    const struct kd_channel_config *c = &config->channel;
+    ck_assert_str_eq(c->identity, "");
+    ck_assert_int_eq(c->x5t_hash, KD_COSE_SHA256_64);
+    ck_assert_int_eq(c->profile, KD_PROFILE_RESIDENT);
+    ck_assert_uint_eq(c->methods.n, 4);
+    ck_assert_uint_eq(c->suites.n, 3);
+    ck_assert_uint_eq(c->suites.values[2], 24);
+    ck_assert_uint_eq(c->session_bytes_max, 68719476736);
+    ck_assert_err(read_text(PIN "channel { identity = id certificate-file = /c ticket = t\n"
+                                "profile = released x5t-hash = sha-256 suites = {2}\n"
+                                "methods = {3, 0} session-records-max = 1099511627775 }\n"),
+                  KD_OK);
+    c = &config->channel;
+    ck_assert_str_eq(c->identity, "id");
+    ck_assert_int_eq(c->x5t_hash, KD_COSE_SHA256);
+    ck_assert_int_eq(c->profile, KD_PROFILE_RELEASED);
+    ck_assert_uint_eq(c->suites.n, 1);
+    ck_assert_uint_eq(c->suites.values[0], 2);
+    ck_assert_uint_eq(c->methods.n, 2);
+    ck_assert_uint_eq(c->methods.values[0], 3);
+    ck_assert_uint_eq(c->session_records_max, 1099511627775);
+}
+END_TEST
+
 static TCase *tcase_config(void) {
     TCase *t = tcase_create("config");
     tcase_add_checked_fixture(t, setup, teardown);
@@ -310,6 +351,8 @@ static TCase *tcase_config(void) {
     tcase_add_test(t, credential_is_looked_for_where_the_manager_put_it);
     tcase_add_test(t, values_that_do_not_go_together_are_refused);
     tcase_add_test(t, environment_entries_are_checked);
+    tcase_add_test(t, channel_is_refused_where_it_could_not_work);
+    tcase_add_test(t, channel_takes_what_it_is_given);
     tcase_add_test(t, numbers_at_their_edges);
     tcase_add_test(t, texts_at_their_edges);
     tcase_add_test(t, smallest_file_gives_the_defaults);

@@ -3,6 +3,7 @@
 #include "client/settings.h"
 #include "tests/unit/unit.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -76,6 +77,31 @@ START_TEST(its_keys_are_read_and_others_passed_over) {
 }
 END_TEST
 
+// docs/keyd.conf.sample has every key of every section, commented out: with the
+// marks gone all of them are set.
+START_TEST(every_key_of_the_sample_is_read_or_passed_over) {
+    const char *root = getenv("KD_SRCDIR");
+    kd_auto(settings) struct kd_settings s = { 0 };
+    kd_auto(buf) struct kd_buf all = KD_BUF_INIT(1 << 16);
+    char name[512];
+    char line[512];
+    snprintf(name, sizeof(name), "%s/docs/keyd.conf.sample", root == NULL ? "." : root);
+    FILE *f = fopen(name, "r");
+    ck_assert_ptr_nonnull(f);
+    size_t n_set = 0;
+    while (fgets(line, sizeof(line), f) != NULL) {
+        const char *mark = strstr(line, "# ");
+        const bool is_set = mark != NULL && strstr(mark, " = ") != NULL;
+        n_set += is_set ? 1 : 0;
+        kd_buf_text(&all, is_set ? mark + 2 : line);
+    }
+    fclose(f);
+    ck_assert_uint_gt(n_set, 50);
+    ck_assert_err(read_text(kd_buf_get_text(&all), &s), KD_OK);
+    ck_assert_ptr_nonnull(s.policy_file);
+}
+END_TEST
+
 START_TEST(an_empty_file_sets_nothing) {
     kd_auto(settings) struct kd_settings s = { 0 };
     ck_assert_err(read_text("", &s), KD_OK);
@@ -107,6 +133,7 @@ static TCase *tcase_settings(void) {
     tcase_add_test(t, a_named_file_must_be_there);
     tcase_add_test(t, a_file_with_bad_syntax_is_refused);
     tcase_add_test(t, its_keys_are_read_and_others_passed_over);
+    tcase_add_test(t, every_key_of_the_sample_is_read_or_passed_over);
     tcase_add_test(t, an_empty_file_sets_nothing);
     tcase_add_test(t, the_users_folder_follows_the_environment);
     return t;

@@ -122,6 +122,36 @@ START_TEST(file_of_another_program_is_refused) {
 }
 END_TEST
 
+static enum kd_err see_peer(void *arg, const struct kd_store_peer *peer) {
+    struct kd_buf *out = arg;
+    kd_buf_printf(out, "%s:%.*s:%.*s:%s:%llu ", peer->name, (int)peer->point.n, peer->point.p,
+                  (int)peer->kid.n, peer->kid.p, peer->uri, (unsigned long long)peer->created_ms);
+    return KD_OK;
+}
+
+START_TEST(peers_are_kept_and_deleted) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
+    struct kd_store_peer peer = { .name = "b",
+                                  .point = kd_bytes_of_text("P"),
+                                  .kid = kd_bytes_of_text("K"),
+                                  .uri = "u",
+                                  .created_ms = 5 };
+    ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
+    ck_assert_err(kd_store_add_peer(store, &peer), KD_ERR_PEER_EXISTS);
+    peer.name = "a";
+    ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
+    reopen();
+    ck_assert_err(kd_store_load_peers(store, see_peer, &out), KD_OK);
+    ck_assert_str_eq(kd_buf_get_text(&out), "a:P:K:u:5 b:P:K:u:5 ");
+    ck_assert_err(kd_store_delete_peer(store, "a"), KD_OK);
+    ck_assert_err(kd_store_delete_peer(store, "none"), KD_OK);
+    reopen();
+    kd_buf_reset(&out);
+    ck_assert_err(kd_store_load_peers(store, see_peer, &out), KD_OK);
+    ck_assert_str_eq(kd_buf_get_text(&out), "b:P:K:u:5 ");
+}
+END_TEST
+
 static void spoil(const char *sql) {
     char path[128];
     sqlite3 *db = NULL;
@@ -133,6 +163,18 @@ static void spoil(const char *sql) {
     sqlite3_close(db);
     ck_assert_err(kd_store_open(directory, &store), KD_OK);
 }
+
+START_TEST(registry_of_the_version_before_peers_is_taken_over) {
+    const struct kd_store_row row = row_of("k", 1, KD_VERSION_ENABLED);
+    const struct kd_store_peer peer = { .name = "p", .uri = "" };
+    ck_assert_err(kd_store_add(store, &row), KD_OK);
+    spoil("DROP TABLE peers; PRAGMA user_version=1");
+    ck_assert_ptr_nonnull(strstr(all(), "k#1:"));
+    ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
+    reopen();
+    ck_assert_err(kd_store_add_peer(store, &peer), KD_ERR_PEER_EXISTS);
+}
+END_TEST
 
 START_TEST(rows_that_keyd_did_not_write_stop_the_start) {
     static const char *const changes[] = {
@@ -364,6 +406,8 @@ static TCase *tcase_store(void) {
     tcase_add_test(t, second_keyd_is_refused);
     tcase_add_test(t, directory_where_others_may_write_is_refused);
     tcase_add_test(t, file_of_another_program_is_refused);
+    tcase_add_test(t, peers_are_kept_and_deleted);
+    tcase_add_test(t, registry_of_the_version_before_peers_is_taken_over);
     tcase_add_test(t, rows_that_keyd_did_not_write_stop_the_start);
     tcase_add_test(t, version_is_added_once);
     tcase_add_test(t, intent_is_enabled_or_dropped);

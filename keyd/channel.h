@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// channel.h: the secure channel as the service gives it to the HTTP layer, beside
+// service.h, whose rules hold here too (one thread; what is passed in is copied;
+// `done` comes later, exactly once, if the call returned KD_OK).  Nothing here is secret: the
+// front holds for each session its ticket (sealed by the token), its counters
+// and its replay window; the rest is in the workers (hsm/channel.h).
+//
+// Identity, channel root and ticket key are named in the configuration ([channel]);
+// the general operations refuse them with KD_ERR_KEY_RESERVED.  Without an identity the
+// channel is off, and every call here is KD_ERR_CONFIG.
+#ifndef KD_KEYD_CHANNEL_H
+#define KD_KEYD_CHANNEL_H
+
+#include "hsm/channel.h"
+#include "keyd/service.h"
+
+// ---- peers -----------------------------------------------------------------
+
+// Who may make a session, by a credential that an administrator registered.
+// Permission KD_MAY_PEER (key: NULL) to add and delete, KD_MAY_SHOW to see.
+struct kd_peer_spec {
+    const char *name;            // as names of keys, at most KD_HSM_PEER_MAX_BYTES
+    struct kd_bytes certificate; // DER, EC P-256 or P-384; or empty:
+    struct kd_bytes point;       // a raw public key, uncompressed, named by `kid`; its CRED is a
+                                 // CWT claims set (RFC 9528 3.5.2): {8: {1: COSE_Key}}
+    struct kd_bytes kid;         // 1..16 bytes; empty: none
+    const char *uri;             // x5u; NULL: none
+};
+struct kd_peer_info {
+    const char *name;
+    struct kd_bytes certificate;
+    struct kd_bytes point;
+    struct kd_bytes kid;
+    const char *uri; // "" none
+    uint64_t created_ms;
+};
+typedef void kd_peer_done(void *arg, enum kd_err err, const char *detail,
+                          const struct kd_peer_info *peer);
+// KD_ERR_PEER_EXISTS: the name, kid, URI or certificate is another's.
+KD_MUST_CHECK enum kd_err kd_channel_peer_add(struct kd_service *s, const struct kd_caller *caller,
+                                              const struct kd_peer_spec *spec, kd_peer_done *done,
+                                              void *arg);
+// Ends the peer's sessions.
+KD_MUST_CHECK enum kd_err kd_channel_peer_delete(struct kd_service *s,
+                                                 const struct kd_caller *caller, const char *name,
+                                                 kd_peer_done *done, void *arg);
+KD_MUST_CHECK enum kd_err kd_channel_peer(const struct kd_service *s,
+                                          const struct kd_caller *caller, const char *name,
+                                          struct kd_peer_info *out);
+size_t kd_channel_peers(const struct kd_service *s, const struct kd_caller *caller,
+                        const char *after, struct kd_peer_info *out, size_t max);
+
+// ---- handshakes ------------------------------------------------------------
+
+#define KD_SESSION_TEXT_BYTES (2 * KD_HSM_SESSION_ID_BYTES + 1) // ids in hexadecimal, with NUL
+
+struct kd_session_info {
+    char id[KD_SESSION_TEXT_BYTES];
+    const char *peer;
+    enum kd_profile profile;
+    uint8_t method, suite; // 0 for a session that was resumed
+    uint32_t update;
+    uint64_t created_ms; // wall clock
+    uint64_t expires_ms;
+    uint64_t sent, received; // records
+    uint64_t bytes;          // of bodies, both ways
+    uint64_t records_max, bytes_max;
+};
+
+struct kd_handshake_result {
+    enum kd_err err; // the reason, for our caller and the log; the peer sees `message` only
+    char id[KD_SESSION_TEXT_BYTES];
+    struct kd_bytes message; // to send to the peer; an EDHOC error message where err is set
+    uint64_t expires_ms;     // of the handshake
+    const struct kd_session_info *session; // when it is done; else NULL
+};
+typedef void kd_handshake_done(void *arg, enum kd_err err, const char *detail,
+                               const struct kd_handshake_result *result);
+// Permission KD_MAY_HANDSHAKE on the identity's name.  `message` is message_1, or empty: we
+// initiate (reverse flow) with `method` 0..3.  KD_ERR_BUSY before any token work where
+// handshakes-max are unfinished.
+KD_MUST_CHECK enum kd_err kd_channel_begin(struct kd_service *s, const struct kd_caller *caller,
+                                           struct kd_bytes message, unsigned method,
+                                           kd_handshake_done *done, void *arg);
+// The next message of the peer.  KD_ERR_NO_HANDSHAKE; only its maker sees a handshake.
+KD_MUST_CHECK enum kd_err kd_channel_step(struct kd_service *s, const struct kd_caller *caller,
+                                          const char *id, struct kd_bytes message,
+                                          kd_handshake_done *done, void *arg);
+KD_MUST_CHECK enum kd_err kd_channel_abandon(struct kd_service *s, const struct kd_caller *caller,
+                                             const char *id);
+
+// ---- sessions --------------------------------------------------------------
+
+// A session is seen by the principal that made or resumed it; to others it is
+// KD_ERR_NO_SESSION.
+KD_MUST_CHECK enum kd_err kd_channel_session(const struct kd_service *s,
+                                             const struct kd_caller *caller, const char *id,
+                                             struct kd_session_info *out);
+size_t kd_channel_sessions(const struct kd_service *s, const struct kd_caller *caller,
+                           const char *after, struct kd_session_info *out, size_t max);
+KD_MUST_CHECK enum kd_err kd_channel_session_delete(struct kd_service *s,
+                                                    const struct kd_caller *caller, const char *id);
+// The ticket that another node, or this one after a restart, can continue from.
+KD_MUST_CHECK enum kd_err kd_channel_ticket(const struct kd_service *s,
+                                            const struct kd_caller *caller, const char *id,
+                                            struct kd_bytes *ticket);
+
+struct kd_record_work {
+    bool is_open;   // else seal
+    size_t n_items; // 1..KD_HSM_BATCH_MAX_ITEMS, also of different sessions
+    const struct kd_record_item {
+        const char *session;  // seal: its id; open: NULL, the record says it
+        uint8_t type;         // seal: enum kd_record_type
+        struct kd_bytes data; // seal: the body; open: the record
+        struct kd_bytes aad;
+    } * items;
+};
+struct kd_record_result {
+    enum kd_err err; // KD_ERR_RECORD_..., KD_ERR_NO_SESSION, KD_ERR_SESSION_EXPIRED, ...
+    char session[KD_SESSION_TEXT_BYTES];
+    const char *peer; // open: who is proven to have sent it
+    uint8_t type;
+    uint64_t sequence;
+    struct kd_bytes out;    // seal: the record; open: the body
+    struct kd_bytes answer; // open, with KD_ERR_SESSION_EXPIRED: a sealed expire record to send
+};
+typedef void kd_record_done(void *arg, enum kd_err err, const char *detail,
+                            const struct kd_record_result *results, size_t n);
+// One failing item does not hold up the others.  An opened close record ends its session.
+KD_MUST_CHECK enum kd_err kd_channel_records(struct kd_service *s, const struct kd_caller *caller,
+                                             const struct kd_record_work *work,
+                                             kd_record_done *done, void *arg);
+
+struct kd_session_change {
+    struct kd_session_info session;
+    struct kd_bytes node_nonce; // resume: for the client, in clear
+    struct kd_bytes record;     // resume: confirmation (data, empty body) under the new keys;
+                                // update: the key-update record, sealed under the old keys
+};
+typedef void kd_session_done(void *arg, enum kd_err err, const char *detail,
+                             const struct kd_session_change *change);
+// Continues a session from its ticket with fresh keys (J13).  What was here of the session stays
+// until the client's first valid record.  KD_ERR_TICKET, KD_ERR_SESSION_EXPIRED, KD_ERR_NO_PEER.
+KD_MUST_CHECK enum kd_err kd_channel_resume(struct kd_service *s, const struct kd_caller *caller,
+                                            struct kd_bytes ticket, struct kd_bytes client_nonce,
+                                            kd_session_done *done, void *arg);
+// EDHOC_KeyUpdate with the update's number (CBOR) as context.  Sequences start at 0 again.
+KD_MUST_CHECK enum kd_err kd_channel_update(struct kd_service *s, const struct kd_caller *caller,
+                                            const char *id, kd_session_done *done, void *arg);
+
+// Lines for the log and /metrics are the service's own: sessions open, handshakes open,
+// opened, refused (by reason), expired, records sealed, opened, refused.
+struct kd_channel_report {
+    bool is_on;
+    size_t n_peers, n_handshakes, n_sessions;
+};
+void kd_channel_report(const struct kd_service *s, struct kd_channel_report *out);
+
+#endif

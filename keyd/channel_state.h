@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// channel_state.h: the channel's own view of itself.  Private to channel.c,
+// peer_work.c, handshake.c, record_work.c and session_work.c.
+#ifndef KD_KEYD_CHANNEL_STATE_H
+#define KD_KEYD_CHANNEL_STATE_H
+
+#include "keyd/channel.h"
+#include "keyd/peers.h"
+#include "keyd/sessions.h"
+#include "keyd/state.h"
+
+struct kd_handshake_entry; // handshake.c
+
+// What waits for the next round of the loop, so that no answer comes before its
+// call has returned.
+struct kd_later {
+    struct kd_later *next;
+    void (*fn)(struct kd_later *l);
+};
+
+// The identity's certificate, read when it is used first and after a reload.
+struct kd_channel_identity {
+    bool is_read;
+    bool is_static_dh;
+    struct kd_public_key key;
+    uint64_t from_ms, upto_ms;
+    struct kd_buf cred;
+    struct kd_buf id_cred;
+};
+
+struct kd_channel_counts {
+    uint64_t handshakes[KD_ERR_COUNT]; // ended, by result
+    uint64_t sealed[KD_ERR_COUNT];     // records, by result
+    uint64_t opened[KD_ERR_COUNT];
+};
+
+struct kd_channel {
+    struct kd_service *s;
+    const struct kd_channel_config *config;
+    struct kd_channel_identity identity;
+    struct kd_peers peers;
+    struct kd_sessions sessions;
+    // handshakes, the oldest first: all have the same time
+    struct kd_map handshakes;
+    struct kd_handshake_entry *oldest, *newest;
+    struct kd_timer *handshake_timer;
+    struct kd_timer *later_timer;
+    struct kd_later *first_later;
+    struct kd_later **last_later;
+    struct kd_channel_counts counts;
+    uint64_t warned_ms; // monotonic: when a refusal was logged
+    uint32_t unsaid;    // refusals since then that were not
+};
+
+// The channel, for a caller that may make sessions: KD_ERR_CONFIG (off),
+// KD_ERR_STOPPING, KD_ERR_DENIED.
+KD_MUST_CHECK enum kd_err kd_channel_admit(const struct kd_service *s,
+                                           const struct kd_caller *caller, struct kd_channel **out);
+
+// Keys of the configuration.  version 0: the primary one; its number in *number.
+KD_MUST_CHECK enum kd_err kd_channel_key(const struct kd_channel *c, const char *name,
+                                         uint32_t version, const struct kd_key_version **out);
+// The identity's version that the certificate is of.
+KD_MUST_CHECK enum kd_err kd_channel_identity(struct kd_channel *c,
+                                              const struct kd_key_version **out);
+// keys[0] = the ticket key, keys[1] = the root (version 0: none).
+KD_MUST_CHECK enum kd_err kd_channel_put_keys(const struct kd_channel *c, uint32_t ticket_version,
+                                              uint32_t root_version, struct kd_hsm_request *head);
+
+void kd_channel_later(struct kd_channel *c, struct kd_later *l);
+// A line in the log about something refused; of many only some.
+void kd_channel_warn(struct kd_channel *c, const char *what, enum kd_err err, const char *who,
+                     const char *why);
+
+struct kd_session_info kd_channel_info(const struct kd_session_entry *e);
+// The caller's own: KD_ERR_NO_SESSION.
+KD_MUST_CHECK enum kd_err kd_channel_find_session(const struct kd_channel *c,
+                                                  const struct kd_caller *caller, const char *id,
+                                                  struct kd_session_entry **out);
+
+// ---- the service's side (service.c) ------------------------------------------
+
+KD_MUST_CHECK enum kd_err kd_channel_open(struct kd_service *s, struct kd_store *store,
+                                          struct kd_channel **out);
+void kd_channel_free(struct kd_channel *c); // when no request is under way; NULL does nothing
+void kd_channel_reload(struct kd_channel *c);
+void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out);
+void kd_channel_free_handshakes(struct kd_channel *c); // handshake.c
+void kd_channel_on_handshake_timer(void *channel);
+void kd_channel_run_later(struct kd_channel *c);
+
+#endif

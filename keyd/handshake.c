@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: Apache-2.0
+// handshake.c: handshakes under way.  EDHOC is run by one worker, which keeps the
+// state; here are the peers' credentials, the times and what becomes a session.
+#include "keyd/channel_state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct kd_handshake_entry {
+    struct kd_channel *c;
+    uint8_t id[KD_HSM_HANDSHAKE_ID_BYTES];
+    char text[KD_SESSION_TEXT_BYTES];
+    char owner[KD_NAME_MAX_BYTES + 1];
+    struct kd_worker_home home;
+    bool is_initiator;
+    bool is_confirming; // initiator: message_3 is written, message_4 is due
+    bool is_busy;       // a step is with the worker
+    bool is_over;       // abandoned or late meanwhile
+    uint8_t method, suite;
+    char peer[KD_NAME_MAX_BYTES + 1]; // once it is known
+    struct kd_hsm_session_terms terms;
+    uint32_t ticket_version;
+    uint64_t due_ms;     // monotonic
+    uint64_t expires_ms; // wall clock
+    kd_handshake_done *done;
+    void *arg;
+    struct kd_handshake_entry *older, *newer;
+};
+
+_Static_assert(KD_HSM_HANDSHAKE_ID_BYTES == KD_HSM_SESSION_ID_BYTES, "both have one text form");
+
+// ---- the list --------------------------------------------------------------
+
+static struct kd_bytes id_of(const struct kd_handshake_entry *h) {
+    return (struct kd_bytes) { h->id, sizeof(h->id) };
+}
+
+static void set_timer(struct kd_channel *c) {
+    const uint64_t now = kd_clock_mono_ms();
+    if (c->oldest == NULL) {
+        kd_timer_stop(c->handshake_timer);
+    } else {
+        kd_timer_set(c->handshake_timer, c->oldest->due_ms > now ? c->oldest->due_ms - now : 0);
+    }
+}
+
+static enum kd_err new_handshake(struct kd_channel *c, const char *owner,
+                                 struct kd_handshake_entry **out) {
+    struct kd_handshake_entry *h = calloc(1, sizeof(*h));
+    if (h == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    h->c = c;
+    enum kd_err r = kd_host_random(h->id, sizeof(h->id));
+    if (r == KD_OK) {
+        r = kd_map_get(&c->handshakes, id_of(h)) != NULL ? KD_ERR_BUSY
+                                                         : kd_map_add(&c->handshakes, id_of(h), h);
+    }
+    if (r != KD_OK) {
+        free(h);
+        return r;
+    }
+    kd_hex_encode(h->id, sizeof(h->id), h->text);
+    assert(strlen(owner) <= KD_NAME_MAX_BYTES);
+    memcpy(h->owner, owner, strlen(owner));
+    h->due_ms = kd_clock_mono_ms() + c->config->handshake_timeout_ms;
+    h->expires_ms = kd_clock_wall_ms() + c->config->handshake_timeout_ms;
+    h->older = c->newest;
+    *(c->newest == NULL ? &c->oldest : &c->newest->newer) = h;
+    c->newest = h;
+    set_timer(c);
+    *out = h;
+    return KD_OK;
+}
+
+static void forget(struct kd_handshake_entry *h) {
+    struct kd_channel *c = h->c;
+    kd_map_remove(&c->handshakes, id_of(h));
+    *(h->older == NULL ? &c->oldest : &h->older->newer) = h->newer;
+    *(h->newer == NULL ? &c->newest : &h->newer->older) = h->older;
+    free(h);
+    set_timer(c);
+}
+
+// ---- answers ---------------------------------------------------------------
+
+// Ends the step.  A result with an error ends the handshake too, except for a
+// message that did not fit its state.
+static void answer(struct kd_handshake_entry *h, enum kd_err err, const char *detail,
+                   struct kd_handshake_result *result, bool is_last) {
+    struct kd_channel *c = h->c;
+    kd_handshake_done *done = h->done;
+    void *arg = h->arg;
+    memcpy(result->id, h->text, sizeof(result->id));
+    result->expires_ms = h->expires_ms;
+    const enum kd_err outcome = err != KD_OK ? err : result->err;
+    h->is_busy = false;
+    if (outcome != KD_OK) {
+        kd_channel_warn(c, "a handshake was refused", outcome, h->peer, detail);
+    }
+    if (is_last) {
+        c->counts.handshakes[outcome]++;
+        forget(h);
+    }
+    done(arg, err, detail, err == KD_OK ? result : NULL);
+    c->s->pending--;
+}
+
+// The request as a whole failed: the state may be gone, so the handshake is.
+static void fail(struct kd_handshake_entry *h, enum kd_err err, struct kd_bytes detail) {
+    struct kd_handshake_result none = { .err = err };
+    char text[KD_DETAIL_BYTES];
+    kd_detail_copy(text, detail);
+    answer(h, err, text, &none, true);
+}
+
+static void drop_at_worker(struct kd_handshake_entry *h);
+
+// The peer is not told why.
+static void refuse(struct kd_handshake_entry *h, enum kd_err err, const char *why) {
+    kd_auto(buf) struct kd_buf message = KD_BUF_INIT(64);
+    kd_cbor_put_int(&message, KD_EDHOC_ERR_UNSPECIFIED);
+    kd_cbor_put_text(&message, "refused");
+    drop_at_worker(h);
+    struct kd_handshake_result result = { .err = err, .message = kd_buf_get(&message) };
+    answer(h, KD_OK, why, &result, true);
+}
+
+// ---- requests --------------------------------------------------------------
+
+static enum kd_err ask(struct kd_handshake_entry *h, struct kd_hsm_request *head,
+                       struct kd_hsm_handshake *message, kd_call_done *done) {
+    struct kd_call *call = NULL;
+    const struct kd_hsm_item item = { .handshake = message };
+    head->n_items = 1;
+    memcpy(message->id, h->id, sizeof(message->id));
+    if (h->c->s->workers == NULL) {
+        return KD_ERR_STOPPING;
+    }
+    enum kd_err r = head->op == KD_HSM_HS_START
+                        ? kd_workers_begin(h->c->s->workers, head, NULL, &call)
+                        : kd_workers_begin_at(h->c->s->workers, head, &h->home, &call);
+    if (r != KD_OK) {
+        return r;
+    }
+    kd_call_pin(call, &h->home);
+    kd_call_put(call, &item);
+    return kd_call_send(call, done, h);
+}
+
+static enum kd_err ignore(void *arg KD_UNUSED, const struct kd_hsm_reply *reply KD_UNUSED,
+                          struct kd_reader *items KD_UNUSED) {
+    return KD_OK;
+}
+
+static void drop_at_worker(struct kd_handshake_entry *h) {
+    struct kd_hsm_request head = { .op = KD_HSM_HS_DROP };
+    struct kd_hsm_handshake message = { 0 };
+    const enum kd_err r KD_UNUSED = ask(h, &head, &message, ignore); // else it waits for its time
+}
+
+// The one result of a step.  False: the step has ended with what was wrong.
+static bool take_result(struct kd_handshake_entry *h, enum kd_hsm_op op,
+                        const struct kd_hsm_reply *reply, struct kd_reader *items,
+                        struct kd_hsm_result *out, enum kd_err *read) {
+    *read = KD_OK;
+    if (reply->err != KD_OK) {
+        fail(h, reply->err, reply->detail);
+        return false;
+    }
+    if (reply->n_items != 1 || kd_hsm_get_result(items, op, out) != KD_OK ||
+        kd_reader_finish(items) != KD_OK) {
+        *read = KD_ERR_MALFORMED;
+        fail(h, KD_ERR_MALFORMED, KD_BYTES_NONE);
+        return false;
+    }
+    if (out->err != KD_OK) {
+        struct kd_handshake_result result = { .err = out->err, .message = out->out };
+        answer(h, KD_OK, "", &result, out->err != KD_ERR_HS_STATE);
+        return false;
+    }
+    if (h->is_over) {
+        refuse(h, KD_ERR_NO_HANDSHAKE, "it was abandoned, or its time is over");
+        return false;
+    }
+    return true;
+}
+
+// ---- sessions --------------------------------------------------------------
+
+// What a client learns with the last message: docs/protocol.md.
+static void put_ead(struct kd_buf *out, const struct kd_handshake_entry *h,
+                    const struct kd_key_version *root) {
+    kd_cbor_put_array(out, root == NULL ? 4 : 6);
+    kd_cbor_put_uint(out, h->terms.created_ms);
+    kd_cbor_put_bytes(out, (struct kd_bytes) { h->terms.id, sizeof(h->terms.id) });
+    kd_cbor_put_uint(out, h->c->config->session_lifetime_sec);
+    kd_cbor_put_uint(out, h->terms.profile);
+    if (root != NULL) {
+        kd_cbor_put_uint(out, root->number);
+        kd_cbor_put_bytes(out, root->ref.proof);
+    }
+}
+
+static enum kd_err choose_terms(struct kd_handshake_entry *h, const struct kd_key_version **root) {
+    const struct kd_channel_config *config = h->c->config;
+    const struct kd_key_version *ticket = NULL;
+    *root = NULL;
+    enum kd_err r = kd_channel_key(h->c, config->ticket, 0, &ticket);
+    if (r == KD_OK && config->profile == KD_PROFILE_RESIDENT) {
+        r = kd_channel_key(h->c, config->root, 0, root);
+    }
+    if (r != KD_OK) {
+        return r;
+    }
+    h->ticket_version = ticket->number;
+    h->terms = (struct kd_hsm_session_terms) {
+        .profile = config->profile,
+        .peer = kd_bytes_of_text(h->peer),
+        .created_ms = kd_clock_wall_ms(),
+        .records_max = config->session_records_max,
+        .bytes_max = config->session_bytes_max,
+        .root_version = *root == NULL ? 0 : (*root)->number,
+    };
+    h->terms.expires_ms = h->terms.created_ms + (uint64_t)config->session_lifetime_sec * 1000;
+    do {
+        r = kd_host_random(h->terms.id, sizeof(h->terms.id));
+    } while (r == KD_OK &&
+             kd_sessions_find(&h->c->sessions,
+                              (struct kd_bytes) { h->terms.id, sizeof(h->terms.id) }) != NULL);
+    return r;
+}
+
+static enum kd_err make_session(struct kd_handshake_entry *h, struct kd_bytes ticket,
+                                struct kd_session_entry **out) {
+    struct kd_channel *c = h->c;
+    const struct kd_peer_entry *peer = kd_peers_get(&c->peers, h->peer);
+    struct kd_session_use *use = NULL;
+    if (peer == NULL || peer->is_changing) {
+        return KD_ERR_HS_CREDENTIAL; // deleted meanwhile
+    }
+    if (c->sessions.n >= c->config->sessions_max) {
+        return KD_ERR_TOO_MANY;
+    }
+    enum kd_err r = kd_session_use_new(ticket, KD_BYTES_NONE, KD_BYTES_NONE, &use);
+    if (r != KD_OK) {
+        return r;
+    }
+    use->ticket_version = h->ticket_version;
+    use->root_version = h->terms.root_version;
+    r = kd_sessions_add(&c->sessions, h->owner, peer, &h->terms, out);
+    if (r != KD_OK) {
+        kd_session_use_release(use);
+        return r;
+    }
+    (*out)->method = h->method;
+    (*out)->suite = h->suite;
+    kd_sessions_put(&c->sessions, *out, &(*out)->now, use);
+    kd_log(KD_LOG_INFO, "channel", "a session was made",
+           "session=%s peer=%s principal=%s method=%u suite=%u", (*out)->text, h->peer, h->owner,
+           h->method, h->suite);
+    return KD_OK;
+}
+
+// The handshake is done: message (responder) and session.
+static void finish(struct kd_handshake_entry *h, const struct kd_hsm_result *from) {
+    struct kd_session_entry *e = NULL;
+    enum kd_err r = make_session(h, from->ticket, &e);
+    if (r != KD_OK) {
+        refuse(h, r, "its peer or its place is gone");
+        return;
+    }
+    const struct kd_session_info info = kd_channel_info(e);
+    struct kd_handshake_result result = { .message = from->out, .session = &info };
+    answer(h, KD_OK, "", &result, true);
+}
+
+// ---- steps -----------------------------------------------------------------
+
+static enum kd_err on_finished(void *arg, const struct kd_hsm_reply *reply,
+                               struct kd_reader *items) {
+    struct kd_handshake_entry *h = arg;
+    struct kd_hsm_result result;
+    enum kd_err read;
+    const enum kd_hsm_op op = h->is_confirming ? KD_HSM_HS_CONFIRM : KD_HSM_HS_FINISH;
+    if (!take_result(h, op, reply, items, &result, &read)) {
+        return read;
+    }
+    if (h->is_initiator && !h->is_confirming) {
+        struct kd_handshake_result more = { .message = result.out };
+        h->is_confirming = true;
+        answer(h, KD_OK, "", &more, false);
+        return KD_OK;
+    }
+    finish(h, &result);
+    return KD_OK;
+}
+
+// The peer has said who it is.
+static enum kd_err go_on_with_peer(struct kd_handshake_entry *h, const struct kd_peer_entry *peer) {
+    const struct kd_key_version *root = NULL;
+    kd_auto(buf) struct kd_buf ead = KD_BUF_INIT(KD_HSM_EAD_MAX_BYTES);
+    memcpy(h->peer, peer->info.name, strlen(peer->info.name) + 1);
+    enum kd_err r = choose_terms(h, &root);
+    if (r != KD_OK) {
+        return r;
+    }
+    put_ead(&ead, h, root);
+    struct kd_hsm_request head = { .op = KD_HSM_HS_FINISH };
+    struct kd_hsm_handshake message = {
+        .peer_point = { peer->key.point, peer->key.n_point },
+        .peer_cred = peer->cred,
+        .ead = kd_buf_get(&ead),
+        .terms = h->is_initiator ? NULL : &h->terms,
+    };
+    if ((r = kd_buf_finish(&ead)) != KD_OK ||
+        (r = kd_channel_put_keys(h->c, h->ticket_version, h->terms.root_version, &head)) != KD_OK) {
+        return r;
+    }
+    return ask(h, &head, &message, on_finished);
+}
+
+static enum kd_err on_read(void *arg, const struct kd_hsm_reply *reply, struct kd_reader *items) {
+    struct kd_handshake_entry *h = arg;
+    struct kd_hsm_result result;
+    const struct kd_peer_entry *peer = NULL;
+    const char *why = "";
+    enum kd_err read;
+    if (!take_result(h, KD_HSM_HS_READ, reply, items, &result, &read)) {
+        return read;
+    }
+    h->suite = result.suite;
+    h->method = result.method;
+    enum kd_err r = kd_peers_resolve(&h->c->peers, result.id_cred, kd_clock_wall_ms(), &peer, &why);
+    if (r != KD_OK) {
+        refuse(h, r, why);
+        return KD_OK;
+    }
+    r = go_on_with_peer(h, peer);
+    if (r != KD_OK) {
+        drop_at_worker(h);
+        fail(h, r, KD_BYTES_NONE);
+    }
+    return KD_OK;
+}
+
+static enum kd_err on_started(void *arg, const struct kd_hsm_reply *reply,
+                              struct kd_reader *items) {
+    struct kd_handshake_entry *h = arg;
+    struct kd_hsm_result result;
+    enum kd_err read;
+    if (!take_result(h, KD_HSM_HS_START, reply, items, &result, &read)) {
+        return read;
+    }
+    struct kd_handshake_result more = { .message = result.out };
+    answer(h, KD_OK, "", &more, false);
+    return KD_OK;
+}
+
+// ---- begin -----------------------------------------------------------------
+
+// Methods in which our side does what the identity's key can (RFC 9528 3.2: bit 0
+// is the responder's, set for static Diffie-Hellman; bit 1 the initiator's).
+static unsigned methods_of(const struct kd_channel *c, bool is_initiator, unsigned method) {
+    unsigned set = 0;
+    for (unsigned i = 0; i < c->config->methods.n; i++) {
+        const unsigned m = c->config->methods.values[i];
+        const bool is_static = (m & (is_initiator ? 2 : 1)) != 0;
+        if (is_static == c->identity.is_static_dh && (!is_initiator || m == method)) {
+            set |= 1u << m;
+        }
+    }
+    return set;
+}
+
+static struct kd_suites suites_of(const struct kd_channel *c) {
+    struct kd_suites out = { 0 };
+    const enum kd_curve curve =
+        c->identity.key.type == KD_KEY_EC_P384 ? KD_CURVE_P384 : KD_CURVE_P256;
+    for (unsigned i = 0; i < c->config->suites.n; i++) {
+        const struct kd_suite *suite = kd_suite_get(c->config->suites.values[i]);
+        if (suite != NULL && suite->curve == curve) {
+            out.ids[out.n++] = suite->id;
+        }
+    }
+    return out;
+}
+
+static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message, unsigned method) {
+    struct kd_channel *c = h->c;
+    const struct kd_key_version *identity = NULL;
+    enum kd_err r = kd_channel_identity(c, &identity);
+    if (r != KD_OK) {
+        return r;
+    }
+    h->is_initiator = message.n == 0;
+    struct kd_hsm_request head = { .op = KD_HSM_HS_START, .n_keys = 1 };
+    head.keys[0] = identity->ref;
+    struct kd_hsm_handshake first = {
+        .message = message,
+        .is_initiator = h->is_initiator,
+        .methods = methods_of(c, h->is_initiator, method),
+        .suites = suites_of(c),
+        .is_static_dh = c->identity.is_static_dh,
+        .id_cred = kd_buf_get(&c->identity.id_cred),
+        .cred = kd_buf_get(&c->identity.cred),
+        .conn_id = id_of(h),
+        .timeout_ms = c->config->handshake_timeout_ms,
+    };
+    if (first.methods == 0) {
+        return KD_ERR_HS_METHOD;
+    }
+    return first.suites.n == 0 ? KD_ERR_HS_SUITE : ask(h, &head, &first, on_started);
+}
+
+enum kd_err kd_channel_begin(struct kd_service *s, const struct kd_caller *caller,
+                             struct kd_bytes message, unsigned method, kd_handshake_done *done,
+                             void *arg) {
+    struct kd_channel *c = NULL;
+    struct kd_handshake_entry *h = NULL;
+    enum kd_err r = kd_channel_admit(s, caller, &c);
+    if (r != KD_OK) {
+        return r;
+    }
+    if (message.n > KD_EDHOC_MESSAGE_MAX_BYTES || method > KD_EDHOC_METHOD_MAX) {
+        return message.n > 0 ? KD_ERR_HS_MESSAGE : KD_ERR_HS_METHOD;
+    }
+    if (kd_map_count(&c->handshakes) >= c->config->handshakes_max) {
+        kd_channel_warn(c, "a handshake was refused", KD_ERR_BUSY, "", "handshakes-max");
+        return KD_ERR_BUSY;
+    }
+    if (c->sessions.n >= c->config->sessions_max) {
+        kd_channel_warn(c, "a handshake was refused", KD_ERR_TOO_MANY, "", "sessions-max");
+        return KD_ERR_TOO_MANY;
+    }
+    if ((r = new_handshake(c, caller->principal, &h)) != KD_OK) {
+        return r;
+    }
+    h->done = done;
+    h->arg = arg;
+    h->is_busy = true;
+    r = start(h, message, method);
+    if (r != KD_OK) {
+        forget(h);
+        return r;
+    }
+    s->pending++;
+    return KD_OK;
+}
+
+// ---- the next messages -----------------------------------------------------
+
+static enum kd_err find(const struct kd_channel *c, const struct kd_caller *caller, const char *id,
+                        struct kd_handshake_entry **out) {
+    uint8_t raw[KD_HSM_HANDSHAKE_ID_BYTES];
+    if (strlen(id) != 2 * sizeof(raw) || kd_hex_decode(id, raw, sizeof(raw)) != KD_OK) {
+        return KD_ERR_NO_HANDSHAKE;
+    }
+    struct kd_handshake_entry *h =
+        kd_map_get(&c->handshakes, (struct kd_bytes) { raw, sizeof(raw) });
+    if (h == NULL || h->is_over || strcmp(h->owner, caller->principal) != 0) {
+        return KD_ERR_NO_HANDSHAKE;
+    }
+    *out = h;
+    return KD_OK;
+}
+
+static enum kd_err send_step(struct kd_handshake_entry *h, struct kd_bytes message) {
+    struct kd_hsm_request head = { .op = h->is_confirming ? KD_HSM_HS_CONFIRM : KD_HSM_HS_READ };
+    struct kd_hsm_handshake next = { .message = message };
+    if (!h->is_confirming) {
+        return ask(h, &head, &next, on_read);
+    }
+    next.terms = &h->terms;
+    enum kd_err r = kd_channel_put_keys(h->c, h->ticket_version, h->terms.root_version, &head);
+    return r == KD_OK ? ask(h, &head, &next, on_finished) : r;
+}
+
+enum kd_err kd_channel_step(struct kd_service *s, const struct kd_caller *caller, const char *id,
+                            struct kd_bytes message, kd_handshake_done *done, void *arg) {
+    struct kd_channel *c = NULL;
+    struct kd_handshake_entry *h = NULL;
+    enum kd_err r = kd_channel_admit(s, caller, &c);
+    if (r != KD_OK || (r = find(c, caller, id, &h)) != KD_OK) {
+        return r;
+    }
+    if (message.n == 0 || message.n > KD_EDHOC_MESSAGE_MAX_BYTES) {
+        return KD_ERR_HS_MESSAGE;
+    }
+    if (h->is_busy) {
+        return KD_ERR_HS_STATE;
+    }
+    h->done = done;
+    h->arg = arg;
+    r = send_step(h, message);
+    if (r == KD_ERR_NO_HANDSHAKE) { // its worker is gone
+        c->counts.handshakes[r]++;
+        forget(h);
+    }
+    if (r != KD_OK) {
+        return r;
+    }
+    h->is_busy = true;
+    s->pending++;
+    return KD_OK;
+}
+
+// ---- ends ------------------------------------------------------------------
+
+static void end(struct kd_handshake_entry *h, enum kd_err why) {
+    if (h->is_busy) {
+        h->is_over = true; // its step ends it
+        return;
+    }
+    h->c->counts.handshakes[why]++;
+    drop_at_worker(h);
+    forget(h);
+}
+
+enum kd_err kd_channel_abandon(struct kd_service *s, const struct kd_caller *caller,
+                               const char *id) {
+    struct kd_handshake_entry *h = NULL;
+    enum kd_err r = s->channel == NULL ? KD_ERR_CONFIG : find(s->channel, caller, id, &h);
+    if (r != KD_OK) {
+        return r;
+    }
+    end(h, KD_ERR_NO_HANDSHAKE);
+    return KD_OK;
+}
+
+void kd_channel_on_handshake_timer(void *channel) {
+    struct kd_channel *c = channel;
+    const uint64_t now = kd_clock_mono_ms();
+    struct kd_handshake_entry *h = c->oldest;
+    while (h != NULL && h->due_ms <= now) {
+        struct kd_handshake_entry *next = h->newer;
+        end(h, KD_ERR_DEADLINE);
+        h = next;
+    }
+    if (h != NULL) {
+        kd_timer_set(c->handshake_timer, h->due_ms - now);
+    }
+}
+
+void kd_channel_free_handshakes(struct kd_channel *c) {
+    while (c->oldest != NULL) {
+        struct kd_handshake_entry *h = c->oldest;
+        c->oldest = h->newer;
+        free(h);
+    }
+    kd_map_wipe(&c->handshakes);
+}

@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: Apache-2.0
+// session_work.c: sessions are looked at, ended, continued from a ticket and
+// given new keys.
+#include "keyd/channel_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ---- look ------------------------------------------------------------------
+
+struct kd_session_info kd_channel_info(const struct kd_session_entry *e) {
+    struct kd_session_info info = {
+        .peer = e->peer->info.name,
+        .profile = e->terms.profile,
+        .method = e->method,
+        .suite = e->suite,
+        .update = e->now != NULL ? e->now->update : e->terms.update,
+        .created_ms = e->terms.created_ms,
+        .expires_ms = e->terms.expires_ms,
+        .sent = e->sent,
+        .received = e->received,
+        .bytes = e->bytes,
+        .records_max = e->terms.records_max,
+        .bytes_max = e->terms.bytes_max,
+    };
+    memcpy(info.id, e->text, sizeof(info.id));
+    return info;
+}
+
+enum kd_err kd_channel_find_session(const struct kd_channel *c, const struct kd_caller *caller,
+                                    const char *id, struct kd_session_entry **out) {
+    uint8_t raw[KD_HSM_SESSION_ID_BYTES];
+    if (strlen(id) != 2 * sizeof(raw) || kd_hex_decode(id, raw, sizeof(raw)) != KD_OK) {
+        return KD_ERR_NO_SESSION;
+    }
+    struct kd_session_entry *e =
+        kd_sessions_find(&c->sessions, (struct kd_bytes) { raw, sizeof(raw) });
+    if (e == NULL || !kd_session_is_of(e, caller->principal)) {
+        return KD_ERR_NO_SESSION;
+    }
+    *out = e;
+    return KD_OK;
+}
+
+// Who has a session may look at it and end it; also while the service stops.
+static enum kd_err find(const struct kd_service *s, const struct kd_caller *caller, const char *id,
+                        struct kd_session_entry **out) {
+    return s->channel == NULL ? KD_ERR_CONFIG
+                              : kd_channel_find_session(s->channel, caller, id, out);
+}
+
+enum kd_err kd_channel_session(const struct kd_service *s, const struct kd_caller *caller,
+                               const char *id, struct kd_session_info *out) {
+    struct kd_session_entry *e = NULL;
+    enum kd_err r = find(s, caller, id, &e);
+    if (r == KD_OK) {
+        *out = kd_channel_info(e);
+    }
+    return r;
+}
+
+size_t kd_channel_sessions(const struct kd_service *s, const struct kd_caller *caller,
+                           const char *after, struct kd_session_info *out, size_t max) {
+    struct kd_session_entry *e = NULL;
+    if (s->channel == NULL || (after != NULL && find(s, caller, after, &e) != KD_OK)) {
+        return 0; // it has gone: its place in the order is not known any more
+    }
+    size_t n = 0;
+    const struct kd_sessions *all = &s->channel->sessions;
+    for (e = kd_sessions_next(all, caller->principal, e); e != NULL && n < max;
+         e = kd_sessions_next(all, caller->principal, e)) {
+        out[n++] = kd_channel_info(e);
+    }
+    return n;
+}
+
+enum kd_err kd_channel_session_delete(struct kd_service *s, const struct kd_caller *caller,
+                                      const char *id) {
+    struct kd_session_entry *e = NULL;
+    enum kd_err r = find(s, caller, id, &e);
+    if (r == KD_OK) {
+        kd_sessions_remove(&s->channel->sessions, e, "deleted");
+    }
+    return r;
+}
+
+enum kd_err kd_channel_ticket(const struct kd_service *s, const struct kd_caller *caller,
+                              const char *id, struct kd_bytes *ticket) {
+    struct kd_session_entry *e = NULL;
+    enum kd_err r = find(s, caller, id, &e);
+    if (r != KD_OK) {
+        return r;
+    }
+    const struct kd_session_use *use = e->now != NULL ? e->now : e->next;
+    *ticket = (struct kd_bytes) { use->ticket, use->n_ticket };
+    return e->expired != 0 ? KD_ERR_SESSION_EXPIRED : KD_OK;
+}
+
+enum { OLD_KEYS_MS = 60000 }; // how long records under the keys before an update are taken
+
+// ---- resume ----------------------------------------------------------------
+
+// One resume or update on its way.
+struct change {
+    struct kd_channel *c;
+    kd_session_done *done;
+    void *arg;
+    char owner[KD_NAME_MAX_BYTES + 1];
+    uint32_t ticket_version; // that the ticket is tried with
+    size_t n_nonce, n_ticket;
+    uint8_t nonce[KD_SESSION_NONCE_MAX_BYTES];
+    uint8_t ticket[KD_HSM_TICKET_MAX_BYTES];
+    uint8_t node_nonce[KD_HSM_CHANNEL_NONCE_BYTES];
+    uint8_t session[KD_HSM_SESSION_ID_BYTES];
+    struct kd_session_use *use;  // that a record is sealed with; held
+    struct kd_session_use *made; // ours until it has its place
+    struct kd_hsm_session_terms terms;
+    char peer[KD_NAME_MAX_BYTES + 1];
+    struct kd_buf record;
+};
+
+static void end(struct change *w, enum kd_err err, const char *detail,
+                const struct kd_session_change *result) {
+    if (err != KD_OK) {
+        kd_channel_warn(w->c, "a session was not continued", err, w->peer, detail);
+    }
+    w->done(w->arg, err, detail, err == KD_OK ? result : NULL);
+    w->c->s->pending--;
+    kd_session_use_release(w->use);
+    kd_session_use_release(w->made);
+    kd_buf_wipe(&w->record);
+    free(w);
+}
+
+static struct change *new_change(struct kd_channel *c, const struct kd_caller *caller,
+                                 kd_session_done *done, void *arg) {
+    struct change *w = calloc(1, sizeof(*w));
+    if (w != NULL) {
+        w->c = c;
+        w->done = done;
+        w->arg = arg;
+        w->record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+        memcpy(w->owner, caller->principal, strlen(caller->principal) + 1);
+    }
+    return w;
+}
+
+// One item, of the use's keys.
+static enum kd_err ask(struct change *w, enum kd_hsm_op op, uint32_t ticket_version,
+                       uint32_t root_version, const uint8_t *near, const struct kd_hsm_item *item,
+                       kd_call_done *done) {
+    struct kd_hsm_request head = { .op = op, .n_items = 1 };
+    struct kd_call *call = NULL;
+    enum kd_err r = kd_channel_put_keys(w->c, ticket_version, root_version, &head);
+    if (r != KD_OK || (r = kd_service_begin(w->c->s, &head, near, &call)) != KD_OK) {
+        return r;
+    }
+    kd_call_put(call, item);
+    return kd_call_send(call, done, w);
+}
+
+// The one result; false: the change has ended.
+static bool take_result(struct change *w, enum kd_hsm_op op, const struct kd_hsm_reply *reply,
+                        struct kd_reader *items, struct kd_hsm_result *out, enum kd_err *read) {
+    char detail[KD_DETAIL_BYTES];
+    kd_detail_copy(detail, reply->detail);
+    *read = KD_OK;
+    out->err = reply->err;
+    if (reply->err == KD_OK && (reply->n_items != 1 || kd_hsm_get_result(items, op, out) != KD_OK ||
+                                kd_reader_finish(items) != KD_OK)) {
+        *read = KD_ERR_MALFORMED;
+        out->err = KD_ERR_MALFORMED;
+    }
+    if (out->err == KD_OK) {
+        return true;
+    }
+    if (op != KD_HSM_TICKET_READ || out->err != KD_ERR_TICKET) {
+        end(w, out->err, detail, NULL);
+    }
+    return false;
+}
+
+static enum kd_err seal(struct change *w, uint8_t type, struct kd_bytes body, kd_call_done *done) {
+    struct kd_hsm_session session = kd_session_use_show(w->use);
+    struct kd_hsm_item item = { .session = &session, .record_type = type, .data = body };
+    enum kd_err r = kd_sequence_reserve(&w->use->send, 1, &item.sequence);
+    return r == KD_OK ? ask(w, KD_HSM_RECORD_SEAL, w->use->ticket_version, w->use->root_version,
+                            w->use->cache, &item, done)
+                      : r;
+}
+
+// May the peer of the ticket still have sessions?
+static enum kd_err check_peer(const struct change *w, const struct kd_peer_entry **out) {
+    const char *why = "";
+    const struct kd_peer_entry *peer = kd_peers_get(&w->c->peers, w->peer);
+    if (peer == NULL || peer->is_changing ||
+        kd_peer_check(peer, kd_clock_wall_ms(), &why) != KD_OK) {
+        return KD_ERR_NO_PEER;
+    }
+    *out = peer;
+    return KD_OK;
+}
+
+// The session that the ticket is of, here or made now.
+static enum kd_err find_or_add(struct change *w, struct kd_session_entry **out) {
+    struct kd_sessions *all = &w->c->sessions;
+    const struct kd_peer_entry *peer = NULL;
+    enum kd_err r = check_peer(w, &peer);
+    struct kd_session_entry *e =
+        kd_sessions_find(all, (struct kd_bytes) { w->terms.id, sizeof(w->terms.id) });
+    if (r != KD_OK) {
+        return r;
+    }
+    if (e != NULL) {
+        *out = e;
+        return e->peer != peer ? KD_ERR_TICKET : e->expired != 0 ? KD_ERR_SESSION_EXPIRED : KD_OK;
+    }
+    if (all->n >= w->c->config->sessions_max) {
+        return KD_ERR_TOO_MANY;
+    }
+    return kd_sessions_add(all, w->owner, peer, &w->terms, out);
+}
+
+static enum kd_err on_confirmed(void *arg, const struct kd_hsm_reply *reply,
+                                struct kd_reader *items) {
+    struct change *w = arg;
+    struct kd_hsm_result result = { 0 };
+    struct kd_session_entry *e = NULL;
+    enum kd_err read;
+    if (!take_result(w, KD_HSM_RECORD_SEAL, reply, items, &result, &read)) {
+        return read;
+    }
+    enum kd_err r = find_or_add(w, &e);
+    if (r != KD_OK) {
+        end(w, r, "", NULL);
+        return KD_OK;
+    }
+    kd_sessions_put(&w->c->sessions, e, &e->next, w->made);
+    w->made = NULL;
+    e->next_due_ms = kd_clock_mono_ms() + w->c->config->handshake_timeout_ms;
+    memcpy(e->next_owner, w->owner, sizeof(e->next_owner));
+    kd_sessions_set_due(&w->c->sessions, e);
+    kd_log(KD_LOG_INFO, "channel", "a session is being resumed", "session=%s peer=%s principal=%s",
+           e->text, w->peer, w->owner);
+    const struct kd_session_change change = {
+        .session = kd_channel_info(e),
+        .node_nonce = { w->node_nonce, sizeof(w->node_nonce) },
+        .record = result.out,
+    };
+    end(w, KD_OK, "", &change);
+    return KD_OK;
+}
+
+static enum kd_err try_ticket(struct change *w, uint32_t below);
+
+static enum kd_err continue_from(struct change *w) {
+    const struct kd_peer_entry *peer = NULL;
+    enum kd_err r =
+        kd_clock_wall_ms() >= w->terms.expires_ms ? KD_ERR_SESSION_EXPIRED : check_peer(w, &peer);
+    if (r != KD_OK || (r = kd_host_random(w->node_nonce, sizeof(w->node_nonce))) != KD_OK ||
+        (r = kd_session_use_new((struct kd_bytes) { w->ticket, w->n_ticket },
+                                (struct kd_bytes) { w->nonce, w->n_nonce },
+                                (struct kd_bytes) { w->node_nonce, sizeof(w->node_nonce) },
+                                &w->made)) != KD_OK) {
+        return r;
+    }
+    w->made->ticket_version = w->ticket_version;
+    w->made->root_version = w->terms.profile == KD_PROFILE_RESIDENT ? w->terms.root_version : 0;
+    w->made->update = w->terms.update;
+    w->use = w->made;
+    kd_session_use_hold(w->use);
+    return seal(w, KD_RECORD_DATA, KD_BYTES_NONE, on_confirmed);
+}
+
+static enum kd_err on_ticket(void *arg, const struct kd_hsm_reply *reply, struct kd_reader *items) {
+    struct change *w = arg;
+    struct kd_hsm_result result = { .terms = &w->terms };
+    enum kd_err read;
+    if (!take_result(w, KD_HSM_TICKET_READ, reply, items, &result, &read)) {
+        const enum kd_err r =
+            result.err == KD_ERR_TICKET ? try_ticket(w, w->ticket_version) : KD_OK;
+        if (r != KD_OK) {
+            end(w, r == KD_ERR_NO_VERSION ? KD_ERR_TICKET : r, "", NULL);
+        }
+        return read;
+    }
+    const struct kd_bytes peer = w->terms.peer;
+    if (peer.n > KD_NAME_MAX_BYTES) {
+        end(w, KD_ERR_TICKET, "", NULL);
+        return KD_ERR_MALFORMED;
+    }
+    memcpy(w->peer, peer.p, peer.n);
+    w->terms.peer = kd_bytes_of_text(w->peer);
+    const enum kd_err r = continue_from(w);
+    if (r != KD_OK) {
+        end(w, r, "", NULL);
+    }
+    return KD_OK;
+}
+
+// With the newest enabled version of the ticket key whose number is lower.
+static enum kd_err try_ticket(struct change *w, uint32_t below) {
+    const struct kd_entry *e = kd_registry_get(&w->c->s->registry, w->c->config->ticket);
+    const struct kd_hsm_item item = { .data = { w->ticket, w->n_ticket } };
+    for (size_t i = e == NULL ? 0 : e->key.n_versions; i > 0; i--) {
+        const struct kd_key_version *v = &e->key.versions[i - 1];
+        if (v->state == KD_VERSION_ENABLED && v->number < below) {
+            w->ticket_version = v->number;
+            return ask(w, KD_HSM_TICKET_READ, v->number, 0, NULL, &item, on_ticket);
+        }
+    }
+    return e == NULL ? KD_ERR_NO_KEY : KD_ERR_NO_VERSION;
+}
+
+enum kd_err kd_channel_resume(struct kd_service *s, const struct kd_caller *caller,
+                              struct kd_bytes ticket, struct kd_bytes client_nonce,
+                              kd_session_done *done, void *arg) {
+    struct kd_channel *c = NULL;
+    enum kd_err r = kd_channel_admit(s, caller, &c);
+    if (r != KD_OK) {
+        return r;
+    }
+    if (ticket.n == 0 || ticket.n > KD_HSM_TICKET_MAX_BYTES) {
+        return KD_ERR_TICKET;
+    }
+    if (client_nonce.n == 0 || client_nonce.n > KD_SESSION_NONCE_MAX_BYTES) {
+        return KD_ERR_FIELD_INVALID;
+    }
+    struct change *w = new_change(c, caller, done, arg);
+    if (w == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    w->n_ticket = ticket.n;
+    memcpy(w->ticket, ticket.p, ticket.n);
+    w->n_nonce = client_nonce.n;
+    memcpy(w->nonce, client_nonce.p, client_nonce.n);
+    r = try_ticket(w, UINT32_MAX);
+    if (r != KD_OK) {
+        free(w);
+        return r;
+    }
+    s->pending++;
+    return KD_OK;
+}
+
+// ---- update ----------------------------------------------------------------
+
+static void end_update(struct change *w, enum kd_err err, const char *detail,
+                       const struct kd_session_change *result) {
+    if (w->use->session != NULL) {
+        w->use->session->is_updating = false;
+    }
+    end(w, err, detail, result);
+}
+
+static enum kd_err on_announced(void *arg, const struct kd_hsm_reply *reply,
+                                struct kd_reader *items) {
+    struct change *w = arg;
+    struct kd_hsm_result result = { .err = reply->err };
+    struct kd_session_entry *e = w->use->session;
+    enum kd_err read = KD_OK;
+    if (reply->err == KD_OK) {
+        read = kd_hsm_get_result(items, KD_HSM_RECORD_SEAL, &result);
+    }
+    const enum kd_err err = read != KD_OK ? KD_ERR_MALFORMED
+                            : e == NULL   ? KD_ERR_NO_SESSION
+                                          : result.err;
+    if (err != KD_OK) {
+        end_update(w, err, "", NULL);
+        return read == KD_OK ? KD_OK : KD_ERR_MALFORMED;
+    }
+    e->now = w->made; // the old one moves to another place
+
+    e->now->session = e;
+    w->made = NULL;
+    kd_sessions_put(&w->c->sessions, e, &e->before, w->use);
+    e->before_due_ms = kd_clock_mono_ms() + OLD_KEYS_MS;
+    e->terms.update = e->now->update;
+    kd_buf_reset(&e->expiry);
+    kd_sessions_set_due(&w->c->sessions, e);
+    const struct kd_session_change change = { .session = kd_channel_info(e), .record = result.out };
+    end_update(w, KD_OK, "", &change);
+    return KD_OK;
+}
+
+static enum kd_err on_updated(void *arg, const struct kd_hsm_reply *reply,
+                              struct kd_reader *items) {
+    struct change *w = arg;
+    struct kd_hsm_result result = { .err = reply->err };
+    kd_auto(buf) struct kd_buf number = KD_BUF_INIT(16);
+    enum kd_err read = KD_OK;
+    if (reply->err == KD_OK &&
+        ((read = kd_hsm_get_result(items, KD_HSM_TICKET_UPDATE, &result)) != KD_OK ||
+         (read = kd_reader_finish(items)) != KD_OK)) {
+        result.err = KD_ERR_MALFORMED;
+    }
+    enum kd_err r = w->use->session == NULL ? KD_ERR_NO_SESSION : result.err;
+    if (r == KD_OK) {
+        r = kd_session_use_new(
+            result.out, (struct kd_bytes) { w->use->client_nonce, w->use->n_client_nonce },
+            (struct kd_bytes) { w->use->node_nonce, w->use->n_node_nonce }, &w->made);
+    }
+    if (r == KD_OK) {
+        w->made->ticket_version = w->use->ticket_version;
+        w->made->root_version = w->use->root_version;
+        w->made->update = w->terms.update;
+        kd_record_put_number(&number, w->terms.update);
+        r = seal(w, KD_RECORD_KEY_UPDATE, kd_buf_get(&number), on_announced);
+    }
+    if (r != KD_OK) {
+        end_update(w, r, "", NULL);
+    }
+    return read == KD_OK ? KD_OK : KD_ERR_MALFORMED;
+}
+
+static enum kd_err start_update(struct change *w) {
+    struct kd_hsm_session session = kd_session_use_show(w->use);
+    kd_auto(buf) struct kd_buf number = KD_BUF_INIT(16);
+    kd_cbor_put_uint(&number, w->terms.update);
+    const struct kd_hsm_item item = { .session = &session,
+                                      .terms = &w->terms,
+                                      .data = kd_buf_get(&number) };
+    return ask(w, KD_HSM_TICKET_UPDATE, w->use->ticket_version, w->use->root_version, w->use->cache,
+               &item, on_updated);
+}
+
+enum kd_err kd_channel_update(struct kd_service *s, const struct kd_caller *caller, const char *id,
+                              kd_session_done *done, void *arg) {
+    struct kd_channel *c = NULL;
+    struct kd_session_entry *e = NULL;
+    enum kd_err r = kd_channel_admit(s, caller, &c);
+    if (r != KD_OK || (r = kd_channel_find_session(c, caller, id, &e)) != KD_OK) {
+        return r;
+    }
+    if (e->expired != 0) {
+        return KD_ERR_SESSION_EXPIRED;
+    }
+    if (e->is_updating || e->now == NULL || e->before != NULL) {
+        return KD_ERR_CHANGE_UNDER_WAY; // also until the peer has used the last one's keys
+    }
+    struct change *w = new_change(c, caller, done, arg);
+    if (w == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    memcpy(w->peer, e->peer->info.name, strlen(e->peer->info.name) + 1);
+    w->use = e->now;
+    w->terms = e->terms;
+    w->terms.peer = kd_bytes_of_text(w->peer);
+    w->terms.update = e->now->update + 1;
+    w->terms.root_version = e->now->root_version;
+    r = start_update(w);
+    if (r != KD_OK) {
+        free(w);
+        return r;
+    }
+    kd_session_use_hold(w->use);
+    e->is_updating = true;
+    s->pending++;
+    return KD_OK;
+}

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+// sessions.c: a map by id, a list for each owner, and a heap by the next time
+// that something is due, with one timer.
+#include "keyd/sessions.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct kd_session_owner {
+    char name[KD_NAME_MAX_BYTES + 1];
+    size_t n;
+    struct kd_session_entry *oldest, *newest;
+};
+
+// ---- uses ------------------------------------------------------------------
+
+enum kd_err kd_session_use_new(struct kd_bytes ticket, struct kd_bytes client_nonce,
+                               struct kd_bytes node_nonce, struct kd_session_use **out) {
+    if (ticket.n > KD_HSM_TICKET_MAX_BYTES || client_nonce.n > KD_SESSION_NONCE_MAX_BYTES ||
+        node_nonce.n > KD_HSM_CHANNEL_NONCE_BYTES) {
+        return KD_ERR_ITEM_TOO_LARGE;
+    }
+    struct kd_session_use *u = calloc(1, sizeof(*u));
+    if (u == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    enum kd_err r = kd_host_random(u->cache, sizeof(u->cache));
+    if (r != KD_OK) {
+        free(u);
+        return r;
+    }
+    u->refs = 1;
+    u->n_ticket = ticket.n;
+    u->n_client_nonce = client_nonce.n;
+    u->n_node_nonce = node_nonce.n;
+    memcpy(u->ticket, ticket.p, ticket.n);
+    if (client_nonce.n > 0) {
+        memcpy(u->client_nonce, client_nonce.p, client_nonce.n);
+    }
+    if (node_nonce.n > 0) {
+        memcpy(u->node_nonce, node_nonce.p, node_nonce.n);
+    }
+    *out = u;
+    return KD_OK;
+}
+
+void kd_session_use_hold(struct kd_session_use *u) {
+    u->refs++;
+}
+
+void kd_session_use_release(struct kd_session_use *u) {
+    if (u != NULL && --u->refs == 0) {
+        kd_window_wipe(&u->window);
+        free(u);
+    }
+}
+
+struct kd_hsm_session kd_session_use_show(const struct kd_session_use *u) {
+    struct kd_hsm_session shown = {
+        .ticket = { u->ticket, u->n_ticket },
+        .client_nonce = { u->client_nonce, u->n_client_nonce },
+        .node_nonce = { u->node_nonce, u->n_node_nonce },
+    };
+    memcpy(shown.cache, u->cache, sizeof(shown.cache));
+    return shown;
+}
+
+static void let_go(struct kd_sessions *s, struct kd_session_use *u) {
+    if (u != NULL) {
+        u->session = NULL;
+        s->lost(s->arg, u);
+        kd_session_use_release(u);
+    }
+}
+
+// ---- heap ------------------------------------------------------------------
+
+static void put(struct kd_sessions *s, size_t at, struct kd_session_entry *e) {
+    s->heap[at] = e;
+    e->heap_index = at;
+}
+
+static void sift(struct kd_sessions *s, size_t at, struct kd_session_entry *e) {
+    while (at > 0 && s->heap[(at - 1) / 2]->due_ms > e->due_ms) {
+        put(s, at, s->heap[(at - 1) / 2]);
+        at = (at - 1) / 2;
+    }
+    for (size_t child = 2 * at + 1; child < s->n; child = 2 * at + 1) {
+        if (child + 1 < s->n && s->heap[child + 1]->due_ms < s->heap[child]->due_ms) {
+            child++;
+        }
+        if (s->heap[child]->due_ms >= e->due_ms) {
+            break;
+        }
+        put(s, at, s->heap[child]);
+        at = child;
+    }
+    put(s, at, e);
+}
+
+static bool has_room(struct kd_sessions *s) {
+    if (s->n < s->cap) {
+        return true;
+    }
+    const size_t cap = s->cap == 0 ? 64 : s->cap * 2;
+    struct kd_session_entry **heap = realloc(s->heap, cap * sizeof(struct kd_session_entry *));
+    if (heap == NULL) {
+        return false;
+    }
+    s->heap = heap;
+    s->cap = cap;
+    return true;
+}
+
+static void set_timer(struct kd_sessions *s) {
+    if (s->n == 0) {
+        kd_timer_stop(s->timer);
+        return;
+    }
+    const uint64_t now = kd_clock_mono_ms();
+    kd_timer_set(s->timer, s->heap[0]->due_ms > now ? s->heap[0]->due_ms - now : 0);
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b) {
+    return b != 0 && b < a ? b : a;
+}
+
+void kd_sessions_set_due(struct kd_sessions *s, struct kd_session_entry *e) {
+    const struct kd_session_entry *first = s->heap[0];
+    const uint64_t due = sooner(sooner(e->end_due_ms, e->before_due_ms), e->next_due_ms);
+    if (due != e->due_ms) {
+        e->due_ms = due;
+        sift(s, e->heap_index, e);
+    }
+    if (first == e || s->heap[0] == e) {
+        set_timer(s);
+    }
+}
+
+// ---- owners ----------------------------------------------------------------
+
+static enum kd_err owner_of(struct kd_sessions *s, const char *name,
+                            struct kd_session_owner **out) {
+    struct kd_session_owner *o = kd_map_get(&s->owners, kd_bytes_of_text(name));
+    if (o != NULL) {
+        *out = o;
+        return KD_OK;
+    }
+    assert(strlen(name) <= KD_NAME_MAX_BYTES);
+    o = calloc(1, sizeof(*o));
+    if (o == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    memcpy(o->name, name, strlen(name));
+    enum kd_err r = kd_map_add(&s->owners, kd_bytes_of_text(o->name), o);
+    if (r != KD_OK) {
+        free(o);
+        return r;
+    }
+    *out = o;
+    return KD_OK;
+}
+
+static void drop_if_empty(struct kd_sessions *s, struct kd_session_owner *o) {
+    if (o->n == 0) {
+        kd_map_remove(&s->owners, kd_bytes_of_text(o->name));
+        free(o);
+    }
+}
+
+static void link_entry(struct kd_session_owner *o, struct kd_session_entry *e) {
+    e->owner = o;
+    e->older = o->newest;
+    e->newer = NULL;
+    *(o->newest == NULL ? &o->oldest : &o->newest->newer) = e;
+    o->newest = e;
+    o->n++;
+}
+
+static void unlink_entry(struct kd_sessions *s, struct kd_session_entry *e) {
+    struct kd_session_owner *o = e->owner;
+    *(e->older == NULL ? &o->oldest : &e->older->newer) = e->newer;
+    *(e->newer == NULL ? &o->newest : &e->newer->older) = e->older;
+    o->n--;
+    drop_if_empty(s, o);
+}
+
+bool kd_session_is_of(const struct kd_session_entry *e, const char *principal) {
+    return strcmp(e->owner->name, principal) == 0;
+}
+
+void kd_session_uses(const struct kd_session_entry *e, const char *principal,
+                     struct kd_session_use *out[static KD_SESSION_USES]) {
+    const bool is_own = kd_session_is_of(e, principal);
+    out[0] = is_own ? e->now : NULL;
+    out[1] = e->next != NULL && strcmp(e->next_owner, principal) == 0 ? e->next : NULL;
+    out[2] = is_own ? e->before : NULL;
+}
+
+// ---- sessions --------------------------------------------------------------
+
+static struct kd_bytes id_of(const struct kd_session_entry *e) {
+    return (struct kd_bytes) { e->id, sizeof(e->id) };
+}
+
+enum kd_err kd_sessions_add(struct kd_sessions *s, const char *owner,
+                            const struct kd_peer_entry *peer,
+                            const struct kd_hsm_session_terms *terms,
+                            struct kd_session_entry **out) {
+    struct kd_session_owner *o = NULL;
+    if (kd_sessions_find(s, (struct kd_bytes) { terms->id, sizeof(terms->id) }) != NULL) {
+        return KD_ERR_NO_SESSION;
+    }
+    enum kd_err r = owner_of(s, owner, &o);
+    if (r != KD_OK) {
+        return r;
+    }
+    struct kd_session_entry *e = has_room(s) ? calloc(1, sizeof(*e)) : NULL;
+    if (e != NULL) {
+        memcpy(e->id, terms->id, sizeof(e->id));
+        r = kd_map_add(&s->by_id, id_of(e), e);
+    }
+    if (e == NULL || r != KD_OK) {
+        free(e);
+        drop_if_empty(s, o);
+        return KD_ERR_NO_MEMORY;
+    }
+    kd_hex_encode(e->id, sizeof(e->id), e->text);
+    e->peer = peer;
+    e->terms = *terms;
+    e->terms.peer = kd_bytes_of_text(peer->info.name);
+    e->expiry = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    const uint64_t now = kd_clock_wall_ms();
+    e->end_due_ms = kd_clock_mono_ms() + (terms->expires_ms > now ? terms->expires_ms - now : 0);
+    e->due_ms = e->end_due_ms;
+    link_entry(o, e);
+    s->n++;
+    sift(s, s->n - 1, e);
+    set_timer(s);
+    *out = e;
+    return KD_OK;
+}
+
+void kd_sessions_put(struct kd_sessions *s, struct kd_session_entry *e,
+                     struct kd_session_use **place, struct kd_session_use *take_use) {
+    let_go(s, *place);
+    *place = take_use;
+    take_use->session = e;
+}
+
+void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e, const char *why) {
+    s->gone(s->arg, e, why);
+    let_go(s, e->now);
+    let_go(s, e->before);
+    let_go(s, e->next);
+    kd_map_remove(&s->by_id, id_of(e));
+    struct kd_session_entry *last = s->heap[--s->n];
+    if (last != e) {
+        sift(s, e->heap_index, last);
+    }
+    unlink_entry(s, e);
+    kd_buf_wipe(&e->expiry);
+    free(e);
+    set_timer(s);
+}
+
+void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entry *peer) {
+    size_t cursor = 0;
+    for (struct kd_session_entry *e; (e = kd_map_next(&s->by_id, &cursor)) != NULL;) {
+        if (e->peer == peer) {
+            kd_sessions_remove(s, e, "its peer was deleted");
+        }
+    }
+}
+
+// A client that uses the keys of a resume has them: what was before goes.
+static void take_next(struct kd_sessions *s, struct kd_session_entry *e) {
+    struct kd_session_owner *o = NULL;
+    if (strcmp(e->owner->name, e->next_owner) != 0 && owner_of(s, e->next_owner, &o) == KD_OK) {
+        unlink_entry(s, e);
+        link_entry(o, e);
+    }
+    let_go(s, e->now);
+    let_go(s, e->before);
+    e->now = e->next;
+    e->before = NULL;
+    e->next = NULL;
+    e->next_due_ms = 0;
+    e->before_due_ms = 0;
+    e->is_updating = false; // what was under way was of the keys before
+    e->terms.update = e->now->update;
+    kd_buf_reset(&e->expiry);
+}
+
+void kd_sessions_confirm(struct kd_sessions *s, struct kd_session_entry *e,
+                         const struct kd_session_use *use) {
+    if (use == e->next) {
+        take_next(s, e);
+    } else if (use == e->now && e->before != NULL) {
+        let_go(s, e->before);
+        e->before = NULL;
+        e->before_due_ms = 0;
+    } else {
+        return;
+    }
+    kd_sessions_set_due(s, e);
+}
+
+void kd_sessions_expire(struct kd_sessions *s, struct kd_session_entry *e,
+                        enum kd_record_expiry why) {
+    e->expired = why;
+    e->end_due_ms = kd_clock_mono_ms() + KD_SESSION_GRACE_MS;
+    kd_sessions_set_due(s, e);
+}
+
+static void pass_time(struct kd_sessions *s, struct kd_session_entry *e, uint64_t now) {
+    if (e->before_due_ms != 0 && e->before_due_ms <= now) {
+        let_go(s, e->before);
+        e->before = NULL;
+        e->before_due_ms = 0;
+    }
+    if (e->next_due_ms != 0 && e->next_due_ms <= now) {
+        let_go(s, e->next);
+        e->next = NULL;
+        e->next_due_ms = 0;
+    }
+    if (e->now == NULL && e->next == NULL) {
+        kd_sessions_remove(s, e, "the client did not use what it resumed");
+        return;
+    }
+    if (e->end_due_ms <= now) {
+        if (e->expired != 0) {
+            kd_sessions_remove(s, e, "expired");
+            return;
+        }
+        kd_sessions_expire(s, e, KD_EXPIRED_LIFETIME);
+    }
+    kd_sessions_set_due(s, e);
+}
+
+static void on_timer(void *arg) {
+    struct kd_sessions *s = arg;
+    const uint64_t now = kd_clock_mono_ms();
+    while (s->n > 0 && s->heap[0]->due_ms <= now) {
+        pass_time(s, s->heap[0], now);
+    }
+    set_timer(s);
+}
+
+struct kd_session_entry *kd_sessions_find(const struct kd_sessions *s, struct kd_bytes id) {
+    return kd_map_get(&s->by_id, id);
+}
+
+struct kd_session_entry *kd_sessions_next(const struct kd_sessions *s, const char *principal,
+                                          const struct kd_session_entry *after) {
+    const struct kd_session_owner *o = kd_map_get(&s->owners, kd_bytes_of_text(principal));
+    return after != NULL ? after->newer : o == NULL ? NULL : o->oldest;
+}
+
+// ---- making and freeing ----------------------------------------------------
+
+enum kd_err kd_sessions_open(struct kd_sessions *s, struct kd_loop *loop) {
+    return kd_timer_new(loop, on_timer, s, &s->timer);
+}
+
+void kd_sessions_close(struct kd_sessions *s) {
+    for (size_t i = 0; i < s->n; i++) {
+        struct kd_session_entry *e = s->heap[i];
+        kd_session_use_release(e->now);
+        kd_session_use_release(e->before);
+        kd_session_use_release(e->next);
+        unlink_entry(s, e);
+        kd_buf_wipe(&e->expiry);
+        free(e);
+    }
+    kd_map_wipe(&s->by_id);
+    kd_map_wipe(&s->owners);
+    free(s->heap);
+    kd_timer_free(s->timer);
+    *s = (struct kd_sessions) { 0 };
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// sessions.h: the sessions of the channel: whose they are, their limits, and
+// their attachments, which have the ticket, the sequence numbers and the replay
+// window.  The loop's thread only.
+#ifndef KD_KEYD_SESSIONS_H
+#define KD_KEYD_SESSIONS_H
+
+#include "keyd/channel.h"
+#include "keyd/peers.h"
+
+#define KD_SESSION_USES 3
+#define KD_SESSION_GRACE_MS 300000 // an expired session can still say that it is
+
+struct kd_session_entry;
+struct kd_session_owner;
+
+// One use of a session: keys of its own, sequences from 0.  Requests that are
+// with a worker hold it, also when its session has ended.
+struct kd_session_use {
+    unsigned refs;
+    struct kd_session_entry *session; // NULL: it has ended
+    uint8_t cache[KD_HSM_SECRET_ID_BYTES];
+    uint32_t ticket_version;
+    uint32_t root_version; // 0: released
+    uint32_t update;
+    size_t n_client_nonce, n_node_nonce, n_ticket;
+    uint8_t client_nonce[KD_SESSION_NONCE_MAX_BYTES];
+    uint8_t node_nonce[KD_HSM_CHANNEL_NONCE_BYTES];
+    uint8_t ticket[KD_HSM_TICKET_MAX_BYTES];
+    struct kd_sequence send;
+    struct kd_window window;
+};
+
+struct kd_session_entry {
+    uint8_t id[KD_HSM_SESSION_ID_BYTES];
+    char text[KD_SESSION_TEXT_BYTES];
+    const struct kd_peer_entry *peer;  // lives longer: its sessions end with it
+    struct kd_hsm_session_terms terms; // `peer` is the peer's name
+    uint8_t method, suite;
+    uint64_t sent, received, bytes;
+    enum kd_record_expiry expired; // 0: not
+    bool is_updating;
+    // now: NULL until the first record after a resume.  before: the one of the keys
+    // before an update.  next: of a resume, until the first record.
+    struct kd_session_use *now, *before, *next;
+    char next_owner[KD_NAME_MAX_BYTES + 1];
+    uint64_t before_due_ms, next_due_ms; // monotonic; 0: none
+    uint64_t end_due_ms;                 // lifetime, then grace
+    uint64_t due_ms;                     // the least of these
+    struct kd_buf expiry;                // the sealed record that says so, for its step
+    uint64_t expiry_step;
+    uint64_t sealing_step; // the one that is being sealed, and not to be sealed twice
+    struct kd_session_owner *owner;
+    struct kd_session_entry *older, *newer; // the owner's
+    size_t heap_index;
+};
+
+struct kd_sessions {
+    struct kd_timer *timer;
+    void (*gone)(void *arg, const struct kd_session_entry *e, const char *why);
+    void (*lost)(void *arg, const struct kd_session_use *use); // its keys are not needed any more
+    void *arg;
+    struct kd_map by_id, owners;
+    size_t n, cap;
+    struct kd_session_entry **heap;
+};
+
+KD_MUST_CHECK enum kd_err kd_sessions_open(struct kd_sessions *s, struct kd_loop *loop);
+void kd_sessions_close(struct kd_sessions *s); // tells nobody
+
+// With a random cache id and nothing counted; refs is 1.  KD_ERR_ITEM_TOO_LARGE.
+KD_MUST_CHECK enum kd_err kd_session_use_new(struct kd_bytes ticket, struct kd_bytes client_nonce,
+                                             struct kd_bytes node_nonce,
+                                             struct kd_session_use **out);
+void kd_session_use_hold(struct kd_session_use *u);
+void kd_session_use_release(struct kd_session_use *u); // NULL does nothing
+// What a worker is told of it; borrowed.
+struct kd_hsm_session kd_session_use_show(const struct kd_session_use *u);
+
+// A session of these terms, without any use.  KD_ERR_NO_SESSION where the id is taken.
+KD_MUST_CHECK enum kd_err kd_sessions_add(struct kd_sessions *s, const char *owner,
+                                          const struct kd_peer_entry *peer,
+                                          const struct kd_hsm_session_terms *terms,
+                                          struct kd_session_entry **out);
+// Puts the use (refs and all) in one of the session's places; what was there goes.
+void kd_sessions_put(struct kd_sessions *s, struct kd_session_entry *e,
+                     struct kd_session_use **place, struct kd_session_use *take_use);
+void kd_sessions_set_due(struct kd_sessions *s, struct kd_session_entry *e);
+// A record under this use was authentic: it is the session's now.
+void kd_sessions_confirm(struct kd_sessions *s, struct kd_session_entry *e,
+                         const struct kd_session_use *use);
+// A limit is reached: it says so for a while, and does nothing else.
+void kd_sessions_expire(struct kd_sessions *s, struct kd_session_entry *e,
+                        enum kd_record_expiry why);
+void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e, const char *why);
+void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entry *peer);
+
+struct kd_session_entry *kd_sessions_find(const struct kd_sessions *s, struct kd_bytes id);
+bool kd_session_is_of(const struct kd_session_entry *e, const char *principal);
+// The uses that a principal may have records of: now, next, before, each NULL where there is
+// none.  Who resumes a session of another has its own use only, until the client follows: a
+// ticket alone gives nothing of what was before.
+void kd_session_uses(const struct kd_session_entry *e, const char *principal,
+                     struct kd_session_use *out[static KD_SESSION_USES]);
+// The principal's oldest, or the one after it; NULL at the end.
+struct kd_session_entry *kd_sessions_next(const struct kd_sessions *s, const char *principal,
+                                          const struct kd_session_entry *after);
+
+#endif

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// Handshakes: what is refused and said to whom, limits, times, and lost workers.
+#include "tests/unit/channel_fixture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const uint8_t refused_message[] = { 0x01, 0x67, 'r', 'e', 'f', 'u', 's', 'e', 'd' };
+
+static size_t handshakes(void) {
+    struct kd_channel_report report;
+    kd_channel_report(sx.service, &report);
+    return report.n_handshakes;
+}
+
+static size_t sessions(void) {
+    struct kd_channel_report report;
+    kd_channel_report(sx.service, &report);
+    return report.n_sessions;
+}
+
+START_TEST(channel_without_an_identity_is_off) {
+    fx.config->channel.identity = "";
+    service_start("start ok\n");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_CONFIG);
+    ck_assert_err(channel_add_peer("p", "k"), KD_ERR_CONFIG);
+    ck_assert_err(channel_seal(7, "0011223344556677", "x"), KD_ERR_CONFIG);
+}
+END_TEST
+
+START_TEST(nobody_begins_without_permission) {
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(8, "m1", 0), KD_ERR_DENIED);
+    ck_assert_err(channel_step(8, "0011223344556677", channel_says("dev")), KD_ERR_DENIED);
+}
+END_TEST
+
+START_TEST(identity_needs_its_certificate) {
+    channel_start("start ok\n");
+    fx.config->channel.certificate_file = fixture_path("policy");
+    kd_service_reload(sx.service);
+    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_CONFIG);
+    fx.config->channel.certificate_file = fixture_path("identity.pem");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert_err(service_set_state("identity", 0, false), KD_OK);
+    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_CONFIG);
+}
+END_TEST
+
+START_TEST(responder_ends_with_a_session) {
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert_err(cx.refusal, KD_OK);
+    ck_assert(!cx.has_session);
+    ck_assert_mem_eq(cx.message.p, "m2", 2);
+    ck_assert_err(channel_step(7, cx.handshake, channel_says("dev")), KD_OK);
+    ck_assert(cx.has_session);
+    ck_assert_str_eq(cx.peer, "device");
+    ck_assert_uint_eq(cx.session.suite, 3);
+    ck_assert_uint_eq(cx.session.method, 2);
+    ck_assert_uint_eq(handshakes(), 0);
+    ck_assert_uint_eq(sessions(), 1);
+    // What rides on message_4, as docs/protocol.md says.
+    struct kd_cbor c = kd_cbor_of((struct kd_bytes) { cx.message.p + 2, cx.message.n - 2 });
+    char id[KD_SESSION_TEXT_BYTES];
+    ck_assert_uint_eq(kd_cbor_read_array(&c), 6);
+    ck_assert_uint_eq(kd_cbor_read_uint(&c), cx.session.created_ms);
+    kd_hex_encode(kd_cbor_read_bytes(&c).p, KD_HSM_SESSION_ID_BYTES, id);
+    ck_assert_str_eq(id, cx.session.id);
+    ck_assert_uint_eq(kd_cbor_read_uint(&c), 86400);
+    ck_assert_uint_eq(kd_cbor_read_uint(&c), KD_PROFILE_RESIDENT);
+    ck_assert_uint_eq(kd_cbor_read_uint(&c), 1);
+    ck_assert_uint_eq(kd_cbor_read_bytes(&c).n, 65);
+    ck_assert_err(kd_cbor_finish(&c), KD_OK);
+}
+END_TEST
+
+START_TEST(initiator_has_its_session_after_message_4) {
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "", 2), KD_ERR_HS_METHOD); // we sign
+    ck_assert_err(channel_begin(7, "", 1), KD_OK);
+    ck_assert_mem_eq(cx.message.p, "m1", 2);
+    ck_assert_err(channel_step(7, cx.handshake, channel_says("dev")), KD_OK);
+    ck_assert_mem_eq(cx.message.p, "m3", 2);
+    ck_assert(!cx.has_session);
+    ck_assert_uint_eq(sessions(), 0);
+    ck_assert_err(channel_step(7, cx.handshake, kd_bytes_of_text("m4")), KD_OK);
+    ck_assert(cx.has_session);
+    ck_assert_uint_eq(sessions(), 1);
+    ck_assert_uint_eq(handshakes(), 0);
+}
+END_TEST
+
+START_TEST(stranger_is_told_nothing) {
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, channel_says("who")), KD_OK);
+    ck_assert_err(cx.refusal, KD_ERR_HS_CREDENTIAL);
+    ck_assert_uint_eq(cx.message.n, sizeof(refused_message));
+    ck_assert_mem_eq(cx.message.p, refused_message, sizeof(refused_message));
+    ck_assert_uint_eq(handshakes(), 0);
+    ck_assert_uint_eq(sessions(), 0);
+    ck_assert_err(channel_step(7, cx.handshake, channel_says("dev")), KD_ERR_NO_HANDSHAKE);
+}
+END_TEST
+
+START_TEST(message_of_another_step_changes_nothing_and_a_wrong_one_ends_it) {
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, kd_bytes_of_text("early")), KD_OK);
+    ck_assert_err(cx.refusal, KD_ERR_HS_STATE);
+    ck_assert_uint_eq(handshakes(), 1);
+    ck_assert_err(channel_step(7, cx.handshake, kd_bytes_of_text("rubbish")), KD_OK);
+    ck_assert_err(cx.refusal, KD_ERR_HS_MESSAGE);
+    ck_assert_mem_eq(cx.message.p, "error", 5);
+    ck_assert_uint_eq(handshakes(), 0);
+}
+END_TEST
+
+START_TEST(handshake_is_its_makers_alone) {
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert_err(channel_step(9, cx.handshake, channel_says("dev")), KD_ERR_NO_HANDSHAKE);
+    const struct kd_caller other = service_caller_of(9);
+    const struct kd_caller own = service_caller_of(7);
+    ck_assert_err(kd_channel_abandon(sx.service, &other, cx.handshake), KD_ERR_NO_HANDSHAKE);
+    ck_assert_err(kd_channel_abandon(sx.service, &own, "xyz"), KD_ERR_NO_HANDSHAKE);
+    ck_assert_err(kd_channel_abandon(sx.service, &own, cx.handshake), KD_OK);
+    ck_assert_err(kd_channel_abandon(sx.service, &own, cx.handshake), KD_ERR_NO_HANDSHAKE);
+}
+END_TEST
+
+START_TEST(too_many_are_refused_before_the_token_is_asked) {
+    fx.config->channel.handshakes_max = 2;
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert_err(channel_begin(9, "m1", 0), KD_OK);
+    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_BUSY);
+    ck_assert_uint_eq(fixture_count("request handshake-start"), 2);
+}
+END_TEST
+
+START_TEST(no_more_sessions_than_configured) {
+    fx.config->channel.sessions_max = 1;
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    char first[KD_SESSION_TEXT_BYTES];
+    memcpy(first, cx.handshake, sizeof(first));
+    channel_session(7, "dev");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_TOO_MANY);
+    ck_assert_err(channel_step(7, first, channel_says("dev")), KD_OK);
+    ck_assert_err(cx.refusal, KD_ERR_TOO_MANY);
+    ck_assert_uint_eq(sessions(), 1);
+}
+END_TEST
+
+static bool none_left(void) {
+    return handshakes() == 0;
+}
+
+START_TEST(handshake_ends_with_its_time) {
+    fx.config->channel.handshake_timeout_ms = 100;
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    fixture_run_until(none_left);
+    ck_assert_err(channel_step(7, cx.handshake, channel_says("dev")), KD_ERR_NO_HANDSHAKE);
+}
+END_TEST
+
+START_TEST(handshake_is_gone_with_its_worker) {
+    channel_start("on handshake-read die\nonce\n");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    char first[KD_SESSION_TEXT_BYTES];
+    memcpy(first, cx.handshake, sizeof(first));
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, channel_says("dev")), KD_ERR_TOKEN_AWAY);
+    ck_assert_uint_eq(fixture_count("request handshake-read"), 1); // nobody else was asked
+    fixture_run_until(service_ready);
+    ck_assert_err(channel_step(7, first, channel_says("dev")), KD_ERR_NO_HANDSHAKE);
+    ck_assert_uint_eq(handshakes(), 0);
+    channel_session(7, "dev");
+}
+END_TEST
+
+static void on_step(void *arg, enum kd_err err, const char *detail KD_UNUSED,
+                    const struct kd_handshake_result *result) {
+    *(enum kd_err *)arg = result != NULL ? result->err : err;
+    sx.is_done = true;
+    sx.last_err = KD_OK;
+}
+
+START_TEST(peer_that_is_deleted_meanwhile_gets_no_session) {
+    channel_start("start ok\n");
+    const struct kd_caller c = service_caller_of(7);
+    enum kd_err outcome = KD_OK;
+    ck_assert_err(channel_begin(7, "", 1), KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, channel_says("dev")), KD_OK);
+    ck_assert_err(channel_delete_peer(7, "device"), KD_OK);
+    ck_assert_err(service_wait_for(kd_channel_step(sx.service, &c, cx.handshake,
+                                                   kd_bytes_of_text("m4"), on_step, &outcome)),
+                  KD_OK);
+    ck_assert_err(outcome, KD_ERR_HS_CREDENTIAL);
+    ck_assert_uint_eq(sessions(), 0);
+}
+END_TEST
+
+START_TEST(second_step_at_once_is_refused) {
+    channel_start("start ok\n");
+    const struct kd_caller c = service_caller_of(7);
+    enum kd_err outcome = KD_ERR_BUG;
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert_err(
+        kd_channel_step(sx.service, &c, cx.handshake, channel_says("dev"), on_step, &outcome),
+        KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, channel_says("dev")), KD_ERR_HS_STATE);
+    ck_assert_err(service_wait_for(KD_OK), KD_OK);
+    ck_assert_err(outcome, KD_OK);
+}
+END_TEST
+
+START_TEST(keys_of_the_channel_are_for_nothing_else) {
+    channel_start("start ok\n");
+    const struct kd_hsm_item item = { .data = kd_bytes_of_text("x") };
+    ck_assert_err(
+        service_work((struct kd_work) { .operation = KD_OPERATION_SIGN, .key = "identity" }, &item,
+                     1),
+        KD_ERR_KEY_RESERVED);
+    ck_assert_err(
+        service_work((struct kd_work) { .operation = KD_OPERATION_ENCRYPT, .key = "ticket" }, &item,
+                     1),
+        KD_ERR_KEY_RESERVED);
+    uint8_t room[97];
+    const struct kd_derivation d = { .key = "root", .peer = service_point(room), .release = true };
+    ck_assert_err(service_derive(&d, 1), KD_ERR_KEY_RESERVED);
+    ck_assert_err(service_delete("root"), KD_ERR_KEY_RESERVED);
+    ck_assert_err(service_delete("ticket"), KD_ERR_KEY_RESERVED);
+    ck_assert_err(service_rotate("root"), KD_OK);
+    ck_assert_ptr_nonnull(strstr(sx.key_text, "2=1"));
+}
+END_TEST
+
+static TCase *tcase_handshakes(void) {
+    TCase *t = tcase_create("handshakes");
+    tcase_add_checked_fixture(t, channel_setup, channel_teardown);
+    tcase_add_test(t, channel_without_an_identity_is_off);
+    tcase_add_test(t, nobody_begins_without_permission);
+    tcase_add_test(t, identity_needs_its_certificate);
+    tcase_add_test(t, responder_ends_with_a_session);
+    tcase_add_test(t, initiator_has_its_session_after_message_4);
+    tcase_add_test(t, stranger_is_told_nothing);
+    tcase_add_test(t, message_of_another_step_changes_nothing_and_a_wrong_one_ends_it);
+    tcase_add_test(t, handshake_is_its_makers_alone);
+    tcase_add_test(t, too_many_are_refused_before_the_token_is_asked);
+    tcase_add_test(t, no_more_sessions_than_configured);
+    tcase_add_test(t, handshake_ends_with_its_time);
+    tcase_add_test(t, handshake_is_gone_with_its_worker);
+    tcase_add_test(t, peer_that_is_deleted_meanwhile_gets_no_session);
+    tcase_add_test(t, second_step_at_once_is_refused);
+    tcase_add_test(t, keys_of_the_channel_are_for_nothing_else);
+    return t;
+}
+
+UNIT_MAIN("handshakes", tcase_handshakes())
