@@ -2,8 +2,10 @@
 noinst_LIBRARIES += libapi.a
 libapi_a_SOURCES = \
 	api/api.h \
+	api/channel.h \
 	api/connection.c \
 	api/credential.c \
+	api/handshakes.c \
 	api/http.c api/http.h \
 	api/json_in.c api/json_in.h \
 	api/json_out.c api/json_out.h \
@@ -16,10 +18,13 @@ libapi_a_SOURCES = \
 	api/openapi.h \
 	api/operations.c \
 	api/page.c api/page.h \
+	api/peers.c \
 	api/problem.c api/problem.h \
+	api/records.c \
 	api/request.c \
 	api/route.c api/route.h \
 	api/secrets.c \
+	api/sessions.c \
 	api/status.c
 nodist_libapi_a_SOURCES = api/openapi.gen.c
 libapi_a_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(JANSSON_CFLAGS)

@@ -4,6 +4,8 @@
 // resumed is run before the loop waits.
 #include "api/http.h"
 
+#include "api/json_in.h"
+
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdarg.h>
@@ -217,7 +219,7 @@ enum kd_err kd_http_open(struct kd_loop *loop, struct kd_service *service,
     if (getrandom(&h->id_seed, sizeof(h->id_seed), 0) != sizeof(h->id_seed)) {
         return KD_ERR_SYSTEM;
     }
-    json_set_alloc_funcs(malloc, wiping_free);
+    json_set_alloc_funcs(kd_json_alloc, wiping_free);
     enum kd_err err = open_listeners(h);
     if (err != KD_OK) {
         return err;

@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "api/metrics.h"
+#include "keyd/channel.h"
 
 #include <jansson.h>
 #include <microhttpd.h>
@@ -139,6 +140,7 @@ struct kd_request {
     enum kd_err refused;          // found early; said when the body has come
     bool is_head;
     bool is_batch; // the body has items
+    bool is_raw;   // the body is of the route's own media type, and so is the answer
     bool is_last;  // the connection ends with its answer
     uint64_t started_us;
     uint64_t caller_turn; // when `caller` was found
@@ -154,6 +156,8 @@ struct kd_request {
     enum kd_err problem; // KD_OK: the answer is not a problem
     const char *content_type;
     char location[KD_NAME_MAX_BYTES + 16]; // "": none
+    const char *id_header;                 // NULL: none; else of a raw answer, with the id
+    char id[KD_SESSION_TEXT_BYTES];
     struct kd_buf out;
     size_t wanted; // bytes for its body and answer
     size_t held;   // of them, counted in http->held
@@ -171,6 +175,9 @@ void kd_request_completed(void *http, struct MHD_Connection *mhd, void **request
 void kd_request_answer(struct kd_request *q, unsigned status);
 // The answer is this problem; detail and field are taken from q->why.
 void kd_request_fail(struct kd_request *q, enum kd_err err);
+// With one member more, unless `value` is empty (problem.h).
+void kd_request_fail_with(struct kd_request *q, enum kd_err err, const char *name,
+                          struct kd_bytes value);
 // For the service's callbacks: ends the waiting, after one of the two above.
 void kd_request_resume(struct kd_request *q);
 void kd_request_say(struct kd_request *q, const char *detail); // for q->why, "" stays as it is

@@ -2,8 +2,8 @@
 // json_in.c: typed reading of members, with precise complaints.
 #include "api/json_in.h"
 
-#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // A value of two bytes takes the library a hundred and more, and a body may have
@@ -27,18 +27,28 @@ static bool has_too_many_values(struct kd_bytes text) {
     return n > VALUES_MAX;
 }
 
+// The library's hook takes no argument of ours, so this is of the thread.
+static _Thread_local bool is_short_of_memory;
+
+void *kd_json_alloc(size_t n) {
+    void *p = malloc(n);
+    is_short_of_memory = is_short_of_memory || p == NULL;
+    return p;
+}
+
 enum kd_err kd_json_parse(struct kd_bytes text, struct kd_why *why, json_t **out) {
     json_error_t error;
     if (has_too_many_values(text)) {
         snprintf(why->detail, sizeof(why->detail), "More than %d values", VALUES_MAX);
         return KD_ERR_BAD_JSON;
     }
-    errno = 0;
+    is_short_of_memory = false;
     json_t *root = json_loadb((const char *)text.p, text.n, JSON_REJECT_DUPLICATES, &error);
+    if (is_short_of_memory) {
+        json_decref(root); // not what was sent
+        return KD_ERR_NO_MEMORY;
+    }
     if (root == NULL) {
-        if (errno == ENOMEM) { // the library says "invalid token" for most of these
-            return KD_ERR_NO_MEMORY;
-        }
         // The library's text may quote the body; where it stopped says enough.
         snprintf(why->detail, sizeof(why->detail), "%s, at byte %d",
                  json_error_code(&error) == json_error_duplicate_key ? "A member is repeated"

@@ -14,6 +14,10 @@ struct kd_json_in {
     size_t index; // which
 };
 
+// malloc for the library, which goes on without the bytes where a long string finds no room
+// to grow: kd_json_parse then knows.
+void *kd_json_alloc(size_t n);
+
 // The body: one JSON object (RFC 8259), members not repeated, nothing behind
 // it.  The caller frees *out with json_decref.
 KD_MUST_CHECK enum kd_err kd_json_parse(struct kd_bytes text, struct kd_why *why, json_t **out);

@@ -60,19 +60,22 @@ static bool has_private_part(const json_t *jwk) {
 }
 
 // RFC 7518 6.2.1.2: a coordinate has the full length of the field.
-static bool read_coordinate(const json_t *jwk, const char *name, size_t n, uint8_t *out) {
+static enum kd_err read_coordinate(const json_t *jwk, const char *name, size_t n, uint8_t *out) {
     const json_t *v = json_object_get(jwk, name);
     if (!json_is_string(v)) {
-        return false;
+        return KD_ERR_BAD_PUBLIC_KEY;
     }
     const struct kd_bytes text = { (const uint8_t *)json_string_value(v), json_string_length(v) };
     kd_auto(buf) struct kd_buf decoded = KD_BUF_INIT(n);
-    if (kd_b64_decode(text, &decoded) != KD_OK || kd_buf_finish(&decoded) != KD_OK ||
-        decoded.n != n) {
-        return false;
+    const enum kd_err err = kd_b64_decode(text, &decoded);
+    if (kd_buf_finish(&decoded) == KD_ERR_NO_MEMORY) {
+        return KD_ERR_NO_MEMORY;
+    }
+    if (err != KD_OK || kd_buf_finish(&decoded) != KD_OK || decoded.n != n) {
+        return KD_ERR_BAD_PUBLIC_KEY;
     }
     memcpy(out, decoded.p, n);
-    return true;
+    return KD_OK;
 }
 
 enum kd_err kd_jwk_read(const struct kd_json_in *in, const char *member,
@@ -93,8 +96,12 @@ enum kd_err kd_jwk_read(const struct kd_json_in *in, const char *member,
             continue;
         }
         struct kd_public_key key = { .type = c->type, .n = 1 + 2 * c->n, .point = { 4 } };
-        if (!read_coordinate(jwk, "x", c->n, key.point + 1) ||
-            !read_coordinate(jwk, "y", c->n, key.point + 1 + c->n)) {
+        enum kd_err err = read_coordinate(jwk, "x", c->n, key.point + 1);
+        err = err == KD_OK ? read_coordinate(jwk, "y", c->n, key.point + 1 + c->n) : err;
+        if (err == KD_ERR_NO_MEMORY) {
+            return err;
+        }
+        if (err != KD_OK) {
             return kd_json_blame(in, member, KD_ERR_BAD_PUBLIC_KEY,
                                  "x and y must be base64url and have the length of the field.");
         }

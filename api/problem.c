@@ -44,6 +44,12 @@ unsigned kd_problem_status(enum kd_err err) {
 
 void kd_problem_write(struct kd_buf *out, enum kd_err err, const char *detail, const char *field,
                       const char *request_id) {
+    kd_problem_write_with(out, err, detail, field, request_id, "", KD_BYTES_NONE);
+}
+
+void kd_problem_write_with(struct kd_buf *out, enum kd_err err, const char *detail,
+                           const char *field, const char *request_id, const char *name,
+                           struct kd_bytes value) {
     kd_buf_text(out, "{\"type\":\"" KD_PROBLEM_TYPE);
     kd_buf_text(out, kd_err_name(err));
     kd_buf_text(out, "\",\"title\":");
@@ -61,6 +67,10 @@ void kd_problem_write(struct kd_buf *out, enum kd_err err, const char *detail, c
     if (request_id[0] != '\0') {
         kd_buf_text(out, ",\"request_id\":");
         kd_json_put_text(out, request_id);
+    }
+    if (value.n > 0) {
+        kd_json_member(out, name);
+        kd_json_put_bytes(out, value);
     }
     kd_buf_u8(out, '}');
 }

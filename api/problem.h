@@ -11,5 +11,10 @@ unsigned kd_problem_status(enum kd_err err); // the HTTP status
 // Appends the object.  detail, field and request_id may be "".
 void kd_problem_write(struct kd_buf *out, enum kd_err err, const char *detail, const char *field,
                       const char *request_id);
+// The same with one member more (RFC 9457 3.2), unless `value` is empty: what a refusal
+// still gives, base64url.
+void kd_problem_write_with(struct kd_buf *out, enum kd_err err, const char *detail,
+                           const char *field, const char *request_id, const char *name,
+                           struct kd_bytes value);
 
 #endif

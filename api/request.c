@@ -133,8 +133,14 @@ void kd_request_answer(struct kd_request *q, unsigned status) {
 }
 
 void kd_request_fail(struct kd_request *q, enum kd_err err) {
+    kd_request_fail_with(q, err, "", KD_BYTES_NONE);
+}
+
+void kd_request_fail_with(struct kd_request *q, enum kd_err err, const char *name,
+                          struct kd_bytes value) {
     kd_buf_reset(&q->out);
-    kd_problem_write(&q->out, err, q->why.detail, q->why.field, q->caller.request_id);
+    kd_problem_write_with(&q->out, err, q->why.detail, q->why.field, q->caller.request_id, name,
+                          value);
     if (kd_buf_finish(&q->out) != KD_OK) {
         kd_buf_wipe(&q->out); // no memory for the words: the status alone
         err = KD_ERR_NO_MEMORY;
@@ -159,6 +165,9 @@ static bool add_headers(const struct kd_request *q, struct MHD_Response *r) {
     }
     if (q->location[0] != '\0') {
         is_ok = is_ok && MHD_add_response_header(r, "Location", q->location) == MHD_YES;
+    }
+    if (q->id_header != NULL) {
+        is_ok = is_ok && MHD_add_response_header(r, q->id_header, q->id) == MHD_YES;
     }
     if (q->status == 503) {
         char seconds[16];
@@ -260,12 +269,11 @@ enum kd_err kd_request_identify(struct kd_request *q) {
     return KD_OK;
 }
 
-static bool is_json(const char *type) {
-    static const char json[] = "application/json";
-    if (type == NULL || strncasecmp(type, json, strlen(json)) != 0) {
+static bool is_media(const char *type, const char *wanted) {
+    if (type == NULL || strncasecmp(type, wanted, strlen(wanted)) != 0) {
         return false;
     }
-    type += strlen(json);
+    type += strlen(wanted);
     return type[strspn(type, " \t")] == '\0' || type[strspn(type, " \t")] == ';';
 }
 
@@ -320,6 +328,20 @@ static enum kd_err make_room(struct kd_request *q, size_t n) {
     return err;
 }
 
+static enum kd_err check_media(struct kd_request *q) {
+    const char *type = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Type");
+    q->is_raw = q->route->raw != NULL && is_media(type, q->route->raw);
+    if (q->is_raw || is_media(type, "application/json")) {
+        return KD_OK;
+    }
+    if (q->route->raw != NULL) {
+        char detail[80];
+        snprintf(detail, sizeof(detail), "Or it may be %s.", q->route->raw);
+        kd_request_say(q, detail);
+    }
+    return KD_ERR_MEDIA_TYPE;
+}
+
 static enum kd_err check_header(struct kd_request *q, const char *method, bool has_body) {
     if (q->connection->is_surplus) {
         kd_request_say(q, "There are too many connections.");
@@ -348,9 +370,7 @@ static enum kd_err check_header(struct kd_request *q, const char *method, bool h
         kd_request_say(q, "This request takes no body.");
         return KD_ERR_BAD_REQUEST;
     }
-    return is_json(MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Type"))
-               ? KD_OK
-               : KD_ERR_MEDIA_TYPE;
+    return check_media(q);
 }
 
 // The body is not read: MHD closes the connection behind the answer.
@@ -423,6 +443,9 @@ static enum kd_err parse_body(struct kd_request *q) {
     if (q->body.n == 0) {
         kd_request_say(q, "This request needs a body.");
         return KD_ERR_BAD_JSON;
+    }
+    if (q->is_raw) {
+        return KD_OK; // for the handler to read
     }
     // Decoded values are shorter than their text.
     (void)kd_buf_extend(&q->arena, q->body.n);

@@ -7,6 +7,10 @@
 
 #define KEY "/v1/keys/{name}"
 #define SECRET "/v1/secrets/{id}"
+#define PEER "/v1/peers/{name}"
+#define HANDSHAKE "/v1/handshakes/{id}"
+#define SESSION "/v1/sessions/{id}"
+#define EDHOC "application/edhoc+cbor-seq" // RFC 9528 10.9
 
 // clang-format off
 // Rows of one path stand together.
@@ -43,6 +47,25 @@ static const struct kd_route routes[] = {
     { "POST", SECRET "/encrypt", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_ENCRYPT, .may = "encrypt" },
     { "POST", SECRET "/decrypt", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_DECRYPT, .may = "decrypt" },
     { "POST", SECRET "/derive", kd_handle_derive, KD_PARAM_SECRET, KD_BODY_NEEDED, .may = "derive" },
+
+    { "GET", "/v1/peers", kd_handle_peer_list, .has_page = true, .may = "show" },
+    { "POST", "/v1/peers", kd_handle_peer_new, .body = KD_BODY_NEEDED, .may = "peer" },
+    { "GET", PEER, kd_handle_peer_show, KD_PARAM_PEER, .may = "show" },
+    { "DELETE", PEER, kd_handle_peer_delete, KD_PARAM_PEER, .may = "peer" },
+
+    { "POST", "/v1/handshakes", kd_handle_handshake_begin, .body = KD_BODY_NEEDED, .raw = EDHOC, .may = "handshake" },
+    { "POST", HANDSHAKE, kd_handle_handshake_step, KD_PARAM_HANDSHAKE, KD_BODY_NEEDED, .raw = EDHOC, .may = "handshake" },
+    { "DELETE", HANDSHAKE, kd_handle_handshake_delete, KD_PARAM_HANDSHAKE, .may = "" },
+
+    { "GET", "/v1/sessions", kd_handle_session_list, .has_page = true, .may = "" },
+    { "POST", "/v1/sessions/resume", kd_handle_session_resume, .body = KD_BODY_NEEDED, .may = "handshake" }, // before {id}
+    { "GET", SESSION, kd_handle_session_show, KD_PARAM_SESSION, .may = "" },
+    { "DELETE", SESSION, kd_handle_session_delete, KD_PARAM_SESSION, .may = "" },
+    { "GET", SESSION "/ticket", kd_handle_session_ticket, KD_PARAM_SESSION, .may = "" },
+    { "POST", SESSION "/key-update", kd_handle_session_update, KD_PARAM_SESSION, KD_BODY_OPTIONAL, .may = "handshake" },
+
+    { "POST", "/v1/records/seal", kd_handle_record_seal, .body = KD_BODY_NEEDED, .may = "handshake" },
+    { "POST", "/v1/records/open", kd_handle_record_open, .body = KD_BODY_NEEDED, .may = "handshake" },
 };
 // clang-format on
 
@@ -138,6 +161,33 @@ static bool is_secret_id(const char *p, size_t n) {
     return true;
 }
 
+static bool is_session_id(const char *p, size_t n) {
+    static const char digits[] = "0123456789abcdef";
+    bool is_ok = n == KD_SESSION_TEXT_BYTES - 1;
+    for (size_t i = 0; is_ok && i < n; i++) {
+        is_ok = p[i] != '\0' && strchr(digits, p[i]) != NULL;
+    }
+    return is_ok;
+}
+
+static enum kd_err check_param(enum kd_route_param kind, const char *p, size_t n) {
+    switch (kind) {
+    case KD_PARAM_NONE:
+        return KD_OK;
+    case KD_PARAM_KEY:
+    case KD_PARAM_PEER:
+        return kd_name_is_valid((struct kd_bytes) { (const uint8_t *)p, n }) ? KD_OK
+                                                                             : KD_ERR_BAD_NAME;
+    case KD_PARAM_SECRET:
+        return is_secret_id(p, n) ? KD_OK : KD_ERR_NO_SECRET;
+    case KD_PARAM_HANDSHAKE:
+        return is_session_id(p, n) ? KD_OK : KD_ERR_NO_HANDSHAKE;
+    case KD_PARAM_SESSION:
+        return is_session_id(p, n) ? KD_OK : KD_ERR_NO_SESSION;
+    }
+    return KD_ERR_BUG;
+}
+
 static enum kd_err read_param(const struct kd_route *r, struct segment written,
                               char param[static KD_NAME_MAX_BYTES + 1]) {
     char decoded[DECODED_MAX];
@@ -145,12 +195,9 @@ static enum kd_err read_param(const struct kd_route *r, struct segment written,
     if (!decode(written, decoded, &n)) {
         return KD_ERR_BAD_REQUEST;
     }
-    if (r->param == KD_PARAM_KEY &&
-        !kd_name_is_valid((struct kd_bytes) { (uint8_t *)decoded, n })) {
-        return KD_ERR_BAD_NAME;
-    }
-    if (r->param == KD_PARAM_SECRET && !is_secret_id(decoded, n)) {
-        return KD_ERR_NO_SECRET;
+    enum kd_err err = check_param(r->param, decoded, n);
+    if (err != KD_OK) {
+        return err;
     }
     memcpy(param, decoded, n);
     param[n] = '\0';

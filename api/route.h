@@ -20,6 +20,9 @@ enum kd_route_param {
     KD_PARAM_NONE,
     KD_PARAM_KEY,    // a key's name
     KD_PARAM_SECRET, // a secret's id
+    KD_PARAM_PEER,   // a peer's name
+    KD_PARAM_HANDSHAKE,
+    KD_PARAM_SESSION, // their ids have one form
 };
 
 struct kd_route {
@@ -31,6 +34,7 @@ struct kd_route {
     bool is_open;       // asks for no caller
     bool has_page;      // takes the query parameters after and limit
     unsigned operation; // enum kd_operation, for the handlers of operations.c
+    const char *raw;    // a media type that the body may have in place of JSON; NULL: none
     const char *may;    // the permission that the service asks for, "" if none
 };
 
@@ -40,7 +44,8 @@ size_t kd_route_index(const struct kd_route *r); // kd_route_count() for NULL
 
 // Finds the path of a request target (percent-encoded, a query is ignored):
 // the first row with it, and its parameter, decoded, in out.  KD_ERR_NO_ROUTE,
-// KD_ERR_BAD_REQUEST (the encoding), KD_ERR_BAD_NAME, KD_ERR_NO_SECRET.
+// KD_ERR_BAD_REQUEST (the encoding), KD_ERR_BAD_NAME, and for what cannot be an id
+// KD_ERR_NO_SECRET, KD_ERR_NO_HANDSHAKE, KD_ERR_NO_SESSION.
 KD_MUST_CHECK enum kd_err kd_route_find(const char *target, const struct kd_route **out,
                                         char param[static KD_NAME_MAX_BYTES + 1]);
 // The row of the same path with this method (HEAD is GET); NULL: none.
@@ -56,6 +61,13 @@ kd_handler kd_handle_work;                                             // operat
 kd_handler kd_handle_ecdh, kd_handle_derive, kd_handle_secret_list, kd_handle_secret_show,
     kd_handle_secret_delete;                                                         // secrets.c
 kd_handler kd_handle_status, kd_handle_healthz, kd_handle_readyz, kd_handle_openapi; // status.c
-kd_handler kd_handle_metrics;                                                        // metrics.c
+kd_handler kd_handle_peer_new, kd_handle_peer_list, kd_handle_peer_show,
+    kd_handle_peer_delete; // peers.c
+kd_handler kd_handle_handshake_begin, kd_handle_handshake_step,
+    kd_handle_handshake_delete; // handshakes.c
+kd_handler kd_handle_session_list, kd_handle_session_show, kd_handle_session_delete,
+    kd_handle_session_ticket, kd_handle_session_resume, kd_handle_session_update; // sessions.c
+kd_handler kd_handle_record_seal, kd_handle_record_open;                          // records.c
+kd_handler kd_handle_metrics;                                                     // metrics.c
 
 #endif

@@ -104,6 +104,19 @@ static void put_counts(struct kd_buf *out, const struct kd_http *h,
     kd_buf_u8(out, '}');
 }
 
+static void put_channel(struct kd_buf *out, const struct kd_service *service) {
+    struct kd_channel_report report;
+    kd_channel_report(service, &report);
+    kd_json_member(out, "channel");
+    kd_buf_u8(out, '{');
+    kd_json_member(out, "on");
+    kd_json_put_bool(out, report.is_on);
+    put_member_number(out, "peers", report.n_peers);
+    put_member_number(out, "handshakes", report.n_handshakes);
+    put_member_number(out, "sessions", report.n_sessions);
+    kd_buf_u8(out, '}');
+}
+
 enum kd_err kd_handle_status(struct kd_request *q) {
     struct kd_service *service = q->http->service;
     enum kd_err err = kd_service_allows(service, &q->caller, KD_MAY_STATUS, NULL);
@@ -130,6 +143,7 @@ enum kd_err kd_handle_status(struct kd_request *q) {
     put_token(out, report.token);
     put_workers(out, &report);
     put_counts(out, q->http, &report);
+    put_channel(out, service);
     kd_json_member(out, "policy");
     kd_buf_u8(out, '{');
     kd_json_member(out, "read");

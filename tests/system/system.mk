@@ -1,6 +1,7 @@
 # Real programs on real tokens.  One program a topic; each runs its cases on
 # every token that they concern (tests/system/harness/tap.py).
 system_tests = \
+	tests/system/channel.py \
 	tests/system/config.py \
 	tests/system/connections.py \
 	tests/system/derive.py \
@@ -32,6 +33,7 @@ EXTRA_DIST += $(repo_tests) $(system_tests) packages run-tests .ci/run \
 	tests/system/harness/__init__.py \
 	tests/system/harness/daemon.py \
 	tests/system/harness/oracle.py \
+	tests/system/harness/peer.py \
 	tests/system/harness/rest.py \
 	tests/system/harness/schema.py \
 	tests/system/harness/tap.py \
@@ -43,3 +45,8 @@ EXTRA_DIST += $(repo_tests) $(system_tests) packages run-tests .ci/run \
 	tests/vectors/wycheproof/ecdsa_secp256r1_sha256_p1363_test.json \
 	tests/vectors/wycheproof/hkdf_sha256_test.json \
 	tests/vectors/wycheproof/hmac_sha256_test.json
+
+# A device with a software key, for channel.py.
+check_PROGRAMS += tests/system/peer
+tests_system_peer_SOURCES = tests/system/peer.c
+tests_system_peer_LDADD = libchannel.a libbase.a $(CRYPTO_LIBS)

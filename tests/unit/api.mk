@@ -9,6 +9,7 @@ api_unit_tests = \
 	tests/unit/test_api_connection \
 	tests/unit/test_api_listener \
 	tests/unit/test_api_handlers \
+	tests/unit/test_api_channel \
 	tests/unit/test_api_alloc
 check_PROGRAMS += $(api_unit_tests)
 TESTS += $(api_unit_tests)
@@ -17,6 +18,7 @@ TESTS += $(api_unit_tests)
 check_LIBRARIES = tests/unit/libapifixture.a
 tests_unit_libapifixture_a_SOURCES = \
 	tests/unit/api_fixture.c tests/unit/api_fixture.h \
+	tests/unit/fake_channel.c \
 	tests/unit/fake_service.c tests/unit/fake_service.h
 tests_unit_libapifixture_a_CFLAGS = $(unit_cflags)
 # twice: the fixture opens the server, and the server calls the fake service
@@ -43,6 +45,8 @@ tests_unit_test_api_listener_CFLAGS = $(unit_cflags)
 tests_unit_test_api_listener_LDADD = $(api_unit_libs)
 tests_unit_test_api_handlers_CFLAGS = $(unit_cflags)
 tests_unit_test_api_handlers_LDADD = $(api_unit_libs)
+tests_unit_test_api_channel_CFLAGS = $(unit_cflags)
+tests_unit_test_api_channel_LDADD = $(api_unit_libs)
 tests_unit_test_api_alloc_CFLAGS = $(unit_cflags)
 tests_unit_test_api_alloc_LDADD = $(api_unit_libs)
 tests_unit_test_api_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc

@@ -243,3 +243,28 @@ const char *problem_of(const struct answer *a, char out[static 64]) {
     snprintf(out, 64, "%.63s", is_problem ? type + strlen(prefix) : "");
     return out;
 }
+
+void expect_json(const struct fixture *f, const char *method, const char *target, const char *body,
+                 int status, const char *expected) {
+    kd_auto(answer) struct answer a = { 0 };
+    ask(f, method, target, body == NULL ? "" : JSON_BODY, body, &a);
+    ck_assert_msg(a.status == status, "%s %s: %d %s", method, target, a.status, a.body);
+    if (expected[0] == '\0') {
+        ck_assert_uint_eq(a.n, 0);
+        return;
+    }
+    json_t *got = json_loads(a.body, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+    json_t *wanted = json_loads(expected, JSON_DECODE_ANY, NULL);
+    ck_assert_msg(json_equal(got, wanted), "%s %s: %s", method, target, a.body);
+    json_decref(got);
+    json_decref(wanted);
+}
+
+void expect_problem(const struct fixture *f, const char *method, const char *target,
+                    const char *body, int status, const char *problem, const char *field) {
+    kd_auto(answer) struct answer a = { 0 };
+    char text[256];
+    ask(f, method, target, body == NULL ? "" : JSON_BODY, body, &a);
+    ck_assert_problem(&a, status, problem);
+    ck_assert_str_eq(text_of(&a, "field", text), field);
+}

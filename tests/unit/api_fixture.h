@@ -58,6 +58,13 @@ void ask(const struct fixture *f, const char *method, const char *target, const 
 const char *problem_of(const struct answer *a, char out[static 64]);
 const char *text_of(const struct answer *a, const char *member, char out[static 256]);
 
+// A request whose answer's body is exactly this JSON; "" where there is none.
+void expect_json(const struct fixture *f, const char *method, const char *target, const char *body,
+                 int status, const char *expected);
+// A request that is refused; field "": the problem names none.
+void expect_problem(const struct fixture *f, const char *method, const char *target,
+                    const char *body, int status, const char *problem, const char *field);
+
 #define ck_assert_problem(answer_, status_, name_)                                                 \
     do {                                                                                           \
         char problem_[64];                                                                         \

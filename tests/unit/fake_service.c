@@ -121,7 +121,7 @@ enum kd_err kd_service_allows(const struct kd_service *s, const struct kd_caller
 // ---- keys ------------------------------------------------------------------
 
 // Both curves' generators (SEC 2): points that are on them.
-static const uint8_t p256_point[65] = {
+const uint8_t fake_point[65] = {
     0x04, 0x6b, 0x17, 0xd1, 0xf2, 0xe1, 0x2c, 0x42, 0x47, 0xf8, 0xbc, 0xe6, 0xe5,
     0x63, 0xa4, 0x40, 0xf2, 0x77, 0x03, 0x7d, 0x81, 0x2d, 0xeb, 0x33, 0xa0, 0xf4,
     0xa1, 0x39, 0x45, 0xd8, 0x98, 0xc2, 0x96, 0x4f, 0xe3, 0x42, 0xe2, 0xfe, 0x1a,
@@ -144,7 +144,7 @@ static struct kd_key_version versions[][2] = {
     { { 1,
         KD_VERSION_ENABLED,
         1000,
-        { .type = KD_KEY_EC_P256, .proof = { p256_point, sizeof(p256_point) } },
+        { .type = KD_KEY_EC_P256, .proof = { fake_point, sizeof(fake_point) } },
         true,
         false },
       { 2, KD_VERSION_PENDING, 2000, { .type = KD_KEY_EC_P256 }, true, false } },

@@ -8,13 +8,22 @@
 //   decrypt: the reverse, or KD_ERR_NOT_AUTHENTIC.  random: n times 0x5a.
 //   ecdh, derive: a secret with the id "AAAAAAAAAAAAAAAAAAAAAA"; released:
 //   'R', peer, info.
+// The channel (fake_channel.c) has one session, and a handshake of the same id:
+//   begin: '2', then message_1; or '1'.  step: '4', then the message, and the session.
+//   seal: the type's digit, aad, body.  open: the reverse.
 #ifndef KD_TESTS_FAKE_SERVICE_H
 #define KD_TESTS_FAKE_SERVICE_H
 
+#include "keyd/channel.h"
 #include "keyd/service.h"
 
 #define FAKE_SECRET "AAAAAAAAAAAAAAAAAAAAAA"
 #define FAKE_KEYS 3 // "aes" (AES), "ec" (P-256, the generator), "pub" (imported, P-384)
+
+#define FAKE_SESSION "00112233445566aa"
+#define FAKE_PEERS 2 // "device" (certificate), "sensor" (P-256, the generator)
+
+extern const uint8_t fake_point[65];
 
 struct fake_job;
 
@@ -28,9 +37,10 @@ struct kd_service {
     enum kd_err ready;
     enum kd_err at_once; // of asynchronous calls, before anything is accepted
     enum kd_err later;   // given to done
-    enum kd_err item;    // of the second item, and of the only one
+    enum kd_err item;    // of the second item, and of the only one; of a handshake
     const char *detail;  // given to done and to ready
-    bool holds;          // done waits for fake_service_release
+    bool is_channel_off;
+    bool holds; // done waits for fake_service_release
     // seen
     unsigned n_calls; // asynchronous ones that were accepted
     unsigned n_identified;

@@ -81,8 +81,9 @@ static void sweep(const char *method, const char *target, const char *body, int 
             return;
         }
         n_failed++;
-        ck_assert_msg(a.status == 0 || a.status == 500 || a.status == status, "%s %s, call %ld: %d",
-                      method, target, n, a.status);
+        ck_assert_msg(a.status == 0 || a.status == 500 || a.status == status,
+                      "%s %s, call %ld: %d %s", method, target, n, a.status,
+                      a.body == NULL ? "" : a.body);
     }
     ck_abort_msg("%s %s never passes", method, target);
 }
@@ -101,6 +102,48 @@ START_TEST(requests_survive_each_failing_allocation) {
     sweep("GET", "/metrics", NULL, 200);
     sweep("GET", "/openapi.json", NULL, 200);
     sweep("PUT", "/v1/keys", NULL, 405);
+}
+END_TEST
+
+START_TEST(long_value_is_whole_or_refused) {
+    static const char body[] = "{\"data\":\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIj\"}";
+    for (long n = 0; n < 2000; n++) {
+        fixture_settle(&f);
+        has_failed = false;
+        left = n;
+        kd_auto(answer) struct answer a = { 0 };
+        char text[256];
+        ask(&f, "POST", "/v1/keys/k/mac", JSON_BODY, body, &a);
+        left = -1;
+        ck_assert_msg(a.status == 0 || a.status == 500 || a.status == 200, "call %ld: %d", n,
+                      a.status);
+        if (a.status == 200) { // 'M', then all that was sent
+            ck_assert_str_eq(text_of(&a, "mac", text),
+                             "TQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICEiIw");
+        }
+        if (!has_failed) {
+            return;
+        }
+    }
+    ck_abort_msg("it never passes");
+}
+END_TEST
+
+START_TEST(channel_survives_each_failing_allocation) {
+    sweep("POST", "/v1/peers",
+          "{\"name\":\"n\",\"public_key\":{\"kty\":\"EC\",\"crv\":\"P-256\","
+          "\"x\":\"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY\","
+          "\"y\":\"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU\"}}",
+          201);
+    sweep("GET", "/v1/peers", NULL, 200);
+    sweep("POST", "/v1/handshakes", "{\"message\":\"aGk\"}", 201);
+    sweep("POST", "/v1/handshakes/" FAKE_SESSION, "{\"message\":\"aGk\"}", 200);
+    sweep("GET", "/v1/sessions", NULL, 200);
+    sweep("POST", "/v1/sessions/resume", "{\"ticket\":\"aGk\",\"client_nonce\":\"aGk\"}", 201);
+    sweep("POST", "/v1/sessions/" FAKE_SESSION "/key-update", NULL, 200);
+    sweep("POST", "/v1/records/seal", "{\"session\":\"" FAKE_SESSION "\",\"data\":\"aGk\"}", 200);
+    sweep("POST", "/v1/records/open", "{\"items\":[{\"record\":\"MGhp\"},{\"record\":\"MA\"}]}",
+          200);
 }
 END_TEST
 
@@ -135,6 +178,8 @@ static TCase *tcase_alloc(void) {
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_set_timeout(c, 60);
     tcase_add_test(c, requests_survive_each_failing_allocation);
+    tcase_add_test(c, long_value_is_whole_or_refused);
+    tcase_add_test(c, channel_survives_each_failing_allocation);
     tcase_add_test(c, opening_survives_each_failing_allocation);
     return c;
 }

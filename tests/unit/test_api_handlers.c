@@ -18,26 +18,14 @@ static void teardown(void) {
     fixture_stop(&f);
 }
 
-// The body of an answer with this status must be exactly this JSON.
 static void expect(const char *method, const char *target, const char *body, int status,
                    const char *expected) {
-    kd_auto(answer) struct answer a = { 0 };
-    ask(&f, method, target, body == NULL ? "" : JSON_BODY, body, &a);
-    ck_assert_msg(a.status == status, "%s %s: %d %s", method, target, a.status, a.body);
-    json_t *got = json_loads(a.body, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
-    json_t *wanted = json_loads(expected, JSON_DECODE_ANY, NULL);
-    ck_assert_msg(json_equal(got, wanted), "%s %s: %s", method, target, a.body);
-    json_decref(got);
-    json_decref(wanted);
+    expect_json(&f, method, target, body, status, expected);
 }
 
 static void refuse(const char *method, const char *target, const char *body, int status,
                    const char *problem, const char *field) {
-    kd_auto(answer) struct answer a = { 0 };
-    char text[256];
-    ask(&f, method, target, body == NULL ? "" : JSON_BODY, body, &a);
-    ck_assert_problem(&a, status, problem);
-    ck_assert_str_eq(text_of(&a, "field", text), field);
+    expect_problem(&f, method, target, body, status, problem, field);
 }
 
 static void expect_seen(const char *call, const char *name, const char *text) {
@@ -412,6 +400,10 @@ START_TEST(status_says_what_there_is) {
     const char *label = json_string_value(json_object_get(json_object_get(root, "token"), "label"));
     ck_assert_str_eq(label, "fake");
     ck_assert_uint_eq(json_object_size(json_object_get(root, "abilities")), KD_HSM_ABILITIES);
+    json_t *channel =
+        json_loads("{\"on\":true,\"peers\":2,\"handshakes\":1,\"sessions\":1}", 0, NULL);
+    ck_assert(json_equal(json_object_get(root, "channel"), channel));
+    json_decref(channel);
     json_decref(root);
     f.service.ready = KD_ERR_NO_TOKEN;
     f.service.detail = "no token has the label x";

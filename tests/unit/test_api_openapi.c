@@ -75,6 +75,59 @@ START_TEST(nothing_else_is_described) {
 }
 END_TEST
 
+// The routes of the secure channel.
+static bool is_channel(const struct kd_route *r) {
+    static const char *const heads[] = { "/v1/peers", "/v1/handshakes", "/v1/sessions",
+                                         "/v1/records" };
+    for (size_t i = 0; i < KD_COUNT_OF(heads); i++) {
+        if (strncmp(r->path, heads[i], strlen(heads[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool can_channel_answer(const struct kd_route *r, int status) {
+    const bool is_post = strcmp(r->method, "POST") == 0;
+    const bool is_delete = strcmp(r->method, "DELETE") == 0;
+    const bool is_peer = strncmp(r->path, "/v1/peers", 9) == 0;
+    const bool is_begin = strcmp(r->path, "/v1/handshakes") == 0;
+    const bool is_resume = strcmp(r->path, "/v1/sessions/resume") == 0;
+    const bool is_record = strncmp(r->path, "/v1/records", 11) == 0;
+    const bool is_made = is_post && (strcmp(r->path, "/v1/peers") == 0 || is_begin || is_resume);
+    switch (status) {
+    case 200:
+        return !is_made && !is_delete;
+    case 201:
+        return is_made;
+    case 204:
+        return is_delete;
+    case 400:
+    case 401:
+    case 500:
+    case 503:
+        return true;
+    case 403: // a session that is not one's own is not there
+        return !r->has_page && r->may[0] != '\0';
+    case 404: // a ticket may be of a peer that is gone
+        return r->param != KD_PARAM_NONE || is_resume || is_record;
+    case 409:
+        return is_post || (is_delete && is_peer) || strstr(r->path, "/ticket") != NULL;
+    case 413:
+    case 415:
+        return r->body != KD_BODY_NONE;
+    case 422: // what the peer sends, and tickets
+        return is_post && !is_peer && strstr(r->path, "/key-update") == NULL &&
+               strstr(r->path, "/seal") == NULL;
+    case 501:
+    case 502:
+    case 504:
+        return is_post && !is_peer; // peers are a matter of the disk
+    default:
+        return false;
+    }
+}
+
 // The statuses that a route can answer with, by what it is.
 static bool can_answer(const struct kd_route *r, int status) {
     const bool is_post = strcmp(r->method, "POST") == 0;
@@ -128,8 +181,8 @@ START_TEST(each_status_is_described_and_no_other) {
             char text[8];
             snprintf(text, sizeof(text), "%d", status);
             const bool is_described = json_object_get(responses, text) != NULL;
-            ck_assert_msg(is_described == can_answer(r, status), "%s %s %d", r->method, r->path,
-                          status);
+            const bool can = is_channel(r) ? can_channel_answer(r, status) : can_answer(r, status);
+            ck_assert_msg(is_described == can, "%s %s %d", r->method, r->path, status);
         }
     }
 }

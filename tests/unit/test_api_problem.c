@@ -74,11 +74,23 @@ START_TEST(empty_members_are_left_out) {
 }
 END_TEST
 
+START_TEST(one_member_more_goes_with_a_problem) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
+    kd_problem_write_with(&out, KD_ERR_DENIED, "", "", "", "message", kd_bytes_of_text("hi"));
+    ck_assert_err(kd_buf_finish(&out), KD_OK);
+    json_t *root = json_loadb((const char *)out.p, out.n, JSON_REJECT_DUPLICATES, NULL);
+    ck_assert_str_eq(text(root, "message"), "aGk");
+    ck_assert_uint_eq(json_object_size(root), 4);
+    json_decref(root);
+}
+END_TEST
+
 static TCase *tcase_problem(void) {
     TCase *c = tcase_create("problem");
     tcase_add_test(c, every_class_has_its_status);
     tcase_add_test(c, every_error_is_a_problem);
     tcase_add_test(c, empty_members_are_left_out);
+    tcase_add_test(c, one_member_more_goes_with_a_problem);
     return c;
 }
 

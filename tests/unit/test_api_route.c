@@ -90,6 +90,23 @@ START_TEST(secret_ids_have_their_form) {
 }
 END_TEST
 
+START_TEST(ids_of_the_channel_have_their_form) {
+    expect("/v1/sessions/0123456789abcdef", KD_OK, "/v1/sessions/{id}", "0123456789abcdef");
+    expect("/v1/handshakes/0123456789abcdef", KD_OK, "/v1/handshakes/{id}", "0123456789abcdef");
+    static const char *const bad[] = { "0123456789abcde", "0123456789abcdef0", "0123456789abcdeF",
+                                       "0123456789abcde%00", "0123456789abcdeg" };
+    for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
+        char target[64];
+        snprintf(target, sizeof(target), "/v1/sessions/%s", bad[i]);
+        expect(target, KD_ERR_NO_SESSION, "/v1/sessions/{id}", "");
+        snprintf(target, sizeof(target), "/v1/handshakes/%s", bad[i]);
+        expect(target, KD_ERR_NO_HANDSHAKE, "/v1/handshakes/{id}", "");
+    }
+    expect("/v1/peers/.x", KD_ERR_BAD_NAME, "/v1/peers/{name}", "");
+    expect("/v1/sessions/resume", KD_OK, "/v1/sessions/resume", "");
+}
+END_TEST
+
 START_TEST(every_row_is_found_by_its_path_and_method) {
     for (size_t i = 0; i < kd_route_count(); i++) {
         const struct kd_route *row = kd_route_at(i);
@@ -98,8 +115,10 @@ START_TEST(every_row_is_found_by_its_path_and_method) {
         if (brace == NULL) {
             snprintf(target, sizeof(target), "%s", row->path);
         } else {
-            snprintf(target, sizeof(target), "%.*sAAAAAAAAAAAAAAAAAAAAAA%s",
-                     (int)(brace - row->path), row->path, strchr(brace, '}') + 1);
+            const bool is_hex = row->param == KD_PARAM_HANDSHAKE || row->param == KD_PARAM_SESSION;
+            snprintf(target, sizeof(target), "%.*s%s%s", (int)(brace - row->path), row->path,
+                     is_hex ? "0123456789abcdef" : "AAAAAAAAAAAAAAAAAAAAAA",
+                     strchr(brace, '}') + 1);
         }
         const struct kd_route *path = NULL;
         char param[KD_NAME_MAX_BYTES + 1];
@@ -132,6 +151,7 @@ static TCase *tcase_route(void) {
     tcase_add_test(c, names_are_checked_after_one_decoding);
     tcase_add_test(c, names_have_64_bytes_and_no_more);
     tcase_add_test(c, secret_ids_have_their_form);
+    tcase_add_test(c, ids_of_the_channel_have_their_form);
     tcase_add_test(c, every_row_is_found_by_its_path_and_method);
     tcase_add_test(c, methods_of_a_path_are_told_apart);
     return c;

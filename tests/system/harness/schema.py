@@ -103,6 +103,8 @@ KEYWORDS = {
     "maximum": _number(lambda v, bound: v <= bound),
     "minItems": _size(list, lambda n, bound: n >= bound),
     "maxItems": _size(list, lambda n, bound: n <= bound),
+    "minLength": _size(str, lambda n, bound: n >= bound),
+    "maxLength": _size(str, lambda n, bound: n <= bound),
     "maxProperties": _size(dict, lambda n, bound: n <= bound),
     "uniqueItems": lambda _, v, unique, __: () if len(v) == len({str(i) for i in v})
     else ("has equal items",),

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// records.c: /v1/records/seal and open: messages of the channel, one or a
+// batch, also of different sessions.
+#include "api/channel.h"
+#include "api/json_out.h"
+#include "api/problem.h"
+#include "api/route.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { RESULT_BYTES = 512 };      // of an answer, but for record, body and answer
+enum { RECORD_MORE_BYTES = 128 }; // a record is at most so much longer than its body
+
+static const char *const type_names[KD_RECORD_TYPE_LAST + 1] = {
+    [KD_RECORD_DATA] = "data",
+    [KD_RECORD_EXPIRE] = "expire",
+    [KD_RECORD_KEY_UPDATE] = "key-update",
+    [KD_RECORD_CLOSE] = "close",
+    [KD_RECORD_ERROR] = "error",
+};
+
+// ---- reading ---------------------------------------------------------------
+
+static enum kd_err read_type(const struct kd_json_in *in, uint8_t *out) {
+    const char *name = type_names[KD_RECORD_DATA];
+    enum kd_err err = kd_json_text(in, "type", false, &name);
+    if (err != KD_OK) {
+        return err;
+    }
+    // The others are keyd's own.
+    static const uint8_t types[] = { KD_RECORD_DATA, KD_RECORD_CLOSE, KD_RECORD_ERROR };
+    for (size_t i = 0; i < KD_COUNT_OF(types); i++) {
+        if (strcmp(name, type_names[types[i]]) == 0) {
+            *out = types[i];
+            return KD_OK;
+        }
+    }
+    return kd_json_blame(in, "type", KD_ERR_FIELD_INVALID,
+                         "One of data, close, error is expected.");
+}
+
+// What a body must be by its type (docs/protocol.md, Records).
+static enum kd_err check_data(const struct kd_json_in *in, const struct kd_record_item *item) {
+    if (item->type == KD_RECORD_CLOSE && item->data.n > 0) {
+        return kd_json_blame(in, "data", KD_ERR_FIELD_INVALID, "A close record has no body.");
+    }
+    if (item->type == KD_RECORD_ERROR) {
+        struct kd_cbor c = kd_cbor_of(item->data);
+        (void)kd_cbor_read_uint(&c);
+        if (kd_cbor_finish(&c) != KD_OK) {
+            return kd_json_blame(in, "data", KD_ERR_FIELD_INVALID,
+                                 "The body of an error record is one unsigned integer in CBOR.");
+        }
+    }
+    return KD_OK;
+}
+
+static enum kd_err read_seal(const struct kd_json_in *in, struct kd_record_item *item) {
+    static const char *const names[] = { "session", "data", "aad", "type" };
+    enum kd_err err = kd_json_only(in, names, KD_COUNT_OF(names));
+    if (err != KD_OK || (err = kd_channel_read_session(in, "session", &item->session)) != KD_OK ||
+        (err = read_type(in, &item->type)) != KD_OK) {
+        return err;
+    }
+    const bool is_needed = item->type != KD_RECORD_CLOSE;
+    if ((err = kd_json_bytes(in, "data", is_needed, &item->data)) != KD_OK ||
+        (err = check_data(in, item)) != KD_OK) {
+        return err;
+    }
+    return kd_json_bytes(in, "aad", false, &item->aad);
+}
+
+static enum kd_err read_open(const struct kd_json_in *in, struct kd_record_item *item) {
+    static const char *const names[] = { "record", "aad" };
+    enum kd_err err = kd_json_only(in, names, KD_COUNT_OF(names));
+    if (err != KD_OK || (err = kd_json_bytes(in, "record", true, &item->data)) != KD_OK) {
+        return err;
+    }
+    return kd_json_bytes(in, "aad", false, &item->aad);
+}
+
+static enum kd_err read_items(struct kd_request *q, const json_t *array, bool is_open,
+                              struct kd_record_item *items, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const struct kd_json_in in = { json_array_get(array, i), &q->arena, &q->why, true, i };
+        if (!json_is_object(in.object)) {
+            return kd_json_blame(&in, "", KD_ERR_FIELD_INVALID, "Each item must be an object.");
+        }
+        enum kd_err err = is_open ? read_open(&in, &items[i]) : read_seal(&in, &items[i]);
+        if (err != KD_OK) {
+            return err;
+        }
+    }
+    return KD_OK;
+}
+
+static enum kd_err read_body(struct kd_request *q, struct kd_record_work *work) {
+    static const char *const only_items[] = { "items" };
+    const struct kd_json_in in = kd_channel_input(q);
+    const json_t *array = NULL;
+    enum kd_err err = kd_json_items(&in, &array, &work->n_items);
+    if (err != KD_OK || (array != NULL && (err = kd_json_only(&in, only_items, 1)) != KD_OK)) {
+        return err;
+    }
+    struct kd_record_item *items = calloc(work->n_items, sizeof(*items));
+    q->work = items; // freed with the request
+    if (items == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    work->items = items;
+    q->is_batch = array != NULL;
+    if (array != NULL) {
+        return read_items(q, array, work->is_open, items, work->n_items);
+    }
+    return work->is_open ? read_open(&in, items) : read_seal(&in, items);
+}
+
+// ---- answering -------------------------------------------------------------
+
+static void put_opened(struct kd_buf *out, const struct kd_record_result *r) {
+    kd_json_member(out, "session");
+    kd_json_put_text(out, r->session);
+    kd_json_member(out, "peer");
+    kd_json_put_text(out, r->peer);
+    kd_json_member(out, "type");
+    kd_json_put_text(out, r->type <= KD_RECORD_TYPE_LAST ? type_names[r->type] : "");
+    kd_json_member(out, "sequence");
+    kd_json_put_number(out, r->sequence);
+    kd_json_member(out, "data");
+    kd_json_put_bytes(out, r->out);
+}
+
+static void put_result(struct kd_buf *out, bool is_open, const struct kd_record_result *r) {
+    kd_json_element(out);
+    kd_buf_u8(out, '{');
+    if (r->err != KD_OK) {
+        kd_json_member(out, "error");
+        kd_problem_write_with(out, r->err, "", "", "", "answer", r->answer);
+    } else if (is_open) {
+        put_opened(out, r);
+    } else {
+        kd_json_member(out, "record");
+        kd_json_put_bytes(out, r->out);
+    }
+    kd_buf_u8(out, '}');
+}
+
+// All the room at once: growing would leave parts of opened bodies behind.
+static void make_room(struct kd_buf *out, const struct kd_record_result *results, size_t n) {
+    size_t need = 64;
+    for (size_t i = 0; i < n; i++) {
+        need += RESULT_BYTES + 2 * (results[i].out.n + results[i].answer.n);
+    }
+    (void)kd_buf_extend(out, need);
+    out->n = 0;
+}
+
+static void finish(struct kd_request *q, enum kd_err err, const char *detail,
+                   const struct kd_record_result *results, size_t n, bool is_open) {
+    struct kd_bytes more = KD_BYTES_NONE;
+    if (err == KD_OK && !q->is_batch && results[0].err != KD_OK) {
+        err = results[0].err; // the only item: its failure is the request's
+        more = results[0].answer;
+    }
+    if (err != KD_OK) {
+        kd_request_say(q, detail);
+        kd_request_fail_with(q, err, "answer", more);
+        kd_request_resume(q);
+        return;
+    }
+    make_room(&q->out, results, n);
+    if (q->is_batch) {
+        kd_buf_text(&q->out, "{\"items\":[");
+    }
+    for (size_t i = 0; i < n; i++) {
+        put_result(&q->out, is_open, &results[i]);
+    }
+    if (q->is_batch) {
+        kd_buf_text(&q->out, "]}");
+    }
+    kd_request_answer(q, 200);
+    kd_request_resume(q);
+}
+
+static void on_sealed(void *arg, enum kd_err err, const char *detail,
+                      const struct kd_record_result *results, size_t n) {
+    finish(arg, err, detail, results, n, false);
+}
+
+static void on_opened(void *arg, enum kd_err err, const char *detail,
+                      const struct kd_record_result *results, size_t n) {
+    finish(arg, err, detail, results, n, true);
+}
+
+// ---- the routes ------------------------------------------------------------
+
+static enum kd_err handle(struct kd_request *q, bool is_open) {
+    struct kd_record_work work = { .is_open = is_open };
+    enum kd_err err = read_body(q, &work);
+    if (err != KD_OK) {
+        return err;
+    }
+    size_t bytes = 0; // what make_room will take
+    for (size_t i = 0; i < work.n_items; i++) {
+        bytes += RESULT_BYTES + 2 * (work.items[i].data.n + RECORD_MORE_BYTES);
+    }
+    if ((err = kd_request_hold(q, bytes)) != KD_OK) {
+        return err;
+    }
+    return kd_channel_wait(q, kd_channel_records(q->http->service, &q->caller, &work,
+                                                 is_open ? on_opened : on_sealed, q));
+}
+
+enum kd_err kd_handle_record_seal(struct kd_request *q) {
+    return handle(q, false);
+}
+
+enum kd_err kd_handle_record_open(struct kd_request *q) {
+    return handle(q, true);
+}

@@ -1,0 +1,476 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The secure channel: devices with software keys against keyd with its keys in
+the token."""
+import os
+import re
+import signal
+
+from harness import BOTH, SOFTHSM, b64, expect, is_alive, main, peer, test, unb64, wait_for
+from harness.peer import PeerError, Server
+
+
+def refuses(device, message):
+    """The device itself does not take the server's answer."""
+    try:
+        device.read(message)
+    except PeerError as e:
+        return e.args[0].startswith("handshake-")
+    return False
+
+
+def all_ready(keyd):
+    """Nobody may be killed in his login: SoftHSM would lose its token."""
+    wait_for(lambda: all(w["state"] == "ready" for w in keyd.get("/v1/status").json["workers"]),
+             what="all workers")
+
+
+def exchange(keyd, device, text):
+    """A message from the device, and one back."""
+    r = expect(keyd.open(device.seal(text)), 200)
+    assert unb64(r.json["data"]) == text and r.json["peer"] == device.name, r
+    assert r.json["session"] == device.session and r.json["type"] == "data", r
+    record = unb64(keyd.seal(device, text[::-1]).json["record"])
+    assert device.open(record)[2] == text[::-1]
+
+
+# ---- what is refused ----
+
+@test(on=SOFTHSM)
+def without_an_identity_the_channel_is_off(token):
+    keyd = peer.Keyd(token).start()
+    for method, path, body in (("POST", "/v1/handshakes", {"message": "AA"}),
+                               ("POST", "/v1/records/open", {"record": "AA"}),
+                               ("POST", "/v1/sessions/resume", {"ticket": "AA",
+                                                                "client_nonce": "AA"})):
+        expect(keyd.request(method, path, body), 400, "config")
+    assert keyd.get("/v1/status").json["channel"]["on"] is False
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def the_keys_of_the_channel_do_nothing_else(token):
+    """The identity signs only EDHOC messages."""
+    keyd = Server(token).set_up()
+    for path, body in (("identity/sign", {"data": ""}), ("ticket/encrypt", {"plaintext": ""}),
+                       ("ticket/decrypt", {"ciphertext": b64(bytes(16)), "iv": b64(bytes(12))}),
+                       ("root/ecdh", {"peer": b64(keyd.own_point), "type": "aes-256"})):
+        expect(keyd.post("/v1/keys/" + path, body), 409, "key-reserved")
+    for name in ("identity", "root", "ticket"):
+        expect(keyd.delete("/v1/keys/" + name), 409, "key-reserved")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_peer_that_is_not_known_gets_no_session_and_no_reason(token):
+    """J11, A11"""
+    keyd = Server(token).set_up()
+    with keyd.device("stranger", register=False) as stranger:
+        first = keyd.ok("/v1/handshakes", {"message": b64(stranger.begin())}, 201)
+        third = stranger.read(unb64(first["message"]))
+        path = "/v1/handshakes/" + first["handshake"]
+        r = expect(keyd.post(path, {"message": b64(third)}), 422, "handshake-credential")
+        # The peer is told one sentence that is always the same.
+        assert unb64(r.json["message"]).endswith(b"refused"), r
+        expect(keyd.post(path, {"message": b64(third)}), 404, "no-such-handshake")
+    assert keyd.get("/v1/sessions").json["sessions"] == []
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def every_change_of_a_handshake_message_is_refused(token):
+    """J06, J11: flipped bits and truncations, spread over the whole message."""
+    keyd = Server(token, {"channel.handshakes-max": 100_000}).set_up()
+    with keyd.device("d") as d:
+        first = d.begin()
+        for i in range(0, len(first) * 8, 7):
+            bad = bytearray(first)
+            bad[i // 8] ^= 1 << i % 8
+            r = keyd.post("/v1/handshakes", {"message": b64(bytes(bad))})
+            if r.status == 201:  # another G_X or C_I: the device finds out
+                other = unb64(r.json["message"])
+                assert refuses(d, other), i
+                d.begin()
+            else:
+                assert r.status == 422, r
+        for n in range(0, len(first), 3):
+            r = keyd.post("/v1/handshakes", {"message": b64(first[:n])})
+            assert r.status in (400, 422), (n, r)
+        for i in range(0, 121 * 8, 31):
+            answer = keyd.ok("/v1/handshakes", {"message": b64(d.begin())}, 201)
+            third = bytearray(d.read(unb64(answer["message"])))
+            third[i // 8 % len(third)] ^= 1 << i % 8
+            r = keyd.post("/v1/handshakes/" + answer["handshake"], {"message": b64(bytes(third))})
+            assert r.status == 422, (i, r)
+        assert keyd.get("/v1/sessions").json["sessions"] == []
+        d.connect(keyd)
+        exchange(keyd, d, b"still well")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_handshake_message_out_of_its_order_changes_nothing(token):
+    keyd = Server(token).set_up()
+    with keyd.device("a") as a, keyd.device("b") as b:
+        one = a.begin()
+        first = keyd.ok("/v1/handshakes", {"message": b64(one)}, 201)
+        path = "/v1/handshakes/" + first["handshake"]
+        other = keyd.ok("/v1/handshakes", {"message": b64(b.begin())}, 201)
+        third = a.read(unb64(first["message"]))
+        # On another's handshake it is not authentic, and ends that one alone.
+        r = keyd.post("/v1/handshakes/" + other["handshake"], {"message": b64(third)})
+        assert r.status == 422, r
+        # Another principal does not see it.
+        expect(keyd.post(path, {"message": b64(third)}, bearer="other-token"), 404,
+               "no-such-handshake")
+        last = keyd.ok(path, {"message": b64(third)})
+        a.read(unb64(last["message"]))
+        # Twice: it is over.
+        expect(keyd.post(path, {"message": b64(third)}), 404, "no-such-handshake")
+        exchange(keyd, a, b"well")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def unfinished_handshakes_are_bounded_in_number_and_time(token):
+    keyd = Server(token, {"channel.handshakes-max": 5,
+                          "channel.handshake-timeout-ms": 1500}).set_up()
+    with keyd.device("d") as d:
+        made = [keyd.ok("/v1/handshakes", {"message": b64(d.begin())}, 201) for _ in range(5)]
+        r = expect(keyd.post("/v1/handshakes", {"message": b64(d.begin())}), 503, "busy")
+        assert int(r.headers["Retry-After"]) >= 1
+        expect(keyd.delete("/v1/handshakes/" + made[0]["handshake"]), 204)
+        keyd.ok("/v1/handshakes", {"message": b64(d.begin())}, 201)
+        wait_for(lambda: keyd.get("/v1/status").json["channel"]["handshakes"] == 0,
+                 what="the end of their time")
+        expect(keyd.post("/v1/handshakes/" + made[1]["handshake"], {"message": "AA"}), 404,
+               "no-such-handshake")
+        d.connect(keyd)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def records_are_refused_that_were_changed_repeated_or_are_another_sessions(token):
+    """J02, J10, J11"""
+    keyd = Server(token).set_up()
+    with keyd.device("a") as a, keyd.device("b") as b:
+        a.connect(keyd)
+        b.connect(keyd)
+        record = a.seal(b"once", aad=b"header")
+        for i in range(0, len(record) * 8, 5):
+            bad = bytearray(record)
+            bad[i // 8] ^= 1 << i % 8
+            r = keyd.open(bytes(bad), aad=b64(b"header"))
+            assert r.status in (404, 422), (i, r)
+        for n in range(0, len(record), 2):
+            assert keyd.open(record[:n], aad=b64(b"header")).status in (400, 422), n
+        expect(keyd.open(record, aad=b64(b"Header")), 422, "not-authentic")
+        expect(keyd.open(record), 422, "not-authentic")
+        # None of that has used its number up.
+        assert expect(keyd.open(record, aad=b64(b"header")), 200).json["sequence"] == 0
+        expect(keyd.open(record, aad=b64(b"header")), 422, "record-replayed")
+        # Far ahead, and then behind the window.
+        expect(keyd.open(a.seal(b"", sequence=5000)), 200)
+        expect(keyd.open(a.seal(b"", sequence=5000 - 1023)), 200)
+        expect(keyd.open(a.seal(b"", sequence=5000 - 1024)), 422, "record-too-old")
+        # b's bytes with a's name on them.
+        forged = b.seal(b"mine", sequence=5001).replace(bytes.fromhex(b.session), bytes.fromhex(a.session))
+        expect(keyd.open(forged), 422, "not-authentic")
+        # Its own record, sent back.
+        own = unb64(keyd.seal(a, b"to a").json["record"])
+        expect(keyd.open(own), 422)
+        exchange(keyd, b, b"still well")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def one_time_passwords_are_good_for_their_time_alone(token):
+    """J01, J02"""
+    keyd = Server(token).set_up()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        for shift in (-3_600_000, -61_000, 61_000, 3_600_000):
+            expect(keyd.open(d.seal(b"late", shift_ms=shift)), 422, "record-otp")
+        exchange(keyd, d, b"in time")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def sessions_are_their_makers_alone_and_policy_rules(token):
+    """J12"""
+    keyd = Server(token).set_up()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        with keyd.client(bearer="other-token") as other:
+            path = "/v1/sessions/" + d.session
+            expect(other.get(path), 404, "no-such-session")
+            expect(other.delete(path), 404, "no-such-session")
+            expect(other.get(path + "/ticket"), 404, "no-such-session")
+            expect(other.post("/v1/records/seal", {"session": d.session, "data": ""}), 404,
+                   "no-such-session")
+            expect(other.post("/v1/records/open", {"record": b64(d.seal(b""))}), 404,
+                   "no-such-session")
+            assert other.get("/v1/sessions").json["sessions"] == []
+        with keyd.client(bearer="stranger-token") as stranger:
+            expect(stranger.post("/v1/handshakes", {"message": b64(d.begin())}), 403, "denied")
+            expect(stranger.post("/v1/peers", {"name": "x", "certificate": peer.pem(
+                d.certificate)}), 403, "denied")
+    keyd.stop()
+
+
+# ---- what works ----
+
+@test(on=BOTH)
+def messages_pass_both_ways_whatever_names_the_device(token):
+    """J01, J03, J04, J05, J06, A01, A06, A08, A09, A10"""
+    keyd = Server(token).set_up()
+    for i, (suite, named_by) in enumerate((("3", "https://pki.example/"), ("2", "x5t"),
+                                           ("3", "chain"))):
+        with keyd.device(f"d{i}", named_by) as d:
+            session = d.connect(keyd, suites=suite)
+            assert session["profile"] == "resident" and session["suite"] == int(suite)
+            for text in (b"a", bytes(1000), b"x" * 60000):
+                exchange(keyd, d, text)
+            shown = keyd.get("/v1/sessions/" + d.session).json
+            assert shown["received"] == 3 and shown["sent"] == 3, shown
+            assert shown["bytes"] == 2 * 61001, shown
+    assert len(keyd.get("/v1/sessions").json["sessions"]) == 3
+    keyd.stop()
+
+
+@test(on=BOTH)
+def suite_24_uses_the_large_curve(token):
+    keyd = Server(token).set_up("ec-p384")
+    with keyd.device("d", type_="ec-p384") as d:
+        assert d.connect(keyd, suites="24")["suite"] == 24
+        exchange(keyd, d, b"P-384")
+    keyd.stop()
+
+
+@test(on=BOTH)
+def the_server_may_begin(token):
+    """The reverse flow: the device names itself first (RFC 9528 A.2.2)."""
+    keyd = Server(token).set_up()
+    with keyd.device("d") as d:
+        d.connect_reverse(keyd)
+        exchange(keyd, d, b"reverse")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def the_device_learns_time_lifetime_and_profile(token):
+    """J07"""
+    import time
+    keyd = Server(token, {"channel.session-lifetime": 777}).set_up()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        server_time, lifetime, profile = (int(n) for n in d.tell("terms"))
+        assert abs(server_time - time.time() * 1000) < 60_000
+        assert lifetime == 777 and profile == 1
+    keyd.stop()
+
+
+@test(on=BOTH)
+def a_released_profile_works_without_a_root(token):
+    keyd = Server(token, {"channel.profile": "released", "channel.root": None}).set_up()
+    with keyd.device("d") as d:
+        assert d.connect(keyd)["profile"] == "released"
+        exchange(keyd, d, b"released")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def one_batch_may_be_of_many_sessions(token):
+    """J12, J14: one bad item does not hold up the others."""
+    keyd = Server(token).set_up()
+    devices = [keyd.device(f"d{i}") for i in range(8)]
+    for d in devices:
+        d.connect(keyd)
+    records = [d.seal(d.name.encode()) for d in devices for _ in range(8)]
+    items = [{"record": b64(r)} for r in records] + [{"record": b64(records[0])}]
+    answers = keyd.ok("/v1/records/open", {"items": items})["items"]
+    # Two copies in one batch: one of them passes.
+    good = [a for a in answers if "error" not in a]
+    assert len(good) == len(records), answers
+    assert all(unb64(a["data"]).decode() == a["peer"] for a in good)
+    sealed = keyd.ok("/v1/records/seal", {"items": [
+        {"session": d.session, "data": b64(d.name.encode())} for d in devices]})["items"]
+    for d, s in zip(devices, sealed):
+        assert d.open(unb64(s["record"]))[2] == d.name.encode()
+        d.__exit__()
+    keyd.stop()
+
+
+# ---- ends of sessions ----
+
+@test(on=SOFTHSM)
+def a_session_ends_at_its_limits_and_says_so_under_its_keys(token):
+    """J08, A09"""
+    keyd = Server(token, {"channel.session-records-max": 4}).set_up()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        exchange(keyd, d, b"1")
+        exchange(keyd, d, b"2")
+        r = expect(keyd.open(d.seal(b"3")), 409, "session-expired")
+        type_, _, body = d.open(unb64(r.json["answer"]))
+        assert type_ == 1 and body == b"\x02", (type_, body)
+        d.connect(keyd)  # another handshake, the same message again
+        exchange(keyd, d, b"3")
+    keyd.set_config({**keyd.channel, "channel.session-lifetime": 1})
+    keyd.stop()
+    keyd.start()
+    with keyd.device("e") as e:
+        e.connect(keyd)
+        wait_for(lambda: keyd.open(e.seal(b"x")).status == 409, what="the end")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_close_record_a_delete_and_the_end_of_a_peer_end_sessions(token):
+    keyd = Server(token).set_up()
+    with keyd.device("a") as a, keyd.device("b") as b, keyd.device("c") as c:
+        for d in (a, b, c):
+            d.connect(keyd)
+        assert expect(keyd.open(a.seal(b"", type_=3)), 200).json["type"] == "close"
+        expect(keyd.delete("/v1/sessions/" + b.session), 204)
+        expect(keyd.delete("/v1/peers/c"), 204)
+        for d in (a, b, c):
+            expect(keyd.open(d.seal(b"x")), 404, "no-such-session")
+        with_c = keyd.ok("/v1/handshakes", {"message": b64(c.begin())}, 201)
+        expect(keyd.post("/v1/handshakes/" + with_c["handshake"],
+                         {"message": b64(c.read(unb64(with_c["message"])))}), 422)
+        assert keyd.get("/v1/sessions").json["sessions"] == []
+    keyd.stop()
+
+
+@test(on=BOTH)
+def keys_are_renewed_within_a_session(token):
+    keyd = Server(token).set_up()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        exchange(keyd, d, b"before")
+        late = d.seal(b"under the old keys")
+        r = keyd.ok(f"/v1/sessions/{d.session}/key-update", {})
+        type_, _, body = d.open(unb64(r["record"]))
+        assert type_ == 2 and body == b"\x01" and r["session"]["update"] == 1
+        expect(keyd.open(late), 200)  # it was on its way
+        d.update(1)
+        exchange(keyd, d, b"after")
+        expect(keyd.open(late), 422)
+    keyd.stop()
+
+
+# ---- other nodes, restarts, deaths ----
+
+def resume(keyd, device, ticket, nonce):
+    r = keyd.ok("/v1/sessions/resume", {"ticket": ticket, "client_nonce": b64(nonce)}, 201)
+    device.attach(nonce, unb64(r["node_nonce"]))
+    assert device.open(unb64(r["record"])) == (0, 0, b"")
+    return r
+
+
+@test(on=BOTH)
+def a_session_goes_on_after_a_restart(token):
+    keyd = Server(token).set_up()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        exchange(keyd, d, b"before")
+        old = d.seal(b"recorded")
+        ticket = keyd.get(f"/v1/sessions/{d.session}/ticket").json["ticket"]
+        all_ready(keyd)
+        keyd.kill()
+        keyd.start()
+        expect(keyd.open(old), 404, "no-such-session")
+        resume(keyd, d, ticket, os.urandom(16))
+        exchange(keyd, d, b"after")
+        expect(keyd.open(old), 422)  # what was recorded before is not replayed here
+        assert keyd.get("/v1/sessions/" + d.session).json["peer"] == "d"
+        for i in range(0, len(unb64(ticket)) * 8, 37):
+            bad = bytearray(unb64(ticket))
+            bad[i // 8] ^= 1 << i % 8
+            expect(keyd.post("/v1/sessions/resume", {"ticket": b64(bytes(bad)),
+                                                     "client_nonce": "AA"}), 422, "ticket")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def another_node_continues_a_session_while_the_first_is_dead(token):
+    """J13: no shared store; fresh keys for each attachment."""
+    one = Server(token).set_up()
+    two = Server(token, like=one).adopt_from(one)
+    with one.device("d") as d:
+        d.register(two)
+        d.connect(one)
+        exchange(one, d, b"at one")
+        recorded = d.seal(b"recorded at one")
+        ticket = one.get(f"/v1/sessions/{d.session}/ticket").json["ticket"]
+        all_ready(one)
+        one.kill()
+        # The same client nonce twice: the node's own makes the keys differ.
+        nonce = os.urandom(16)
+        r = two.ok("/v1/sessions/resume", {"ticket": ticket, "client_nonce": b64(nonce)}, 201)
+        again = resume(two, d, ticket, nonce)
+        assert r["node_nonce"] != again["node_nonce"] and r["record"] != again["record"]
+        expect(two.open(recorded), 422)
+        exchange(two, d, b"at two")
+        # A stolen ticket and a repeated request end nothing.
+        two.ok("/v1/sessions/resume", {"ticket": ticket, "client_nonce": b64(b"thief")}, 201)
+        exchange(two, d, b"still at two")
+        # A peer that is not registered here any more.
+        expect(two.delete("/v1/peers/d"), 204)
+        expect(two.post("/v1/sessions/resume", {"ticket": ticket, "client_nonce": "AA"}), 404,
+               "no-such-peer")
+    two.stop()
+
+
+@test(on=SOFTHSM)
+def a_worker_that_dies_takes_no_session_with_it(token):
+    keyd = Server(token, {"workers.processes": 2}).set_up()
+    all_ready(keyd)
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        exchange(keyd, d, b"before")
+        workers = [w["pid"] for w in keyd.get("/v1/status").json["workers"]]
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not any(is_alive(pid) for pid in workers), what="their end")
+        all_ready(keyd)
+        exchange(keyd, d, b"after")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def sessions_outnumber_the_objects_that_the_token_keeps(token):
+    """The budget of token objects bounds speed, not the number of sessions."""
+    keyd = Server(token, {"secrets.cached-in-token": 20, "workers.processes": 1}).set_up()
+    with keyd.device("d") as d:
+        saved = []
+        for _ in range(100):
+            d.connect(keyd)
+            saved.append((d.session, d.seal(d.session.encode())))
+        for _ in range(2):
+            for session, record in saved:
+                r = keyd.open(record)
+                assert r.status == 422 or unb64(r.json["data"]).decode() == session, r
+        assert keyd.get("/v1/status").json["channel"]["sessions"] == 100
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def what_happens_is_counted_and_logged_and_no_secret_is(token):
+    keyd = Server(token).set_up()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        record = d.seal(b"plaintext-of-the-device")
+        expect(keyd.open(record), 200)
+        expect(keyd.open(record), 422)
+        metrics = keyd.get("/metrics").body.decode()
+        assert re.search(r"^keyd_channel_sessions 1$", metrics, re.M), metrics
+        assert "keyd_channel_records_total" in metrics and "keyd_channel_handshakes_total" in metrics
+        log = keyd.log()
+        assert "record-replayed" in log and d.session in log
+        assert "plaintext-of-the-device" not in log
+    keyd.stop()
+
+
+if __name__ == "__main__":
+    main()

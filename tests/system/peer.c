@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: Apache-2.0
+// peer.c: a device with a software key, for the system tests of the channel.  It
+// reads a command a line from stdin and answers with a line: "ok ...", "err NAME".
+// Bytes are in hexadecimal, "-" is none.  It does what it is told, also what is
+// wrong (a sequence number twice, another time), so that the server can be tried.
+//
+//   own KEY.pem CERT.der URI|-|chain|x5t  its credential, and how it is named
+//   server CERT.der POINT                 the server's certificate, and its public key
+//   begin METHOD SUITES                   handshake as initiator: ok MESSAGE_1
+//   await METHOD SUITES                   as responder, the server initiates: ok
+//   read MESSAGE                          ok NEXT_MESSAGE|- ID|-, the id when it is done
+//   seal TYPE SEQUENCE SHIFT_MS AAD BODY  ok RECORD
+//   open AAD RECORD                       ok TYPE SEQUENCE BODY
+//   attach CLIENT_NONCE NODE_NONCE        the keys of a resumed session: ok
+//   update NUMBER                         EDHOC_KeyUpdate: ok
+//   terms                                 ok SERVER_TIME_MS LIFETIME_SEC PROFILE
+#include "channel/channel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LINE_MAX_BYTES = 400000,
+    FILE_MAX_BYTES = 8000,
+    WORDS_MAX = 8,
+    EAD_LABEL = 32768,
+    PROFILE_RESIDENT = 1,
+    LAST_MESSAGE = 4,
+};
+
+struct device {
+    struct kd_buf own_cert, own_cred, own_id, server_cert, server_cred;
+    struct kd_identity identity;
+    struct kd_point server_point;
+    struct kd_edhoc *edhoc;
+    bool is_initiator;
+    int message; // the last that was written or read
+    // the session
+    struct kd_secret *prk_out;
+    enum kd_md md;
+    uint64_t time_ms, lifetime_sec, profile;
+    uint8_t id[KD_RECORD_ID_MAX_BYTES];
+    size_t n_id;
+    struct kd_key32 share;
+    struct kd_soft_traffic traffic;
+    struct kd_record_ivs ivs;
+};
+
+static struct device d;
+static char *words[WORDS_MAX];
+static size_t n_words;
+
+// ---- words and bytes -------------------------------------------------------
+
+static struct kd_bytes bytes_of(const char *word) {
+    static uint8_t room[4][LINE_MAX_BYTES / 2];
+    static size_t next;
+    uint8_t *to = room[next++ % KD_COUNT_OF(room)];
+    const size_t n = strcmp(word, "-") == 0 ? 0 : strlen(word) / 2;
+    if (n > 0 && kd_hex_decode(word, to, n) != KD_OK) {
+        fprintf(stderr, "peer: not hexadecimal: %.20s\n", word);
+        exit(1);
+    }
+    return (struct kd_bytes) { to, n };
+}
+
+static void print_bytes(struct kd_bytes b) {
+    printf(" ");
+    for (size_t i = 0; i < b.n; i++) {
+        printf("%02x", b.p[i]);
+    }
+    if (b.n == 0) {
+        printf("-");
+    }
+}
+
+// For commands that have nothing else to say.
+static enum kd_err said_ok(enum kd_err r) {
+    if (r == KD_OK) {
+        printf("ok");
+    }
+    return r;
+}
+
+static enum kd_err read_file(const char *path, struct kd_buf *out) {
+    kd_buf_wipe(out);
+    *out = KD_BUF_INIT(FILE_MAX_BYTES);
+    FILE *f = fopen(path, "rb");
+    uint8_t *to = kd_buf_extend(out, FILE_MAX_BYTES);
+    if (f == NULL || to == NULL) {
+        return KD_ERR_NO_FILE;
+    }
+    out->n = fread(to, 1, FILE_MAX_BYTES, f);
+    fclose(f);
+    return KD_OK;
+}
+
+static struct kd_suites suites_of(const char *word) {
+    struct kd_suites list = { 0 };
+    for (const char *p = word; p != NULL && list.n < KD_SUITES_MAX; p = strchr(p, ',')) {
+        p += *p == ',' ? 1 : 0;
+        list.ids[list.n++] = (int)strtol(p, NULL, 10);
+    }
+    return list;
+}
+
+// ---- credentials -----------------------------------------------------------
+
+static enum kd_err own(void) {
+    kd_auto(buf) struct kd_buf key = KD_BUF_INIT(FILE_MAX_BYTES);
+    struct kd_point point;
+    enum kd_err r;
+    if ((r = read_file(words[1], &key)) != KD_OK ||
+        (r = kd_openssl_key_load(kd_buf_get(&key), &d.identity.key)) != KD_OK ||
+        (r = kd_openssl_key_point(d.identity.key, &point)) != KD_OK ||
+        (r = read_file(words[2], &d.own_cert)) != KD_OK) {
+        return r;
+    }
+    const struct kd_bytes cert = kd_buf_get(&d.own_cert);
+    kd_buf_reset(&d.own_id);
+    kd_buf_reset(&d.own_cred);
+    if (strcmp(words[3], "chain") == 0) {
+        kd_idcred_put_x5chain(&d.own_id, &cert, 1);
+    } else if (strcmp(words[3], "x5t") == 0) {
+        r = kd_idcred_put_x5t(&d.own_id, KD_COSE_SHA256, cert);
+    } else {
+        kd_idcred_put_x5u(&d.own_id, kd_bytes_of_text(words[3]));
+    }
+    kd_cred_put_certificate(&d.own_cred, cert);
+    d.identity.curve = point.curve;
+    d.identity.id_cred = kd_buf_get(&d.own_id);
+    d.identity.cred = kd_buf_get(&d.own_cred);
+    return said_ok(r);
+}
+
+static enum kd_err server(void) {
+    enum kd_err r = read_file(words[1], &d.server_cert);
+    kd_buf_reset(&d.server_cred);
+    kd_cred_put_certificate(&d.server_cred, kd_buf_get(&d.server_cert));
+    const struct kd_bytes point = bytes_of(words[2]);
+    const enum kd_curve curve =
+        point.n == kd_point_bytes(KD_CURVE_P256) ? KD_CURVE_P256 : KD_CURVE_P384;
+    return said_ok(r == KD_OK ? kd_point_read(curve, point, &d.server_point) : r);
+}
+
+static enum kd_err find_server(void *arg KD_UNUSED, const struct kd_idcred *id,
+                               struct kd_peer *peer) {
+    *peer = (struct kd_peer) { d.server_point, kd_buf_get(&d.server_cred) };
+    return kd_idcred_fits(id, peer->cred);
+}
+
+// ---- handshake -------------------------------------------------------------
+
+static enum kd_err open_handshake(bool is_initiator) {
+    kd_edhoc_free(d.edhoc);
+    d.edhoc = NULL;
+    d.message = 0;
+    d.is_initiator = is_initiator;
+    const unsigned method = (unsigned)strtoul(words[1], NULL, 10);
+    d.identity.is_static_dh = (method & (is_initiator ? 2u : 1u)) != 0;
+    const struct kd_edhoc_config config = {
+        .role = is_initiator ? KD_EDHOC_INITIATOR : KD_EDHOC_RESPONDER,
+        .keys = { &kd_keyops_openssl, NULL },
+        .identities = &d.identity,
+        .n_identities = 1,
+        .methods = 1u << method,
+        .suites = suites_of(words[2]),
+        .conn_id = kd_bytes_of_text("7"),
+        .ead_labels = { 1, { EAD_LABEL } },
+        .keep_ephemeral = true,
+    };
+    return kd_edhoc_new(&config, &d.edhoc);
+}
+
+static enum kd_err write_message(int n, struct kd_buf *out) {
+    d.message = n;
+    switch (n) {
+    case 1:
+        return kd_edhoc_write_1(d.edhoc, NULL, out);
+    case 2:
+        return kd_edhoc_write_2(d.edhoc, NULL, out);
+    case 3:
+        return kd_edhoc_write_3(d.edhoc, NULL, out);
+    default:
+        return kd_edhoc_write_4(d.edhoc, NULL, out);
+    }
+}
+
+static enum kd_err read_message(int n, struct kd_bytes message) {
+    enum kd_err r = KD_OK;
+    switch (n) {
+    case 1:
+        return kd_edhoc_read_1(d.edhoc, message);
+    case 2:
+        r = kd_edhoc_read_2(d.edhoc, message);
+        break;
+    case 3:
+        r = kd_edhoc_read_3(d.edhoc, message);
+        break;
+    default:
+        return kd_edhoc_read_4(d.edhoc, message);
+    }
+    return r == KD_OK ? kd_edhoc_authenticate_by(d.edhoc, find_server, NULL) : r;
+}
+
+// ---- the session -----------------------------------------------------------
+
+static enum kd_err make_keys(struct kd_bytes client_nonce, struct kd_bytes node_nonce) {
+    kd_auto(secret) struct kd_secret *s = NULL;
+    enum kd_err r;
+    if ((r = kd_secret_new(kd_md_bytes(d.md), &s)) != KD_OK ||
+        (r = kd_exporter_export(d.md, d.prk_out, KD_SESSION_EXPORT_LABEL, KD_BYTES_NONE, s)) !=
+            KD_OK) {
+        return r;
+    }
+    const struct kd_attachment attachment = { client_nonce, node_nonce };
+    kd_soft_traffic_init(&d.traffic, d.profile == PROFILE_RESIDENT ? &d.share : NULL);
+    return kd_schedule_run(d.md, s, &attachment, kd_soft_traffic_install, &d.traffic, &d.ivs);
+}
+
+static enum kd_err make_share(struct kd_bytes root) {
+    struct kd_point point;
+    uint64_t secret = KD_HANDLE_NONE;
+    enum kd_err r;
+    if ((r = kd_point_read(kd_edhoc_suite(d.edhoc)->curve, root, &point)) != KD_OK ||
+        (r = kd_edhoc_share(d.edhoc, &point, &secret)) != KD_OK) {
+        return r;
+    }
+    r = kd_openssl_secret_share(secret, &d.share);
+    kd_keyops_openssl.destroy(NULL, secret);
+    return r;
+}
+
+// What the server says of the session: on message_4, or message_3 where it initiates.
+static enum kd_err take_terms(void) {
+    const struct kd_ead_item *item = kd_ead_get(kd_edhoc_ead(d.edhoc), EAD_LABEL);
+    if (item == NULL) {
+        return KD_ERR_HS_EAD;
+    }
+    struct kd_cbor c = kd_cbor_of(item->value);
+    const size_t n = kd_cbor_read_array(&c);
+    d.time_ms = kd_cbor_read_uint(&c);
+    const struct kd_bytes id = kd_cbor_read_bytes(&c);
+    d.lifetime_sec = kd_cbor_read_uint(&c);
+    d.profile = kd_cbor_read_uint(&c);
+    struct kd_bytes root = KD_BYTES_NONE;
+    if (n == 6) {
+        (void)kd_cbor_read_uint(&c);
+        root = kd_cbor_read_bytes(&c);
+    }
+    enum kd_err r = kd_cbor_finish(&c);
+    if (r != KD_OK || id.n > sizeof(d.id) || id.n == 0) {
+        return KD_ERR_HS_EAD;
+    }
+    memcpy(d.id, id.p, id.n);
+    d.n_id = id.n;
+    return d.profile == PROFILE_RESIDENT ? make_share(root) : KD_OK;
+}
+
+static enum kd_err take_session(void) {
+    d.md = kd_edhoc_suite(d.edhoc)->md;
+    kd_secret_free(d.prk_out);
+    d.prk_out = NULL;
+    enum kd_err r = kd_edhoc_take_prk_out(d.edhoc, &d.prk_out);
+    return r == KD_OK ? make_keys(KD_BYTES_NONE, KD_BYTES_NONE) : r;
+}
+
+// ---- commands --------------------------------------------------------------
+
+static enum kd_err begin(void) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
+    enum kd_err r = open_handshake(true);
+    if (r != KD_OK || (r = write_message(1, &out)) != KD_OK) {
+        return r;
+    }
+    printf("ok");
+    print_bytes(kd_buf_get(&out));
+    return KD_OK;
+}
+
+static enum kd_err await(void) {
+    return said_ok(open_handshake(false));
+}
+
+static enum kd_err read_next(void) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
+    const int n = d.message + 1;
+    const int with_terms = d.is_initiator ? 4 : 3;
+    enum kd_err r = d.edhoc == NULL ? KD_ERR_HS_STATE : read_message(n, bytes_of(words[1]));
+    if (r != KD_OK) {
+        return r;
+    }
+    d.message = n;
+    if ((n == with_terms && (r = take_terms()) != KD_OK) ||
+        (n < LAST_MESSAGE && (r = write_message(n + 1, &out)) != KD_OK)) {
+        return r;
+    }
+    const bool is_done = d.message == LAST_MESSAGE;
+    if (is_done && (r = take_session()) != KD_OK) {
+        return r;
+    }
+    printf("ok");
+    print_bytes(kd_buf_get(&out));
+    print_bytes((struct kd_bytes) { d.id, is_done ? d.n_id : 0 });
+    return KD_OK;
+}
+
+static struct kd_record_end end_of_session(void) {
+    return (struct kd_record_end) {
+        .ops = &kd_traffic_ops_soft,
+        .ctx = &d.traffic,
+        .is_client = true,
+        .id = { d.id, d.n_id },
+        .ivs = d.ivs,
+        .otp = KD_OTP_DEFAULT,
+    };
+}
+
+static enum kd_err seal(void) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    const struct kd_record_end end = end_of_session();
+    const struct kd_record record = { (enum kd_record_type)strtoul(words[1], NULL, 10),
+                                      bytes_of(words[5]) };
+    const uint64_t now_ms = kd_clock_wall_ms() + (uint64_t)strtoll(words[3], NULL, 10);
+    enum kd_err r = kd_record_seal(&end, strtoull(words[2], NULL, 10), now_ms, bytes_of(words[4]),
+                                   &record, &out);
+    if (r == KD_OK) {
+        printf("ok");
+        print_bytes(kd_buf_get(&out));
+    }
+    return r;
+}
+
+static enum kd_err open_record(void) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    const struct kd_record_end end = end_of_session();
+    struct kd_record_head head;
+    struct kd_record record;
+    enum kd_err r = kd_record_parse(bytes_of(words[2]), &head);
+    if (r != KD_OK || (r = kd_record_open(&end, &head, bytes_of(words[1]), kd_clock_wall_ms(),
+                                          &text, &record)) != KD_OK) {
+        return r;
+    }
+    printf("ok %d %llu", (int)record.type, (unsigned long long)head.sequence);
+    print_bytes(record.body);
+    return KD_OK;
+}
+
+static enum kd_err attach(void) {
+    return said_ok(make_keys(bytes_of(words[1]), bytes_of(words[2])));
+}
+
+static enum kd_err update(void) {
+    kd_auto(buf) struct kd_buf context = KD_BUF_INIT(16);
+    kd_cbor_put_uint(&context, strtoull(words[1], NULL, 10));
+    enum kd_err r = kd_exporter_update(d.md, d.prk_out, kd_buf_get(&context));
+    return said_ok(r == KD_OK ? make_keys(KD_BYTES_NONE, KD_BYTES_NONE) : r);
+}
+
+static enum kd_err terms(void) {
+    printf("ok %llu %llu %llu", (unsigned long long)d.time_ms, (unsigned long long)d.lifetime_sec,
+           (unsigned long long)d.profile);
+    return KD_OK;
+}
+
+static const struct command {
+    const char *name;
+    size_t n_words;
+    enum kd_err (*fn)(void);
+} commands[] = {
+    { "own", 4, own },          { "server", 3, server }, { "begin", 3, begin },
+    { "await", 3, await },      { "seal", 6, seal },     { "read", 2, read_next },
+    { "open", 3, open_record }, { "terms", 1, terms },   { "attach", 3, attach },
+    { "update", 2, update },
+};
+
+static void run_line(char *line) {
+    n_words = 0;
+    for (char *w = strtok(line, " \n"); w != NULL && n_words < WORDS_MAX; w = strtok(NULL, " \n")) {
+        words[n_words++] = w;
+    }
+    for (size_t i = 0; i < KD_COUNT_OF(commands); i++) {
+        if (n_words == commands[i].n_words && strcmp(words[0], commands[i].name) == 0) {
+            const enum kd_err r = commands[i].fn();
+            if (r != KD_OK) {
+                printf("err %s", kd_err_name(r));
+            }
+            printf("\n");
+            fflush(stdout);
+            return;
+        }
+    }
+    printf("err command\n");
+    fflush(stdout);
+}
+
+int main(void) {
+    static char line[LINE_MAX_BYTES];
+    d.own_cert = d.own_cred = d.own_id = KD_BUF_INIT(FILE_MAX_BYTES);
+    d.server_cert = d.server_cred = KD_BUF_INIT(FILE_MAX_BYTES);
+    while (fgets(line, sizeof(line), stdin) != NULL) {
+        run_line(line);
+    }
+    kd_edhoc_free(d.edhoc);
+    kd_secret_free(d.prk_out);
+    kd_keyops_openssl.destroy(NULL, d.identity.key);
+    kd_buf_wipe(&d.own_cert);
+    kd_buf_wipe(&d.own_cred);
+    kd_buf_wipe(&d.own_id);
+    kd_buf_wipe(&d.server_cert);
+    kd_buf_wipe(&d.server_cred);
+    kd_soft_traffic_wipe(&d.traffic);
+    kd_key32_wipe(&d.share);
+    return 0;
+}
