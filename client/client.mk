@@ -4,6 +4,7 @@ noinst_LIBRARIES += libclient.a
 libclient_a_SOURCES = \
 	client/args.c client/args.h \
 	client/cmd_bench.c \
+	client/cmd_channel.c \
 	client/cmd_derive.c \
 	client/cmd_doctor.c \
 	client/cmd_encrypt.c \

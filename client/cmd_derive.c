@@ -175,34 +175,12 @@ enum kd_exit kd_cmd_derive(struct kd_ctl *ctl) {
 
 // ---- secret list, show, delete ---------------------------------------------
 
-static enum kd_exit get_all(struct kd_ctl *ctl, json_t *all) {
-    char after[64] = "";
-    for (;;) {
-        kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
-        kd_buf_printf(&path, "/v1/secrets?limit=%d%s%s", LIST_LIMIT,
-                      after[0] == '\0' ? "" : "&after=", after);
-        kd_auto(json) json_t *page = NULL;
-        enum kd_exit code = kd_ctl_call(ctl, "GET", kd_buf_get_text(&path), NULL, &page);
-        if (code != KD_EXIT_OK) {
-            return code;
-        }
-        if (json_array_extend(all, json_object_get(page, "secrets")) != 0) {
-            return kd_ctl_fail(ctl, KD_EXIT_UNREACHABLE, "The answer lacks \"secrets\".");
-        }
-        const char *next = kd_json_text(page, "next");
-        if (next[0] == '\0' || strlen(next) >= sizeof(after) || strcmp(next, after) == 0) {
-            return KD_EXIT_OK;
-        }
-        snprintf(after, sizeof(after), "%s", next);
-    }
-}
-
 enum kd_exit kd_cmd_secret_list(struct kd_ctl *ctl) {
     static const char *const heads[] = {
         "SECRET", "KEY", "VERSION", "TYPE", "EXPIRES", "RESIDENCE"
     };
     kd_auto(json) json_t *all = json_array();
-    enum kd_exit code = get_all(ctl, all);
+    enum kd_exit code = kd_ctl_get_pages(ctl, "secrets", all);
     if (code != KD_EXIT_OK) {
         return code;
     }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATH_MAX_BYTES = 256, PEM_MAX_BYTES = 65536, LIST_LIMIT = 500 };
+enum { PATH_MAX_BYTES = 256, PEM_MAX_BYTES = 65536 };
 
 // The newest enabled version's public key, or that of --version.
 static const json_t *find_version(const json_t *key, long long number) {
@@ -176,35 +176,11 @@ static void put_row(struct kd_table *t, const json_t *key) {
     kd_table_put(t, kd_json_text(key, "created"));
 }
 
-// All pages in one list.
-static enum kd_exit get_all(struct kd_ctl *ctl, json_t *all) {
-    char after[KD_NAME_MAX_BYTES + 1] = "";
-    for (;;) {
-        kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
-        kd_buf_printf(&path, "/v1/keys?limit=%d%s%s", LIST_LIMIT,
-                      after[0] == '\0' ? "" : "&after=", after);
-        kd_auto(json) json_t *page = NULL;
-        enum kd_exit code = kd_ctl_call(ctl, "GET", kd_buf_get_text(&path), NULL, &page);
-        if (code != KD_EXIT_OK) {
-            return code;
-        }
-        if (json_array_extend(all, json_object_get(page, "keys")) != 0) {
-            return kd_ctl_fail(ctl, KD_EXIT_UNREACHABLE, "The answer lacks \"keys\".");
-        }
-        const char *next = kd_json_text(page, "next");
-        // A page that does not move on would be read for ever.
-        if (!kd_name_is_valid(kd_bytes_of_text(next)) || strcmp(next, after) == 0) {
-            return KD_EXIT_OK;
-        }
-        snprintf(after, sizeof(after), "%s", next);
-    }
-}
-
 enum kd_exit kd_cmd_key_list(struct kd_ctl *ctl) {
     static const char *const heads[] = { "NAME",    "TYPE",     "USAGES", "ORIGIN",
                                          "PRIMARY", "VERSIONS", "CREATED" };
     kd_auto(json) json_t *all = json_array();
-    enum kd_exit code = get_all(ctl, all);
+    enum kd_exit code = kd_ctl_get_pages(ctl, "keys", all);
     if (code != KD_EXIT_OK) {
         return code;
     }

@@ -120,6 +120,16 @@ static const struct kd_option bench_options[] = {
     { "programs", "DIR", "where keyd-hsm is, if not where it is installed" },
     END_OF_OPTIONS,
 };
+static const struct kd_option peer_add_options[] = {
+    { "pem", "FILE", "certificate or public key (PEM), or a JWK; standard input where it is not given" },
+    { "kid", "HEX", "how the peer names its key, 1 to 16 bytes; a public key alone needs it" },
+    { "uri", "URI", "where the peer's certificate is, as the peer says it" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option peer_show_options[] = {
+    { "pem", NULL, "print the certificate only, in PEM" }, OPTION_OUT,
+    END_OF_OPTIONS,
+};
 static const struct kd_option token_options[] = {
     { "out", "FILE", "new file for the token, mode 0600; standard output where it is not given" },
     END_OF_OPTIONS,
@@ -164,6 +174,14 @@ const struct kd_command kd_commands[] = {
     { "decrypt", "[NAME]", 0, 1, decrypt_options, "decrypt what encrypt wrote",
       "Without a NAME or --secret, what the file itself names is used.", kd_cmd_decrypt },
     { "random", "N", 1, 1, random_options, "N random bytes from the token", "", kd_cmd_random },
+    { "peer add", "NAME", 1, 1, peer_add_options, "let a device or server make sessions on the secure channel",
+      "It proves itself with the private key of this certificate or public key.", kd_cmd_peer_add },
+    { "peer list", "", 0, 0, NULL, "list the peers of the secure channel", "", kd_cmd_peer_list },
+    { "peer show", "NAME", 1, 1, peer_show_options, "show a peer, or its certificate", "", kd_cmd_peer_show },
+    { "peer delete", "NAME", 1, 1, NULL, "let a peer in no more, and end its sessions", "", kd_cmd_peer_delete },
+    { "session list", "", 0, 0, NULL, "list your sessions on the secure channel", "", kd_cmd_session_list },
+    { "session show", "ID", 1, 1, NULL, "show what is known of a session; never its keys", "", kd_cmd_session_show },
+    { "session delete", "ID", 1, 1, NULL, "end a session; its peer is not told", "", kd_cmd_session_delete },
     { "bench", "", 0, 0, bench_options, "measure your own token, through keyd and directly", "", kd_cmd_bench },
     { "token new", "NAME", 1, 1, token_options, "make a bearer token for a principal",
       "Prints the lines for the policy file; they hold the token's hash, not the token.", kd_cmd_token_new, .is_offline = true },

@@ -59,6 +59,8 @@ enum kd_exit kd_ctl_fail(const struct kd_ctl *ctl, enum kd_exit code, const char
 // (owned by the caller) is NULL where the answer has no body.
 KD_MUST_CHECK enum kd_exit kd_ctl_call(struct kd_ctl *ctl, const char *method, const char *path,
                                        const json_t *body, json_t **answer);
+// GET /v1/FOLDER, which is also the member with the list: all its pages, appended to `all`.
+KD_MUST_CHECK enum kd_exit kd_ctl_get_pages(struct kd_ctl *ctl, const char *folder, json_t *all);
 // Prints an item of a batch that is a problem, as kd_ctl_call does.
 enum kd_exit kd_ctl_problem(const struct kd_ctl *ctl, unsigned status, const json_t *problem);
 // The connection to keyd, opened if it is not.
@@ -126,5 +128,12 @@ enum kd_exit kd_cmd_init(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_doctor(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_bench(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_token_new(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_peer_add(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_peer_list(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_peer_show(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_peer_delete(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_session_list(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_session_show(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_session_delete(struct kd_ctl *ctl);
 
 #endif

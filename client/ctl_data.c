@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SECRET_ID_BYTES = 22 }; // base64url of 16 bytes
+enum { SECRET_ID_BYTES = 22, PATH_MAX_BYTES = 256, LIST_LIMIT = 500 }; // id: base64url of 16 bytes
 
 // ---- paths -----------------------------------------------------------------
 
@@ -101,6 +101,38 @@ enum kd_exit kd_ctl_put_version(const struct kd_ctl *ctl, json_t *body) {
 }
 
 // ---- results ---------------------------------------------------------------
+
+// What stands in a list is named by a name or an id, and goes into a path as it is.
+static bool may_follow(const char *next, const char *after) {
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    const size_t n = strlen(next);
+    // A page that does not move on would be read for ever.
+    return n > 0 && n <= KD_NAME_MAX_BYTES && strspn(next, letters) == n &&
+           strcmp(next, after) != 0;
+}
+
+enum kd_exit kd_ctl_get_pages(struct kd_ctl *ctl, const char *folder, json_t *all) {
+    char after[KD_NAME_MAX_BYTES + 1] = "";
+    for (;;) {
+        kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
+        kd_buf_printf(&path, "/v1/%s?limit=%d%s%s", folder, LIST_LIMIT,
+                      after[0] == '\0' ? "" : "&after=", after);
+        kd_auto(json) json_t *page = NULL;
+        enum kd_exit code = kd_ctl_call(ctl, "GET", kd_buf_get_text(&path), NULL, &page);
+        if (code != KD_EXIT_OK) {
+            return code;
+        }
+        if (json_array_extend(all, json_object_get(page, folder)) != 0) {
+            return kd_ctl_fail(ctl, KD_EXIT_UNREACHABLE, "The answer lacks \"%s\".", folder);
+        }
+        const char *next = kd_json_text(page, "next");
+        if (!may_follow(next, after)) {
+            return KD_EXIT_OK;
+        }
+        snprintf(after, sizeof(after), "%s", next);
+    }
+}
 
 enum kd_exit kd_ctl_get_bytes(const struct kd_ctl *ctl, const json_t *answer, const char *member,
                               struct kd_buf *data) {

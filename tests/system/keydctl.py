@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from harness import (SOFTHSM, Keyd, b64, daemon, expect, main, oracle, test, tokens, unb64,
+from harness import (SOFTHSM, Keyd, b64, daemon, expect, main, oracle, peer, test, tokens, unb64,
                      wait_for)
 
 KEYDCTL = os.path.join(tokens.BUILD, "client", "keydctl")
@@ -226,6 +226,41 @@ def tokens_of_token_new_open_the_door(token):
     assert robot("random", "4")
     robot("key", "show", "none", status=REFUSED)
     robot("status", status=REFUSED)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def peers_are_registered_and_their_sessions_shown_and_ended(token):
+    keyd = peer.Server(token).set_up()
+    ctl = Ctl(keyd)
+    with keyd.device("d", register=False) as d:
+        path = ctl.file("d.pem", peer.pem(d.certificate).encode())
+        ctl("peer", "add", "d", "--pem", path, "--uri", d.named_by)
+        ctl("peer", "add", "again", "--pem", path, status=REFUSED)
+        session = d.connect(keyd)["session"]
+        assert ctl("session", "list").decode().startswith(f"{session}\td\tresident\t0\t0\t0\t")
+        expect(keyd.open(d.seal(b"four")), 200)
+        assert ctl.json("session", "show", session)["bytes"] == 4
+        assert b"received: 1\n" in ctl("session", "show", session)
+        ctl("session", "delete", session)
+        ctl("session", "show", session, status=REFUSED)
+        assert ctl("session", "list") == b""
+        expect(keyd.open(d.seal(b"more")), 404, "no-such-session")
+        d.connect(keyd)
+        ctl("peer", "delete", "d")
+        assert ctl.json("session", "list") == {"sessions": [], "next": None}
+    public = oracle.ec_public(oracle.ec_private("ec-p256"))
+    ctl("peer", "add", "raw", "--kid", "2b", "--pem", "-", data=public)
+    ctl("peer", "add", "nameless", "--pem", "-", data=public, status=REFUSED)
+    ctl("peer", "add", "bad", "--pem", "-", data=oracle.ec_private("ec-p256"), status=USAGE)
+    ctl("peer", "add", "named", "--pem", path)
+    assert ctl("peer", "show", "named", "--pem") == peer.pem(d.certificate).encode()
+    ctl("peer", "show", "raw", "--pem", status=USAGE)
+    assert b"kid: 2b\n" in ctl("peer", "show", "raw")
+    assert [line.split("\t")[:3] for line in ctl("peer", "list").decode().splitlines()] == \
+        [["named", "certificate", "-"], ["raw", "public key", "2b"]]
+    assert [p["name"] for p in ctl.json("peer", "list")["peers"]] == ["named", "raw"]
+    ctl("peer", "delete", "d", status=REFUSED)
     keyd.stop()
 
 

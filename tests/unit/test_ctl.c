@@ -65,6 +65,15 @@ START_TEST(names_that_would_change_the_path_are_refused) {
         says(err_text, "is no key name");
         ck_assert_int_eq(RUN("secret", "show", "--socket", "/nonexistent", bad[i]), KD_EXIT_USAGE);
         says(err_text, "no id of a secret");
+        ck_assert_int_eq(RUN("peer", "show", "--socket", "/nonexistent", bad[i]), KD_EXIT_USAGE);
+        says(err_text, "no name of a peer");
+        ck_assert_int_eq(RUN("session", "show", "--socket", "/nonexistent", bad[i]), KD_EXIT_USAGE);
+        says(err_text, "no id of a session");
+    }
+    static const char *const ids[] = { "0123456789ABCDEF", "0123456789abcde", "0123456789abcdef0" };
+    for (size_t i = 0; i < KD_COUNT_OF(ids); i++) {
+        ck_assert_int_eq(RUN("session", "delete", "--socket", "/nonexistent", ids[i]),
+                         KD_EXIT_USAGE);
     }
 }
 END_TEST
@@ -78,8 +87,41 @@ START_TEST(a_private_key_is_not_sent) {
     says(err_text, "was not sent");
     ck_assert_int_eq(RUN("--socket", f.socket, "ecdh", "x", "--peer", input), KD_EXIT_USAGE);
     says(err_text, "was not sent");
+    ck_assert_int_eq(RUN("--socket", f.socket, "peer", "add", "x", "--pem", input), KD_EXIT_USAGE);
+    says(err_text, "was not sent");
     fake_http_stop(&f);
     ck_assert_uint_eq(f.n_requests, 0);
+}
+END_TEST
+
+START_TEST(a_peer_is_sent_only_with_a_credential_and_a_kid) {
+    static const char *const kids[] = { "", "abc", "0g", "00112233445566778899aabbccddeeff00" };
+    give("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    struct fake_http f = { .answers = { FAKE_JSON(201, "{\"name\":\"x\",\"kid\":\"Kw\","
+                                                       "\"certificate\":\"PEM\"}") },
+                           .n_answers = 1 };
+    fake_http_start(&f);
+    for (size_t i = 0; i < KD_COUNT_OF(kids); i++) {
+        ck_assert_int_eq(
+            RUN("--socket", f.socket, "peer", "add", "x", "--pem", input, "--kid", kids[i]),
+            KD_EXIT_USAGE);
+        says(err_text, "--kid is 1 to 16 bytes");
+    }
+    ck_assert_int_eq(RUN("--socket", f.socket, "peer", "add", "x", "--pem", input, "--kid", "2b",
+                         "--uri", "https://a.example/b"),
+                     KD_EXIT_OK);
+    says(f.request, "POST /v1/peers ");
+    says(f.request, "\"kid\":\"Kw\"");
+    says(f.request, "\"certificate\":\"-----BEGIN");
+    says(f.request, "\"uri\":\"https://a.example/b\"");
+    says(out_text, "name: x\n");
+    says(out_text, "kid: 2b\n");
+    ck_assert_ptr_null(strstr(out_text, "PEM"));
+    give("neither PEM nor JWK");
+    ck_assert_int_eq(RUN("--socket", f.socket, "peer", "add", "x", "--pem", input), KD_EXIT_USAGE);
+    says(err_text, "neither a certificate nor a public key");
+    fake_http_stop(&f);
+    ck_assert_uint_eq(f.n_requests, 1);
 }
 END_TEST
 
@@ -272,6 +314,25 @@ START_TEST(key_list_reads_all_pages) {
 }
 END_TEST
 
+START_TEST(peers_and_sessions_are_listed_row_by_row) {
+    struct fake_http f = {
+        .answers = { FAKE_JSON(200, "{\"peers\":[{\"name\":\"a\",\"kid\":\"Kw\",\"public_key\":{}},"
+                                    "{\"name\":\"b\",\"certificate\":\"PEM\",\"uri\":\"u:v\"}],"
+                                    "\"next\":null}"),
+                     FAKE_JSON(200, "{\"sessions\":[{\"session\":\"00\",\"peer\":\"a\",\"sent\":1,"
+                                    "\"received\":2,\"bytes\":3}],\"next\":null}") },
+        .n_answers = 2
+    };
+    fake_http_start(&f);
+    ck_assert_int_eq(RUN("--socket", f.socket, "peer", "list"), KD_EXIT_OK);
+    ck_assert_str_eq(out_text, "a\tpublic key\t2b\t-\t-\nb\tcertificate\t-\tu:v\t-\n");
+    ck_assert_int_eq(RUN("--socket", f.socket, "session", "list"), KD_EXIT_OK);
+    ck_assert_str_eq(out_text, "00\ta\t-\t1\t2\t3\t-\t-\n");
+    fake_http_stop(&f);
+    says(f.request, "GET /v1/sessions?limit=500 ");
+}
+END_TEST
+
 START_TEST(a_page_that_names_itself_again_does_not_loop) {
     struct fake_http f = { .answers = { FAKE_JSON(200, "{\"keys\":[],\"next\":\"a\"}") },
                            .n_answers = 1 };
@@ -365,6 +426,7 @@ static TCase *tcase_refused(void) {
     tcase_add_test(t, usage_errors_end_with_2);
     tcase_add_test(t, names_that_would_change_the_path_are_refused);
     tcase_add_test(t, a_private_key_is_not_sent);
+    tcase_add_test(t, a_peer_is_sent_only_with_a_credential_and_a_kid);
     tcase_add_test(t, what_does_not_fit_a_request_is_refused);
     tcase_add_test(t, options_that_exclude_each_other);
     tcase_add_test(t, a_delete_without_a_terminal_needs_yes);
@@ -382,6 +444,7 @@ static TCase *tcase_done(void) {
     tcase_add_test(t, sign_sends_data_and_prints_the_form_asked_for);
     tcase_add_test(t, what_is_secret_goes_into_a_new_private_file);
     tcase_add_test(t, key_list_reads_all_pages);
+    tcase_add_test(t, peers_and_sessions_are_listed_row_by_row);
     tcase_add_test(t, a_page_that_names_itself_again_does_not_loop);
     tcase_add_test(t, a_token_is_shown_once_and_its_hash_in_the_policy);
     tcase_add_test(t, what_needs_no_set_up_works_before_there_is_one);
