@@ -18,3 +18,11 @@ CLEANFILES += tests/bench/handshake_bytes
 bench-bytes: tests/bench/handshake_bytes
 	KD_BUILDDIR='$(abs_top_builddir)' $(PYTHON3) $(srcdir)/tests/bench/handshake_bytes.py
 .PHONY: bench-bytes
+
+# The secure channel: handshakes, records, many sessions.
+EXTRA_DIST += tests/bench/channel_bench.py
+
+bench-channel: all tests/system/peer
+	KD_SRCDIR='$(abs_top_srcdir)' KD_BUILDDIR='$(abs_top_builddir)' \
+	$(PYTHON3) $(srcdir)/tests/bench/channel_bench.py
+.PHONY: bench-channel
