@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { WORKER_FD = 3, SECONDS_MAX = 600, CACHED_SECRETS = 64, ORPHAN_SEC = 5 };
+enum { WORKER_FD = 3, SECONDS_MAX = 600, CACHED_SECRETS = 64, ORPHAN_SEC = 10 };
 
 static const char usage[] =
     "keyd-hsm is started by keyd.  By itself it looks at PKCS#11 modules and tokens:\n"

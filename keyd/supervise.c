@@ -7,7 +7,6 @@ enum {
     RESTART_DELAY_MAX_MS = 30000,
     STEADY_MS = 10000,        // a worker that lived so long starts with a clean record
     PING_INTERVAL_MS = 15000, // for one that has nothing else to do
-    LOGIN_GRACE_MAX_MS = 10000,
 };
 
 static uint64_t least(uint64_t a, uint64_t b) {
@@ -62,7 +61,6 @@ static void start(struct kd_workers *w, struct kd_worker *k) {
     if (k->failures > 0) {
         k->restarts++;
     }
-    k->grace_ms = (uint32_t)least(w->config->workers.start_deadline_ms, LOGIN_GRACE_MAX_MS);
     if (r == KD_OK) {
         r = kd_worker_start(k, w->config->workers.program, kd_buf_get(&hello));
     }

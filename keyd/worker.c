@@ -17,8 +17,9 @@ enum {
     READ_BYTES = 256 * 1024,
     IN_KEEP_BYTES = 1024 * 1024, // a larger buffer goes back to the heap when empty
     IN_MAX_BYTES = KD_HSM_FRAME_MAX_BYTES + 4 + READ_BYTES,
-    SEND_FRAMES = 256, // by one call
-    DISMISS_MS = 2000, // for a worker to end by itself
+    SEND_FRAMES = 256,      // by one call
+    DISMISS_MS = 2000,      // for a worker to end by itself
+    LOGIN_GRACE_MS = 10000, // the same, where its login may be under way
 };
 
 // ---- lists of calls --------------------------------------------------------
@@ -58,6 +59,17 @@ static void close_stream(struct kd_worker *w) {
     w->watches_write = false;
 }
 
+// The end of its input, for one whose login may be under way: SoftHSM writes the
+// token's file at each login, and one that is killed at that moment leaves an
+// empty file, and the token is lost.  What it says of the login is still read,
+// by read_last_words: a PIN that was refused must be known.
+static void ask_to_end(struct kd_worker *w) {
+    kd_watch_free(w->io);
+    w->io = NULL;
+    shutdown(w->child.fd, SHUT_WR);
+    w->kill_ms = kd_clock_mono_ms() + LOGIN_GRACE_MS;
+}
+
 void kd_worker_give_up(struct kd_worker *w, const char *why) {
     const enum kd_process_state was = w->state;
     if (was == KD_PROCESS_DOWN || was == KD_PROCESS_ENDING) {
@@ -65,16 +77,14 @@ void kd_worker_give_up(struct kd_worker *w, const char *why) {
     }
     kd_log(KD_LOG_WARN, "workers", "a worker is given up", "worker=%u pid=%d in_flight=%zu why=%s",
            w->index, (int)w->child.pid, w->calls.n, why);
-    if (was == KD_PROCESS_STARTING) {
-        // SoftHSM writes the token's file at each login: killed at that moment it
-        // leaves an empty one, and the token is lost.  It ends with its stream.
-        w->kill_ms = kd_clock_mono_ms() + w->grace_ms;
-    } else {
-        kill(w->child.pid, SIGKILL);
-    }
     w->state = KD_PROCESS_ENDING;
     kd_workers_on_loss(w, was); // still knows from `unsent` what has not left
-    close_stream(w);
+    if (was == KD_PROCESS_STARTING) {
+        ask_to_end(w);
+    } else { // workers log in before they are ready, and never again
+        kill(w->child.pid, SIGKILL);
+        close_stream(w);
+    }
 }
 
 uint64_t kd_worker_tend_end(struct kd_worker *w, uint64_t now) {
@@ -101,6 +111,7 @@ static void reap(struct kd_worker *w, int options) {
         kd_log(KD_LOG_INFO, "workers", "a worker has ended", "worker=%u pid=%d exit=%d", w->index,
                (int)pid, WEXITSTATUS(status));
     }
+    close_stream(w);
     kd_watch_free(w->exit);
     w->exit = NULL;
     close(w->child.pid_fd);
@@ -175,40 +186,49 @@ static bool read_some(struct kd_worker *w) {
     return false;
 }
 
-// What a worker has said before it ended.
+// What a worker that was asked to end has said of its login: its only frame.
 static void read_last_words(struct kd_worker *w) {
-    for (ssize_t got = 1; got > 0 && w->state == KD_PROCESS_STARTING;) {
-        const size_t before = w->in.n;
-        uint8_t *at = kd_buf_extend(&w->in, READ_BYTES);
-        got = at == NULL ? 0 : read(w->child.fd, at, READ_BYTES);
-        w->in.n = before + (got > 0 ? (size_t)got : 0);
-        if (got > 0) {
-            take_frames(w);
-        }
+    struct kd_bytes frame = KD_BYTES_NONE;
+    size_t taken = 0;
+    uint8_t *at = w->child.fd < 0 ? NULL : kd_buf_extend(&w->in, READ_BYTES);
+    if (at == NULL) {
+        return;
+    }
+    w->in.n -= READ_BYTES;
+    const ssize_t got = recv(w->child.fd, at, READ_BYTES, MSG_DONTWAIT);
+    w->in.n += got > 0 ? (size_t)got : 0;
+    if (kd_hsm_frame_next(kd_buf_get(&w->in), &frame, &taken) == KD_OK && taken > 0) {
+        kd_workers_on_last_words(w, frame);
     }
 }
 
 void kd_worker_dismiss(struct kd_worker *w) {
     assert(w->calls.n == 0);
     if (w->state == KD_PROCESS_STARTING) {
-        // Its login may be under way, and whether the PIN was refused must be known.
-        kd_watch_free(w->io);
-        w->io = NULL;
-        shutdown(w->child.fd, SHUT_WR);
-        return;
+        w->state = KD_PROCESS_ENDING;
+        ask_to_end(w);
+    } else if (w->kill_ms == 0) {
+        close_stream(w); // it reads the end of its input and closes its sessions
     }
-    close_stream(w); // it reads the end of its input and closes its sessions
+}
+
+static bool has_ended(const struct kd_worker *w, uint64_t until_ms) {
+    struct pollfd ended = { .fd = w->child.pid_fd, .events = POLLIN };
+    for (;;) {
+        const uint64_t now = kd_clock_mono_ms();
+        const int n = poll(&ended, 1, until_ms > now ? (int)(until_ms - now) : 0);
+        if (n >= 0 || errno != EINTR) {
+            return n == 1;
+        }
+    }
 }
 
 void kd_worker_wipe(struct kd_worker *w) {
     if (w->state != KD_PROCESS_DOWN) {
-        struct pollfd ended = { .fd = w->child.pid_fd, .events = POLLIN };
-        const bool may_log_in = w->state == KD_PROCESS_STARTING || w->kill_ms != 0;
-        if (poll(&ended, 1, may_log_in ? (int)w->grace_ms : DISMISS_MS) != 1) {
+        if (!has_ended(w, w->kill_ms != 0 ? w->kill_ms : kd_clock_mono_ms() + DISMISS_MS)) {
             kill(w->child.pid, SIGKILL);
         }
         read_last_words(w);
-        close_stream(w);
         reap(w, 0);
     }
     kd_buf_wipe(&w->in);
@@ -231,6 +251,7 @@ static void on_exit_seen(void *worker, uint32_t events KD_UNUSED) {
     while (w->state != KD_PROCESS_ENDING && read_some(w)) {
     }
     kd_worker_give_up(w, "it has ended");
+    read_last_words(w);
     reap(w, WNOHANG);
     kd_workers_on_down(w);
 }
@@ -327,8 +348,7 @@ enum kd_err kd_worker_start(struct kd_worker *w, const char *program, struct kd_
     w->state = KD_PROCESS_STARTING;
     r = watch_and_greet(w, hello);
     if (r != KD_OK) {
-        kill(w->child.pid, SIGKILL);
-        close_stream(w);
+        kill(w->child.pid, SIGKILL); // it has no whole HELLO and cannot be in its login
         reap(w, 0);
     }
     return r;

@@ -47,15 +47,14 @@ struct kd_worker {
     uint64_t ready_ms;
     uint64_t seen_ms;  // the last frame from it
     uint64_t retry_ms; // when down: not before
-    uint32_t grace_ms; // for one whose login may be under way, to end by itself
-    uint64_t kill_ms;  // when ending: killed then, if it has not ended by itself; 0: it was
+    uint64_t kill_ms;  // asked to end while starting, and killed then if it has not; or 0
 };
 
 // Starts the program and sends it the HELLO.  On failure it is down.
 KD_MUST_CHECK enum kd_err kd_worker_start(struct kd_worker *w, const char *program,
                                           struct kd_bytes hello);
-// Kills it, in the middle of its login only after some seconds; its requests go
-// to kd_workers_on_loss at once.
+// Kills it; one that is starting, and may be in its login, is asked to end first
+// and has some seconds.  Its requests go to kd_workers_on_loss at once.
 void kd_worker_give_up(struct kd_worker *w, const char *why);
 // Kills one whose seconds are over.  Milliseconds until then.
 uint64_t kd_worker_tend_end(struct kd_worker *w, uint64_t now);
@@ -73,6 +72,8 @@ void kd_worker_flush(struct kd_worker *w);
 // A status message has come; false: give the worker up.
 bool kd_workers_on_status(struct kd_worker *w, uint32_t id, struct kd_bytes frame);
 bool kd_workers_on_reply(struct kd_worker *w, struct kd_call *c, struct kd_bytes frame);
+// The same of one that was given up or dismissed while it started.
+void kd_workers_on_last_words(struct kd_worker *w, struct kd_bytes frame);
 struct kd_call *kd_workers_find(struct kd_worker *w, uint32_t id); // one of its calls
 // It is lost: its calls have to go somewhere.
 void kd_workers_on_loss(struct kd_worker *w, enum kd_process_state was);

@@ -285,9 +285,6 @@ static void on_ready(struct kd_worker *k, const struct kd_hsm_status *s) {
     kd_pool_set_reason(w, KD_OK, KD_BYTES_NONE);
     log_token(k, s);
     keep_pin_record(w, KD_BYTES_NONE);
-    if (w->is_ending) {
-        return;
-    }
     while (w->waiting.first != NULL) {
         struct kd_call *c = w->waiting.first;
         kd_call_list_remove(&w->waiting, c);
@@ -343,6 +340,20 @@ bool kd_workers_on_status(struct kd_worker *k, uint32_t id, struct kd_bytes fram
         on_ready(k, &s);
     }
     return true;
+}
+
+void kd_workers_on_last_words(struct kd_worker *k, struct kd_bytes frame) {
+    struct kd_hsm_status s;
+    struct kd_reader r = kd_reader_of(frame);
+    uint32_t id = 0;
+    if (kd_hsm_get_status(&r, &id, &s) != KD_OK || id != 0) {
+        return;
+    }
+    if (s.err == KD_OK) {
+        keep_pin_record(k->pool, KD_BYTES_NONE);
+    } else if (s.err == KD_ERR_PIN_REFUSED || s.err == KD_ERR_PIN_LAST_TRY) {
+        on_trouble(k, &s);
+    }
 }
 
 // ---- losses ----------------------------------------------------------------

@@ -5,6 +5,7 @@
 //
 //     start ok | start no-token | start hang | start exit | start garbage
 //     start refuse PIN      the PIN file must not hold this PIN
+//     start refuse-late PIN the same, and the login takes a second
 //     on OP die|hang|garbage|error NAME|lost|malformed
 //     on OP after N die|...         the first N requests of the kind are answered
 //     on DATA die|hang              a request whose first item's data is DATA
@@ -153,13 +154,16 @@ static void start(const struct kd_hsm_hello *h) {
     }
     if (strcmp(f.start, "garbage") == 0) {
         send_garbage();
-        hang();
+        char rest[64];
+        while (read(STREAM, rest, sizeof(rest)) > 0) { // as the real one ends
+        }
+        _exit(0);
     }
     if (strcmp(f.start, "no-token") == 0) {
         send_status(0, KD_ERR_NO_TOKEN, "no token of this name; found: other", KD_BYTES_NONE);
         _exit(1);
     }
-    if (strcmp(f.start, "refuse") == 0) {
+    if (strncmp(f.start, "refuse", 6) == 0) {
         char path[256];
         char pin[64] = "";
         snprintf(path, sizeof(path), "%.*s", (int)h->pin_file.n, (const char *)h->pin_file.p);
@@ -174,6 +178,10 @@ static void start(const struct kd_hsm_hello *h) {
             _exit(1);
         }
         note("login", pin);
+        if (strcmp(f.start, "refuse-late") == 0) {
+            sleep(1);
+        }
+        note("done-login", pin);
         if (strcmp(pin, f.start_arg) == 0) {
             send_status(0, KD_ERR_PIN_REFUSED, "the token refused the PIN", kd_bytes_of_text(pin));
             _exit(1);

@@ -6,6 +6,7 @@ keyd_unit_tests = \
 	tests/unit/test_sessions \
 	tests/unit/test_import \
 	tests/unit/test_keyd_memory \
+	tests/unit/test_logins \
 	tests/unit/test_policy \
 	tests/unit/test_registry \
 	tests/unit/test_secrets \
@@ -42,8 +43,13 @@ tests_unit_test_store_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_store_LDADD = $(keyd_unit_libs)
 tests_unit_test_tally_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_tally_LDADD = $(keyd_unit_libs)
+tests_unit_test_logins_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_logins_SOURCES = tests/unit/test_logins.c tests/unit/keyd_fixture.c \
+	tests/unit/pool_fixture.c tests/unit/pool_fixture.h
+tests_unit_test_logins_LDADD = $(keyd_unit_libs)
 tests_unit_test_workers_CFLAGS = $(keyd_unit_cflags)
-tests_unit_test_workers_SOURCES = tests/unit/test_workers.c tests/unit/keyd_fixture.c
+tests_unit_test_workers_SOURCES = tests/unit/test_workers.c tests/unit/keyd_fixture.c \
+	tests/unit/pool_fixture.c tests/unit/pool_fixture.h
 tests_unit_test_workers_LDADD = $(keyd_unit_libs)
 tests_unit_test_keyd_memory_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_keyd_memory_SOURCES = tests/unit/test_keyd_memory.c tests/unit/keyd_fixture.c

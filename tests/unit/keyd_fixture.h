@@ -26,7 +26,7 @@ void fixture_new_loop(void);
 void fixture_script(const char *text); // before workers start
 void fixture_file(const char *name, const char *text);
 const char *fixture_path(const char *name);
-// Runs the loop until the condition holds; fails after ten seconds.
+// Runs the loop until the condition holds; fails after twenty seconds.
 void fixture_run_until(bool (*condition)(void));
 // Lines of the fake workers' log that begin with this text.
 unsigned fixture_count(const char *line);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every way of a worker to fail, and what becomes of the requests.
-#include "keyd/workers.h"
-#include "tests/unit/keyd_fixture.h"
+#include "tests/unit/pool_fixture.h"
 #include "unit.h"
 
 #include <stdio.h>
@@ -9,157 +8,35 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ANSWERS_MAX = 64 };
-
-struct answer {
-    bool is_done;
-    enum kd_err err;
-    char out[64];
-    enum kd_err verdict; // what the callback says of the results
-};
-
-static struct kd_workers *w;
-static struct kd_tally tally;
-static struct answer answers[ANSWERS_MAX];
-static unsigned n_sent;
-static unsigned n_done;
-static unsigned n_ready;
-static char pin_record[80];
-static unsigned n_pin_records;
-
-static void on_ready(void *arg KD_UNUSED) {
-    n_ready++;
-}
-
-static void on_pin_record(void *arg KD_UNUSED, struct kd_bytes record) {
-    n_pin_records++;
-    snprintf(pin_record, sizeof(pin_record), "%.*s", (int)record.n,
-             record.n == 0 ? "" : (const char *)record.p);
-}
-
-static void setup(void) {
-    fixture_setup();
-    memset(&tally, 0, sizeof(tally));
-    memset(answers, 0, sizeof(answers));
-    memset(pin_record, 0, sizeof(pin_record));
-    n_sent = n_done = n_ready = n_pin_records = 0;
-}
-
-static void teardown(void) {
-    kd_workers_free(w);
-    w = NULL;
-    fixture_teardown();
-}
-
-static void start(unsigned processes, const char *script) {
-    const struct kd_workers_owner owner = { .ready = on_ready, .pin_record = on_pin_record };
-    fixture_script(script);
-    fx.config->workers.processes = processes;
-    ck_assert_err(
-        kd_workers_new(fx.loop, fx.config, &tally, &owner, kd_bytes_of_text(pin_record), &w),
-        KD_OK);
-}
-
-static bool all_ready(void) {
-    struct kd_service_report r = { 0 };
-    kd_workers_report(w, &r);
-    for (size_t i = 0; i < r.n_workers; i++) {
-        if (r.workers[i].state != KD_WORKER_READY) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool all_done(void) {
-    return n_done == n_sent;
-}
-
-static enum kd_err on_reply(void *arg, const struct kd_hsm_reply *reply, struct kd_reader *items) {
-    struct answer *a = arg;
-    struct kd_hsm_result result = { 0 };
-    ck_assert(!a->is_done); // exactly once
-    a->is_done = true;
-    a->err = reply->err;
-    n_done++;
-    for (size_t i = 0; reply->err == KD_OK && i < reply->n_items; i++) {
-        if (kd_hsm_get_result(items, KD_HSM_MAC, &result) != KD_OK) {
-            a->err = KD_ERR_MALFORMED;
-            return KD_ERR_MALFORMED;
-        }
-        snprintf(a->out, sizeof(a->out), "%.*s", (int)result.out.n, (const char *)result.out.p);
-    }
-    return a->verdict;
-}
-
-static enum kd_err send_op(enum kd_hsm_op op, const char *data) {
-    struct kd_hsm_request head = { .op = op, .n_items = 1 };
-    const struct kd_hsm_item item = { .data = kd_bytes_of_text(data),
-                                      .key = { .type = KD_KEY_AES_256,
-                                               .id = kd_bytes_of_text("id") } };
-    struct kd_call *c = NULL;
-    enum kd_err r = kd_workers_begin(w, &head, NULL, &c);
-    if (r != KD_OK) {
-        return r;
-    }
-    kd_call_put(c, &item);
-    ck_assert_uint_lt(n_sent, ANSWERS_MAX);
-    return kd_call_send(c, on_reply, &answers[n_sent++]);
-}
-
-static void send_macs(unsigned n, const char *data) {
-    for (unsigned i = 0; i < n; i++) {
-        ck_assert_err(send_op(KD_HSM_MAC, data), KD_OK);
-    }
-}
-
-static unsigned count_answers(enum kd_err err) {
-    unsigned n = 0;
-    for (unsigned i = 0; i < n_sent; i++) {
-        n += answers[i].is_done && answers[i].err == err;
-    }
-    return n;
-}
-
-static uint32_t restarts(void) {
-    struct kd_service_report r = { 0 };
-    kd_workers_report(w, &r);
-    uint32_t n = 0;
-    for (size_t i = 0; i < r.n_workers; i++) {
-        n += r.workers[i].restarts;
-    }
-    return n;
-}
-
 // ---- before any is ready ---------------------------------------------------
 
 START_TEST(requests_are_refused_with_the_reason_while_none_is_ready) {
-    start(1, "start ok\n");
-    ck_assert_err(send_op(KD_HSM_MAC, "x"), KD_ERR_TOKEN_AWAY);
+    pool_start(1, "start ok\n");
+    ck_assert_err(pool_send_op(KD_HSM_MAC, "x"), KD_ERR_TOKEN_AWAY);
     const char *detail = NULL;
-    ck_assert_err(kd_workers_ready(w, &detail), KD_ERR_TOKEN_AWAY);
+    ck_assert_err(kd_workers_ready(pf.pool, &detail), KD_ERR_TOKEN_AWAY);
     ck_assert_str_ne(detail, "");
-    ck_assert_ptr_null(kd_workers_token(w));
+    ck_assert_ptr_null(kd_workers_token(pf.pool));
 }
 END_TEST
 
 static bool has_reason_no_token(void) {
     const char *detail;
-    return kd_workers_ready(w, &detail) == KD_ERR_NO_TOKEN && fixture_count("hello") >= 3;
+    return kd_workers_ready(pf.pool, &detail) == KD_ERR_NO_TOKEN && fixture_count("hello") >= 3;
 }
 
 START_TEST(missing_token_is_said_and_it_heals_by_itself) {
-    start(1, "start no-token\n");
+    pool_start(1, "start no-token\n");
     fixture_run_until(has_reason_no_token);
     const char *detail;
-    ck_assert_err(kd_workers_ready(w, &detail), KD_ERR_NO_TOKEN);
+    ck_assert_err(kd_workers_ready(pf.pool, &detail), KD_ERR_NO_TOKEN);
     ck_assert_str_eq(detail, "no token of this name; found: other");
-    ck_assert_err(send_op(KD_HSM_MAC, "x"), KD_ERR_NO_TOKEN);
+    ck_assert_err(pool_send_op(KD_HSM_MAC, "x"), KD_ERR_NO_TOKEN);
     fixture_script("start ok\n");
-    fixture_run_until(all_ready);
-    ck_assert_err(kd_workers_ready(w, &detail), KD_OK);
+    fixture_run_until(pool_all_ready);
+    ck_assert_err(kd_workers_ready(pf.pool, &detail), KD_OK);
     ck_assert_str_eq(detail, "");
-    ck_assert_uint_eq(n_ready, 1);
+    ck_assert_uint_eq(pf.n_ready, 1);
 }
 END_TEST
 
@@ -172,22 +49,26 @@ static bool greeted_a_garbler(void) {
 }
 
 START_TEST(worker_that_ends_or_talks_nonsense_at_its_start_is_tried_again) {
-    start(1, "start exit\n");
-    fx.config->workers.start_deadline_ms = 500;
+    pool_start(1, "start exit\n");
     fixture_run_until(three_hellos);
     fixture_script("start garbage\n");
     fixture_run_until(greeted_a_garbler);
     fixture_script("start ok\n");
-    fixture_run_until(all_ready);
+    fixture_run_until(pool_all_ready);
 }
 END_TEST
 
+static bool is_hello_read(void) {
+    return fixture_count("hello") == 1;
+}
+
+// In its login for all that is known: so it has its seconds.
 START_TEST(worker_that_does_not_get_ready_is_replaced) {
-    start(1, "start hang\n");
+    pool_start(1, "start hang\n");
     fx.config->workers.start_deadline_ms = 30;
-    fixture_run_until(three_hellos);
+    fixture_run_until(is_hello_read);
     fixture_script("start ok\n");
-    fixture_run_until(all_ready);
+    fixture_run_until(pool_all_ready);
 }
 END_TEST
 
@@ -195,162 +76,77 @@ START_TEST(missing_program_is_no_reason_to_stop) {
     const char *program = fx.config->workers.program;
     fx.config->workers.program = "/nonexistent/keyd-hsm";
     kd_log_set_level(KD_LOG_ERROR);
-    start(1, "start ok\n");
+    pool_start(1, "start ok\n");
     const char *detail;
-    ck_assert_err(kd_workers_ready(w, &detail), KD_ERR_TOKEN_AWAY);
+    ck_assert_err(kd_workers_ready(pf.pool, &detail), KD_ERR_TOKEN_AWAY);
     fx.config->workers.program = program;
-    fixture_run_until(all_ready);
-}
-END_TEST
-
-// ---- the PIN ---------------------------------------------------------------
-
-static bool is_refused(void) {
-    const char *detail;
-    return kd_workers_ready(w, &detail) == KD_ERR_PIN_REFUSED;
-}
-
-static struct kd_timer *tick;
-static unsigned ticks;
-
-static void on_tick(void *arg KD_UNUSED) {
-    ticks++;
-    kd_timer_set(tick, 5);
-}
-
-static bool twenty_ticks(void) {
-    return ticks >= 20;
-}
-
-// Longer than many restart delays.
-static void wait_a_while(void) {
-    ticks = 0;
-    ck_assert_err(kd_timer_new(fx.loop, on_tick, NULL, &tick), KD_OK);
-    kd_timer_set(tick, 5);
-    fixture_run_until(twenty_ticks);
-    kd_timer_free(tick);
-}
-
-START_TEST(refused_pin_reaches_the_token_once) {
-    start(4, "start refuse 1234\n");
-    fixture_run_until(is_refused);
-    ck_assert_str_eq(pin_record, "1234");
-    ck_assert_uint_eq(n_pin_records, 1);
-    wait_a_while();
-    ck_assert_uint_eq(fixture_count("login"), 1);
-    ck_assert_uint_eq(fixture_count("hello"), 1);
-    ck_assert_err(send_op(KD_HSM_MAC, "x"), KD_ERR_PIN_REFUSED);
-}
-END_TEST
-
-static bool second_hello(void) {
-    return fixture_count("hello") >= 2 && is_refused();
-}
-
-START_TEST(refused_pin_is_not_submitted_again_after_a_reload_or_a_restart) {
-    start(1, "start refuse 1234\n");
-    fixture_run_until(is_refused);
-    kd_workers_retry(w);
-    fixture_run_until(second_hello);
-    ck_assert_uint_eq(fixture_count("login"), 1);
-    kd_workers_free(w);
-    fixture_new_loop();
-    n_ready = 0;
-    start(1, "start refuse 1234\n"); // with the record, as a new keyd has it
-    fixture_run_until(is_refused);
-    ck_assert_uint_eq(fixture_count("login"), 1);
-}
-END_TEST
-
-static bool at_once(void) {
-    return true;
-}
-
-START_TEST(pin_that_is_refused_while_keyd_stops_is_remembered) {
-    start(1, "start refuse 1234\n");
-    fixture_run_until(at_once); // started and greeted, and nothing read
-    ck_assert_str_eq(pin_record, "");
-    kd_workers_free(w);
-    w = NULL;
-    ck_assert_str_eq(pin_record, "1234");
-    ck_assert_uint_eq(fixture_count("login"), 1);
-}
-END_TEST
-
-START_TEST(corrected_pin_is_taken_after_a_reload_and_the_record_goes) {
-    start(2, "start refuse 1234\n");
-    fixture_run_until(is_refused);
-    fixture_file("pin", "5678\n");
-    kd_workers_retry(w);
-    fixture_run_until(all_ready);
-    ck_assert_uint_eq(fixture_count("login 1234"), 1);
-    ck_assert_str_eq(pin_record, "");
+    fixture_run_until(pool_all_ready);
 }
 END_TEST
 
 // ---- requests --------------------------------------------------------------
 
 START_TEST(results_come_back_to_their_requests) {
-    start(2, "start ok\n");
-    fixture_run_until(all_ready);
+    pool_start(2, "start ok\n");
+    fixture_run_until(pool_all_ready);
     for (unsigned i = 0; i < 12; i++) {
         char data[8];
         snprintf(data, sizeof(data), "a%02u", i);
-        ck_assert_err(send_op(KD_HSM_MAC, data), KD_OK);
+        ck_assert_err(pool_send_op(KD_HSM_MAC, data), KD_OK);
     }
-    fixture_run_until(all_done);
+    fixture_run_until(pool_all_done);
     for (unsigned i = 0; i < 12; i++) {
         char expected[8];
         snprintf(expected, sizeof(expected), "%u%ua", i % 10, i / 10);
-        ck_assert_err(answers[i].err, KD_OK);
-        ck_assert_str_eq(answers[i].out, expected);
+        ck_assert_err(pf.answers[i].err, KD_OK);
+        ck_assert_str_eq(pf.answers[i].out, expected);
     }
-    ck_assert_uint_eq(tally.results[KD_HSM_MAC][KD_OK], 12);
+    ck_assert_uint_eq(pf.tally.results[KD_HSM_MAC][KD_OK], 12);
 }
 END_TEST
 
 START_TEST(full_queues_answer_busy_at_once) {
-    start(2, "start ok\n");
-    fixture_run_until(all_ready);
-    send_macs(16, "x"); // two queues of eight
-    ck_assert_err(send_op(KD_HSM_MAC, "x"), KD_ERR_BUSY);
-    fixture_run_until(all_done);
-    ck_assert_uint_eq(count_answers(KD_OK), 16);
-    ck_assert_err(send_op(KD_HSM_MAC, "x"), KD_OK);
-    fixture_run_until(all_done);
+    pool_start(2, "start ok\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(16, "x"); // two queues of eight
+    ck_assert_err(pool_send_op(KD_HSM_MAC, "x"), KD_ERR_BUSY);
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 16);
+    ck_assert_err(pool_send_op(KD_HSM_MAC, "x"), KD_OK);
+    fixture_run_until(pool_all_done);
 }
 END_TEST
 
 START_TEST(idle_machine_gives_everything_to_the_first_worker) {
-    start(2, "start ok\n");
-    fixture_run_until(all_ready);
+    pool_start(2, "start ok\n");
+    fixture_run_until(pool_all_ready);
     struct kd_service_report r = { 0 };
-    send_macs(1, "x");
-    kd_workers_report(w, &r);
+    pool_send_macs(1, "x");
+    kd_workers_report(pf.pool, &r);
     ck_assert_uint_eq(r.workers[0].in_flight, 1);
     ck_assert_uint_eq(r.queued, 1);
-    send_macs(1, "x");
-    kd_workers_report(w, &r);
+    pool_send_macs(1, "x");
+    kd_workers_report(pf.pool, &r);
     ck_assert_uint_eq(r.workers[1].in_flight, 1);
-    fixture_run_until(all_done);
+    fixture_run_until(pool_all_done);
 }
 END_TEST
 
 START_TEST(request_that_is_too_long_is_refused_and_leaves_nothing) {
-    start(1, "start ok\n");
-    fixture_run_until(all_ready);
+    pool_start(1, "start ok\n");
+    fixture_run_until(pool_all_ready);
     struct kd_hsm_request head = { .op = KD_HSM_MAC, .n_items = 1 };
     struct kd_call *c = NULL;
     uint8_t *big = calloc(1, KD_HSM_FRAME_MAX_BYTES);
     ck_assert_ptr_nonnull(big);
     const struct kd_hsm_item item = { .data = { big, KD_HSM_FRAME_MAX_BYTES } };
-    ck_assert_err(kd_workers_begin(w, &head, NULL, &c), KD_OK);
+    ck_assert_err(kd_workers_begin(pf.pool, &head, NULL, &c), KD_OK);
     kd_call_put(c, &item);
-    ck_assert_err(kd_call_send(c, on_reply, &answers[0]), KD_ERR_ITEM_TOO_LARGE);
+    ck_assert_err(kd_call_send(c, pool_on_reply, &pf.answers[0]), KD_ERR_ITEM_TOO_LARGE);
     free(big);
-    send_macs(8, "x");
-    fixture_run_until(all_done);
-    ck_assert_uint_eq(count_answers(KD_OK), 8);
+    pool_send_macs(8, "x");
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 8);
 }
 END_TEST
 
@@ -359,13 +155,13 @@ static enum kd_err count_big(void *arg, const struct kd_hsm_reply *reply, struct
     ck_assert_err(reply->err, KD_OK);
     ck_assert_err(kd_hsm_get_result(items, KD_HSM_DECRYPT, &result), KD_OK);
     *(size_t *)arg = result.out.n;
-    n_done++;
+    pf.n_done++;
     return KD_OK;
 }
 
 START_TEST(large_frames_pass_both_ways_in_pieces) {
-    start(1, "start ok\n");
-    fixture_run_until(all_ready);
+    pool_start(1, "start ok\n");
+    fixture_run_until(pool_all_ready);
     fx.config->workers.deadline_ms = 10000;
     size_t got[4] = { 0 };
     uint8_t *big = calloc(1, 3u << 20);
@@ -374,12 +170,12 @@ START_TEST(large_frames_pass_both_ways_in_pieces) {
     for (unsigned i = 0; i < 4; i++) {
         struct kd_hsm_request head = { .op = KD_HSM_DECRYPT, .n_items = 1 };
         struct kd_call *c = NULL;
-        ck_assert_err(kd_workers_begin(w, &head, NULL, &c), KD_OK);
+        ck_assert_err(kd_workers_begin(pf.pool, &head, NULL, &c), KD_OK);
         kd_call_put(c, &item);
         ck_assert_err(kd_call_send(c, count_big, &got[i]), KD_OK);
-        n_sent++;
+        pf.n_sent++;
     }
-    fixture_run_until(all_done);
+    fixture_run_until(pool_all_done);
     for (unsigned i = 0; i < 4; i++) {
         ck_assert_uint_eq(got[i], 3u << 20);
     }
@@ -390,176 +186,172 @@ END_TEST
 // ---- deaths ----------------------------------------------------------------
 
 START_TEST(worker_that_dies_is_replaced_and_its_requests_are_answered_by_another) {
-    start(2, "once\non poison die\n");
-    fixture_run_until(all_ready);
-    send_macs(4, "a");
-    send_macs(1, "poison");
-    send_macs(4, "a");
-    fixture_run_until(all_done);
-    ck_assert_uint_eq(count_answers(KD_OK), 9);
-    fixture_run_until(all_ready);
-    ck_assert_uint_eq(restarts(), 1);
+    pool_start(2, "once\non poison die\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(4, "a");
+    pool_send_macs(1, "poison");
+    pool_send_macs(4, "a");
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 9);
+    fixture_run_until(pool_all_ready);
+    ck_assert_uint_eq(pool_restarts(), 1);
 }
 END_TEST
 
 START_TEST(lone_worker_that_dies_gives_its_requests_to_its_successor) {
-    start(1, "once\non poison die\n");
-    fixture_run_until(all_ready);
-    send_macs(1, "poison");
-    send_macs(3, "a");
-    fixture_run_until(all_done);
-    ck_assert_uint_eq(count_answers(KD_OK), 4);
+    pool_start(1, "once\non poison die\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(1, "poison");
+    pool_send_macs(3, "a");
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 4);
 }
 END_TEST
 
 START_TEST(request_that_took_two_workers_down_is_not_tried_a_third_time) {
-    start(2, "on poison die\n");
-    fixture_run_until(all_ready);
-    send_macs(1, "poison");
-    send_macs(6, "a");
-    fixture_run_until(all_done);
-    ck_assert_err(answers[0].err, KD_ERR_TOKEN_AWAY);
-    ck_assert_uint_eq(count_answers(KD_OK), 6); // the innocent ones
-    fixture_run_until(all_ready);
-    ck_assert_uint_eq(restarts(), 2);
+    pool_start(2, "on poison die\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(1, "poison");
+    pool_send_macs(6, "a");
+    fixture_run_until(pool_all_done);
+    ck_assert_err(pf.answers[0].err, KD_ERR_TOKEN_AWAY);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 6); // the innocent ones
+    fixture_run_until(pool_all_ready);
+    ck_assert_uint_eq(pool_restarts(), 2);
 }
 END_TEST
 
 START_TEST(request_that_must_not_be_repeated_fails_when_its_worker_dies) {
-    start(2, "on destroy die\n");
-    fixture_run_until(all_ready);
-    ck_assert_err(send_op(KD_HSM_DESTROY, ""), KD_OK);
-    fixture_run_until(all_done);
-    ck_assert_err(answers[0].err, KD_ERR_TOKEN_AWAY);
+    pool_start(2, "on destroy die\n");
+    fixture_run_until(pool_all_ready);
+    ck_assert_err(pool_send_op(KD_HSM_DESTROY, ""), KD_OK);
+    fixture_run_until(pool_all_done);
+    ck_assert_err(pf.answers[0].err, KD_ERR_TOKEN_AWAY);
     ck_assert_uint_eq(fixture_count("request destroy"), 1);
 }
 END_TEST
 
 START_TEST(hung_worker_is_killed_at_the_deadline_and_its_requests_repeated) {
-    start(2, "once\non tar hang\n");
-    fixture_run_until(all_ready);
-    send_macs(1, "tar");
-    send_macs(3, "a");
-    fixture_run_until(all_done);
-    ck_assert_uint_eq(count_answers(KD_OK), 4);
-    fixture_run_until(all_ready);
-    ck_assert_uint_eq(restarts(), 1);
+    pool_start(2, "once\non tar hang\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(1, "tar");
+    pool_send_macs(3, "a");
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 4);
+    fixture_run_until(pool_all_ready);
+    ck_assert_uint_eq(pool_restarts(), 1);
 }
 END_TEST
 
 START_TEST(request_that_hangs_everywhere_ends_with_deadline) {
-    start(2, "on tar hang\n");
-    fixture_run_until(all_ready);
-    send_macs(1, "tar");
-    fixture_run_until(all_done);
-    ck_assert_err(answers[0].err, KD_ERR_DEADLINE);
+    pool_start(2, "on tar hang\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(1, "tar");
+    fixture_run_until(pool_all_done);
+    ck_assert_err(pf.answers[0].err, KD_ERR_DEADLINE);
     ck_assert_uint_eq(fixture_count("request mac"), 2);
-    ck_assert_uint_eq(tally.results[KD_HSM_MAC][KD_ERR_DEADLINE], 1);
+    ck_assert_uint_eq(pf.tally.results[KD_HSM_MAC][KD_ERR_DEADLINE], 1);
 }
 END_TEST
 
 START_TEST(hang_of_a_lone_worker_ends_with_deadline_and_heals) {
-    start(1, "once\non tar hang\n");
-    fixture_run_until(all_ready);
-    send_macs(2, "tar");
-    fixture_run_until(all_done);
-    ck_assert_uint_eq(count_answers(KD_ERR_DEADLINE), 2);
-    fixture_run_until(all_ready);
-    send_macs(1, "a");
-    fixture_run_until(all_done);
-    ck_assert_uint_eq(count_answers(KD_OK), 1);
+    pool_start(1, "once\non tar hang\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(2, "tar");
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(pool_count_answers(KD_ERR_DEADLINE), 2);
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(1, "a");
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 1);
 }
 END_TEST
 
 static void check_replaced_after(const char *script) {
-    start(1, script);
-    fixture_run_until(all_ready);
-    send_macs(1, "bad");
-    send_macs(2, "a");
-    fixture_run_until(all_done);
-    ck_assert_uint_ge(count_answers(KD_OK), 2);
-    fixture_run_until(all_ready);
-    ck_assert_uint_eq(restarts(), 1);
+    pool_start(1, script);
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(1, "bad");
+    pool_send_macs(2, "a");
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_ge(pool_count_answers(KD_OK), 2);
+    fixture_run_until(pool_all_ready);
+    ck_assert_uint_eq(pool_restarts(), 1);
 }
 
 START_TEST(worker_that_sends_garbage_is_replaced) {
     check_replaced_after("once\non bad garbage\n");
-    ck_assert_uint_eq(count_answers(KD_OK), 3);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 3);
 }
 END_TEST
 
 START_TEST(worker_that_answers_what_nobody_asked_is_replaced) {
     check_replaced_after("once\non bad unasked\n");
-    ck_assert_uint_eq(count_answers(KD_OK), 3);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 3);
 }
 END_TEST
 
 START_TEST(worker_whose_results_cannot_be_read_is_replaced) {
     check_replaced_after("once\non bad malformed\n");
-    ck_assert_err(answers[0].err, KD_ERR_MALFORMED);
+    ck_assert_err(pf.answers[0].err, KD_ERR_MALFORMED);
 }
 END_TEST
 
 START_TEST(lost_session_is_tried_once_more) {
-    start(1, "once\non bad error session-lost\n");
-    fixture_run_until(all_ready);
-    send_macs(1, "bad");
-    fixture_run_until(all_done);
-    ck_assert_uint_eq(count_answers(KD_OK), 1);
-    ck_assert_uint_eq(restarts(), 0);
+    pool_start(1, "once\non bad error session-lost\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(1, "bad");
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 1);
+    ck_assert_uint_eq(pool_restarts(), 0);
 }
 END_TEST
 
 START_TEST(session_that_stays_lost_is_told) {
-    start(1, "on bad error session-lost\n");
-    fixture_run_until(all_ready);
-    send_macs(1, "bad");
-    fixture_run_until(all_done);
-    ck_assert_err(answers[0].err, KD_ERR_SESSION_LOST);
+    pool_start(1, "on bad error session-lost\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(1, "bad");
+    fixture_run_until(pool_all_done);
+    ck_assert_err(pf.answers[0].err, KD_ERR_SESSION_LOST);
     ck_assert_uint_eq(fixture_count("request mac"), 2);
 }
 END_TEST
 
 START_TEST(forget_goes_to_every_worker) {
-    start(3, "start ok\n");
-    fixture_run_until(all_ready);
+    pool_start(3, "start ok\n");
+    fixture_run_until(pool_all_ready);
     const uint8_t id[KD_HSM_SECRET_ID_BYTES] = { 1 };
-    kd_workers_forget(w, id);
-    send_macs(3, "a");
-    fixture_run_until(all_done);
+    kd_workers_forget(pf.pool, id);
+    pool_send_macs(3, "a");
+    fixture_run_until(pool_all_done);
     ck_assert_uint_eq(fixture_count("request forget"), 3);
 }
 END_TEST
 
 START_TEST(what_is_under_way_at_the_end_is_told_so) {
-    start(1, "on tar hang\n");
-    fixture_run_until(all_ready);
-    send_macs(3, "tar");
-    kd_workers_free(w);
-    w = NULL;
-    ck_assert_uint_eq(count_answers(KD_ERR_STOPPING), 3);
+    pool_start(1, "on tar hang\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(3, "tar");
+    kd_workers_free(pf.pool);
+    pf.pool = NULL;
+    ck_assert_uint_eq(pool_count_answers(KD_ERR_STOPPING), 3);
 }
 END_TEST
 
 static TCase *tcase_start(void) {
     TCase *t = tcase_create("start");
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 20);
+    tcase_add_checked_fixture(t, pool_setup, pool_teardown);
+    tcase_set_timeout(t, 40);
     tcase_add_test(t, requests_are_refused_with_the_reason_while_none_is_ready);
     tcase_add_test(t, missing_token_is_said_and_it_heals_by_itself);
     tcase_add_test(t, worker_that_ends_or_talks_nonsense_at_its_start_is_tried_again);
     tcase_add_test(t, worker_that_does_not_get_ready_is_replaced);
     tcase_add_test(t, missing_program_is_no_reason_to_stop);
-    tcase_add_test(t, refused_pin_reaches_the_token_once);
-    tcase_add_test(t, refused_pin_is_not_submitted_again_after_a_reload_or_a_restart);
-    tcase_add_test(t, pin_that_is_refused_while_keyd_stops_is_remembered);
-    tcase_add_test(t, corrected_pin_is_taken_after_a_reload_and_the_record_goes);
     return t;
 }
 
 static TCase *tcase_requests(void) {
     TCase *t = tcase_create("requests");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, pool_setup, pool_teardown);
     tcase_set_timeout(t, 20);
     tcase_add_test(t, results_come_back_to_their_requests);
     tcase_add_test(t, full_queues_answer_busy_at_once);
@@ -571,7 +363,7 @@ static TCase *tcase_requests(void) {
 
 static TCase *tcase_deaths(void) {
     TCase *t = tcase_create("deaths");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, pool_setup, pool_teardown);
     tcase_set_timeout(t, 20);
     tcase_add_test(t, worker_that_dies_is_replaced_and_its_requests_are_answered_by_another);
     tcase_add_test(t, lone_worker_that_dies_gives_its_requests_to_its_successor);
