@@ -6,6 +6,7 @@
 
 #include <openssl/evp.h>
 #include <openssl/rand.h>
+#include <signal.h>
 #include <string.h>
 
 // The record: 16 bytes of salt, 32 of scrypt(PIN, salt).
@@ -91,9 +92,27 @@ static enum kd_err read_pin(struct kd_token *t, struct kd_secret **out, struct k
     return KD_ERR_PIN_MISSING;
 }
 
+// SoftHSM writes the token's file at each login, and a process that is ended at
+// that moment leaves an empty one: who asks the process to end waits until then,
+// and a module that writes to a closed pipe does not end it.  A login that hangs can
+// still be ended, by SIGALRM (hsm/main.c) or SIGKILL.
+static CK_RV log_in(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_secret *pin) {
+    static const int deferred[] = { SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM };
+    sigset_t set;
+    sigset_t before;
+    sigemptyset(&set);
+    for (size_t i = 0; i < KD_COUNT_OF(deferred); i++) {
+        sigaddset(&set, deferred[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &set, &before);
+    const CK_RV rv = t->p11->C_Login(session, CKU_USER, kd_secret_get(pin), kd_secret_len(pin));
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rv;
+}
+
 static enum kd_err submit(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_secret *pin,
                           struct kd_buf *record, struct kd_buf *detail) {
-    const CK_RV rv = t->p11->C_Login(session, CKU_USER, kd_secret_get(pin), kd_secret_len(pin));
+    const CK_RV rv = log_in(t, session, pin);
     if (rv == CKR_USER_ALREADY_LOGGED_IN) {
         return KD_OK;
     }

@@ -4,6 +4,7 @@
 #include "fake_state.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 
 // PKCS#11 hands its functions no object of the caller's, so this one is global.
@@ -14,6 +15,7 @@ static struct {
     struct fake_object objects[FAKE_OBJECTS_MAX];
     CK_ULONG next_handle;
     bool is_logged_in;
+    int login_signal;
     char pin[32];
     CK_FLAGS flags;
     struct fake_counts counts;
@@ -390,6 +392,10 @@ static CK_RV login(CK_SESSION_HANDLE h, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_
     struct fake_session *s;
     CK_RV rv = fake_enter("C_Login", h, &s);
     fake.counts.logins++;
+    if (fake.login_signal != 0) {
+        raise(fake.login_signal);
+        fake.login_signal = 0;
+    }
     if (rv == CKR_OK && fake.is_logged_in) {
         rv = CKR_USER_ALREADY_LOGGED_IN;
     } else if (rv == CKR_OK && user == CKU_USER) {
@@ -455,6 +461,14 @@ void fake_reset_device(void) {
 
 void fake_log_out(void) {
     fake.is_logged_in = false;
+}
+
+void fake_signal_in_login(int signal) {
+    fake.login_signal = signal;
+}
+
+bool fake_is_logged_in(void) {
+    return fake.is_logged_in;
 }
 
 void fake_set_pin(const char *pin) {

@@ -46,6 +46,9 @@ void fake_reset_device(void);
 void fake_swap_handles(void);
 // The sessions live on, and nobody is logged in.
 void fake_log_out(void);
+// The process gets a signal while it logs in.
+void fake_signal_in_login(int signal);
+bool fake_is_logged_in(void); // safe in a handler
 void fake_set_pin(const char *pin);
 void fake_set_token_flags(CK_FLAGS flags); // beside those it always has
 

@@ -3,6 +3,7 @@
 #include "fake_fixture.h"
 #include "unit.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -431,6 +432,27 @@ START_TEST(the_record_of_a_refused_pin_keeps_it_from_being_submitted) {
 }
 END_TEST
 
+static volatile sig_atomic_t logged_in_at_signal;
+
+static void on_signal(int signal KD_UNUSED) {
+    logged_in_at_signal = fake_is_logged_in();
+}
+
+START_TEST(a_signal_that_ends_the_process_comes_after_the_login) {
+    static const int signals[] = { SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM };
+    const struct sigaction action = { .sa_handler = on_signal };
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
+    for (size_t i = 0; i < KD_COUNT_OF(signals); i++) {
+        ck_assert_int_eq(sigaction(signals[i], &action, NULL), 0);
+        logged_in_at_signal = -1;
+        fake_log_out();
+        fake_signal_in_login(signals[i]);
+        ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_OK);
+        ck_assert_int_eq(logged_in_at_signal, 1);
+    }
+}
+END_TEST
+
 START_TEST(no_pin_is_submitted_on_the_last_try_or_to_a_lock) {
     static const CK_FLAGS flags[] = { CKF_USER_PIN_FINAL_TRY, CKF_USER_PIN_LOCKED,
                                       CKF_PROTECTED_AUTHENTICATION_PATH };
@@ -523,6 +545,7 @@ static TCase *tcase_login(void) {
     TCase *c = tcase_create("login");
     tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
     tcase_add_test(c, a_lost_session_gives_exactly_one_login);
+    tcase_add_test(c, a_signal_that_ends_the_process_comes_after_the_login);
     tcase_add_test(c, a_worker_does_not_log_in_again_and_leaves_its_request_to_a_fresh_one);
     tcase_add_test(c, a_session_logs_in_again_only_where_no_try_has_failed);
     tcase_add_test(c, a_refused_pin_is_not_submitted_again_by_any_session);
