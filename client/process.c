@@ -10,11 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CHUNK_BYTES = 16384, PATH_MAX_BYTES = 4096 };
+enum { CHUNK_BYTES = 16384, PATH_MAX_BYTES = 4096, GRACE_MS = 10000 };
 
 extern char **environ;
 
@@ -79,10 +80,28 @@ static enum kd_err read_both(int out, int err, uint64_t end_ms, struct kd_proces
     return KD_OK;
 }
 
+// Asks it to end first: keyd-hsm does so when its login is done.  SoftHSM writes
+// the token's file at a login, and who is killed then leaves an empty one.
+static void end_child(pid_t pid) {
+    struct pollfd ended = { .fd = pidfd_open(pid, 0), .events = POLLIN };
+    const uint64_t end_ms = kd_clock_mono_ms() + GRACE_MS;
+    kill(pid, SIGTERM);
+    for (uint64_t now; ended.fd >= 0 && (now = kd_clock_mono_ms()) < end_ms;) {
+        const int n = poll(&ended, 1, (int)(end_ms - now));
+        if (n > 0 || (n < 0 && errno != EINTR)) {
+            break;
+        }
+    }
+    if (ended.fd >= 0) {
+        close(ended.fd);
+    }
+    kill(pid, SIGKILL); // it is not reaped yet, so nobody else has its number
+}
+
 // Waits for the child's end, which a child that has closed its output may delay.
 static enum kd_err reap(pid_t pid, enum kd_err so_far, int *status) {
     if (so_far != KD_OK) {
-        kill(pid, SIGKILL);
+        end_child(pid);
     }
     int raw = 0;
     while (waitpid(pid, &raw, 0) < 0) {

@@ -17,11 +17,28 @@ START_TEST(a_program_that_is_not_there) {
 }
 END_TEST
 
-START_TEST(one_that_does_not_end_is_killed) {
+START_TEST(one_that_does_not_end_is_ended) {
     kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
     const uint64_t start = kd_clock_mono_ms();
     ck_assert_err(run_shell("exec sleep 60", 100, &p), KD_ERR_DEADLINE);
     ck_assert_uint_lt(kd_clock_mono_ms() - start, 5000);
+    ck_assert_int_eq(p.status, 128 + 15);
+}
+END_TEST
+
+// keyd-hsm in a login, which must not be cut off.
+START_TEST(one_that_is_ended_may_finish_its_work) {
+    kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
+    const char *script = "trap 'sleep 1; exit 7' TERM; echo ready; while :; do sleep 0.1; done";
+    ck_assert_err(run_shell(script, 1000, &p), KD_ERR_DEADLINE);
+    ck_assert_str_eq(kd_buf_get_text(&p.out), "ready\n");
+    ck_assert_int_eq(p.status, 7);
+}
+END_TEST
+
+START_TEST(one_that_does_not_want_to_end_is_killed) {
+    kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
+    ck_assert_err(run_shell("trap '' TERM; exec sleep 60", 1000, &p), KD_ERR_DEADLINE);
     ck_assert_int_eq(p.status, 128 + 9);
 }
 END_TEST
@@ -59,7 +76,10 @@ END_TEST
 static TCase *tcase_process(void) {
     TCase *t = tcase_create("process");
     tcase_add_test(t, a_program_that_is_not_there);
-    tcase_add_test(t, one_that_does_not_end_is_killed);
+    tcase_set_timeout(t, 40);
+    tcase_add_test(t, one_that_does_not_end_is_ended);
+    tcase_add_test(t, one_that_is_ended_may_finish_its_work);
+    tcase_add_test(t, one_that_does_not_want_to_end_is_killed);
     tcase_add_test(t, one_that_says_too_much_is_stopped);
     tcase_add_test(t, both_outputs_and_the_status_come_back);
     tcase_add_test(t, programs_are_found_in_the_folder_that_was_named_only);
