@@ -139,7 +139,6 @@ struct kd_opened *kd_command_open(const struct kd_command_options *o, bool with_
         kd_command_close(opened);
         return NULL;
     }
-    opened->token.may_login_again = true; // nobody else uses this PIN
     return opened;
 }
 

@@ -64,41 +64,19 @@ static bool is_logged_in(struct kd_session *s) {
             (s->token->info.flags & CKF_LOGIN_REQUIRED) == 0);
 }
 
-// Somebody's try has failed since this process logged in: perhaps another
-// worker's, with the same PIN, which may have been changed in the token.
-static bool has_failed_tries(struct kd_token *t) {
-    CK_TOKEN_INFO info;
-    return t->p11->C_GetTokenInfo(t->slot, &info) == CKR_OK &&
-           (info.flags & CKF_USER_PIN_COUNT_LOW) != 0;
-}
-
-// One thread at a time, and none after a refusal: a wrong PIN must not be
-// submitted once for each thread, nor once for each worker.
-static enum kd_err login_again(struct kd_session *s) {
-    struct kd_token *t = s->token;
-    enum kd_err r = KD_OK;
-    pthread_mutex_lock(&t->lock);
-    if (t->is_login_refused) {
-        r = KD_ERR_PIN_REFUSED;
-    } else if (!is_logged_in(s) && !t->may_login_again) {
-        t->is_login_lost = true;
-        r = KD_ERR_TOKEN_AWAY;
-        kd_log(KD_LOG_WARN, "token", "the token has ended the login: a fresh worker is needed", "");
-    } else if (!is_logged_in(s) && has_failed_tries(t)) {
-        t->is_login_refused = true;
-        r = KD_ERR_PIN_REFUSED;
-        kd_log(KD_LOG_ERROR, "token",
-               "not logging in again: the token counts a failed try of the PIN", "");
-    } else if (!is_logged_in(s)) {
-        kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
-        kd_auto(buf) struct kd_buf detail = KD_BUF_INIT(1024);
-        r = kd_login(t, s->handle, KD_BYTES_NONE, &record, &detail);
-        t->is_login_refused = r == KD_ERR_PIN_REFUSED || r == KD_ERR_PIN_LAST_TRY;
-        kd_log(r == KD_OK ? KD_LOG_INFO : KD_LOG_ERROR, "token", "logged in again",
-               "result=%s detail=%s", kd_err_name(r), kd_buf_get_text(&detail));
+// A process logs in once, when it starts.  Where the token ends the login of all
+// workers and its PIN was changed meanwhile, each of them would submit the old
+// one: so this one ends, and the front starts one after the other, which know
+// what was refused.
+static enum kd_err check_login(struct kd_session *s) {
+    if (is_logged_in(s)) {
+        return KD_OK;
     }
-    pthread_mutex_unlock(&t->lock);
-    return r;
+    kd_log(KD_LOG_WARN, "token", "the token has ended the login: a fresh worker is needed", "");
+    pthread_mutex_lock(&s->token->lock);
+    s->token->is_login_lost = true;
+    pthread_mutex_unlock(&s->token->lock);
+    return KD_ERR_TOKEN_AWAY;
 }
 
 bool kd_session_login_is_lost(struct kd_session *s) {
@@ -113,7 +91,7 @@ static enum kd_err renew(struct kd_session *s) {
     s->handle = 0;
     begin_generation(s);
     enum kd_err r;
-    if ((r = open_handle(s->token, &s->handle)) != KD_OK || (r = login_again(s)) != KD_OK) {
+    if ((r = open_handle(s->token, &s->handle)) != KD_OK || (r = check_login(s)) != KD_OK) {
         return r;
     }
     kd_log(KD_LOG_INFO, "token", "a session was opened anew", "generation=%llu",

@@ -21,12 +21,12 @@ KD_MUST_CHECK enum kd_err kd_session_open(struct kd_token *t, struct kd_session 
 void kd_session_close(struct kd_session *s);
 
 // After `cause`: KD_OK if the operation may be tried again.  A lost session or a
-// device error closes the session, forgets all handles, opens another and logs
-// in again if the token forgot that and t->may_login_again.  KD_ERR_TOKEN and KD_ERR_NO_OBJECT ask
-// the module whether the session still lives and is logged in.  Anything else, and a token that
-// stays away, is handed back.
+// device error closes the session, forgets all handles and opens another.
+// KD_ERR_TOKEN and KD_ERR_NO_OBJECT ask the module whether the session still lives
+// and is logged in.  KD_ERR_TOKEN_AWAY: the token stays away, or has ended the login,
+// which this process does not renew.  Anything else is handed back.
 KD_MUST_CHECK enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause);
-// The token has ended the login, and this process may not log in again.
+// The token has ended the login.
 bool kd_session_login_is_lost(struct kd_session *s);
 
 // ---- objects.c: keys in the token ------------------------------------------

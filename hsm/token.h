@@ -29,16 +29,11 @@ struct kd_token {
     enum kd_hsm_probe probe[KD_HSM_ABILITIES];
     bool may_extract;
     struct kd_cells cells; // struct kd_traffic_secrets; has a lock of its own
-    // Where the token ends the login, this process may log in again.  A worker may not: a
-    // PIN that is refused then would be submitted by each of them.  It ends, and
-    // the front starts one after the other, which know what was refused.
-    bool may_login_again;
 
     pthread_mutex_t lock;
-    // under lock; never held across a call of the module, except at login
-    uint64_t generation;   // of sessions; all handles of an earlier one are forgotten
-    bool is_login_refused; // a login of this process was refused: no other is tried
-    bool is_login_lost;    // and this process may not log in again
+    // under lock; never held across a call of the module
+    uint64_t generation; // of sessions; all handles of an earlier one are forgotten
+    bool is_login_lost;  // the token has ended the login, and there is no other
     struct kd_map objects; // struct kd_object by reference
     struct kd_map secrets; // struct kd_cached by recipe id
     struct kd_cached *newest;
@@ -59,9 +54,6 @@ void kd_token_wipe(struct kd_token *t); // the module's objects go with their se
 
 // An RFC 7512 URI of the token (label, manufacturer, model, serial): appends.
 void kd_token_put_uri(struct kd_buf *out, const CK_TOKEN_INFO *info);
-
-// All handles become stale: called when sessions were lost.
-void kd_token_new_generation(struct kd_token *t);
 
 // ---- login.c ---------------------------------------------------------------
 

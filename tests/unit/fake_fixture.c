@@ -26,7 +26,6 @@ void hsm_fixture_setup(void) {
     hsm_fixture_write_pin(FAKE_PIN);
     hf.token = fake_token(fake_begin(), hf.pin_file);
     hf.token.secrets_max = 2;
-    hf.token.may_login_again = true; // as in a command; a worker is not allowed to
     kd_token_init(&hf.token);
     for (size_t i = 0; i < SESSIONS; i++) {
         ck_assert_err(kd_session_open(&hf.token, &hf.sessions[i]), KD_OK);

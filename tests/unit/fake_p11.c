@@ -455,7 +455,6 @@ void fake_reset_device(void) {
             drop_session(&fake.sessions[i]);
         }
     }
-    fake.is_logged_in = false;
     pthread_mutex_unlock(&fake.lock);
 }
 

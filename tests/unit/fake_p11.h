@@ -39,8 +39,9 @@ void fake_fail_always(const char *call, CK_RV rv);
 // The function that has failed last because of the above, or NULL.
 const char *fake_failed_call(void);
 
-// The device starts anew: sessions, their objects and the login are gone, and
-// the handles of token objects are given out anew, to other objects than before.
+// The device starts anew: sessions and their objects are gone, and the handles of
+// token objects are given out anew, to other objects than before.  The login is
+// kept; fake_log_out ends it.
 void fake_reset_device(void);
 // The same object handles now name other objects, and nobody was told.
 void fake_swap_handles(void);

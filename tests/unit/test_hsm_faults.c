@@ -353,55 +353,40 @@ END_TEST
 
 // ---- the login ---------------------------------------------------------------
 
-START_TEST(a_lost_session_gives_exactly_one_login) {
+START_TEST(sessions_are_opened_anew_without_another_login) {
     fake_reset_device();
     for (size_t i = 0; i < SESSIONS; i++) {
         kd_auto(call) struct call_result c = { 0 };
         ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c), KD_OK);
     }
-    ck_assert_uint_eq(fake_count().logins, 1);
+    ck_assert_uint_eq(fake_count().logins, 0);
     ck_assert_uint_eq(fake_count().sessions, SESSIONS);
-}
-END_TEST
-
-START_TEST(a_refused_pin_is_not_submitted_again_by_any_session) {
-    fake_set_pin("another");
-    fake_reset_device();
-    for (size_t round = 0; round < 3; round++) {
-        for (size_t i = 0; i < SESSIONS; i++) {
-            kd_auto(call) struct call_result c = { 0 };
-            ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c),
-                          KD_ERR_TOKEN_AWAY);
-        }
-    }
-    ck_assert_uint_eq(fake_count().logins, 1);
 }
 END_TEST
 
 // Each worker would submit a PIN that was changed: the front must know of the
 // first refusal before another process tries.
-START_TEST(a_worker_does_not_log_in_again_and_leaves_its_request_to_a_fresh_one) {
-    hf.token.may_login_again = false;
-    fake_reset_device();
+static void check_left_to_a_fresh_worker(void) {
     for (size_t i = 0; i < SESSIONS; i++) {
         kd_auto(call) struct call_result c = { 0 };
         ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c),
                       KD_ERR_TOKEN_AWAY);
         ck_assert_uint_eq(c.reply.n, 0);
+        ck_assert(kd_session_login_is_lost(&hf.sessions[i]));
     }
     ck_assert_uint_eq(fake_count().logins, 0);
 }
+
+START_TEST(a_lost_login_is_not_renewed_and_its_requests_are_left_to_a_fresh_worker) {
+    fake_log_out();
+    check_left_to_a_fresh_worker();
+}
 END_TEST
 
-START_TEST(a_session_logs_in_again_only_where_no_try_has_failed) {
-    fake_set_token_flags(CKF_USER_PIN_COUNT_LOW); // another worker's try
+START_TEST(a_login_that_is_lost_with_the_sessions_is_not_renewed) {
     fake_reset_device();
-    for (size_t i = 0; i < SESSIONS; i++) {
-        kd_auto(call) struct call_result c = { 0 };
-        ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c),
-                      KD_ERR_TOKEN_AWAY);
-    }
-    ck_assert_uint_eq(fake_count().logins, 0);
+    fake_log_out();
+    check_left_to_a_fresh_worker();
 }
 END_TEST
 
@@ -416,9 +401,7 @@ static enum kd_err login_with(struct kd_bytes refused, struct kd_buf *record) {
 START_TEST(the_record_of_a_refused_pin_keeps_it_from_being_submitted) {
     kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
     kd_auto(buf) struct kd_buf none = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
-    fake_reset_device();
-    kd_session_close(s);
-    ck_assert_err(kd_session_open(&hf.token, s), KD_OK);
+    fake_log_out();
     hsm_fixture_write_pin("wrong");
     ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_ERR_PIN_REFUSED);
     ck_assert_uint_eq(fake_count().logins, 1);
@@ -473,13 +456,6 @@ START_TEST(a_pin_file_that_others_may_read_or_that_is_missing_is_not_used) {
     unlink(hf.pin_file);
     ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_ERR_PIN_MISSING);
     ck_assert_uint_eq(fake_count().logins, 0);
-}
-END_TEST
-
-START_TEST(a_token_that_logged_us_out_is_logged_in_again) {
-    fake_log_out();
-    ck_assert_err(op_sign(), KD_OK);
-    ck_assert_uint_eq(fake_count().logins, 1);
 }
 END_TEST
 
@@ -544,15 +520,13 @@ static TCase *tcase_objects(void) {
 static TCase *tcase_login(void) {
     TCase *c = tcase_create("login");
     tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
-    tcase_add_test(c, a_lost_session_gives_exactly_one_login);
+    tcase_add_test(c, sessions_are_opened_anew_without_another_login);
+    tcase_add_test(c, a_lost_login_is_not_renewed_and_its_requests_are_left_to_a_fresh_worker);
+    tcase_add_test(c, a_login_that_is_lost_with_the_sessions_is_not_renewed);
     tcase_add_test(c, a_signal_that_ends_the_process_comes_after_the_login);
-    tcase_add_test(c, a_worker_does_not_log_in_again_and_leaves_its_request_to_a_fresh_one);
-    tcase_add_test(c, a_session_logs_in_again_only_where_no_try_has_failed);
-    tcase_add_test(c, a_refused_pin_is_not_submitted_again_by_any_session);
     tcase_add_test(c, the_record_of_a_refused_pin_keeps_it_from_being_submitted);
     tcase_add_test(c, no_pin_is_submitted_on_the_last_try_or_to_a_lock);
     tcase_add_test(c, a_pin_file_that_others_may_read_or_that_is_missing_is_not_used);
-    tcase_add_test(c, a_token_that_logged_us_out_is_logged_in_again);
     tcase_add_test(c, a_forged_tag_is_not_authentic_and_renews_nothing);
     return c;
 }
