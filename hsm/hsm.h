@@ -289,7 +289,8 @@ enum kd_hsm_probe {
 const char *kd_hsm_probe_name(enum kd_hsm_probe p);
 
 // The worker's answer to HELLO, and to PING.  After an answer with an error
-// the worker ends by itself.
+// the worker ends by itself.  It also comes unasked, with id 0 and
+// KD_ERR_SESSION_LOST, as the last word of a worker whose login the token has ended.
 struct kd_hsm_status {
     enum kd_err err;             // KD_OK: ready
     struct kd_bytes detail;      // for the operator: what was found, what to try

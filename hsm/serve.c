@@ -268,6 +268,19 @@ static bool send_status(struct server *v, enum kd_err err) {
     return kd_buf_finish(&out) == KD_OK && write_all(v->fd, out.p, out.n);
 }
 
+// What was not answered is for a worker that logs in after this: the others may
+// have lost their logins, too.
+static void send_last_words(struct server *v) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(HELLO_MAX_BYTES);
+    const struct kd_hsm_status status = { .err = KD_ERR_SESSION_LOST };
+    const size_t start = kd_hsm_frame_begin(&out);
+    kd_hsm_put_status(&out, 0, &status);
+    kd_hsm_frame_end(&out, start);
+    if (kd_buf_finish(&out) == KD_OK) {
+        (void)write_all(v->fd, out.p, out.n);
+    }
+}
+
 static enum kd_worker_exit serve(struct server *v) {
     kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(HELLO_MAX_BYTES);
     struct kd_hsm_hello hello;
@@ -288,7 +301,11 @@ static enum kd_worker_exit serve(struct server *v) {
         return r == KD_OK ? KD_WORKER_EXIT_STREAM : KD_WORKER_EXIT_REFUSED;
     }
     run_threads(v);
+    const bool is_login_lost = kd_session_login_is_lost(&v->opened->sessions[0]);
     kd_close(v->opened);
+    if (is_login_lost) {
+        send_last_words(v);
+    }
     return v->reason;
 }
 

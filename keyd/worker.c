@@ -302,6 +302,8 @@ void kd_worker_flush(struct kd_worker *w) {
             count_sent(w, (size_t)sent);
         } else if (errno == EAGAIN) {
             w->wants_write = true;
+        } else if (errno == EPIPE) {
+            break; // it ends, and what it says until then is still to be read
         } else if (errno != EINTR) {
             kd_worker_give_up(w, "it does not take requests");
             return;
@@ -343,6 +345,7 @@ enum kd_err kd_worker_start(struct kd_worker *w, const char *program, struct kd_
     w->in.max = IN_MAX_BYTES;
     kd_buf_reset(&w->in);
     w->is_hung = false;
+    w->has_lost_login = false;
     w->started_ms = kd_clock_mono_ms();
     w->seen_ms = w->started_ms;
     w->state = KD_PROCESS_STARTING;

@@ -39,7 +39,8 @@ struct kd_worker {
     size_t sent;               // bytes of it that are
     bool wants_write;          // the socket is full
     bool watches_write;
-    bool is_hung; // given up for a deadline
+    bool is_hung;        // given up for a deadline
+    bool has_lost_login; // it said so, and ends
     uint32_t restarts;
     uint32_t life;       // how often it became ready
     uint32_t failures;   // in a row

@@ -288,7 +288,7 @@ static void on_ready(struct kd_worker *k, const struct kd_hsm_status *s) {
     while (w->waiting.first != NULL) {
         struct kd_call *c = w->waiting.first;
         kd_call_list_remove(&w->waiting, c);
-        kd_worker_add(worker_for(w, c->op), c);
+        kd_worker_add(k, c);
     }
     w->owner.ready(w->owner.arg);
 }
@@ -318,9 +318,16 @@ bool kd_workers_on_status(struct kd_worker *k, uint32_t id, struct kd_bytes fram
     struct kd_hsm_status s;
     struct kd_reader r = kd_reader_of(frame);
     uint32_t said = 0;
+    if (kd_hsm_get_status(&r, &said, &s) != KD_OK) {
+        return false;
+    }
+    if (id == 0 && k->state == KD_PROCESS_READY && s.err == KD_ERR_SESSION_LOST) {
+        k->has_lost_login = true; // its last words
+        kd_worker_give_up(k, "the token has ended its login");
+        return true;
+    }
     // HELLO is answered once, and first.
-    if ((id == 0) != (k->state == KD_PROCESS_STARTING) ||
-        kd_hsm_get_status(&r, &said, &s) != KD_OK) {
+    if ((id == 0) != (k->state == KD_PROCESS_STARTING)) {
         return false;
     }
     if (id != 0) {
@@ -375,15 +382,17 @@ static bool may_move(const struct kd_worker *k, struct kd_call *c, size_t positi
 }
 
 // Only what was lost with a worker that died waits for its successor: after a
-// deadline the caller has waited long enough.
-static void move(struct kd_workers *w, struct kd_call *c, bool may_wait) {
-    struct kd_worker *other = worker_for(w, c->op);
+// deadline the caller has waited long enough.  Where a worker has lost its login the
+// others probably have, too: only one that starts from now on is sure to have one.
+static void move(struct kd_worker *from, struct kd_call *c) {
+    struct kd_workers *w = from->pool;
+    struct kd_worker *other = from->has_lost_login ? NULL : worker_for(w, c->op);
     c->since_ms = kd_clock_mono_ms();
     if (other != NULL) {
         kd_worker_add(other, c);
     } else if (w->is_halted) {
         kd_pool_fail(w, c, w->err);
-    } else if (!may_wait) {
+    } else if (from->is_hung) {
         kd_pool_fail(w, c, KD_ERR_DEADLINE);
     } else {
         c->worker = NULL;
@@ -411,7 +420,7 @@ void kd_workers_on_loss(struct kd_worker *k, enum kd_process_state was) {
         const bool moves = may_move(k, c, position);
         kd_call_list_remove(&lost, c);
         if (moves) {
-            move(w, c, !k->is_hung);
+            move(k, c);
         } else {
             kd_pool_fail(w, c, err);
         }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A token on its bad days: tests/system/faulty.c stands before SoftHSM, counts
 calls and lets them fail (the reports of FIELD.md)."""
+import threading
+
 from harness import SOFTHSM, Faulty, Keyd, b64, expect, main, test, wait_for
 
 # PKCS#11 v2.40: values of CK_RV.
@@ -237,21 +239,54 @@ def a_wrong_pin_reaches_the_module_once(token):
     keyd.stop()
 
 
+def start_four(token):
+    keyd, faulty = start(token, **{"workers.processes": 4})
+    tag = expect(mac(keyd), 200).json["mac"]
+    wait_for(lambda: len(keyd.workers()) == 4, what="all workers")
+    return keyd, faulty, tag
+
+
+def end_all_logins(faulty):
+    """The token forgets those who have logged in so far."""
+    faulty.set("C_GetSessionInfo", "old" + SESSION_HANDLE_INVALID)
+    faulty.set("C_SignInit", "old" + NOT_LOGGED_IN)
+
+
+@test(on=SOFTHSM)
+def callers_do_not_notice_where_all_workers_lose_their_login(token):
+    keyd, faulty, tag = start_four(token)
+    before = faulty.calls().count("C_Login")
+    end_all_logins(faulty)
+    answers = [mac(keyd)]
+
+    def call():
+        with keyd.client() as c:
+            answers.append(c.post("/v1/keys/k/mac", {"data": b64(b"x")}))
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert [a.json.get("mac") for a in answers] == [tag] * 9, answers
+    # Each process once, and those that were not asked do not know yet.
+    wait_for(lambda: len(keyd.workers()) == 4, what="all workers")
+    assert 1 <= faulty.calls().count("C_Login") - before <= 4, faulty.calls()
+    keyd.stop()
+
+
 @test(on=SOFTHSM)
 def a_pin_that_was_changed_is_submitted_once_where_all_workers_lose_their_login(token):
     """Four processes that log in again by themselves would lock the token."""
-    keyd, faulty = start(token, **{"workers.processes": 4})
-    tag = expect(mac(keyd), 200).json["mac"]
-    wait_for(lambda: all(w["state"] == "ready" for w in keyd.get("/v1/status").json["workers"]),
-             what="all workers")
+    keyd, faulty, tag = start_four(token)
     before = faulty.calls().count("C_Login")
     with open(token.pin_file, encoding="utf-8") as f:
         right = f.read()
     with open(token.pin_file, "w", encoding="utf-8") as f:
         f.write("changed\n")
-    with faulty.fails("C_GetSessionInfo", SESSION_HANDLE_INVALID), \
-            faulty.fails("C_SignInit", NOT_LOGGED_IN):
-        wait_for(lambda: mac(keyd).type in ("pin-refused", "pin-last-try"), 30, "pin-refused")
+    end_all_logins(faulty)
+    wait_for(lambda: mac(keyd).type in ("pin-refused", "pin-last-try") and
+             keyd.get("/readyz").status == 503, 30, "pin-refused of all workers")
     assert faulty.calls().count("C_Login") == before + 1, faulty.calls()
     with open(token.pin_file, "w", encoding="utf-8") as f:
         f.write(right)

@@ -8,21 +8,26 @@
 //       calls      gets a line with each call's name
 //       C_Sign     (or another function's name) if the file is there, its first
 //                  word is the result: a CK_RV in hex, "hang", "crash", or "slow"
-//                  (it takes some seconds and then goes well); the second how many calls of this
-//                  process go well before that. A third word: the first to fail renames it to
-//                  C_Sign.done
+//                  (it takes some seconds and then goes well); "old" before a CK_RV:
+//                  only in processes that are older than the file.  The second word is how
+//                  many calls of this process go well before that.  A third word: the first
+//                  to fail renames it to C_Sign.done
 #include <p11-kit/pkcs11.h>
 
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SLOW_SEC = 4 };
 
+static struct timespec loaded; // when this process did
 static CK_FUNCTION_LIST_PTR real;
 static CK_FUNCTION_LIST list;
 
@@ -65,9 +70,16 @@ static CK_RV disturb(const char *name, atomic_ulong *n_calls) {
     if (file < 0) {
         return CKR_OK;
     }
-    const ssize_t n = read(file, text, sizeof(text) - 1);
+    struct stat st;
+    const ssize_t n = fstat(file, &st) == 0 ? read(file, text, sizeof(text) - 1) : 0;
     close(file);
     text[n > 0 ? n : 0] = '\0';
+    const bool is_for_old = strncmp(text, "old", 3) == 0;
+    if (is_for_old &&
+        (loaded.tv_sec > st.st_mtim.tv_sec ||
+         (loaded.tv_sec == st.st_mtim.tv_sec && loaded.tv_nsec > st.st_mtim.tv_nsec))) {
+        return CKR_OK;
+    }
     const char *after = strchr(text, ' ');
     if (after != NULL && n_before < strtoul(after, NULL, 10)) {
         return CKR_OK;
@@ -86,7 +98,7 @@ static CK_RV disturb(const char *name, atomic_ulong *n_calls) {
         log_call(name, "-after-all");
         return CKR_OK;
     }
-    return strtoul(text, NULL, 16);
+    return strtoul(is_for_old ? text + 3 : text, NULL, 16);
 }
 
 // A stand-in for one function: types of the arguments, then their names.
@@ -112,6 +124,7 @@ STAND_IN(C_GetSlotList, (CK_BBOOL a, CK_SLOT_ID_PTR b, CK_ULONG_PTR c), (a, b, c
 STAND_IN(C_GetMechanismInfo, (CK_SLOT_ID a, CK_MECHANISM_TYPE b, CK_MECHANISM_INFO_PTR c), (a, b, c))
 STAND_IN(C_OpenSession, (CK_SLOT_ID a, CK_FLAGS b, CK_VOID_PTR c, CK_NOTIFY d, CK_SESSION_HANDLE_PTR e),
          (a, b, c, d, e))
+STAND_IN(C_GetSessionInfo, (CK_SESSION_HANDLE a, CK_SESSION_INFO_PTR b), (a, b))
 STAND_IN(C_Login, (CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_UTF8CHAR_PTR c, CK_ULONG d), (a, b, c, d))
 STAND_IN(C_Logout, (CK_SESSION_HANDLE a), (a))
 STAND_IN(C_FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE_PTR b, CK_ULONG c), (a, b, c))
@@ -137,6 +150,7 @@ static void stand_in(void) {
     list.C_GetSlotList = stand_in_C_GetSlotList;
     list.C_GetMechanismInfo = stand_in_C_GetMechanismInfo;
     list.C_OpenSession = stand_in_C_OpenSession;
+    list.C_GetSessionInfo = stand_in_C_GetSessionInfo;
     list.C_Login = stand_in_C_Login;
     list.C_Logout = stand_in_C_Logout;
     list.C_FindObjectsInit = stand_in_C_FindObjectsInit;
@@ -162,6 +176,7 @@ __attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST_
             return CKR_GENERAL_ERROR;
         }
         stand_in();
+        clock_gettime(CLOCK_REALTIME, &loaded);
     }
     *out = &list;
     return CKR_OK;

@@ -6,7 +6,7 @@
 //     start ok | start no-token | start hang | start exit | start garbage
 //     start refuse PIN      the PIN file must not hold this PIN
 //     start refuse-late PIN the same, and the login takes a second
-//     on OP die|hang|garbage|error NAME|lost|malformed
+//     on OP die|hang|garbage|error NAME|lost|logged-out|malformed
 //     on OP after N die|...         the first N requests of the kind are answered
 //     on DATA die|hang              a request whose first item's data is DATA
 //     once                          each rule counts once for all workers (a mark file)
@@ -373,6 +373,10 @@ static bool follow(const struct rule *r, const struct kd_hsm_request *q) {
     if (strcmp(r->action, "garbage") == 0) {
         send_garbage();
         hang();
+    }
+    if (strcmp(r->action, "logged-out") == 0) {
+        send_status(0, KD_ERR_SESSION_LOST, "", KD_BYTES_NONE);
+        _exit(4);
     }
     if (strcmp(r->action, "error") == 0) {
         reply_error(q->id, err_named(r->arg));

@@ -126,6 +126,48 @@ START_TEST(corrected_pin_is_taken_after_a_reload_and_the_record_goes) {
 }
 END_TEST
 
+// ---- logins that the token ends ---------------------------------------------
+
+// Each of the workers would say so: what they do not answer is for a fresh one.
+START_TEST(requests_of_workers_without_login_are_answered_by_one_that_logs_in_anew) {
+    pool_start(4, "on out logged-out\n");
+    fixture_run_until(pool_all_ready);
+    fixture_script("start ok\n");
+    pool_send_macs(1, "in");
+    pool_send_macs(3, "out"); // at four workers
+    pool_send_macs(2, "out");
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 6);
+    fixture_run_until(pool_all_ready);
+    ck_assert_uint_le(pool_restarts(), 4);
+}
+END_TEST
+
+START_TEST(request_that_ends_each_login_is_not_tried_for_ever) {
+    pool_start(4, "on out logged-out\n");
+    fixture_run_until(pool_all_ready);
+    pool_send_macs(1, "out");
+    fixture_run_until(pool_all_done);
+    ck_assert_err(pf.answers[0].err, KD_ERR_TOKEN_AWAY);
+    ck_assert_uint_eq(fixture_count("request mac"), 2);
+}
+END_TEST
+
+START_TEST(changed_pin_is_submitted_once_where_all_workers_have_lost_their_login) {
+    pool_start(4, "start refuse 1234\non out logged-out\n");
+    fixture_file("pin", "5678\n");
+    fixture_run_until(pool_all_ready);
+    ck_assert_uint_eq(fixture_count("login 5678"), 4);
+    fixture_file("pin", "1234\n"); // as if the token had another one now
+    pool_send_macs(8, "out");
+    fixture_run_until(pool_all_done);
+    wait_a_while();
+    ck_assert_uint_eq(pool_count_answers(KD_ERR_PIN_REFUSED), 8);
+    ck_assert_uint_eq(fixture_count("login 1234"), 1);
+    ck_assert_str_eq(pf.pin_record, "1234");
+}
+END_TEST
+
 static TCase *tcase_pin(void) {
     TCase *t = tcase_create("pin");
     tcase_add_checked_fixture(t, pool_setup, pool_teardown);
@@ -140,4 +182,14 @@ static TCase *tcase_pin(void) {
     return t;
 }
 
-UNIT_MAIN("logins", tcase_pin())
+static TCase *tcase_lost(void) {
+    TCase *t = tcase_create("lost");
+    tcase_add_checked_fixture(t, pool_setup, pool_teardown);
+    tcase_set_timeout(t, 40);
+    tcase_add_test(t, requests_of_workers_without_login_are_answered_by_one_that_logs_in_anew);
+    tcase_add_test(t, request_that_ends_each_login_is_not_tried_for_ever);
+    tcase_add_test(t, changed_pin_is_submitted_once_where_all_workers_have_lost_their_login);
+    return t;
+}
+
+UNIT_MAIN("logins", tcase_pin(), tcase_lost())
