@@ -25,7 +25,8 @@ CK_ATTRIBUTE_TYPE kd_usage_attribute(enum kd_key_usage usage);
 
 // Appends the framed reply to a request's frame.  KD_ERR_TOKEN_AWAY: the reply
 // has been written (none where the login is lost: a fresh worker will do it), and the
-// worker should end after sending it.  KD_ERR_MALFORMED: the front is not speaking our language; no reply.
+// worker should end after sending it.  KD_ERR_MALFORMED: the front is not speaking our
+// language; no reply.
 KD_MUST_CHECK enum kd_err kd_exec_request(struct kd_session *s, struct kd_bytes frame,
                                           struct kd_buf *out);
 
