@@ -58,15 +58,23 @@ static bool may_retry(struct kd_session *s, enum kd_hsm_op op, enum kd_err *r) {
     return false;
 }
 
+static enum kd_err run_once(struct kd_session *s, const struct kd_hsm_request *q,
+                            const struct kd_hsm_item *item, struct kd_hsm_result *result) {
+    *result = (struct kd_hsm_result) { 0 };
+    enum kd_err r = kd_session_enter(s);
+    if (r == KD_OK) {
+        r = functions[q->op](s, q, item, result);
+        kd_session_leave(s);
+    }
+    return r;
+}
+
 static enum kd_err run_item(struct kd_session *s, const struct kd_hsm_request *q,
                             const struct kd_hsm_item *item, struct kd_hsm_result *result) {
-    kd_exec_fn *fn = functions[q->op];
-    *result = (struct kd_hsm_result) { 0 };
-    enum kd_err r = fn(s, q, item, result);
+    enum kd_err r = run_once(s, q, item, result);
     if (r != KD_OK && may_retry(s, q->op, &r)) {
         reset_result(s, q->op);
-        *result = (struct kd_hsm_result) { 0 };
-        r = fn(s, q, item, result);
+        r = run_once(s, q, item, result);
     }
     // What is still lost after a new session is away.
     return r == KD_ERR_SESSION_LOST ? KD_ERR_TOKEN_AWAY : r;
@@ -101,6 +109,16 @@ static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *
     return is_away ? KD_ERR_TOKEN_AWAY : KD_OK;
 }
 
+static enum kd_err find_once(struct kd_session *s, struct kd_bytes uri, struct kd_buf *out,
+                             uint16_t *n) {
+    enum kd_err r = kd_session_enter(s);
+    if (r == KD_OK) {
+        r = kd_exec_find(s, uri, out, n);
+        kd_session_leave(s);
+    }
+    return r;
+}
+
 static enum kd_err run_find(struct kd_session *s, const struct kd_hsm_request *q,
                             struct kd_reader *in, struct kd_buf *out, uint16_t *n) {
     struct kd_hsm_item item;
@@ -109,10 +127,10 @@ static enum kd_err run_find(struct kd_session *s, const struct kd_hsm_request *q
         return KD_ERR_MALFORMED;
     }
     const size_t start = out->n;
-    enum kd_err r = kd_exec_find(s, item.data, out, n);
+    enum kd_err r = find_once(s, item.data, out, n);
     if (r == KD_ERR_NO_OBJECT || (r != KD_OK && kd_session_heal(s, r) == KD_OK)) {
         out->n = start; // changes nothing, so it may be done again
-        r = kd_exec_find(s, item.data, out, n);
+        r = find_once(s, item.data, out, n);
     }
     kd_buf_reset(&s->out);
     return r == KD_ERR_SESSION_LOST ? KD_ERR_TOKEN_AWAY : r;

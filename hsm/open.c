@@ -86,15 +86,6 @@ static enum kd_err open_sessions(struct kd_opened *o, uint16_t wanted) {
     return KD_OK;
 }
 
-// A token logs out with the last session that is closed, and one thread has one
-// session, which it may have to close and open anew.
-static void hold_login(struct kd_opened *o) {
-    CK_FUNCTION_LIST *p11 = o->token.p11;
-    if (p11->C_OpenSession(o->token.slot, CKF_SERIAL_SESSION, NULL, NULL, &o->holder) != CKR_OK) {
-        o->holder = 0; // the token has no other: a fresh worker will log in
-    }
-}
-
 // The first session alone logs the process in; the others inherit it.
 static enum kd_err open_token(const struct kd_hsm_hello *h, struct kd_opened *o) {
     enum kd_err r = kd_token_find(&o->modules, o->token_uri, &o->token, &o->detail);
@@ -108,11 +99,7 @@ static enum kd_err open_token(const struct kd_hsm_hello *h, struct kd_opened *o)
     if ((r = open_sessions(o, threads_allowed(&o->token, h->threads))) != KD_OK) {
         return r;
     }
-    r = kd_login(&o->token, o->sessions[0].handle, h->refused_pin, &o->record, &o->detail);
-    if (r == KD_OK && o->threads == 1) {
-        hold_login(o);
-    }
-    return r;
+    return kd_login(&o->token, o->sessions[0].handle, h->refused_pin, &o->record, &o->detail);
 }
 
 enum kd_err kd_open_modules(const struct kd_hsm_hello *h, struct kd_opened *o) {
@@ -145,9 +132,6 @@ void kd_close(struct kd_opened *o) {
         kd_sessions_wipe(&o->token);
         for (size_t i = 0; i < o->threads; i++) {
             kd_session_close(&o->sessions[i]);
-        }
-        if (o->holder != 0) {
-            o->token.p11->C_CloseSession(o->holder);
         }
         kd_token_wipe(&o->token);
     }

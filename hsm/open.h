@@ -11,7 +11,6 @@ struct kd_opened {
     struct kd_token token;
     struct kd_session *sessions; // `threads` of them
     uint16_t threads;
-    CK_SESSION_HANDLE holder; // does nothing but keep the login; 0: there is none
     // Texts for the status message.
     struct kd_buf detail;
     struct kd_buf record;

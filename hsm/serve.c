@@ -192,11 +192,19 @@ static void answer_ping(struct thread *t, struct kd_bytes frame) {
     kd_hsm_frame_end(&t->reply, start);
 }
 
+// No other request may come for long; but a ping does not wait for a hung thread.
+static void expire(struct kd_session *s) {
+    if (kd_session_try_enter(s)) {
+        kd_handshakes_expire(s);
+        kd_sessions_expire(s);
+        kd_session_leave(s);
+    }
+}
+
 static enum kd_err answer(struct thread *t) {
     const struct kd_bytes frame = kd_buf_get(&t->frame);
     if (frame.n > 0 && frame.p[0] == KD_HSM_PING) {
-        kd_handshakes_expire(t->session); // no other request may come for long
-        kd_sessions_expire(t->session);
+        expire(t->session);
         answer_ping(t, frame);
         return t->reply.n > 0 ? KD_OK : KD_ERR_MALFORMED;
     }

@@ -10,54 +10,92 @@ static enum kd_err open_handle(struct kd_token *t, CK_SESSION_HANDLE *out) {
         t->p11->C_OpenSession(t->slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, out));
 }
 
-enum kd_err kd_session_open(struct kd_token *t, struct kd_session *out) {
-    kd_auto(secret) struct kd_secret *scratch = NULL;
-    CK_SESSION_HANDLE handle = 0;
-    enum kd_err r;
-    if ((r = kd_secret_new(KD_SCRATCH_BYTES, &scratch)) != KD_OK ||
-        (r = open_handle(t, &handle)) != KD_OK) {
-        return r;
-    }
+static uint64_t generation_of(struct kd_token *t) {
     pthread_mutex_lock(&t->lock);
     const uint64_t generation = t->generation;
     pthread_mutex_unlock(&t->lock);
-    *out = (struct kd_session) { .token = t,
-                                 .handle = handle,
-                                 .generation = generation,
-                                 .scratch = KD_STEAL(scratch),
-                                 .out = KD_BUF_INIT(RESULT_MAX_BYTES) };
-    return KD_OK;
+    return generation;
+}
+
+static bool is_current(const struct kd_session *s) {
+    return s->handle != 0 && s->generation == generation_of(s->token);
+}
+
+enum kd_err kd_session_open(struct kd_token *t, struct kd_session *out) {
+    kd_auto(secret) struct kd_secret *scratch = NULL;
+    enum kd_err r = kd_secret_new(KD_SCRATCH_BYTES, &scratch);
+    if (r != KD_OK) {
+        return r;
+    }
+    pthread_rwlock_wrlock(&t->use);
+    CK_SESSION_HANDLE handle = 0;
+    if ((r = open_handle(t, &handle)) == KD_OK) {
+        *out = (struct kd_session) { .token = t,
+                                     .next = t->sessions_open,
+                                     .handle = handle,
+                                     .generation = generation_of(t),
+                                     .scratch = KD_STEAL(scratch),
+                                     .out = KD_BUF_INIT(RESULT_MAX_BYTES) };
+        t->sessions_open = out;
+    }
+    pthread_rwlock_unlock(&t->use);
+    return r;
 }
 
 void kd_session_close(struct kd_session *s) {
-    if (s->token == NULL) {
+    struct kd_token *t = s->token;
+    if (t == NULL) {
         return;
     }
-    if (s->handle != 0) {
-        s->token->p11->C_CloseSession(s->handle);
+    pthread_rwlock_wrlock(&t->use);
+    struct kd_session **at = &t->sessions_open;
+    while (*at != s) {
+        at = &(*at)->next;
     }
+    *at = s->next;
+    if (s->handle != 0) {
+        t->p11->C_CloseSession(s->handle);
+    }
+    pthread_rwlock_unlock(&t->use);
     kd_secret_free(s->scratch);
     kd_wipe(s->out.p, s->out.cap);
     kd_buf_wipe(&s->out);
     s->token = NULL;
 }
 
-// Forgets what the sessions of this generation knew, unless another thread has
-// done so already.
-static void begin_generation(struct kd_session *s) {
-    struct kd_token *t = s->token;
-    pthread_mutex_lock(&t->lock);
-    if (t->generation == s->generation) {
-        t->generation++;
-        kd_objects_wipe(t);
-        kd_cached_wipe(t);
-        kd_sessions_wipe(t);
+// ---- a new generation --------------------------------------------------------
+
+// All but `kept`, which may have the number of one that was lost.
+static void close_all(struct kd_token *t, CK_SESSION_HANDLE kept) {
+    for (struct kd_session *s = t->sessions_open; s != NULL; s = s->next) {
+        if (s->handle != 0 && s->handle != kept) {
+            t->p11->C_CloseSession(s->handle);
+        }
+        s->handle = 0;
     }
-    s->generation = t->generation;
+}
+
+static void forget_all(struct kd_token *t) {
+    pthread_mutex_lock(&t->lock);
+    t->generation++;
+    kd_objects_wipe(t);
+    kd_cached_wipe(t);
+    kd_sessions_wipe(t);
     pthread_mutex_unlock(&t->lock);
 }
 
-static bool is_logged_in(struct kd_session *s) {
+// Whether the device is the one that this generation began with: a session of it
+// lives, and is not the one that was just opened, with a number used again.
+static bool has_witness(const struct kd_token *t, CK_SESSION_HANDLE opened) {
+    const struct kd_session *s = t->sessions_open;
+    while (s != NULL && s->handle == 0) {
+        s = s->next;
+    }
+    CK_SESSION_INFO info;
+    return s != NULL && s->handle != opened && t->p11->C_GetSessionInfo(s->handle, &info) == CKR_OK;
+}
+
+static bool is_logged_in(const struct kd_session *s) {
     CK_SESSION_INFO info;
     return s->token->p11->C_GetSessionInfo(s->handle, &info) == CKR_OK &&
            (info.state == CKS_RW_USER_FUNCTIONS || info.state == CKS_RO_USER_FUNCTIONS ||
@@ -86,26 +124,81 @@ bool kd_session_login_is_lost(struct kd_session *s) {
     return is_lost;
 }
 
-static enum kd_err renew(struct kd_session *s) {
-    s->token->p11->C_CloseSession(s->handle);
-    s->handle = 0;
-    begin_generation(s);
-    enum kd_err r;
-    if ((r = open_handle(s->token, &s->handle)) != KD_OK || (r = check_login(s)) != KD_OK) {
+// Under use, to write.  `has_failed`: the session is of no use any more.
+static enum kd_err renew(struct kd_session *s, bool has_failed) {
+    struct kd_token *t = s->token;
+    const bool was_current = is_current(s);
+    if (was_current && !has_failed) {
+        return KD_OK;
+    }
+    // Opened before the others are closed: with the last one, the login would go
+    // (PKCS#11 5.6.2).
+    CK_SESSION_HANDLE handle = 0;
+    enum kd_err r = open_handle(t, &handle);
+    if (was_current || !has_witness(t, handle)) {
+        close_all(t, handle);
+        forget_all(t);
+        r = r == KD_OK ? r : open_handle(t, &handle); // there may have been too many
+    }
+    if (r != KD_OK) {
         return r;
     }
-    kd_log(KD_LOG_INFO, "token", "a session was opened anew", "generation=%llu",
-           (unsigned long long)s->generation);
-    return KD_OK;
+    s->handle = handle;
+    s->generation = generation_of(t);
+    if ((r = check_login(s)) == KD_OK) {
+        kd_log(KD_LOG_INFO, "token", "a session was opened anew", "generation=%llu",
+               (unsigned long long)s->generation);
+    }
+    return r;
+}
+
+static enum kd_err renew_alone(struct kd_session *s, bool has_failed) {
+    pthread_rwlock_wrlock(&s->token->use);
+    const enum kd_err r = renew(s, has_failed);
+    pthread_rwlock_unlock(&s->token->use);
+    return r == KD_OK ? KD_OK : KD_ERR_TOKEN_AWAY;
+}
+
+enum kd_err kd_session_enter(struct kd_session *s) {
+    for (;;) {
+        pthread_rwlock_rdlock(&s->token->use);
+        if (is_current(s)) {
+            return KD_OK;
+        }
+        pthread_rwlock_unlock(&s->token->use);
+        const enum kd_err r = renew_alone(s, false);
+        if (r != KD_OK) {
+            return r;
+        }
+    }
+}
+
+bool kd_session_try_enter(struct kd_session *s) {
+    if (pthread_rwlock_tryrdlock(&s->token->use) != 0) {
+        return false;
+    }
+    if (!is_current(s)) {
+        pthread_rwlock_unlock(&s->token->use);
+        return false;
+    }
+    return true;
+}
+
+void kd_session_leave(struct kd_session *s) {
+    pthread_rwlock_unlock(&s->token->use);
 }
 
 enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause) {
     const bool is_doubtful = cause == KD_ERR_TOKEN || cause == KD_ERR_NO_OBJECT;
-    if (is_doubtful && is_logged_in(s)) {
-        return cause; // the session lives: the error is the operation's own
-    }
-    if (!is_doubtful && cause != KD_ERR_SESSION_LOST && cause != KD_ERR_TOKEN_AWAY) {
+    if (is_doubtful) {
+        pthread_rwlock_rdlock(&s->token->use);
+        const bool is_sound = is_current(s) && is_logged_in(s);
+        pthread_rwlock_unlock(&s->token->use);
+        if (is_sound) {
+            return cause; // the session lives: the error is the operation's own
+        }
+    } else if (cause != KD_ERR_SESSION_LOST && cause != KD_ERR_TOKEN_AWAY) {
         return cause;
     }
-    return renew(s) == KD_OK ? KD_OK : KD_ERR_TOKEN_AWAY;
+    return renew_alone(s, true);
 }

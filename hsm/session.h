@@ -8,7 +8,8 @@
 
 struct kd_session {
     struct kd_token *token;
-    CK_SESSION_HANDLE handle;
+    struct kd_session *next;   // of the token's
+    CK_SESSION_HANDLE handle;  // 0: lost
     uint64_t generation;       // of the token, when this session was opened
     struct kd_secret *scratch; // locked memory for what passes through (KD_SCRATCH_BYTES)
     struct kd_buf out;         // the bytes of the result under work
@@ -17,14 +18,25 @@ struct kd_session {
 #define KD_SCRATCH_BYTES 512
 
 // Opens a read-write session.  KD_ERR_TOKEN_FULL where the token has no more.
+// The token knows *out until it is closed, so it stays where it is.
 KD_MUST_CHECK enum kd_err kd_session_open(struct kd_token *t, struct kd_session *out);
 void kd_session_close(struct kd_session *s);
 
-// After `cause`: KD_OK if the operation may be tried again.  A lost session or a
-// device error closes the session, forgets all handles and opens another.
+// An operation on the token's objects runs between enter and leave, and in that
+// time nobody begins a new generation: the numbers of handles that were lost are
+// used again, so that one of ours could be another's session or another key.
+// A session that was lost is opened anew.  KD_ERR_TOKEN_AWAY: not possible, or the
+// token has ended the login, which this process does not renew.
+KD_MUST_CHECK enum kd_err kd_session_enter(struct kd_session *s);
+// The same, for what can be done another time: neither waits nor opens.
+bool kd_session_try_enter(struct kd_session *s);
+void kd_session_leave(struct kd_session *s);
+
+// After `cause`, outside of enter and leave: KD_OK if the operation may be tried
+// again.  A lost session or a device error waits for the operations of others,
+// loses all sessions and forgets all handles, and opens another session.
 // KD_ERR_TOKEN and KD_ERR_NO_OBJECT ask the module whether the session still lives
-// and is logged in.  KD_ERR_TOKEN_AWAY: the token stays away, or has ended the login,
-// which this process does not renew.  Anything else is handed back.
+// and is logged in.  KD_ERR_TOKEN_AWAY as above.  Anything else is handed back.
 KD_MUST_CHECK enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause);
 // The token has ended the login.
 bool kd_session_login_is_lost(struct kd_session *s);

@@ -109,6 +109,12 @@ enum kd_err kd_token_find(const struct kd_modules *modules, const char *uri, str
 }
 
 void kd_token_init(struct kd_token *t) {
+    // Under load there is always a reader.
+    pthread_rwlockattr_t prefers_writer;
+    pthread_rwlockattr_init(&prefers_writer);
+    pthread_rwlockattr_setkind_np(&prefers_writer, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&t->use, &prefers_writer);
+    pthread_rwlockattr_destroy(&prefers_writer);
     pthread_mutex_init(&t->lock, NULL);
     kd_cells_init(&t->cells, sizeof(struct kd_traffic_secrets));
     t->objects = KD_MAP_INIT;
@@ -123,5 +129,6 @@ void kd_token_wipe(struct kd_token *t) {
     kd_map_wipe(&t->handshakes);
     kd_map_wipe(&t->sessions);
     pthread_mutex_destroy(&t->lock);
+    pthread_rwlock_destroy(&t->use);
     kd_cells_wipe(&t->cells);
 }

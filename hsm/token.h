@@ -30,10 +30,14 @@ struct kd_token {
     bool may_extract;
     struct kd_cells cells; // struct kd_traffic_secrets; has a lock of its own
 
+    // Read: an operation goes on.  Write: sessions are opened and closed.  Taken before lock.
+    pthread_rwlock_t use;
+    struct kd_session *sessions_open; // by next, under use
+
     pthread_mutex_t lock;
     // under lock; never held across a call of the module
-    uint64_t generation; // of sessions; all handles of an earlier one are forgotten
-    bool is_login_lost;  // the token has ended the login, and there is no other
+    uint64_t generation;   // of sessions; all handles of an earlier one are forgotten
+    bool is_login_lost;    // the token has ended the login, and there is no other
     struct kd_map objects; // struct kd_object by reference
     struct kd_map secrets; // struct kd_cached by recipe id
     struct kd_cached *newest;

@@ -340,7 +340,8 @@ static CK_RV open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *app, CK_NOTIFY 
         rv = CKR_SESSION_COUNT;
     }
     if (rv == CKR_OK) {
-        *s = (struct fake_session) { .handle = fake.next_handle++ };
+        // As modules do, a number that is free is used again.
+        *s = (struct fake_session) { .handle = (CK_SESSION_HANDLE)(s - fake.sessions) + 1 };
         *out = s->handle;
         fake.counts.opened++;
     }
@@ -427,8 +428,7 @@ void fake_count_anew(void) {
 }
 
 // Each token object gets the handle of the next one of its class.
-void fake_swap_handles(void) {
-    pthread_mutex_lock(&fake.lock);
+static void swap_handles(void) {
     for (CK_OBJECT_CLASS class = CKO_PUBLIC_KEY; class <= CKO_SECRET_KEY; class ++) {
         struct fake_object *last = NULL;
         for (size_t i = 0; i < FAKE_OBJECTS_MAX; i++) {
@@ -444,12 +444,12 @@ void fake_swap_handles(void) {
             last = o;
         }
     }
-    pthread_mutex_unlock(&fake.lock);
 }
 
+// At once: a session that lives sees no handle of another object.
 void fake_reset_device(void) {
-    fake_swap_handles();
     pthread_mutex_lock(&fake.lock);
+    swap_handles();
     for (size_t i = 0; i < FAKE_SESSIONS_MAX; i++) {
         if (fake.sessions[i].handle != 0) {
             drop_session(&fake.sessions[i]);

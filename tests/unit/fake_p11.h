@@ -43,8 +43,6 @@ const char *fake_failed_call(void);
 // token objects are given out anew, to other objects than before.  The login is
 // kept; fake_log_out ends it.
 void fake_reset_device(void);
-// The same object handles now name other objects, and nobody was told.
-void fake_swap_handles(void);
 // The sessions live on, and nobody is logged in.
 void fake_log_out(void);
 // The process gets a signal while it logs in.

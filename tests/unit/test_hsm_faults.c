@@ -147,6 +147,15 @@ static bool is_call(const char *name) {
     return strcmp(fake_failed_call(), name) == 0;
 }
 
+// Others are opened anew when they are needed.
+static unsigned sessions_open(void) {
+    unsigned n = 0;
+    for (size_t i = 0; i < SESSIONS; i++) {
+        n += hf.sessions[i].handle != 0;
+    }
+    return n;
+}
+
 // One operation whose n-th call fails; false when it has fewer calls.
 static bool run_with_fault(size_t op, unsigned n, CK_RV fault) {
     hsm_fixture_setup();
@@ -172,14 +181,14 @@ static bool run_with_fault(size_t op, unsigned n, CK_RV fault) {
                   "%s, %s gives %s: %u session objects, %zu of them known", where,
                   fake_failed_call(), kd_ckr_name(fault), c.session_objects,
                   kd_cached_count(&hf.token));
-    ck_assert_uint_eq(c.sessions, SESSIONS);
+    ck_assert_uint_eq(c.sessions, sessions_open());
     ck_assert_msg(operations[op].fn() == KD_OK, "%s does not recover from %s of %s", where,
                   kd_ckr_name(fault), fake_failed_call());
     if (is_call("C_FindObjectsFinal")) { // the next search meets the one that has not ended
         ck_assert_err(op_find(), KD_OK);
     }
     c = fake_count();
-    ck_assert_uint_eq(c.sessions, SESSIONS);
+    ck_assert_uint_eq(c.sessions, sessions_open());
     ck_assert_uint_eq(c.active, 0);
     hsm_fixture_teardown();
     return true;
