@@ -88,6 +88,7 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_HS_EAD] = { "handshake-ead", KD_CLASS_REFUSED, "The peer sent critical external data that is not understood here." },
     [KD_ERR_HS_NOT_AUTHENTIC] = { "handshake-not-authentic", KD_CLASS_REFUSED, "The peer did not prove that it is who it says." },
     [KD_ERR_HS_PEER] = { "handshake-peer", KD_CLASS_REFUSED, "The peer ended the handshake with an error." },
+    [KD_ERR_FRAME] = { "frame", KD_CLASS_USAGE, "The frame is not of a kind or length that the channel uses." },
     [KD_ERR_RECORD_FORM] = { "record-form", KD_CLASS_REFUSED, "The record is not of the form that the channel uses." },
     [KD_ERR_RECORD_SESSION] = { "record-session", KD_CLASS_REFUSED, "The record is not of this session." },
     [KD_ERR_RECORD_REPLAYED] = { "record-replayed", KD_CLASS_REFUSED, "The record has been received before." },

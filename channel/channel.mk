@@ -7,6 +7,7 @@ libchannel_a_SOURCES = \
 	channel/edhoc.c channel/edhoc.h channel/edhoc_state.h \
 	channel/error.c \
 	channel/exporter.c channel/exporter.h \
+	channel/frame.c channel/frame.h \
 	channel/host.c channel/host.h \
 	channel/hpke.c channel/hpke.h \
 	channel/keyops.h channel/keyops_openssl.c channel/openssl_ec.h \
