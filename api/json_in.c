@@ -12,6 +12,9 @@ enum { VALUES_MAX = 65536 };
 
 // Counts what begins a value or a member, also in a text that is not JSON.
 static bool has_too_many_values(struct kd_bytes text) {
+    if (text.n <= VALUES_MAX) {
+        return false;
+    }
     bool is_string = false;
     size_t n = 0;
     for (size_t i = 0; i < text.n && n <= VALUES_MAX; i++) {

@@ -2,13 +2,80 @@
 // text.c: base64url, hex, names, patterns, numbers.
 #include "base/text.h"
 
+#include "base/secret.h"
+
+#include <endian.h>
 #include <string.h>
 
-static const char b64_digits[64] =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 static const char hex_digits[16] = "0123456789abcdef";
 
 // ---- base64url -------------------------------------------------------------
+
+// What is coded may be a plaintext: a table would leave traces of it in the cache,
+// and branches in the time.  So eight digits at once are computed, each in a byte of
+// one number, the first in the highest; no byte carries into the next.
+enum { DIGITS = 8, BYTES = 6 };
+
+static uint64_t all(uint8_t v) {
+    return v * UINT64_C(0x0101010101010101);
+}
+
+// 0xff in each byte of x (all under 0x80) that is at least `low`.
+static uint64_t at_least(uint64_t x, uint8_t low) {
+    const uint64_t high_bits = all(0x80);
+    return (((x | high_bits) - all(low)) & high_bits) / 0x80 * 0xff;
+}
+
+static uint64_t in_range(uint64_t x, uint8_t low, uint8_t high) {
+    return at_least(x, low) & ~at_least(x, (uint8_t)(high + 1));
+}
+
+static uint64_t digits_of(uint64_t values) {
+    return values + all('A') + (at_least(values, 26) & all('a' - 26 - 'A')) -
+           (at_least(values, 52) & all('a' - 26 - '0' + 52)) -
+           (at_least(values, 62) & all('0' + 62 - 52 - '-')) +
+           (at_least(values, 63) & all('_' - '-' - 1));
+}
+
+// What is not a digit sets *bad.
+static uint64_t values_of(uint64_t digits, uint64_t *bad) {
+    const uint64_t x = digits & all(0x7f);
+    const uint64_t upper = in_range(x, 'A', 'Z'), lower = in_range(x, 'a', 'z');
+    const uint64_t number = in_range(x, '0', '9');
+    const uint64_t minus = in_range(x, '-', '-'), line = in_range(x, '_', '_');
+    const uint64_t good = upper | lower | number | minus | line;
+    *bad |= ~good | (digits & all(0x80));
+    return (x & good) - (upper & all('A')) - (lower & all('a' - 26)) + (number & all(52 - '0')) +
+           (minus & all(62 - '-')) - (line & all('_' - 63));
+}
+
+// From 48 bits to six in each byte, and back.
+static uint64_t spread(uint64_t v) {
+    v = (v & UINT64_C(0xffffff000000)) << 8 | (v & 0xffffff);
+    v = (v & UINT64_C(0x00fff00000fff000)) << 4 | (v & UINT64_C(0x00000fff00000fff));
+    return (v & UINT64_C(0x0fc00fc00fc00fc0)) << 2 | (v & UINT64_C(0x003f003f003f003f));
+}
+
+static uint64_t gather(uint64_t v) {
+    v = (v & UINT64_C(0x3f003f003f003f00)) >> 2 | (v & UINT64_C(0x003f003f003f003f));
+    v = (v & UINT64_C(0x0fff00000fff0000)) >> 4 | (v & UINT64_C(0x00000fff00000fff));
+    return (v & UINT64_C(0x00ffffff00000000)) >> 8 | (v & 0xffffff);
+}
+
+static uint64_t load(const uint8_t p[DIGITS]) {
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return be64toh(v);
+}
+
+static void store(uint64_t v, uint8_t p[DIGITS]) {
+    v = htobe64(v);
+    memcpy(p, &v, sizeof(v));
+}
+
+static void encode_some(const uint8_t bytes[DIGITS], uint8_t digits[DIGITS]) {
+    store(digits_of(spread(load(bytes) >> 16)), digits);
+}
 
 void kd_b64_encode(struct kd_buf *out, struct kd_bytes in) {
     uint8_t *at = in.n == 0 ? NULL : kd_buf_extend(out, KD_B64_LEN(in.n));
@@ -17,33 +84,18 @@ void kd_b64_encode(struct kd_buf *out, struct kd_bytes in) {
     }
     const uint8_t *p = in.p;
     size_t left = in.n;
-    for (; left >= 3; left -= 3, p += 3) {
-        const uint32_t v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
-        *at++ = (uint8_t)b64_digits[v >> 18];
-        *at++ = (uint8_t)b64_digits[v >> 12 & 63];
-        *at++ = (uint8_t)b64_digits[v >> 6 & 63];
-        *at++ = (uint8_t)b64_digits[v & 63];
+    for (; left >= DIGITS; left -= BYTES, p += BYTES, at += DIGITS) { // two too many are read
+        encode_some(p, at);
     }
-    if (left > 0) {
-        const uint32_t v = (uint32_t)p[0] << 16 | (left == 2 ? (uint32_t)p[1] << 8 : 0);
-        *at++ = (uint8_t)b64_digits[v >> 18];
-        *at++ = (uint8_t)b64_digits[v >> 12 & 63];
-        if (left == 2) {
-            *at++ = (uint8_t)b64_digits[v >> 6 & 63];
-        }
+    uint8_t bytes[DIGITS], digits[DIGITS];
+    for (; left > 0; left -= left < BYTES ? left : BYTES, p += BYTES, at += DIGITS) {
+        memset(bytes, 0, sizeof(bytes));
+        memcpy(bytes, p, left < BYTES ? left : BYTES);
+        encode_some(bytes, digits);
+        memcpy(at, digits, left < BYTES ? KD_B64_LEN(left) : DIGITS);
     }
-}
-
-// The value of a digit, or 64.  Arithmetic instead of a table: what is decoded
-// may be a plaintext, and a table would leave traces of it in the cache.
-static uint32_t b64_value(uint8_t c) {
-    uint32_t v = 64;
-    v = c >= 'A' && c <= 'Z' ? (uint32_t)(c - 'A') : v;
-    v = c >= 'a' && c <= 'z' ? (uint32_t)(c - 'a' + 26) : v;
-    v = c >= '0' && c <= '9' ? (uint32_t)(c - '0' + 52) : v;
-    v = c == '-' ? 62 : v;
-    v = c == '_' ? 63 : v;
-    return v;
+    kd_wipe(bytes, sizeof(bytes));
+    kd_wipe(digits, sizeof(digits));
 }
 
 enum kd_err kd_b64_decode(struct kd_bytes text, struct kd_buf *out) {
@@ -55,32 +107,30 @@ enum kd_err kd_b64_decode(struct kd_bytes text, struct kd_buf *out) {
         return KD_OK;
     }
     const size_t start = out->n;
-    uint8_t *at = kd_buf_extend(out, text.n / 4 * 3 + (rest == 0 ? 0 : rest - 1));
+    const size_t n = text.n / 4 * 3 + (rest == 0 ? 0 : rest - 1);
+    uint8_t *at = kd_buf_extend(out, n);
     if (at == NULL) {
         return KD_OK; // kd_buf_finish says why
     }
-    uint32_t bad = 0;
+    uint64_t bad = 0;
     const uint8_t *p = text.p;
-    for (size_t i = 0; i < text.n / 4; i++, p += 4) {
-        const uint32_t a = b64_value(p[0]), b = b64_value(p[1]);
-        const uint32_t c = b64_value(p[2]), d = b64_value(p[3]);
-        bad |= (a | b | c | d) & 64;
-        const uint32_t v = a << 18 | b << 12 | c << 6 | d;
-        *at++ = (uint8_t)(v >> 16);
-        *at++ = (uint8_t)(v >> 8);
-        *at++ = (uint8_t)v;
+    uint8_t bytes[DIGITS], digits[DIGITS];
+    size_t left = text.n;
+    for (; left >= DIGITS; left -= DIGITS, p += DIGITS, at += BYTES) {
+        store(gather(values_of(load(p), &bad)) << 16, bytes);
+        memcpy(at, bytes, BYTES);
     }
-    if (rest != 0) {
-        const uint32_t a = b64_value(p[0]), b = b64_value(p[1]);
-        const uint32_t c = rest == 3 ? b64_value(p[2]) : 0;
-        bad |= (a | b | c) & 64;
+    if (left > 0) {
+        const size_t n_last = n % BYTES;
+        memset(digits, 'A', sizeof(digits)); // 0
+        memcpy(digits, p, left);
+        store(gather(values_of(load(digits), &bad)) << 16, bytes);
+        memcpy(at, bytes, n_last);
         // RFC 4648 3.5: bits that stand for nothing must be zero.
-        bad |= rest == 2 ? b & 15 : c & 3;
-        *at++ = (uint8_t)(a << 2 | b >> 4);
-        if (rest == 3) {
-            *at++ = (uint8_t)(b << 4 | c >> 2);
-        }
+        bad |= bytes[n_last];
     }
+    kd_wipe(bytes, sizeof(bytes));
+    kd_wipe(digits, sizeof(digits));
     if (bad != 0) {
         out->n = start;
         return KD_ERR_BAD_BASE64;
