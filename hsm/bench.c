@@ -68,30 +68,6 @@ static enum kd_err run_encrypt(struct bench *b) {
                : kd_ckr("C_Encrypt", p11->C_Encrypt(b->s->handle, b->data, DATA_BYTES, b->out, &n));
 }
 
-static const struct {
-    const char *name;
-    bench_fn *fn;
-} benches[] = {
-    { "mac", run_mac },
-    { "sign", run_sign },
-    { "ecdh", run_ecdh },
-    { "encrypt", run_encrypt },
-};
-
-static enum kd_err make_secret(struct bench *b, CK_MECHANISM_TYPE type, CK_ATTRIBUTE_TYPE usage,
-                               bool is_token, CK_OBJECT_HANDLE *out) {
-    CK_FUNCTION_LIST *p11 = b->s->token->p11;
-    const CK_BBOOL yes = CK_TRUE;
-    const CK_BBOOL token = is_token;
-    const CK_ULONG n = 32;
-    CK_ATTRIBUTE template[] = { KD_ATTRIBUTE(CKA_TOKEN, token), KD_ATTRIBUTE(CKA_SENSITIVE, yes),
-                                KD_ATTRIBUTE(usage, yes), KD_ATTRIBUTE(CKA_VALUE_LEN, n),
-                                KD_ATTRIBUTE(CKA_LABEL, label) };
-    CK_MECHANISM make = { type, NULL, 0 };
-    return kd_ckr("C_GenerateKey",
-                  p11->C_GenerateKey(b->s->handle, &make, template, KD_COUNT_OF(template), out));
-}
-
 static enum kd_err make_pair(struct bench *b, CK_ATTRIBUTE_TYPE usage, bool is_token,
                              CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *out) {
     const struct kd_bytes p256 = kd_host_curve_oid(KD_KEY_EC_P256);
@@ -107,6 +83,39 @@ static enum kd_err make_pair(struct bench *b, CK_ATTRIBUTE_TYPE usage, bool is_t
     return kd_ckr("C_GenerateKeyPair",
                   p11->C_GenerateKeyPair(b->s->handle, &make, public, KD_COUNT_OF(public), private,
                                          KD_COUNT_OF(private), public_key, out));
+}
+
+// A key pair for one handshake.
+static enum kd_err run_generate(struct bench *b) {
+    CK_OBJECT_HANDLE public_key = CK_INVALID_HANDLE, private_key = CK_INVALID_HANDLE;
+    enum kd_err r = make_pair(b, CKA_DERIVE, false, &public_key, &private_key);
+    if (r == KD_OK) {
+        kd_destroy(b->s, public_key);
+        kd_destroy(b->s, private_key);
+    }
+    return r;
+}
+
+static const struct {
+    const char *name;
+    bench_fn *fn;
+} benches[] = {
+    { "generate", run_generate }, { "mac", run_mac },         { "sign", run_sign },
+    { "ecdh", run_ecdh },         { "encrypt", run_encrypt },
+};
+
+static enum kd_err make_secret(struct bench *b, CK_MECHANISM_TYPE type, CK_ATTRIBUTE_TYPE usage,
+                               bool is_token, CK_OBJECT_HANDLE *out) {
+    CK_FUNCTION_LIST *p11 = b->s->token->p11;
+    const CK_BBOOL yes = CK_TRUE;
+    const CK_BBOOL token = is_token;
+    const CK_ULONG n = 32;
+    CK_ATTRIBUTE template[] = { KD_ATTRIBUTE(CKA_TOKEN, token), KD_ATTRIBUTE(CKA_SENSITIVE, yes),
+                                KD_ATTRIBUTE(usage, yes), KD_ATTRIBUTE(CKA_VALUE_LEN, n),
+                                KD_ATTRIBUTE(CKA_LABEL, label) };
+    CK_MECHANISM make = { type, NULL, 0 };
+    return kd_ckr("C_GenerateKey",
+                  p11->C_GenerateKey(b->s->handle, &make, template, KD_COUNT_OF(template), out));
 }
 
 static enum kd_err make_keys(struct bench *b, bool is_token) {
