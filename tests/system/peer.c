@@ -5,6 +5,7 @@
 // wrong (a sequence number twice, another time), so that the server can be tried.
 //
 //   own KEY.pem CERT.der URI|-|chain|x5t  its credential, and how it is named
+//   own KEY.pem CRED kid:HEX              the same of a public key alone: the CBOR item
 //   server CERT.der POINT                 the server's certificate, and its public key
 //   begin METHOD SUITES                   handshake as initiator: ok MESSAGE_1
 //   await METHOD SUITES                   as responder, the server initiates: ok
@@ -42,6 +43,8 @@ struct device {
     uint64_t time_ms, lifetime_sec, profile;
     uint8_t id[KD_RECORD_ID_MAX_BYTES];
     size_t n_id;
+    uint8_t nonces[2][KD_SESSION_NONCE_MAX_BYTES]; // of the attachment: client's, node's
+    size_t n_nonces[2];
     struct kd_key32 share;
     struct kd_soft_traffic traffic;
     struct kd_record_ivs ivs;
@@ -120,14 +123,19 @@ static enum kd_err own(void) {
     const struct kd_bytes cert = kd_buf_get(&d.own_cert);
     kd_buf_reset(&d.own_id);
     kd_buf_reset(&d.own_cred);
-    if (strcmp(words[3], "chain") == 0) {
+    if (strncmp(words[3], "kid:", 4) == 0) {
+        kd_idcred_put_kid(&d.own_id, bytes_of(words[3] + 4));
+        kd_buf_put(&d.own_cred, cert.p, cert.n);
+    } else if (strcmp(words[3], "chain") == 0) {
         kd_idcred_put_x5chain(&d.own_id, &cert, 1);
     } else if (strcmp(words[3], "x5t") == 0) {
         r = kd_idcred_put_x5t(&d.own_id, KD_COSE_SHA256, cert);
     } else {
         kd_idcred_put_x5u(&d.own_id, kd_bytes_of_text(words[3]));
     }
-    kd_cred_put_certificate(&d.own_cred, cert);
+    if (d.own_cred.n == 0) {
+        kd_cred_put_certificate(&d.own_cred, cert);
+    }
     d.identity.curve = point.curve;
     d.identity.id_cred = kd_buf_get(&d.own_id);
     d.identity.cred = kd_buf_get(&d.own_cred);
@@ -206,7 +214,20 @@ static enum kd_err read_message(int n, struct kd_bytes message) {
 
 // ---- the session -----------------------------------------------------------
 
-static enum kd_err make_keys(struct kd_bytes client_nonce, struct kd_bytes node_nonce) {
+// The attachment stays the same over a key update.
+static bool set_attachment(struct kd_bytes client_nonce, struct kd_bytes node_nonce) {
+    const struct kd_bytes nonces[] = { client_nonce, node_nonce };
+    for (size_t i = 0; i < KD_COUNT_OF(nonces); i++) {
+        if (nonces[i].n > sizeof(d.nonces[i])) {
+            return false;
+        }
+        memcpy(d.nonces[i], nonces[i].p, nonces[i].n);
+        d.n_nonces[i] = nonces[i].n;
+    }
+    return true;
+}
+
+static enum kd_err make_keys(void) {
     kd_auto(secret) struct kd_secret *s = NULL;
     enum kd_err r;
     if ((r = kd_secret_new(kd_md_bytes(d.md), &s)) != KD_OK ||
@@ -214,7 +235,8 @@ static enum kd_err make_keys(struct kd_bytes client_nonce, struct kd_bytes node_
             KD_OK) {
         return r;
     }
-    const struct kd_attachment attachment = { client_nonce, node_nonce };
+    const struct kd_attachment attachment = { { d.nonces[0], d.n_nonces[0] },
+                                              { d.nonces[1], d.n_nonces[1] } };
     kd_soft_traffic_init(&d.traffic, d.profile == PROFILE_RESIDENT ? &d.share : NULL);
     return kd_schedule_run(d.md, s, &attachment, kd_soft_traffic_install, &d.traffic, &d.ivs);
 }
@@ -263,7 +285,8 @@ static enum kd_err take_session(void) {
     kd_secret_free(d.prk_out);
     d.prk_out = NULL;
     enum kd_err r = kd_edhoc_take_prk_out(d.edhoc, &d.prk_out);
-    return r == KD_OK ? make_keys(KD_BYTES_NONE, KD_BYTES_NONE) : r;
+    d.n_nonces[0] = d.n_nonces[1] = 0;
+    return r == KD_OK ? make_keys() : r;
 }
 
 // ---- commands --------------------------------------------------------------
@@ -348,14 +371,15 @@ static enum kd_err open_record(void) {
 }
 
 static enum kd_err attach(void) {
-    return said_ok(make_keys(bytes_of(words[1]), bytes_of(words[2])));
+    return said_ok(set_attachment(bytes_of(words[1]), bytes_of(words[2])) ? make_keys()
+                                                                          : KD_ERR_FIELD_INVALID);
 }
 
 static enum kd_err update(void) {
     kd_auto(buf) struct kd_buf context = KD_BUF_INIT(16);
     kd_cbor_put_uint(&context, strtoull(words[1], NULL, 10));
     enum kd_err r = kd_exporter_update(d.md, d.prk_out, kd_buf_get(&context));
-    return said_ok(r == KD_OK ? make_keys(KD_BYTES_NONE, KD_BYTES_NONE) : r);
+    return said_ok(r == KD_OK ? make_keys() : r);
 }
 
 static enum kd_err terms(void) {

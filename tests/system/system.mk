@@ -2,6 +2,7 @@
 # every token that they concern (tests/system/harness/tap.py).
 system_tests = \
 	tests/system/channel.py \
+	tests/system/channel_edges.py \
 	tests/system/config.py \
 	tests/system/connections.py \
 	tests/system/derive.py \

@@ -23,6 +23,18 @@ def certificate(public_pem, name):
                               "-subj", "/CN=" + name, "-days", "30", "-outform", "DER")
 
 
+def claims(kid, type_, point):
+    """The CRED of a public key alone: a CWT claims set (RFC 9528 3.5.2), CBOR."""
+    half = oracle.COORDINATE_BYTES[type_]
+
+    def text(value):
+        return b"\x58" + bytes([len(value)]) + value
+
+    return (b"\xa1\x08\xa1\x01\xa5\x01\x02\x02" + bytes([0x40 + len(kid)]) + kid + b"\x20" +
+            (b"\x01" if type_ == "ec-p256" else b"\x02") + b"\x21" + text(point[1:1 + half]) +
+            b"\x22" + text(point[1 + half:]))
+
+
 def pem(der):
     return oracle.openssl("x509", "-inform", "DER", data=der).decode()
 
@@ -38,9 +50,10 @@ class Server(Keyd):
                         **(config or {})}
         self.set_config(self.channel)
 
-    def set_up(self, type_="ec-p256"):
+    def set_up(self, type_="ec-p256", usage="sign"):
+        """usage: "derive" for an identity that does static Diffie-Hellman."""
         self.start()
-        key = self.create("identity", type_, "sign")
+        key = self.create("identity", type_, usage)
         self.create("root", type_, "derive")
         self.create("ticket", "aes-256", "encrypt", "decrypt")
         public = key["versions"][0]["pem"].encode()
@@ -77,10 +90,15 @@ class Device:
 
     def __init__(self, keyd, name, named_by, register, type_):
         self.name, self.session, self.sequence = name, None, 0
-        self.named_by = named_by if named_by in ("chain", "x5t") else f"{named_by}{name}"
+        self.named_by = named_by if named_by in ("chain", "x5t") or named_by.startswith("kid:") \
+            else f"{named_by}{name}"
         private = oracle.ec_private(type_)
-        self.certificate = certificate(oracle.ec_public(private), name)
-        self.files = oracle.Files(key=private, cert=self.certificate, server=keyd.own_certificate)
+        public = oracle.ec_public(private)
+        self.public_pem = public.decode()
+        self.certificate = certificate(public, name)
+        self.kid = bytes.fromhex(named_by[4:]) if named_by.startswith("kid:") else b""
+        cred = claims(self.kid, type_, oracle.point_of(public)) if self.kid else self.certificate
+        self.files = oracle.Files(key=private, cert=cred, server=keyd.own_certificate)
         path = self.files.__enter__()
         self.process = subprocess.Popen([os.path.join(BUILD, "tests/system/peer")],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -90,6 +108,10 @@ class Device:
             self.register(keyd)
 
     def register(self, keyd):
+        if self.kid:
+            keyd.ok("/v1/peers", {"name": self.name, "public_key": self.public_pem,
+                                  "kid": b64(self.kid)}, 201)
+            return
         uri = {} if self.named_by in ("chain", "x5t") else {"uri": self.named_by}
         keyd.ok("/v1/peers", {"name": self.name, "certificate": pem(self.certificate), **uri}, 201)
 
