@@ -153,13 +153,21 @@ enum kd_err kd_handle_session_show(struct kd_request *q) {
     return KD_OK;
 }
 
-enum kd_err kd_handle_session_delete(struct kd_request *q) {
-    enum kd_err err =
-        kd_channel_told(q, kd_channel_session_delete(q->http->service, &q->caller, q->name));
-    if (err == KD_OK) {
+static void on_deleted(void *arg, enum kd_err err, const char *detail,
+                       const struct kd_session_change *change KD_UNUSED) {
+    struct kd_request *q = arg;
+    if (err != KD_OK) {
+        kd_request_say(q, detail);
+        kd_request_fail(q, err);
+    } else {
         kd_request_answer(q, 204);
     }
-    return err;
+    kd_request_resume(q);
+}
+
+enum kd_err kd_handle_session_delete(struct kd_request *q) {
+    return kd_channel_wait(
+        q, kd_channel_session_delete(q->http->service, &q->caller, q->name, on_deleted, q));
 }
 
 enum kd_err kd_handle_session_ticket(struct kd_request *q) {

@@ -68,6 +68,7 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_HS_STATE] = { "handshake-state", KD_CLASS_CONFLICT, "The handshake is not at this step." },
     [KD_ERR_SEQUENCE_END] = { "sequence-end", KD_CLASS_CONFLICT, "The session has used all its sequence numbers; make a new handshake." },
     [KD_ERR_SESSION_EXPIRED] = { "session-expired", KD_CLASS_CONFLICT, "The session is at its limit; make a new handshake." },
+    [KD_ERR_SESSION_ENDED] = { "session-ended", KD_CLASS_CONFLICT, "The session was ended, or is too old to know that it was not; make a new handshake." },
     [KD_ERR_PEER_EXISTS] = { "peer-exists", KD_CLASS_CONFLICT, "There is a peer of this name, or with this credential, already." },
     [KD_ERR_KEY_RESERVED] = { "key-reserved", KD_CLASS_CONFLICT, "This key is for the secure channel alone." },
 

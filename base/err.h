@@ -86,6 +86,7 @@ enum kd_err {
     KD_ERR_HS_STATE,
     KD_ERR_SEQUENCE_END,
     KD_ERR_SESSION_EXPIRED,
+    KD_ERR_SESSION_ENDED,
     KD_ERR_PEER_EXISTS,
     KD_ERR_KEY_RESERVED,
     // too large

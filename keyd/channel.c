@@ -163,10 +163,28 @@ void kd_channel_warn(struct kd_channel *c, const char *what, enum kd_err err, co
     c->unsaid = 0;
 }
 
-static void on_gone(void *channel KD_UNUSED, const struct kd_session_entry *e, const char *why) {
+static const char *end_name(enum kd_session_end why) {
+    switch (why) {
+    case KD_SESSION_DELETED:
+        return "deleted";
+    case KD_SESSION_CLOSED:
+        return "closed";
+    case KD_SESSION_EXPIRED:
+        return "expired";
+    case KD_SESSION_UNUSED:
+        return "unused";
+    case KD_SESSION_OF_NO_PEER:
+        return "peer-deleted";
+    }
+    return "";
+}
+
+static void on_gone(void *channel, const struct kd_session_entry *e, enum kd_session_end why) {
+    struct kd_channel *c = channel;
+    c->counts.ended[why]++;
     kd_log(KD_LOG_INFO, "channel", "a session ended",
-           "session=%s peer=%s why=%s sent=%llu received=%llu", e->text, e->peer->info.name, why,
-           (unsigned long long)e->sent, (unsigned long long)e->received);
+           "session=%s peer=%s why=%s sent=%llu received=%llu", e->text, e->peer->info.name,
+           end_name(why), (unsigned long long)e->sent, (unsigned long long)e->received);
 }
 
 static void on_lost(void *channel, const struct kd_session_use *use) {
@@ -212,6 +230,15 @@ void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out) {
     kd_buf_printf(out, "keyd_channel_handshakes %zu\n", kd_map_count(&c->handshakes));
     kd_tally_head(out, "keyd_channel_handshakes_total", "counter", "Handshakes that ended.");
     print_counts(out, "keyd_channel_handshakes_total", "", c->counts.handshakes);
+    kd_tally_head(out, "keyd_channel_sessions_ended_total", "counter",
+                  "Sessions that ended, by why.");
+    for (unsigned i = 0; i <= KD_SESSION_OF_NO_PEER; i++) {
+        kd_buf_printf(out, "keyd_channel_sessions_ended_total{why=\"%s\"} %llu\n",
+                      end_name((enum kd_session_end)i), (unsigned long long)c->counts.ended[i]);
+    }
+    kd_tally_head(out, "keyd_channel_ended", "gauge",
+                  "Ends that are remembered: their tickets are refused.");
+    kd_buf_printf(out, "keyd_channel_ended %zu\n", c->ended.n);
     kd_tally_head(out, "keyd_channel_records_total", "counter", "Records sealed and opened.");
     print_counts(out, "keyd_channel_records_total", "op=\"seal\",", c->counts.sealed);
     print_counts(out, "keyd_channel_records_total", "op=\"open\",", c->counts.opened);
@@ -233,7 +260,9 @@ enum kd_err kd_channel_open(struct kd_service *s, struct kd_store *store, struct
     c->sessions.lost = on_lost;
     c->sessions.arg = c;
     enum kd_err r;
+    kd_ended_init(&c->ended, c->config->ended_max);
     if ((r = kd_store_load_peers(store, kd_peers_load, &c->peers)) != KD_OK ||
+        (r = kd_store_load_ended(store, kd_ended_load, &c->ended)) != KD_OK ||
         (r = kd_timer_new(s->loop, kd_channel_on_handshake_timer, c, &c->handshake_timer)) !=
             KD_OK ||
         (r = kd_timer_new(s->loop, on_later, c, &c->later_timer)) != KD_OK ||
@@ -251,6 +280,7 @@ void kd_channel_free(struct kd_channel *c) {
     }
     kd_channel_free_handshakes(c);
     kd_sessions_close(&c->sessions);
+    kd_ended_wipe(&c->ended);
     kd_peers_wipe(&c->peers);
     kd_timer_free(c->handshake_timer);
     kd_timer_free(c->later_timer);

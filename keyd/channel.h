@@ -98,8 +98,6 @@ KD_MUST_CHECK enum kd_err kd_channel_session(const struct kd_service *s,
                                              struct kd_session_info *out);
 size_t kd_channel_sessions(const struct kd_service *s, const struct kd_caller *caller,
                            const char *after, struct kd_session_info *out, size_t max);
-KD_MUST_CHECK enum kd_err kd_channel_session_delete(struct kd_service *s,
-                                                    const struct kd_caller *caller, const char *id);
 // The ticket that another node, or this one after a restart, can continue from.
 KD_MUST_CHECK enum kd_err kd_channel_ticket(const struct kd_service *s,
                                             const struct kd_caller *caller, const char *id,
@@ -140,10 +138,17 @@ struct kd_session_change {
 typedef void kd_session_done(void *arg, enum kd_err err, const char *detail,
                              const struct kd_session_change *change);
 // Continues a session from its ticket with fresh keys (J13).  What was here of the session stays
-// until the client's first valid record.  KD_ERR_TICKET, KD_ERR_SESSION_EXPIRED, KD_ERR_NO_PEER.
+// until the client's first valid record.  KD_ERR_TICKET, KD_ERR_SESSION_EXPIRED, KD_ERR_NO_PEER,
+// KD_ERR_SESSION_ENDED (deleted, closed, its peer deleted, or too old for the list of those).
 KD_MUST_CHECK enum kd_err kd_channel_resume(struct kd_service *s, const struct kd_caller *caller,
                                             struct kd_bytes ticket, struct kd_bytes client_nonce,
                                             kd_session_done *done, void *arg);
+// The session ends at once, for good: its tickets are refused at this node until they expire,
+// after a restart too, once `done` is called (its change is NULL).  KD_ERR_STORE: a restart would
+// forget that.
+KD_MUST_CHECK enum kd_err kd_channel_session_delete(struct kd_service *s,
+                                                    const struct kd_caller *caller, const char *id,
+                                                    kd_session_done *done, void *arg);
 // EDHOC_KeyUpdate with the update's number (CBOR) as context.  Sequences start at 0 again.
 KD_MUST_CHECK enum kd_err kd_channel_update(struct kd_service *s, const struct kd_caller *caller,
                                             const char *id, kd_session_done *done, void *arg);

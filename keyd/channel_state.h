@@ -5,6 +5,7 @@
 #define KD_KEYD_CHANNEL_STATE_H
 
 #include "keyd/channel.h"
+#include "keyd/ended.h"
 #include "keyd/peers.h"
 #include "keyd/sessions.h"
 #include "keyd/state.h"
@@ -32,6 +33,7 @@ struct kd_channel_counts {
     uint64_t handshakes[KD_ERR_COUNT]; // ended, by result
     uint64_t sealed[KD_ERR_COUNT];     // records, by result
     uint64_t opened[KD_ERR_COUNT];
+    uint64_t ended[KD_SESSION_OF_NO_PEER + 1]; // sessions, by enum kd_session_end
 };
 
 struct kd_channel {
@@ -40,6 +42,7 @@ struct kd_channel {
     struct kd_channel_identity identity;
     struct kd_peers peers;
     struct kd_sessions sessions;
+    struct kd_ended ended;
     // handshakes, the oldest first: all have the same time
     struct kd_map handshakes;
     struct kd_handshake_entry *oldest, *newest;
@@ -77,6 +80,16 @@ struct kd_session_info kd_channel_info(const struct kd_session_entry *e);
 KD_MUST_CHECK enum kd_err kd_channel_find_session(const struct kd_channel *c,
                                                   const struct kd_caller *caller, const char *id,
                                                   struct kd_session_entry **out);
+
+// The session, which is not to be resumed, ends: the list has it when this returns, the
+// disk when `done` is called (NULL: nobody waits).  With `done`: KD_ERR_NO_MEMORY, and it is
+// not noted.  Else it cannot fail.  (end_work.c)
+KD_MUST_CHECK enum kd_err kd_channel_note_end(struct kd_channel *c,
+                                              const struct kd_session_entry *e,
+                                              kd_session_done *done, void *arg);
+// All that the peer has had until now.
+void kd_channel_note_peer(struct kd_channel *c, const struct kd_peer_entry *peer);
+bool kd_channel_has_ended(const struct kd_channel *c, const struct kd_hsm_session_terms *terms);
 
 // ---- the service's side (service.c) ------------------------------------------
 

@@ -46,6 +46,8 @@ struct kd_number_list {
     uint8_t values[4];
 };
 
+#define KD_SESSION_LIFETIME_MAX_SEC 31536000
+
 struct kd_channel_config {
     const char *identity; // names of keys; "": the channel is off
     const char *certificate_file;
@@ -59,6 +61,7 @@ struct kd_channel_config {
     uint64_t session_records_max;
     uint64_t session_bytes_max;
     uint32_t sessions_max;
+    uint32_t ended_max;
     uint32_t handshakes_max;
     uint32_t handshake_timeout_ms;
     uint32_t peers_max;

@@ -9,6 +9,8 @@ libkeyd_service_a_SOURCES = \
 	keyd/config.c keyd/config.h \
 	keyd/derive.c \
 	keyd/destroy.c \
+	keyd/end_work.c \
+	keyd/ended.c keyd/ended.h \
 	keyd/handshake.c \
 	keyd/import.c keyd/import.h \
 	keyd/manage.c \

@@ -136,6 +136,7 @@ enum kd_err kd_channel_peer_delete(struct kd_service *s, const struct kd_caller 
     }
     w->job.run = run_delete;
     w->job.done = delete_done;
+    kd_channel_note_peer(c, e); // first on the disk, so that a crash leaves no ticket good
     submit(c, e, w, done, arg);
     kd_sessions_remove_of_peer(&c->sessions, e); // at once; a handshake finds it no more
     return KD_OK;

@@ -146,6 +146,9 @@ static bool is_over(struct work *w, struct kd_session_entry *e, size_t more) {
     if (why != 0) {
         kd_sessions_expire(&w->c->sessions, e, why);
     }
+    if (why != 0 && why != KD_EXPIRED_LIFETIME) { // its ticket does not know what was counted
+        const enum kd_err r KD_UNUSED = kd_channel_note_end(w->c, e, NULL, NULL);
+    }
     return why != 0;
 }
 
@@ -280,7 +283,8 @@ static void on_opened(struct work *w, struct item *i, const struct kd_hsm_result
     i->out = keep(&w->out, from->out);
     end_item(i, KD_OK);
     if (i->type == KD_RECORD_CLOSE) {
-        kd_sessions_remove(&w->c->sessions, e, "closed by the peer");
+        const enum kd_err r KD_UNUSED = kd_channel_note_end(w->c, e, NULL, NULL);
+        kd_sessions_remove(&w->c->sessions, e, KD_SESSION_CLOSED);
     }
 }
 

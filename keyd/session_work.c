@@ -75,13 +75,14 @@ size_t kd_channel_sessions(const struct kd_service *s, const struct kd_caller *c
 }
 
 enum kd_err kd_channel_session_delete(struct kd_service *s, const struct kd_caller *caller,
-                                      const char *id) {
+                                      const char *id, kd_session_done *done, void *arg) {
     struct kd_session_entry *e = NULL;
     enum kd_err r = find(s, caller, id, &e);
-    if (r == KD_OK) {
-        kd_sessions_remove(&s->channel->sessions, e, "deleted");
+    if (r != KD_OK || (r = kd_channel_note_end(s->channel, e, done, arg)) != KD_OK) {
+        return r;
     }
-    return r;
+    kd_sessions_remove(&s->channel->sessions, e, KD_SESSION_DELETED);
+    return KD_OK;
 }
 
 enum kd_err kd_channel_ticket(const struct kd_service *s, const struct kd_caller *caller,
@@ -189,8 +190,8 @@ static enum kd_err seal(struct change *w, uint8_t type, struct kd_bytes body, kd
                       : r;
 }
 
-// May the peer of the ticket still have sessions?
-static enum kd_err check_peer(const struct change *w, const struct kd_peer_entry **out) {
+// May the peer of the ticket still have sessions, and this one?
+static enum kd_err check_ticket(const struct change *w, const struct kd_peer_entry **out) {
     const char *why = "";
     const struct kd_peer_entry *peer = kd_peers_get(&w->c->peers, w->peer);
     if (peer == NULL || peer->is_changing ||
@@ -198,14 +199,14 @@ static enum kd_err check_peer(const struct change *w, const struct kd_peer_entry
         return KD_ERR_NO_PEER;
     }
     *out = peer;
-    return KD_OK;
+    return kd_channel_has_ended(w->c, &w->terms) ? KD_ERR_SESSION_ENDED : KD_OK;
 }
 
 // The session that the ticket is of, here or made now.
 static enum kd_err find_or_add(struct change *w, struct kd_session_entry **out) {
     struct kd_sessions *all = &w->c->sessions;
     const struct kd_peer_entry *peer = NULL;
-    enum kd_err r = check_peer(w, &peer);
+    enum kd_err r = check_ticket(w, &peer);
     struct kd_session_entry *e =
         kd_sessions_find(all, (struct kd_bytes) { w->terms.id, sizeof(w->terms.id) });
     if (r != KD_OK) {
@@ -256,7 +257,7 @@ static enum kd_err try_ticket(struct change *w, uint32_t below);
 static enum kd_err continue_from(struct change *w) {
     const struct kd_peer_entry *peer = NULL;
     enum kd_err r =
-        kd_clock_wall_ms() >= w->terms.expires_ms ? KD_ERR_SESSION_EXPIRED : check_peer(w, &peer);
+        kd_clock_wall_ms() >= w->terms.expires_ms ? KD_ERR_SESSION_EXPIRED : check_ticket(w, &peer);
     if (r != KD_OK || (r = kd_host_random(w->node_nonce, sizeof(w->node_nonce))) != KD_OK ||
         (r = kd_session_use_new((struct kd_bytes) { w->ticket, w->n_ticket },
                                 (struct kd_bytes) { w->nonce, w->n_nonce },

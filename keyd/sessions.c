@@ -249,7 +249,8 @@ void kd_sessions_put(struct kd_sessions *s, struct kd_session_entry *e,
     take_use->session = e;
 }
 
-void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e, const char *why) {
+void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e,
+                        enum kd_session_end why) {
     s->gone(s->arg, e, why);
     let_go(s, e->now);
     let_go(s, e->before);
@@ -269,7 +270,7 @@ void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entr
     size_t cursor = 0;
     for (struct kd_session_entry *e; (e = kd_map_next(&s->by_id, &cursor)) != NULL;) {
         if (e->peer == peer) {
-            kd_sessions_remove(s, e, "its peer was deleted");
+            kd_sessions_remove(s, e, KD_SESSION_OF_NO_PEER);
         }
     }
 }
@@ -326,12 +327,12 @@ static void pass_time(struct kd_sessions *s, struct kd_session_entry *e, uint64_
         e->next_due_ms = 0;
     }
     if (e->now == NULL && e->next == NULL) {
-        kd_sessions_remove(s, e, "the client did not use what it resumed");
+        kd_sessions_remove(s, e, KD_SESSION_UNUSED);
         return;
     }
     if (e->end_due_ms <= now) {
         if (e->expired != 0) {
-            kd_sessions_remove(s, e, "expired");
+            kd_sessions_remove(s, e, KD_SESSION_EXPIRED);
             return;
         }
         kd_sessions_expire(s, e, KD_EXPIRED_LIFETIME);

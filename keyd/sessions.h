@@ -14,6 +14,14 @@
 struct kd_session_entry;
 struct kd_session_owner;
 
+enum kd_session_end {
+    KD_SESSION_DELETED,
+    KD_SESSION_CLOSED, // by a close record
+    KD_SESSION_EXPIRED,
+    KD_SESSION_UNUSED,     // the client did not use what it resumed; it may do so again
+    KD_SESSION_OF_NO_PEER, // its peer was deleted
+};
+
 // One use of a session: keys of its own, sequences from 0.  Requests that are
 // with a worker hold it, also when its session has ended.
 struct kd_session_use {
@@ -57,7 +65,7 @@ struct kd_session_entry {
 
 struct kd_sessions {
     struct kd_timer *timer;
-    void (*gone)(void *arg, const struct kd_session_entry *e, const char *why);
+    void (*gone)(void *arg, const struct kd_session_entry *e, enum kd_session_end why);
     void (*lost)(void *arg, const struct kd_session_use *use); // its keys are not needed any more
     void *arg;
     struct kd_map by_id, owners;
@@ -92,7 +100,7 @@ void kd_sessions_confirm(struct kd_sessions *s, struct kd_session_entry *e,
 // A limit is reached: it says so for a while, and does nothing else.
 void kd_sessions_expire(struct kd_sessions *s, struct kd_session_entry *e,
                         enum kd_record_expiry why);
-void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e, const char *why);
+void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e, enum kd_session_end why);
 void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entry *peer);
 
 struct kd_session_entry *kd_sessions_find(const struct kd_sessions *s, struct kd_bytes id);

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SCHEMA_VERSION = 2, APPLICATION_ID = 0x6b657964 }; // "keyd"
+enum { SCHEMA_VERSION = 3, APPLICATION_ID = 0x6b657964 }; // "keyd"
 
 static const char schema[] =
     "CREATE TABLE keys("
@@ -29,6 +29,12 @@ static const char schema_peers[] =
     "CREATE TABLE peers("
     " name TEXT PRIMARY KEY NOT NULL, certificate BLOB NOT NULL, point BLOB NOT NULL,"
     " kid BLOB NOT NULL, uri TEXT NOT NULL, created_ms INTEGER NOT NULL) WITHOUT ROWID;";
+
+// Since version 3.
+static const char schema_ended[] =
+    "CREATE TABLE ended("
+    " kind INTEGER NOT NULL, name BLOB NOT NULL, made_ms INTEGER NOT NULL,"
+    " until_ms INTEGER NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;";
 
 enum statement {
     BEGIN,
@@ -50,6 +56,9 @@ enum statement {
     LOAD_PEERS,
     ADD_PEER,
     DELETE_PEER,
+    LOAD_ENDED,
+    ADD_ENDED,
+    TRIM_ENDED,
     STATEMENTS
 };
 
@@ -81,9 +90,13 @@ static const char *const texts[STATEMENTS] = {
     [ADD_PEER] = "INSERT INTO peers(name, certificate, point, kid, uri, created_ms)"
                  " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
     [DELETE_PEER] = "DELETE FROM peers WHERE name = ?1",
+    [LOAD_ENDED] = "SELECT kind, name, made_ms, until_ms FROM ended",
+    [ADD_ENDED] = "INSERT OR REPLACE INTO ended(kind, name, made_ms, until_ms)"
+                  " VALUES(?1, ?2, ?3, ?4)",
+    [TRIM_ENDED] = "DELETE FROM ended WHERE kind <> 0 AND (made_ms <= ?1 OR until_ms <= ?2)",
 };
 // clang-format on
-_Static_assert(KD_VERSION_PENDING == 0, "the statements above say so");
+_Static_assert(KD_VERSION_PENDING == 0 && KD_ENDED_FLOOR == 0, "the statements above say so");
 
 struct kd_store {
     sqlite3 *db;
@@ -137,6 +150,12 @@ static enum kd_err change(struct kd_store *s, enum statement which) {
     return run(s, which) == SQLITE_DONE ? KD_OK : fail(s, "a change failed");
 }
 
+// In a transaction of its own; what it needs is bound.
+static enum kd_err change_alone(struct kd_store *s, enum statement which) {
+    enum kd_err r = begin(s);
+    return r == KD_OK ? end(s, change(s, which)) : r;
+}
+
 // ---- opening ---------------------------------------------------------------
 
 static enum kd_err execute(struct kd_store *s, const char *text) {
@@ -159,16 +178,17 @@ static enum kd_err read_pragma(struct kd_store *s, const char *text, int *out) {
 }
 
 static enum kd_err make_schema(struct kd_store *s) {
-    char text[sizeof(schema) + sizeof(schema_peers) + 128];
+    char text[sizeof(schema) + sizeof(schema_peers) + sizeof(schema_ended) + 128];
     snprintf(text, sizeof(text),
-             "BEGIN; %s %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", schema,
-             schema_peers, APPLICATION_ID, SCHEMA_VERSION);
+             "BEGIN; %s %s %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", schema,
+             schema_peers, schema_ended, APPLICATION_ID, SCHEMA_VERSION);
     return execute(s, text);
 }
 
-static enum kd_err add_peers_to_schema(struct kd_store *s) {
-    char text[sizeof(schema_peers) + 64];
-    snprintf(text, sizeof(text), "BEGIN; %s PRAGMA user_version=2; COMMIT", schema_peers);
+static enum kd_err add_to_schema(struct kd_store *s, int version) {
+    char text[sizeof(schema_peers) + sizeof(schema_ended) + 64];
+    snprintf(text, sizeof(text), "BEGIN; %s %s PRAGMA user_version=%d; COMMIT",
+             version < 2 ? schema_peers : "", schema_ended, SCHEMA_VERSION);
     return execute(s, text);
 }
 
@@ -183,8 +203,8 @@ static enum kd_err check_schema(struct kd_store *s) {
     if (version == 0 && application == 0) {
         return make_schema(s);
     }
-    if (version == 1 && application == APPLICATION_ID) {
-        return add_peers_to_schema(s);
+    if (version > 0 && version < SCHEMA_VERSION && application == APPLICATION_ID) {
+        return add_to_schema(s, version);
     }
     if (application != APPLICATION_ID || version != SCHEMA_VERSION) {
         kd_log(KD_LOG_ERROR, "store", "the registry was written by another program or version",
@@ -210,10 +230,7 @@ static enum kd_err set_up(struct kd_store *s) {
         }
     }
     // Takes the lock now, so that a second keyd fails at its start.
-    if ((r = begin(s)) != KD_OK) {
-        return r;
-    }
-    return end(s, change(s, REMOVE_FACT));
+    return change_alone(s, REMOVE_FACT);
 }
 
 // Who may write into it could put another registry there, with other keys
@@ -437,25 +454,17 @@ enum kd_err kd_store_begin_delete(struct kd_store *s, const char *name) {
 }
 
 enum kd_err kd_store_delete(struct kd_store *s, const char *name) {
-    enum kd_err r = begin(s);
-    if (r != KD_OK) {
-        return r;
-    }
     bind_text(s->statements[DELETE_KEY], 1, name);
-    return end(s, change(s, DELETE_KEY));
+    return change_alone(s, DELETE_KEY);
 }
 
 enum kd_err kd_store_set_fact(struct kd_store *s, const char *name, struct kd_bytes value) {
-    enum kd_err r = begin(s);
-    if (r != KD_OK) {
-        return r;
-    }
     const enum statement which = value.n == 0 ? REMOVE_FACT : SET_FACT;
     bind_text(s->statements[which], 1, name);
     if (value.n > 0) {
         bind_bytes(s->statements[which], 2, value);
     }
-    return end(s, change(s, which));
+    return change_alone(s, which);
 }
 
 enum kd_err kd_store_get_fact(struct kd_store *s, const char *name, struct kd_buf *value) {
@@ -475,6 +484,16 @@ enum kd_err kd_store_get_fact(struct kd_store *s, const char *name, struct kd_bu
 }
 
 // ---- peers -----------------------------------------------------------------
+
+// What does not fit was not written by keyd.
+static enum kd_err not_ours(enum kd_err r, const char *what, const char *name) {
+    if (r == KD_OK || r == KD_ERR_NO_MEMORY) {
+        return r;
+    }
+    kd_log(KD_LOG_ERROR, "store", "the registry has what keyd did not write",
+           "what=%s name=%s error=%s", what, name, kd_err_name(r));
+    return KD_ERR_STORE;
+}
 
 static void read_peer(sqlite3_stmt *q, struct kd_store_peer *peer) {
     const char *name = (const char *)sqlite3_column_text(q, 0);
@@ -500,12 +519,7 @@ enum kd_err kd_store_load_peers(struct kd_store *s, kd_store_peer_fn *fn, void *
             break;
         }
         read_peer(q, &peer);
-        r = fn(arg, &peer);
-        if (r != KD_OK && r != KD_ERR_NO_MEMORY) {
-            kd_log(KD_LOG_ERROR, "store", "the registry has a peer that keyd did not write",
-                   "peer=%s error=%s", peer.name, kd_err_name(r));
-            r = KD_ERR_STORE;
-        }
+        r = not_ours(fn(arg, &peer), "peer", peer.name);
     }
     sqlite3_reset(q);
     return r;
@@ -531,10 +545,54 @@ enum kd_err kd_store_add_peer(struct kd_store *s, const struct kd_store_peer *pe
 }
 
 enum kd_err kd_store_delete_peer(struct kd_store *s, const char *name) {
-    enum kd_err r = begin(s);
-    if (r != KD_OK) {
-        return r;
-    }
     bind_text(s->statements[DELETE_PEER], 1, name);
-    return end(s, change(s, DELETE_PEER));
+    return change_alone(s, DELETE_PEER);
+}
+
+// ---- what has ended --------------------------------------------------------
+
+enum kd_err kd_store_load_ended(struct kd_store *s, kd_store_ended_fn *fn, void *arg) {
+    sqlite3_stmt *q = s->statements[LOAD_ENDED];
+    enum kd_err r = KD_OK;
+    int step;
+    while (r == KD_OK && (step = sqlite3_step(q)) != SQLITE_DONE) {
+        if (step != SQLITE_ROW) {
+            r = fail(s, "the sessions that have ended cannot be read");
+            break;
+        }
+        const struct kd_store_ended row = {
+            .kind = (enum kd_ended_kind)sqlite3_column_int(q, 0),
+            .name = column_bytes(q, 1),
+            .made_ms = (uint64_t)sqlite3_column_int64(q, 2),
+            .until_ms = (uint64_t)sqlite3_column_int64(q, 3),
+        };
+        r = not_ours(row.kind > KD_ENDED_PEER ? KD_ERR_FIELD_INVALID : fn(arg, &row), "end", "");
+    }
+    sqlite3_reset(q);
+    return r;
+}
+
+static enum kd_err put_ended(struct kd_store *s, const struct kd_store_ended *row) {
+    sqlite3_stmt *q = s->statements[ADD_ENDED];
+    bind_number(q, 1, row->kind);
+    bind_bytes(q, 2, row->name);
+    bind_number(q, 3, row->made_ms);
+    bind_number(q, 4, row->until_ms);
+    return change(s, ADD_ENDED);
+}
+
+enum kd_err kd_store_add_ended(struct kd_store *s, const struct kd_store_ended *row) {
+    enum kd_err r = begin(s);
+    return r == KD_OK ? end(s, put_ended(s, row)) : r;
+}
+
+enum kd_err kd_store_trim_ended(struct kd_store *s, uint64_t floor_ms, uint64_t now_ms) {
+    const struct kd_store_ended floor = { .kind = KD_ENDED_FLOOR, .made_ms = floor_ms };
+    enum kd_err r = begin(s);
+    if (r != KD_OK || (r = put_ended(s, &floor)) != KD_OK) {
+        return end(s, r);
+    }
+    bind_number(s->statements[TRIM_ENDED], 1, floor_ms);
+    bind_number(s->statements[TRIM_ENDED], 2, now_ms);
+    return end(s, change(s, TRIM_ENDED));
 }

@@ -64,6 +64,26 @@ KD_MUST_CHECK enum kd_err kd_store_load_peers(struct kd_store *s, kd_store_peer_
 KD_MUST_CHECK enum kd_err kd_store_add_peer(struct kd_store *s, const struct kd_store_peer *peer);
 KD_MUST_CHECK enum kd_err kd_store_delete_peer(struct kd_store *s, const char *name);
 
+// What may not be resumed any more (ended.h).
+enum kd_ended_kind {
+    KD_ENDED_FLOOR,   // every session made until made_ms; has no name and no end
+    KD_ENDED_SESSION, // the one of this id
+    KD_ENDED_PEER,    // those of the peer of this name that were made until made_ms
+};
+struct kd_store_ended {
+    enum kd_ended_kind kind;
+    struct kd_bytes name;
+    uint64_t made_ms, until_ms; // wall clock; from until_ms on no ticket is good anyway
+};
+typedef KD_MUST_CHECK enum kd_err kd_store_ended_fn(void *arg, const struct kd_store_ended *row);
+// Ends with fn's first failure.
+KD_MUST_CHECK enum kd_err kd_store_load_ended(struct kd_store *s, kd_store_ended_fn *fn, void *arg);
+// In the place of one of the same kind and name.
+KD_MUST_CHECK enum kd_err kd_store_add_ended(struct kd_store *s, const struct kd_store_ended *row);
+// Sets the floor, and forgets what is below it or was good until now_ms at most.
+KD_MUST_CHECK enum kd_err kd_store_trim_ended(struct kd_store *s, uint64_t floor_ms,
+                                              uint64_t now_ms);
+
 // Facts.  An empty value removes it; of one that is not there, get gives nothing.
 KD_MUST_CHECK enum kd_err kd_store_set_fact(struct kd_store *s, const char *name,
                                             struct kd_bytes value);

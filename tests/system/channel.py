@@ -342,6 +342,37 @@ def a_close_record_a_delete_and_the_end_of_a_peer_end_sessions(token):
     keyd.stop()
 
 
+@test(on=SOFTHSM)
+def what_was_ended_does_not_come_back_by_its_ticket(token):
+    """J08, J13: deleted, closed, its peer revoked; at once, and after a kill."""
+    keyd = Server(token).set_up()
+    with keyd.device("a") as a, keyd.device("b") as b, keyd.device("c") as c, \
+            keyd.device("d") as d:
+        tickets = {}
+        for device in (a, b, c, d):
+            device.connect(keyd)
+            tickets[device.name] = keyd.get(f"/v1/sessions/{device.session}/ticket").json["ticket"]
+        expect(keyd.open(a.seal(b"", type_=3)), 200)
+        expect(keyd.delete("/v1/sessions/" + b.session), 204)
+        expect(keyd.delete("/v1/peers/c"), 204)
+        again = {"client_nonce": "AA"}
+        expect(keyd.post("/v1/sessions/resume", {"ticket": tickets["c"], **again}), 404,
+               "no-such-peer")
+        c.register(keyd)  # who deletes a peer ends what it had, also if it comes back
+        for _ in range(2):
+            for name in "abc":
+                expect(keyd.post("/v1/sessions/resume", {"ticket": tickets[name], **again}), 409,
+                       "session-ended")
+            all_ready(keyd)
+            keyd.kill()
+            keyd.start()
+        resume(keyd, d, tickets["d"], os.urandom(16))
+        exchange(keyd, d, b"not ended")
+        c.connect(keyd)
+        exchange(keyd, c, b"a new session")
+    keyd.stop()
+
+
 @test(on=BOTH)
 def keys_are_renewed_within_a_session(token):
     keyd = Server(token).set_up()

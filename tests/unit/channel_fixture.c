@@ -300,3 +300,8 @@ enum kd_err channel_update(uid_t uid, const char *id) {
     const struct kd_caller c = service_caller_of(uid);
     return service_wait_for(kd_channel_update(sx.service, &c, id, on_change, NULL));
 }
+
+enum kd_err channel_end(uid_t uid, const char *id) {
+    const struct kd_caller c = service_caller_of(uid);
+    return service_wait_for(kd_channel_session_delete(sx.service, &c, id, on_change, NULL));
+}

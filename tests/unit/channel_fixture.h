@@ -54,5 +54,6 @@ struct kd_bytes channel_resumed_record(const char *id, struct kd_bytes ticket, c
                                        const char *body);
 enum kd_err channel_resume(uid_t uid, struct kd_bytes ticket, const char *nonce);
 enum kd_err channel_update(uid_t uid, const char *id);
+enum kd_err channel_end(uid_t uid, const char *id); // deletes the session
 
 #endif

@@ -265,9 +265,18 @@ size_t kd_channel_sessions(const struct kd_service *s KD_UNUSED,
 }
 
 enum kd_err kd_channel_session_delete(struct kd_service *s, const struct kd_caller *caller,
-                                      const char *id) {
+                                      const char *id, kd_session_done *done, void *arg) {
     struct kd_session_info info;
-    return kd_channel_session(s, caller, id, &info);
+    struct job *job = NULL;
+    enum kd_err err = kd_channel_session(s, caller, id, &info);
+    if (err != KD_OK || (err = begin(s, "end", id, 0, &job)) != KD_OK) {
+        return err;
+    }
+    job->kind = JOB_CHANGE;
+    job->session_done = done;
+    job->arg = arg;
+    kd_loop_post(s->loop, &job->post);
+    return KD_OK;
 }
 
 enum kd_err kd_channel_ticket(const struct kd_service *s, const struct kd_caller *caller,

@@ -53,7 +53,7 @@ START_TEST(session_is_its_makers_alone) {
     ck_assert_err(channel_update(9, id), KD_ERR_NO_SESSION);
     ck_assert_err(kd_channel_session(sx.service, &other, id, info), KD_ERR_NO_SESSION);
     ck_assert_err(kd_channel_ticket(sx.service, &other, id, &ticket), KD_ERR_NO_SESSION);
-    ck_assert_err(kd_channel_session_delete(sx.service, &other, id), KD_ERR_NO_SESSION);
+    ck_assert_err(channel_end(9, id), KD_ERR_NO_SESSION);
     ck_assert_uint_eq(kd_channel_sessions(sx.service, &other, NULL, info, 2), 0);
     ck_assert_err(channel_open(7, record), KD_OK);
 }
@@ -155,7 +155,7 @@ START_TEST(sessions_are_listed_in_order) {
     ck_assert_str_eq(info[1].id, b);
     ck_assert_uint_eq(kd_channel_sessions(sx.service, &c, a, info, 4), 1);
     ck_assert_str_eq(info[0].id, b);
-    ck_assert_err(kd_channel_session_delete(sx.service, &c, a), KD_OK);
+    ck_assert_err(channel_end(7, a), KD_OK);
     ck_assert_uint_eq(kd_channel_sessions(sx.service, &c, NULL, info, 4), 1);
 }
 END_TEST
@@ -310,10 +310,9 @@ START_TEST(session_moves_to_who_resumed_it_when_its_client_follows) {
     ck_assert_err(channel_resume(9, ticket, "nonce"), KD_OK);
     ck_assert_err(kd_channel_session(sx.service, &a, id, &info), KD_OK);
     // A ticket alone gives nothing of what was before.
-    const struct kd_caller b = service_caller_of(9);
     ck_assert_err(channel_open(9, channel_record(id, 0, KD_RECORD_DATA, "x")),
                   KD_ERR_NOT_AUTHENTIC);
-    ck_assert_err(kd_channel_session_delete(sx.service, &b, id), KD_ERR_NO_SESSION);
+    ck_assert_err(channel_end(9, id), KD_ERR_NO_SESSION);
     ck_assert_err(channel_update(9, id), KD_ERR_NO_SESSION);
     ck_assert_err(channel_seal(9, id, "x"), KD_OK);
     ck_assert_uint_eq(sequence_of(&cx.results[0].out), 1); // behind the confirmation
@@ -327,6 +326,73 @@ START_TEST(session_moves_to_who_resumed_it_when_its_client_follows) {
     ck_assert_err(kd_channel_session(sx.service, &was, id, &info), KD_ERR_NO_SESSION);
     const struct kd_caller is = service_caller_of(9);
     ck_assert_err(kd_channel_session(sx.service, &is, id, &info), KD_OK);
+}
+END_TEST
+
+START_TEST(ended_session_is_not_resumed_also_after_a_restart) {
+    channel_start("start ok\n");
+    const char *id = channel_session(7, "dev");
+    const struct kd_bytes ticket = copy_ticket(7, id);
+    ck_assert_err(channel_end(7, id), KD_OK);
+    ck_assert_err(channel_resume(7, ticket, "nonce"), KD_ERR_SESSION_ENDED);
+    channel_restart();
+    ck_assert_err(channel_resume(7, ticket, "nonce"), KD_ERR_SESSION_ENDED);
+    const char *other = channel_session(7, "dev");
+    const struct kd_bytes good = copy_ticket(7, other);
+    channel_restart();
+    ck_assert_err(channel_resume(7, good, "nonce"), KD_OK);
+}
+END_TEST
+
+START_TEST(closed_session_and_one_whose_records_are_used_up_are_not_resumed) {
+    channel_start("start ok\n");
+    const char *id = channel_session(7, "dev");
+    const struct kd_bytes ticket = copy_ticket(7, id);
+    ck_assert_err(channel_open(7, channel_record(id, 0, KD_RECORD_CLOSE, "")), KD_OK);
+    ck_assert_err(channel_resume(7, ticket, "nonce"), KD_ERR_SESSION_ENDED);
+    fx.config->channel.session_records_max = 1;
+    channel_restart();
+    ck_assert_err(channel_resume(7, ticket, "nonce"), KD_ERR_SESSION_ENDED);
+    const char *used = channel_session(7, "dev");
+    const struct kd_bytes spent = copy_ticket(7, used);
+    ck_assert_err(channel_seal(7, used, "x"), KD_OK);
+    ck_assert_err(channel_seal(7, used, "x"), KD_ERR_SESSION_EXPIRED);
+    channel_restart();
+    ck_assert_err(channel_resume(7, spent, "nonce"), KD_ERR_SESSION_ENDED);
+}
+END_TEST
+
+START_TEST(tickets_of_a_deleted_peer_are_not_those_of_the_next_of_its_name) {
+    channel_start("start ok\n");
+    const char *id = channel_session(7, "dev");
+    const struct kd_bytes ticket = copy_ticket(7, id);
+    channel_restart(); // the session is not here: nothing but the ticket knows it
+    ck_assert_err(channel_delete_peer(7, "device"), KD_OK);
+    ck_assert_err(channel_add_peer("device", "dev"), KD_OK);
+    ck_assert_err(channel_resume(7, ticket, "nonce"), KD_ERR_SESSION_ENDED);
+    channel_restart();
+    ck_assert_err(channel_resume(7, ticket, "nonce"), KD_ERR_SESSION_ENDED);
+}
+END_TEST
+
+START_TEST(full_list_of_ends_refuses_old_tickets_and_lets_none_back_in) {
+    static uint8_t rooms[4][KD_HSM_TICKET_MAX_BYTES];
+    struct kd_bytes tickets[4];
+    fx.config->channel.ended_max = 2;
+    channel_start("start ok\n");
+    for (size_t i = 0; i < KD_COUNT_OF(tickets); i++) {
+        const char *id = channel_session(7, "dev");
+        const struct kd_bytes ticket = copy_ticket(7, id);
+        memcpy(rooms[i], ticket.p, ticket.n);
+        tickets[i] = (struct kd_bytes) { rooms[i], ticket.n };
+        ck_assert_err(channel_end(7, id), KD_OK);
+    }
+    for (size_t round = 0; round < 2; round++) {
+        for (size_t i = 0; i < KD_COUNT_OF(tickets); i++) {
+            ck_assert_err(channel_resume(7, tickets[i], "nonce"), KD_ERR_SESSION_ENDED);
+        }
+        channel_restart();
+    }
 }
 END_TEST
 
@@ -427,6 +493,10 @@ static TCase *tcase_sessions(void) {
     tcase_add_test(t, session_goes_on_after_a_restart);
     tcase_add_test(t, what_was_stays_until_the_client_uses_the_new_keys);
     tcase_add_test(t, session_moves_to_who_resumed_it_when_its_client_follows);
+    tcase_add_test(t, ended_session_is_not_resumed_also_after_a_restart);
+    tcase_add_test(t, closed_session_and_one_whose_records_are_used_up_are_not_resumed);
+    tcase_add_test(t, tickets_of_a_deleted_peer_are_not_those_of_the_next_of_its_name);
+    tcase_add_test(t, full_list_of_ends_refuses_old_tickets_and_lets_none_back_in);
     tcase_add_test(t, resume_that_nobody_follows_goes_away);
     tcase_add_test(t, ticket_of_an_older_key_version_is_tried_with_it);
     tcase_add_test(t, new_keys_start_at_zero_and_old_ones_hold_until_the_peer_follows);

@@ -168,11 +168,63 @@ START_TEST(registry_of_the_version_before_peers_is_taken_over) {
     const struct kd_store_row row = row_of("k", 1, KD_VERSION_ENABLED);
     const struct kd_store_peer peer = { .name = "p", .uri = "" };
     ck_assert_err(kd_store_add(store, &row), KD_OK);
-    spoil("DROP TABLE peers; PRAGMA user_version=1");
+    spoil("DROP TABLE peers; DROP TABLE ended; PRAGMA user_version=1");
     ck_assert_ptr_nonnull(strstr(all(), "k#1:"));
     ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
     reopen();
     ck_assert_err(kd_store_add_peer(store, &peer), KD_ERR_PEER_EXISTS);
+}
+END_TEST
+
+START_TEST(registry_of_the_version_before_ends_is_taken_over) {
+    const struct kd_store_peer peer = { .name = "p", .uri = "" };
+    const struct kd_store_ended row = { KD_ENDED_SESSION, kd_bytes_of_text("s"), 1, 2 };
+    ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
+    spoil("DROP TABLE ended; PRAGMA user_version=2");
+    ck_assert_err(kd_store_add_peer(store, &peer), KD_ERR_PEER_EXISTS);
+    ck_assert_err(kd_store_add_ended(store, &row), KD_OK);
+}
+END_TEST
+
+static enum kd_err see_ended(void *arg, const struct kd_store_ended *row) {
+    struct kd_buf *out = arg;
+    kd_buf_printf(out, "%d:%.*s:%llu:%llu ", (int)row->kind, (int)row->name.n,
+                  row->name.n == 0 ? "" : (const char *)row->name.p,
+                  (unsigned long long)row->made_ms, (unsigned long long)row->until_ms);
+    return KD_OK;
+}
+
+static enum kd_err refuse_ended(void *arg KD_UNUSED, const struct kd_store_ended *row KD_UNUSED) {
+    return KD_ERR_FIELD_INVALID;
+}
+
+START_TEST(ends_are_kept_until_they_are_trimmed) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
+    const struct kd_store_ended rows[] = {
+        { KD_ENDED_SESSION, kd_bytes_of_text("a"), 10, 100 },
+        { KD_ENDED_SESSION, kd_bytes_of_text("b"), 20, 50 },
+        { KD_ENDED_SESSION, kd_bytes_of_text("c"), 30, 51 },
+        { KD_ENDED_PEER, kd_bytes_of_text("a"), 11, 100 },
+        { KD_ENDED_PEER, kd_bytes_of_text("a"), 12, 101 }, // once more
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+        ck_assert_err(kd_store_add_ended(store, &rows[i]), KD_OK);
+    }
+    reopen();
+    ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_OK);
+    ck_assert_str_eq(kd_buf_get_text(&out), "1:a:10:100 1:b:20:50 1:c:30:51 2:a:12:101 ");
+    ck_assert_err(kd_store_trim_ended(store, 10, 50), KD_OK);
+    reopen();
+    kd_buf_reset(&out);
+    ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_OK);
+    ck_assert_str_eq(kd_buf_get_text(&out), "0::10:0 1:c:30:51 2:a:12:101 ");
+    ck_assert_err(kd_store_trim_ended(store, 40, 0), KD_OK);
+    kd_buf_reset(&out);
+    ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_OK);
+    ck_assert_str_eq(kd_buf_get_text(&out), "0::40:0 ");
+    ck_assert_err(kd_store_load_ended(store, refuse_ended, NULL), KD_ERR_STORE);
+    spoil("UPDATE ended SET kind = 3");
+    ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_ERR_STORE);
 }
 END_TEST
 
@@ -408,6 +460,8 @@ static TCase *tcase_store(void) {
     tcase_add_test(t, file_of_another_program_is_refused);
     tcase_add_test(t, peers_are_kept_and_deleted);
     tcase_add_test(t, registry_of_the_version_before_peers_is_taken_over);
+    tcase_add_test(t, registry_of_the_version_before_ends_is_taken_over);
+    tcase_add_test(t, ends_are_kept_until_they_are_trimmed);
     tcase_add_test(t, rows_that_keyd_did_not_write_stop_the_start);
     tcase_add_test(t, version_is_added_once);
     tcase_add_test(t, intent_is_enabled_or_dropped);
