@@ -36,6 +36,13 @@ struct kd_json_in kd_channel_input(struct kd_request *q) {
     return (struct kd_json_in) { .object = q->json, .arena = &q->arena, .why = &q->why };
 }
 
+static const char id_expected[] = "The id of a session is expected: 16 digits in hexadecimal.";
+
+static bool is_id(const char *text) {
+    return strspn(text, "0123456789abcdef") == KD_SESSION_TEXT_BYTES - 1 &&
+           text[KD_SESSION_TEXT_BYTES - 1] == '\0';
+}
+
 enum kd_err kd_channel_read_session(const struct kd_json_in *in, const char *name,
                                     const char **out) {
     const char *id = NULL;
@@ -43,10 +50,8 @@ enum kd_err kd_channel_read_session(const struct kd_json_in *in, const char *nam
     if (err != KD_OK) {
         return err;
     }
-    if (strspn(id, "0123456789abcdef") != KD_SESSION_TEXT_BYTES - 1 ||
-        id[KD_SESSION_TEXT_BYTES - 1] != '\0') {
-        return kd_json_blame(in, name, KD_ERR_FIELD_INVALID,
-                             "The id of a session is expected: 16 digits in hexadecimal.");
+    if (!is_id(id)) {
+        return kd_json_blame(in, name, KD_ERR_FIELD_INVALID, id_expected);
     }
     *out = id;
     return KD_OK;
@@ -120,6 +125,11 @@ enum kd_err kd_handle_session_list(struct kd_request *q) {
     enum kd_err err = kd_channel_check(q);
     if (err != KD_OK || (err = kd_page_read(q, &page)) != KD_OK) {
         return err;
+    }
+    if (page.after != NULL && !is_id(page.after)) {
+        snprintf(q->why.field, sizeof(q->why.field), "after");
+        kd_request_say(q, id_expected);
+        return KD_ERR_FIELD_INVALID;
     }
     struct kd_session_info *sessions = calloc(page.limit + 1, sizeof(*sessions));
     q->work = sessions; // freed with the request

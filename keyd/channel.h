@@ -96,6 +96,7 @@ KD_MUST_CHECK enum kd_err kd_channel_abandon(struct kd_service *s, const struct 
 KD_MUST_CHECK enum kd_err kd_channel_session(const struct kd_service *s,
                                              const struct kd_caller *caller, const char *id,
                                              struct kd_session_info *out);
+// The caller's own by id, after this one, which need not be there any more (NULL: from the first).
 size_t kd_channel_sessions(const struct kd_service *s, const struct kd_caller *caller,
                            const char *after, struct kd_session_info *out, size_t max);
 // The ticket that another node, or this one after a restart, can continue from.

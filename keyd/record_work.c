@@ -375,7 +375,15 @@ static void put_item(struct kd_call *call, const struct work *w, const struct it
     kd_call_put(call, &item);
 }
 
-// Those that are to be sent and have the same keys as the first of them.
+// Both have their session's keys in one worker, or would have.
+static bool is_near(const struct work *w, const struct kd_session_use *a,
+                    const struct kd_session_use *b) {
+    const struct kd_workers *workers = w->c->s->workers;
+    return workers == NULL ||
+           kd_workers_near(workers, a->cache) == kd_workers_near(workers, b->cache);
+}
+
+// Those that are to be sent, with the same keys and to the same worker as the first of them.
 static struct round *gather(struct work *w, size_t first) {
     struct round *r = malloc(sizeof(*r) + w->n * sizeof(r->items[0]));
     if (r == NULL) {
@@ -387,7 +395,8 @@ static struct round *gather(struct work *w, size_t first) {
         struct item *i = &w->items[k];
         const struct kd_session_use *u = use_of(i);
         if (i->state == TO_SEND && op_of(w, i) == r->op &&
-            u->ticket_version == like->ticket_version && u->root_version == like->root_version) {
+            u->ticket_version == like->ticket_version && u->root_version == like->root_version &&
+            is_near(w, u, like)) {
             i->state = SENT;
             r->items[r->n++] = (uint16_t)k;
         }

@@ -61,14 +61,17 @@ enum kd_err kd_channel_session(const struct kd_service *s, const struct kd_calle
 
 size_t kd_channel_sessions(const struct kd_service *s, const struct kd_caller *caller,
                            const char *after, struct kd_session_info *out, size_t max) {
-    struct kd_session_entry *e = NULL;
-    if (s->channel == NULL || (after != NULL && find(s, caller, after, &e) != KD_OK)) {
-        return 0; // it has gone: its place in the order is not known any more
+    uint8_t raw[KD_HSM_SESSION_ID_BYTES];
+    if (s->channel == NULL ||
+        (after != NULL &&
+         (strlen(after) != 2 * sizeof(raw) || kd_hex_decode(after, raw, sizeof(raw)) != KD_OK))) {
+        return 0;
     }
     size_t n = 0;
     const struct kd_sessions *all = &s->channel->sessions;
-    for (e = kd_sessions_next(all, caller->principal, e); e != NULL && n < max;
-         e = kd_sessions_next(all, caller->principal, e)) {
+    const struct kd_session_entry *e =
+        kd_sessions_next(all, caller->principal, after == NULL ? NULL : raw);
+    for (; e != NULL && n < max; e = kd_sessions_next(all, caller->principal, e->id)) {
         out[n++] = kd_channel_info(e);
     }
     return n;

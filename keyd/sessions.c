@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// sessions.c: a map by id, a list for each owner, and a heap by the next time
+// sessions.c: a map by id, a tree for each owner, and a heap by the next time
 // that something is due, with one timer.
 #include "keyd/sessions.h"
 
@@ -10,7 +10,9 @@
 struct kd_session_owner {
     char name[KD_NAME_MAX_BYTES + 1];
     size_t n;
-    struct kd_session_entry *oldest, *newest;
+    // By id.  Ids are random and made by nodes of this token alone (a ticket has them under
+    // seal), so that the tree is balanced well enough by itself: about 2 ln n deep.
+    struct kd_session_entry *root;
 };
 
 // ---- uses ------------------------------------------------------------------
@@ -169,19 +171,44 @@ static void drop_if_empty(struct kd_sessions *s, struct kd_session_owner *o) {
     }
 }
 
+static bool is_greater(const uint8_t *a, const uint8_t *b) {
+    return memcmp(a, b, KD_HSM_SESSION_ID_BYTES) > 0; // both are public
+}
+
+static struct kd_session_entry *take_least(struct kd_session_entry **root) {
+    while ((*root)->less != NULL) {
+        root = &(*root)->less;
+    }
+    struct kd_session_entry *e = *root;
+    *root = e->more;
+    return e;
+}
+
 static void link_entry(struct kd_session_owner *o, struct kd_session_entry *e) {
+    struct kd_session_entry **at = &o->root;
+    while (*at != NULL) {
+        at = is_greater((*at)->id, e->id) ? &(*at)->less : &(*at)->more;
+    }
     e->owner = o;
-    e->older = o->newest;
-    e->newer = NULL;
-    *(o->newest == NULL ? &o->oldest : &o->newest->newer) = e;
-    o->newest = e;
+    e->less = e->more = NULL;
+    *at = e;
     o->n++;
 }
 
 static void unlink_entry(struct kd_sessions *s, struct kd_session_entry *e) {
     struct kd_session_owner *o = e->owner;
-    *(e->older == NULL ? &o->oldest : &e->older->newer) = e->newer;
-    *(e->newer == NULL ? &o->newest : &e->newer->older) = e->older;
+    struct kd_session_entry **at = &o->root;
+    while (*at != e) {
+        at = is_greater((*at)->id, e->id) ? &(*at)->less : &(*at)->more;
+    }
+    if (e->less == NULL || e->more == NULL) {
+        *at = e->less == NULL ? e->more : e->less;
+    } else {
+        struct kd_session_entry *next = take_least(&e->more);
+        next->less = e->less;
+        next->more = e->more;
+        *at = next;
+    }
     o->n--;
     drop_if_empty(s, o);
 }
@@ -354,9 +381,16 @@ struct kd_session_entry *kd_sessions_find(const struct kd_sessions *s, struct kd
 }
 
 struct kd_session_entry *kd_sessions_next(const struct kd_sessions *s, const char *principal,
-                                          const struct kd_session_entry *after) {
+                                          const uint8_t *after) {
     const struct kd_session_owner *o = kd_map_get(&s->owners, kd_bytes_of_text(principal));
-    return after != NULL ? after->newer : o == NULL ? NULL : o->oldest;
+    struct kd_session_entry *best = NULL;
+    struct kd_session_entry *e = o == NULL ? NULL : o->root;
+    while (e != NULL) {
+        const bool is_it = after == NULL || is_greater(e->id, after);
+        best = is_it ? e : best;
+        e = is_it ? e->less : e->more;
+    }
+    return best;
 }
 
 // ---- making and freeing ----------------------------------------------------

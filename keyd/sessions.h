@@ -59,7 +59,7 @@ struct kd_session_entry {
     uint64_t expiry_step;
     uint64_t sealing_step; // the one that is being sealed, and not to be sealed twice
     struct kd_session_owner *owner;
-    struct kd_session_entry *older, *newer; // the owner's
+    struct kd_session_entry *less, *more; // in the owner's tree, by id
     size_t heap_index;
 };
 
@@ -110,8 +110,9 @@ bool kd_session_is_of(const struct kd_session_entry *e, const char *principal);
 // ticket alone gives nothing of what was before.
 void kd_session_uses(const struct kd_session_entry *e, const char *principal,
                      struct kd_session_use *out[static KD_SESSION_USES]);
-// The principal's oldest, or the one after it; NULL at the end.
+// The principal's first whose id is greater than `after`, whether there is one of that id or
+// not (NULL: the first of all); NULL at the end.
 struct kd_session_entry *kd_sessions_next(const struct kd_sessions *s, const char *principal,
-                                          const struct kd_session_entry *after);
+                                          const uint8_t *after);
 
 #endif

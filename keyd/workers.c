@@ -65,6 +65,10 @@ static struct kd_worker *worker_for(struct kd_workers *w, enum kd_hsm_op op) {
     return is_change ? writer(w) : shortest(w);
 }
 
+unsigned kd_workers_near(const struct kd_workers *w, const uint8_t *near) {
+    return near[0] % w->n;
+}
+
 // A derived secret is in the cache of the worker that made it: the same one is
 // asked again, unless others are much less busy.
 static struct kd_worker *choose(struct kd_workers *w, enum kd_hsm_op op, const uint8_t *near) {
@@ -72,7 +76,7 @@ static struct kd_worker *choose(struct kd_workers *w, enum kd_hsm_op op, const u
     if (best == NULL || near == NULL) {
         return best;
     }
-    struct kd_worker *home = &w->workers[near[0] % w->n];
+    struct kd_worker *home = &w->workers[kd_workers_near(w, near)];
     const bool is_good = home->state == KD_PROCESS_READY &&
                          home->calls.n <= best->calls.n + AFFINITY_SLACK_CALLS &&
                          home->calls.n < w->config->workers.queue_max;

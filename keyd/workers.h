@@ -49,6 +49,9 @@ typedef KD_MUST_CHECK enum kd_err kd_call_done(void *arg, const struct kd_hsm_re
 KD_MUST_CHECK enum kd_err kd_workers_begin(struct kd_workers *w, struct kd_hsm_request *head,
                                            const uint8_t *near, struct kd_call **out);
 
+// Which worker is preferred for this id: calls of one number go well together.
+unsigned kd_workers_near(const struct kd_workers *w, const uint8_t *near);
+
 // One process, from when it became ready until it is lost: what it holds for us
 // (a handshake) is nowhere else.
 struct kd_worker_home {

@@ -426,6 +426,12 @@ static void serve_frame(struct kd_bytes frame) {
     if (!follow(rule, &q)) {
         return;
     }
+    for (size_t i = 0; q.op == KD_HSM_RECORD_SEAL && i < q.n_items; i++) {
+        char at[32];
+        const uint8_t *id = items[i].session->cache;
+        snprintf(at, sizeof(at), "%02x%02x%02x%02x %d", id[0], id[1], id[2], id[3], (int)getpid());
+        note("sealed", at);
+    }
     struct kd_hsm_result found = { .err = KD_OK };
     const bool has_found = q.op == KD_HSM_FIND && find(&items[0], &found);
     const struct kd_hsm_reply reply = {

@@ -8,6 +8,7 @@ keyd_unit_tests = \
 	tests/unit/test_import \
 	tests/unit/test_keyd_memory \
 	tests/unit/test_logins \
+	tests/unit/test_many_sessions \
 	tests/unit/test_policy \
 	tests/unit/test_registry \
 	tests/unit/test_secrets \
@@ -70,6 +71,9 @@ tests_unit_test_peers_LDADD = $(keyd_unit_libs)
 tests_unit_test_sessions_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_sessions_SOURCES = tests/unit/test_sessions.c $(channel_fixture)
 tests_unit_test_sessions_LDADD = $(keyd_unit_libs)
+tests_unit_test_many_sessions_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_many_sessions_SOURCES = tests/unit/test_many_sessions.c $(channel_fixture)
+tests_unit_test_many_sessions_LDADD = $(keyd_unit_libs)
 tests_unit_test_channel_memory_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_channel_memory_SOURCES = tests/unit/test_channel_memory.c $(channel_fixture)
 tests_unit_test_channel_memory_LDFLAGS = $(AM_LDFLAGS) \

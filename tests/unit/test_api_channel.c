@@ -372,6 +372,10 @@ START_TEST(sessions_are_listed_shown_and_ended) {
                 "{\"sessions\":[" SESSION_SHOWN "],\"next\":null}");
     expect_json(&f, "GET", "/v1/sessions?after=" FAKE_SESSION, NULL, 200,
                 "{\"sessions\":[],\"next\":null}");
+    expect_problem(&f, "GET", "/v1/sessions?after=8F14e45fceea167a", NULL, 400, "field-invalid",
+                   "after");
+    expect_problem(&f, "GET", "/v1/sessions?after=8f14e45fceea167aa", NULL, 400, "field-invalid",
+                   "after");
     expect_json(&f, "GET", SESSION, NULL, 200, SESSION_SHOWN);
     expect_json(&f, "GET", SESSION "/ticket", NULL, 200, "{\"ticket\":\"dGlja2V0\"}");
     expect_json(&f, "DELETE", SESSION, NULL, 204, "");

@@ -150,12 +150,16 @@ START_TEST(sessions_are_listed_in_order) {
     channel_session(9, "dev");
     const char *b = channel_session(7, "dev");
     const struct kd_caller c = service_caller_of(7);
+    const char *first = strcmp(a, b) < 0 ? a : b;
+    const char *last = first == a ? b : a;
     ck_assert_uint_eq(kd_channel_sessions(sx.service, &c, NULL, info, 4), 2);
-    ck_assert_str_eq(info[0].id, a);
-    ck_assert_str_eq(info[1].id, b);
-    ck_assert_uint_eq(kd_channel_sessions(sx.service, &c, a, info, 4), 1);
-    ck_assert_str_eq(info[0].id, b);
-    ck_assert_err(channel_end(7, a), KD_OK);
+    ck_assert_str_eq(info[0].id, first);
+    ck_assert_str_eq(info[1].id, last);
+    ck_assert_uint_eq(kd_channel_sessions(sx.service, &c, first, info, 4), 1);
+    ck_assert_str_eq(info[0].id, last);
+    ck_assert_uint_eq(kd_channel_sessions(sx.service, &c, last, info, 4), 0);
+    ck_assert_uint_eq(kd_channel_sessions(sx.service, &c, "x", info, 4), 0);
+    ck_assert_err(channel_end(7, first), KD_OK);
     ck_assert_uint_eq(kd_channel_sessions(sx.service, &c, NULL, info, 4), 1);
 }
 END_TEST

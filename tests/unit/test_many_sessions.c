@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Many sessions at once: their list while some end, and which worker their records go to.
+#include "tests/unit/channel_fixture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { MANY = 40 };
+
+// Sessions end while a caller goes from page to page: it sees each of the others once.
+START_TEST(pages_go_on_after_a_session_that_has_ended) {
+    char ids[MANY][KD_SESSION_TEXT_BYTES];
+    char last[KD_SESSION_TEXT_BYTES] = "0000000000000000";
+    struct kd_session_info page[2];
+    struct kd_session_info all[MANY];
+    size_t seen = 0;
+    channel_start("start ok\n");
+    const struct kd_caller c = service_caller_of(7);
+    for (size_t i = 0; i < MANY; i++) {
+        memcpy(ids[i], channel_session(7, "dev"), sizeof(ids[i]));
+    }
+    for (; kd_channel_sessions(sx.service, &c, last, page, 2) > 0; seen++) {
+        ck_assert_int_lt(strcmp(last, page[0].id), 0);
+        memcpy(last, page[0].id, sizeof(last));
+        if (seen % 2 == 0) {
+            ck_assert_err(channel_end(7, last), KD_OK);
+        }
+    }
+    ck_assert_uint_eq(seen, MANY);
+    ck_assert_uint_eq(kd_channel_sessions(sx.service, &c, NULL, all, MANY), MANY / 2);
+}
+END_TEST
+
+// In the order in which they were made, which is another: each place of the tree once.
+START_TEST(list_has_all_the_others_whichever_session_ends) {
+    char ids[MANY][KD_SESSION_TEXT_BYTES];
+    struct kd_session_info all[MANY];
+    channel_start("start ok\n");
+    const struct kd_caller c = service_caller_of(7);
+    for (size_t i = 0; i < MANY; i++) {
+        memcpy(ids[i], channel_session(7, "dev"), sizeof(ids[i]));
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        ck_assert_err(channel_end(7, ids[i]), KD_OK);
+        const size_t n = kd_channel_sessions(sx.service, &c, NULL, all, MANY);
+        ck_assert_uint_eq(n, MANY - 1 - i);
+        for (size_t k = 1; k < n; k++) {
+            ck_assert_int_lt(strcmp(all[k - 1].id, all[k].id), 0);
+        }
+    }
+}
+END_TEST
+
+static bool two_are_ready(void) {
+    struct kd_service_report report;
+    kd_service_report(sx.service, &report);
+    return report.n_workers == 2 && report.workers[0].state == KD_WORKER_READY &&
+           report.workers[1].state == KD_WORKER_READY;
+}
+
+// Reads the fake workers' log: how many records were sealed, and by whom those whose keys
+// are preferred by each of two workers.
+static size_t read_sealed(int pids[static 2]) {
+    FILE *log = fopen(fixture_path("script.log"), "r");
+    ck_assert_ptr_nonnull(log);
+    unsigned cache;
+    int pid;
+    size_t n = 0;
+    for (char line[160]; fgets(line, sizeof(line), log) != NULL;) {
+        if (sscanf(line, "sealed %x %d", &cache, &pid) == 2) {
+            int *home = &pids[(cache >> 24) % 2];
+            ck_assert(*home == 0 || *home == pid);
+            *home = pid;
+            n++;
+        }
+    }
+    fclose(log);
+    return n;
+}
+
+// The keys of a session are in one worker: in another they would have to be derived again.
+START_TEST(each_record_of_a_batch_goes_to_the_worker_of_its_session) {
+    char ids[MANY][KD_SESSION_TEXT_BYTES];
+    struct kd_record_item items[MANY];
+    int pids[2] = { 0 };
+    fx.config->workers.processes = 2;
+    channel_start("start ok\n");
+    fixture_run_until(two_are_ready);
+    for (size_t i = 0; i < MANY; i++) {
+        memcpy(ids[i], channel_session(7, "dev"), sizeof(ids[i]));
+        items[i] = (struct kd_record_item) { .session = ids[i], .data = kd_bytes_of_text("x") };
+    }
+    const struct kd_record_work work = { .n_items = MANY, .items = items };
+    ck_assert_err(channel_records(7, &work), KD_OK);
+    ck_assert_uint_eq(cx.n, MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        ck_assert_err(channel_seal(7, ids[i], "alone"), KD_OK);
+    }
+    ck_assert_uint_eq(read_sealed(pids), 2 * MANY);
+    ck_assert(pids[0] != 0 && pids[1] != 0 && pids[0] != pids[1]);
+}
+END_TEST
+
+static TCase *tcase_many(void) {
+    TCase *t = tcase_create("many sessions");
+    tcase_add_checked_fixture(t, channel_setup, channel_teardown);
+    tcase_add_test(t, pages_go_on_after_a_session_that_has_ended);
+    tcase_add_test(t, list_has_all_the_others_whichever_session_ends);
+    tcase_add_test(t, each_record_of_a_batch_goes_to_the_worker_of_its_session);
+    return t;
+}
+
+UNIT_MAIN("many sessions", tcase_many())
