@@ -16,6 +16,7 @@ KD_MUST_CHECK enum kd_err kd_channel_check(struct kd_request *q);
 
 struct kd_json_in kd_channel_input(struct kd_request *q);
 
+bool kd_channel_is_session(const char *text); // the form of an id
 // A member with the id of a session: 16 digits in hexadecimal.
 KD_MUST_CHECK enum kd_err kd_channel_read_session(const struct kd_json_in *in, const char *name,
                                                   const char **out);

@@ -32,8 +32,8 @@ static void put_result(struct kd_buf *out, const struct kd_handshake_result *r) 
 
 // The bytes for the peer alone, what else there is in headers.
 static void put_raw(struct kd_request *q, const struct kd_handshake_result *r) {
-    q->id_header = r->session == NULL ? "Keyd-Handshake" : "Keyd-Session";
-    snprintf(q->id, sizeof(q->id), "%s", r->session == NULL ? r->id : r->session->id);
+    kd_request_put_header(q, r->session == NULL ? "Keyd-Handshake" : "Keyd-Session",
+                          r->session == NULL ? r->id : r->session->id);
     q->content_type = q->route->raw;
     kd_buf_put(&q->out, r->message.p, r->message.n);
 }

@@ -16,6 +16,7 @@
 #define KD_HTTP_REQUEST_ID_MAX 36
 #define KD_HTTP_SURPLUS_MAX 32 // connections over the limit that are still told so
 #define KD_HTTP_LISTENERS_MAX 2
+#define KD_HTTP_HEADERS_MAX 4
 
 // ---- server ----------------------------------------------------------------
 
@@ -156,8 +157,11 @@ struct kd_request {
     enum kd_err problem; // KD_OK: the answer is not a problem
     const char *content_type;
     char location[KD_NAME_MAX_BYTES + 16]; // "": none
-    const char *id_header;                 // NULL: none; else of a raw answer, with the id
-    char id[KD_SESSION_TEXT_BYTES];
+    size_t n_headers;                      // of a raw answer: what stands beside the bytes
+    struct kd_header {
+        const char *name;
+        char value[KD_NAME_MAX_BYTES + 1];
+    } headers[KD_HTTP_HEADERS_MAX];
     struct kd_buf out;
     size_t wanted; // bytes for its body and answer
     size_t held;   // of them, counted in http->held
@@ -171,6 +175,8 @@ enum MHD_Result kd_request_access(void *http, struct MHD_Connection *mhd, const 
 void kd_request_completed(void *http, struct MHD_Connection *mhd, void **request,
                           enum MHD_RequestTerminationCode how);
 
+// A header of the answer; `name` is not copied.
+void kd_request_put_header(struct kd_request *q, const char *name, const char *value);
 // The answer is in q->out.
 void kd_request_answer(struct kd_request *q, unsigned status);
 // The answer is this problem; detail and field are taken from q->why.

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // records.c: /v1/records/seal and open: messages of the channel, one or a
-// batch, also of different sessions.
+// batch, also of different sessions; in JSON, or one as it is.
 #include "api/channel.h"
 #include "api/json_out.h"
 #include "api/problem.h"
 #include "api/route.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { RESULT_BYTES = 512 };      // of an answer, but for record, body and answer
 enum { RECORD_MORE_BYTES = 128 }; // a record is at most so much longer than its body
@@ -20,7 +22,25 @@ static const char *const type_names[KD_RECORD_TYPE_LAST + 1] = {
     [KD_RECORD_ERROR] = "error",
 };
 
-// ---- reading ---------------------------------------------------------------
+static const char *type_name(uint8_t type) {
+    return type <= KD_RECORD_TYPE_LAST ? type_names[type] : "";
+}
+
+// ---- reading JSON ----------------------------------------------------------
+
+static const char type_expected[] = "One of data, close, error is expected.";
+
+// The others are keyd's own.
+static bool find_type(const char *name, uint8_t *out) {
+    static const uint8_t types[] = { KD_RECORD_DATA, KD_RECORD_CLOSE, KD_RECORD_ERROR };
+    for (size_t i = 0; i < KD_COUNT_OF(types); i++) {
+        if (strcmp(name, type_names[types[i]]) == 0) {
+            *out = types[i];
+            return true;
+        }
+    }
+    return false;
+}
 
 static enum kd_err read_type(const struct kd_json_in *in, uint8_t *out) {
     const char *name = type_names[KD_RECORD_DATA];
@@ -28,32 +48,28 @@ static enum kd_err read_type(const struct kd_json_in *in, uint8_t *out) {
     if (err != KD_OK) {
         return err;
     }
-    // The others are keyd's own.
-    static const uint8_t types[] = { KD_RECORD_DATA, KD_RECORD_CLOSE, KD_RECORD_ERROR };
-    for (size_t i = 0; i < KD_COUNT_OF(types); i++) {
-        if (strcmp(name, type_names[types[i]]) == 0) {
-            *out = types[i];
-            return KD_OK;
-        }
-    }
-    return kd_json_blame(in, "type", KD_ERR_FIELD_INVALID,
-                         "One of data, close, error is expected.");
+    return find_type(name, out) ? KD_OK
+                                : kd_json_blame(in, "type", KD_ERR_FIELD_INVALID, type_expected);
 }
 
-// What a body must be by its type (docs/protocol.md, Records).
-static enum kd_err check_data(const struct kd_json_in *in, const struct kd_record_item *item) {
+// What a body must be by its type (docs/protocol.md, Records); NULL: it is.
+static const char *wrong_with_data(const struct kd_record_item *item) {
     if (item->type == KD_RECORD_CLOSE && item->data.n > 0) {
-        return kd_json_blame(in, "data", KD_ERR_FIELD_INVALID, "A close record has no body.");
+        return "A close record has no body.";
     }
     if (item->type == KD_RECORD_ERROR) {
         struct kd_cbor c = kd_cbor_of(item->data);
         (void)kd_cbor_read_uint(&c);
         if (kd_cbor_finish(&c) != KD_OK) {
-            return kd_json_blame(in, "data", KD_ERR_FIELD_INVALID,
-                                 "The body of an error record is one unsigned integer in CBOR.");
+            return "The body of an error record is one unsigned integer in CBOR.";
         }
     }
-    return KD_OK;
+    return NULL;
+}
+
+static enum kd_err check_data(const struct kd_json_in *in, const struct kd_record_item *item) {
+    const char *wrong = wrong_with_data(item);
+    return wrong == NULL ? KD_OK : kd_json_blame(in, "data", KD_ERR_FIELD_INVALID, wrong);
 }
 
 static enum kd_err read_seal(const struct kd_json_in *in, struct kd_record_item *item) {
@@ -95,6 +111,94 @@ static enum kd_err read_items(struct kd_request *q, const json_t *array, bool is
     return KD_OK;
 }
 
+// ---- reading what is not JSON ----------------------------------------------
+
+static enum kd_err blame_header(struct kd_request *q, const char *name, enum kd_err err,
+                                const char *detail) {
+    snprintf(q->why.field, sizeof(q->why.field), "%s", name);
+    kd_request_say(q, detail);
+    return err;
+}
+
+struct header {
+    const char *name;
+    const char *value; // NULL: it is not there
+    size_t n;
+};
+
+static enum MHD_Result find_header(void *arg, enum MHD_ValueKind kind KD_UNUSED, const char *key,
+                                   const char *value) {
+    struct header *h = arg;
+    if (strcasecmp(key, h->name) == 0) {
+        h->value = value == NULL ? "" : value;
+        h->n++;
+    }
+    return MHD_YES;
+}
+
+// Of two, who reads after us might take the other.
+static enum kd_err read_header(struct kd_request *q, const char *name, const char **out) {
+    struct header h = { .name = name };
+    MHD_get_connection_values(q->mhd, MHD_HEADER_KIND, find_header, &h);
+    if (h.n > 1) {
+        return blame_header(q, name, KD_ERR_FIELD_INVALID, "It may stand once.");
+    }
+    *out = h.value;
+    return KD_OK;
+}
+
+static enum kd_err read_raw_aad(struct kd_request *q, struct kd_bytes *out) {
+    const char *text = NULL;
+    enum kd_err err = read_header(q, "Keyd-Aad", &text);
+    if (err != KD_OK || text == NULL) {
+        return err;
+    }
+    const size_t n = strlen(text);
+    (void)kd_buf_extend(&q->arena, n + 1); // what it decodes to is shorter
+    q->arena.n = 0;
+    if (kd_b64_decode((struct kd_bytes) { (const uint8_t *)text, n }, &q->arena) != KD_OK) {
+        return blame_header(q, "Keyd-Aad", KD_ERR_BAD_BASE64, "");
+    }
+    *out = kd_buf_get(&q->arena);
+    return kd_buf_finish(&q->arena);
+}
+
+static enum kd_err read_raw_seal(struct kd_request *q, struct kd_record_item *item) {
+    const char *type = NULL;
+    enum kd_err err = read_header(q, "Keyd-Session", &item->session);
+    if (err != KD_OK || (err = read_header(q, "Keyd-Type", &type)) != KD_OK) {
+        return err;
+    }
+    if (item->session == NULL) {
+        return blame_header(q, "Keyd-Session", KD_ERR_FIELD_MISSING, "");
+    }
+    if (!kd_channel_is_session(item->session)) {
+        return blame_header(q, "Keyd-Session", KD_ERR_FIELD_INVALID,
+                            "The id of a session is expected: 16 digits in hexadecimal.");
+    }
+    if (type != NULL && !find_type(type, &item->type)) {
+        return blame_header(q, "Keyd-Type", KD_ERR_FIELD_INVALID, type_expected);
+    }
+    const char *wrong = wrong_with_data(item);
+    return wrong == NULL ? KD_OK : blame_header(q, "", KD_ERR_FIELD_INVALID, wrong);
+}
+
+// One record or body as it is; what JSON has beside it stands in headers.
+static enum kd_err read_raw(struct kd_request *q, struct kd_record_work *work) {
+    struct kd_record_item *item = calloc(1, sizeof(*item));
+    q->work = item; // freed with the request
+    if (item == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    work->items = item;
+    work->n_items = 1;
+    item->data = kd_buf_get(&q->body);
+    enum kd_err err = read_raw_aad(q, &item->aad);
+    return err != KD_OK || work->is_open ? err : read_raw_seal(q, item);
+}
+
+// ---- reading ---------------------------------------------------------------
+
 static enum kd_err read_body(struct kd_request *q, struct kd_record_work *work) {
     static const char *const only_items[] = { "items" };
     const struct kd_json_in in = kd_channel_input(q);
@@ -124,7 +228,7 @@ static void put_opened(struct kd_buf *out, const struct kd_record_result *r) {
     kd_json_member(out, "peer");
     kd_json_put_text(out, r->peer);
     kd_json_member(out, "type");
-    kd_json_put_text(out, r->type <= KD_RECORD_TYPE_LAST ? type_names[r->type] : "");
+    kd_json_put_text(out, type_name(r->type));
     kd_json_member(out, "sequence");
     kd_json_put_number(out, r->sequence);
     kd_json_member(out, "data");
@@ -144,6 +248,20 @@ static void put_result(struct kd_buf *out, bool is_open, const struct kd_record_
         kd_json_put_bytes(out, r->out);
     }
     kd_buf_u8(out, '}');
+}
+
+// The bytes alone; who sent them is in headers.
+static void put_raw(struct kd_request *q, bool is_open, const struct kd_record_result *r) {
+    char sequence[24];
+    kd_request_put_header(q, "Keyd-Session", r->session);
+    if (is_open) {
+        snprintf(sequence, sizeof(sequence), "%llu", (unsigned long long)r->sequence);
+        kd_request_put_header(q, "Keyd-Peer", r->peer);
+        kd_request_put_header(q, "Keyd-Type", type_name(r->type));
+        kd_request_put_header(q, "Keyd-Sequence", sequence);
+    }
+    q->content_type = q->route->raw_answer;
+    kd_buf_put(&q->out, r->out.p, r->out.n);
 }
 
 // All the room at once: growing would leave parts of opened bodies behind.
@@ -170,6 +288,12 @@ static void finish(struct kd_request *q, enum kd_err err, const char *detail,
         return;
     }
     make_room(&q->out, results, n);
+    if (q->is_raw) {
+        put_raw(q, is_open, &results[0]);
+        kd_request_answer(q, 200);
+        kd_request_resume(q);
+        return;
+    }
     if (q->is_batch) {
         kd_buf_text(&q->out, "{\"items\":[");
     }
@@ -197,7 +321,7 @@ static void on_opened(void *arg, enum kd_err err, const char *detail,
 
 static enum kd_err handle(struct kd_request *q, bool is_open) {
     struct kd_record_work work = { .is_open = is_open };
-    enum kd_err err = read_body(q, &work);
+    enum kd_err err = q->is_raw ? read_raw(q, &work) : read_body(q, &work);
     if (err != KD_OK) {
         return err;
     }

@@ -132,6 +132,13 @@ void kd_request_answer(struct kd_request *q, unsigned status) {
     q->state = KD_REQUEST_ANSWERED;
 }
 
+void kd_request_put_header(struct kd_request *q, const char *name, const char *value) {
+    assert(q->n_headers < KD_HTTP_HEADERS_MAX);
+    struct kd_header *h = &q->headers[q->n_headers++];
+    h->name = name;
+    snprintf(h->value, sizeof(h->value), "%s", value);
+}
+
 void kd_request_fail(struct kd_request *q, enum kd_err err) {
     kd_request_fail_with(q, err, "", KD_BYTES_NONE);
 }
@@ -166,8 +173,9 @@ static bool add_headers(const struct kd_request *q, struct MHD_Response *r) {
     if (q->location[0] != '\0') {
         is_ok = is_ok && MHD_add_response_header(r, "Location", q->location) == MHD_YES;
     }
-    if (q->id_header != NULL) {
-        is_ok = is_ok && MHD_add_response_header(r, q->id_header, q->id) == MHD_YES;
+    for (size_t i = 0; i < q->n_headers; i++) {
+        const struct kd_header *h = &q->headers[i];
+        is_ok = is_ok && MHD_add_response_header(r, h->name, h->value) == MHD_YES;
     }
     if (q->status == 503) {
         char seconds[16];
@@ -328,10 +336,17 @@ static enum kd_err make_room(struct kd_request *q, size_t n) {
     return err;
 }
 
+static const char *media_of(const struct kd_request *q) {
+    return MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Type");
+}
+
+static bool is_raw(const struct kd_request *q) {
+    return q->route->raw != NULL && is_media(media_of(q), q->route->raw);
+}
+
 static enum kd_err check_media(struct kd_request *q) {
-    const char *type = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Type");
-    q->is_raw = q->route->raw != NULL && is_media(type, q->route->raw);
-    if (q->is_raw || is_media(type, "application/json")) {
+    q->is_raw = is_raw(q);
+    if (q->is_raw || is_media(media_of(q), "application/json")) {
         return KD_OK;
     }
     if (q->route->raw != NULL) {
@@ -364,6 +379,7 @@ static enum kd_err check_header(struct kd_request *q, const char *method, bool h
         return KD_ERR_METHOD;
     }
     if (!has_body) {
+        q->is_raw = q->route->raw_may_be_empty && is_raw(q);
         return KD_OK;
     }
     if (q->route->body == KD_BODY_NONE) {
@@ -437,7 +453,9 @@ static void keep(struct kd_request *q, const char *data, size_t n) {
 }
 
 static enum kd_err parse_body(struct kd_request *q) {
-    if (q->body.n == 0 && q->route->body != KD_BODY_NEEDED) {
+    const bool may_be_empty =
+        q->is_raw ? q->route->raw_may_be_empty : q->route->body != KD_BODY_NEEDED;
+    if (q->body.n == 0 && may_be_empty) {
         return KD_OK;
     }
     if (q->body.n == 0) {

@@ -11,6 +11,8 @@
 #define HANDSHAKE "/v1/handshakes/{id}"
 #define SESSION "/v1/sessions/{id}"
 #define EDHOC "application/edhoc+cbor-seq" // RFC 9528 10.9
+#define COSE "application/cose"            // RFC 9052 11.3
+#define BYTES "application/octet-stream"
 
 // clang-format off
 // Rows of one path stand together.
@@ -64,8 +66,8 @@ static const struct kd_route routes[] = {
     { "GET", SESSION "/ticket", kd_handle_session_ticket, KD_PARAM_SESSION, .may = "" },
     { "POST", SESSION "/key-update", kd_handle_session_update, KD_PARAM_SESSION, KD_BODY_OPTIONAL, .may = "handshake" },
 
-    { "POST", "/v1/records/seal", kd_handle_record_seal, .body = KD_BODY_NEEDED, .may = "handshake" },
-    { "POST", "/v1/records/open", kd_handle_record_open, .body = KD_BODY_NEEDED, .may = "handshake" },
+    { "POST", "/v1/records/seal", kd_handle_record_seal, .body = KD_BODY_NEEDED, .raw = BYTES, .raw_answer = COSE, .raw_may_be_empty = true, .may = "handshake" },
+    { "POST", "/v1/records/open", kd_handle_record_open, .body = KD_BODY_NEEDED, .raw = COSE, .raw_answer = BYTES, .may = "handshake" },
 };
 // clang-format on
 

@@ -31,11 +31,13 @@ struct kd_route {
     kd_handler *handler;
     enum kd_route_param param;
     enum kd_route_body body;
-    bool is_open;       // asks for no caller
-    bool has_page;      // takes the query parameters after and limit
-    unsigned operation; // enum kd_operation, for the handlers of operations.c
-    const char *raw;    // a media type that the body may have in place of JSON; NULL: none
-    const char *may;    // the permission that the service asks for, "" if none
+    bool is_open;           // asks for no caller
+    bool has_page;          // takes the query parameters after and limit
+    unsigned operation;     // enum kd_operation, for the handlers of operations.c
+    const char *raw;        // a media type that the body may have in place of JSON; NULL: none
+    const char *raw_answer; // then the answer's; NULL: the same
+    bool raw_may_be_empty;  // such a body
+    const char *may;        // the permission that the service asks for, "" if none
 };
 
 size_t kd_route_count(void);

@@ -38,7 +38,7 @@ struct kd_json_in kd_channel_input(struct kd_request *q) {
 
 static const char id_expected[] = "The id of a session is expected: 16 digits in hexadecimal.";
 
-static bool is_id(const char *text) {
+bool kd_channel_is_session(const char *text) {
     return strspn(text, "0123456789abcdef") == KD_SESSION_TEXT_BYTES - 1 &&
            text[KD_SESSION_TEXT_BYTES - 1] == '\0';
 }
@@ -50,7 +50,7 @@ enum kd_err kd_channel_read_session(const struct kd_json_in *in, const char *nam
     if (err != KD_OK) {
         return err;
     }
-    if (!is_id(id)) {
+    if (!kd_channel_is_session(id)) {
         return kd_json_blame(in, name, KD_ERR_FIELD_INVALID, id_expected);
     }
     *out = id;
@@ -126,7 +126,7 @@ enum kd_err kd_handle_session_list(struct kd_request *q) {
     if (err != KD_OK || (err = kd_page_read(q, &page)) != KD_OK) {
         return err;
     }
-    if (page.after != NULL && !is_id(page.after)) {
+    if (page.after != NULL && !kd_channel_is_session(page.after)) {
         snprintf(q->why.field, sizeof(q->why.field), "after");
         kd_request_say(q, id_expected);
         return KD_ERR_FIELD_INVALID;

@@ -237,6 +237,36 @@ def messages_pass_both_ways_whatever_names_the_device(token):
     keyd.stop()
 
 
+@test(on=SOFTHSM)
+def records_pass_as_they_are(token):
+    """A09, J01: application/cose in, octets out, and back; errors are problems."""
+    keyd = Server(token, {"channel.session-records-max": 7}).set_up()
+    cose, octets = {"Content-Type": "application/cose"}, {"Content-Type": "application/octet-stream"}
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        of = {**octets, "Keyd-Session": d.session}
+        for text in (b"a", b"", b"\x00\xff" * 30000):
+            aad = {"Keyd-Aad": b64(text[:5])} if text else {}
+            record = d.seal(text, aad=text[:5])
+            r = expect(keyd.post("/v1/records/open", record, headers={**cose, **aad}), 200)
+            assert r.body == text and r.headers["Keyd-Session"] == d.session, r.headers.items()
+            assert r.headers["Keyd-Peer"] == "d" and r.headers["Keyd-Type"] == "data"
+            assert int(r.headers["Keyd-Sequence"]) == d.sequence - 1
+            expect(keyd.post("/v1/records/open", record, headers={**cose, **aad}), 422,
+                   "record-replayed")
+            r = expect(keyd.post("/v1/records/seal", text, headers={**of, **aad}), 200)
+            assert r.headers["Content-Type"] == "application/cose"
+            assert d.open(r.body, aad=text[:5])[2] == text
+        expect(keyd.post("/v1/records/open", d.seal(b"x", aad=b"y"), headers=cose), 422,
+               "not-authentic")
+        r = expect(keyd.post("/v1/records/seal", b"\x07", headers={**of, "Keyd-Type": "error"}), 200)
+        assert d.open(r.body)[0::2] == (4, b"\x07")
+        # The limit is reached: the sealed expire record is in the problem.
+        r = expect(keyd.post("/v1/records/open", d.seal(b"z"), headers=cose), 409, "session-expired")
+        assert d.open(unb64(r.json["answer"]))[0] == 1
+    keyd.stop()
+
+
 @test(on=BOTH)
 def suite_24_uses_the_large_curve(token):
     keyd = Server(token).set_up("ec-p384")
