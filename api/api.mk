@@ -20,7 +20,8 @@ libapi_a_SOURCES = \
 	api/page.c api/page.h \
 	api/peers.c \
 	api/problem.c api/problem.h \
-	api/records.c \
+	api/records.c api/records.h \
+	api/records_cbor.c \
 	api/request.c \
 	api/route.c api/route.h \
 	api/secrets.c \

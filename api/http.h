@@ -142,6 +142,7 @@ struct kd_request {
     bool is_head;
     bool is_batch; // the body has items
     bool is_raw;   // the body is of the route's own media type, and so is the answer
+    bool is_cbor;  // the body is a sequence in CBOR, and so is the answer
     bool is_last;  // the connection ends with its answer
     uint64_t started_us;
     uint64_t caller_turn; // when `caller` was found

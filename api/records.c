@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // records.c: /v1/records/seal and open: messages of the channel, one or a
-// batch, also of different sessions; in JSON, or one as it is.
-#include "api/channel.h"
+// batch, also of different sessions; in JSON, or one as it is.  Batches in CBOR are
+// in records_cbor.c.
 #include "api/json_out.h"
 #include "api/problem.h"
+#include "api/records.h"
 #include "api/route.h"
 
 #include <stdio.h>
@@ -30,12 +31,14 @@ static const char *type_name(uint8_t type) {
 
 static const char type_expected[] = "One of data, close, error is expected.";
 
-// The others are keyd's own.
+bool kd_record_type_is_callers(uint64_t type) {
+    return type == KD_RECORD_DATA || type == KD_RECORD_CLOSE || type == KD_RECORD_ERROR;
+}
+
 static bool find_type(const char *name, uint8_t *out) {
-    static const uint8_t types[] = { KD_RECORD_DATA, KD_RECORD_CLOSE, KD_RECORD_ERROR };
-    for (size_t i = 0; i < KD_COUNT_OF(types); i++) {
-        if (strcmp(name, type_names[types[i]]) == 0) {
-            *out = types[i];
+    for (uint8_t type = 0; type <= KD_RECORD_TYPE_LAST; type++) {
+        if (kd_record_type_is_callers(type) && strcmp(name, type_names[type]) == 0) {
+            *out = type;
             return true;
         }
     }
@@ -52,8 +55,7 @@ static enum kd_err read_type(const struct kd_json_in *in, uint8_t *out) {
                                 : kd_json_blame(in, "type", KD_ERR_FIELD_INVALID, type_expected);
 }
 
-// What a body must be by its type (docs/protocol.md, Records); NULL: it is.
-static const char *wrong_with_data(const struct kd_record_item *item) {
+const char *kd_record_wrong_with_data(const struct kd_record_item *item) {
     if (item->type == KD_RECORD_CLOSE && item->data.n > 0) {
         return "A close record has no body.";
     }
@@ -68,7 +70,7 @@ static const char *wrong_with_data(const struct kd_record_item *item) {
 }
 
 static enum kd_err check_data(const struct kd_json_in *in, const struct kd_record_item *item) {
-    const char *wrong = wrong_with_data(item);
+    const char *wrong = kd_record_wrong_with_data(item);
     return wrong == NULL ? KD_OK : kd_json_blame(in, "data", KD_ERR_FIELD_INVALID, wrong);
 }
 
@@ -179,7 +181,7 @@ static enum kd_err read_raw_seal(struct kd_request *q, struct kd_record_item *it
     if (type != NULL && !find_type(type, &item->type)) {
         return blame_header(q, "Keyd-Type", KD_ERR_FIELD_INVALID, type_expected);
     }
-    const char *wrong = wrong_with_data(item);
+    const char *wrong = kd_record_wrong_with_data(item);
     return wrong == NULL ? KD_OK : blame_header(q, "", KD_ERR_FIELD_INVALID, wrong);
 }
 
@@ -250,6 +252,19 @@ static void put_result(struct kd_buf *out, bool is_open, const struct kd_record_
     kd_buf_u8(out, '}');
 }
 
+static void put_json(struct kd_request *q, bool is_open, const struct kd_record_result *results,
+                     size_t n) {
+    if (q->is_batch) {
+        kd_buf_text(&q->out, "{\"items\":[");
+    }
+    for (size_t i = 0; i < n; i++) {
+        put_result(&q->out, is_open, &results[i]);
+    }
+    if (q->is_batch) {
+        kd_buf_text(&q->out, "]}");
+    }
+}
+
 // The bytes alone; who sent them is in headers.
 static void put_raw(struct kd_request *q, bool is_open, const struct kd_record_result *r) {
     char sequence[24];
@@ -290,18 +305,10 @@ static void finish(struct kd_request *q, enum kd_err err, const char *detail,
     make_room(&q->out, results, n);
     if (q->is_raw) {
         put_raw(q, is_open, &results[0]);
-        kd_request_answer(q, 200);
-        kd_request_resume(q);
-        return;
-    }
-    if (q->is_batch) {
-        kd_buf_text(&q->out, "{\"items\":[");
-    }
-    for (size_t i = 0; i < n; i++) {
-        put_result(&q->out, is_open, &results[i]);
-    }
-    if (q->is_batch) {
-        kd_buf_text(&q->out, "]}");
+    } else if (q->is_cbor) {
+        kd_records_cbor_put(q, is_open, results, n);
+    } else {
+        put_json(q, is_open, results, n);
     }
     kd_request_answer(q, 200);
     kd_request_resume(q);
@@ -321,7 +328,9 @@ static void on_opened(void *arg, enum kd_err err, const char *detail,
 
 static enum kd_err handle(struct kd_request *q, bool is_open) {
     struct kd_record_work work = { .is_open = is_open };
-    enum kd_err err = q->is_raw ? read_raw(q, &work) : read_body(q, &work);
+    enum kd_err err = q->is_raw    ? read_raw(q, &work)
+                      : q->is_cbor ? kd_records_cbor_read(q, &work)
+                                   : read_body(q, &work);
     if (err != KD_OK) {
         return err;
     }

@@ -346,12 +346,14 @@ static bool is_raw(const struct kd_request *q) {
 
 static enum kd_err check_media(struct kd_request *q) {
     q->is_raw = is_raw(q);
-    if (q->is_raw || is_media(media_of(q), "application/json")) {
+    q->is_cbor = q->route->may_be_cbor && is_media(media_of(q), KD_MEDIA_CBOR_SEQUENCE);
+    if (q->is_raw || q->is_cbor || is_media(media_of(q), "application/json")) {
         return KD_OK;
     }
     if (q->route->raw != NULL) {
         char detail[80];
-        snprintf(detail, sizeof(detail), "Or it may be %s.", q->route->raw);
+        snprintf(detail, sizeof(detail), "Or it may be %s%s.", q->route->raw,
+                 q->route->may_be_cbor ? " or " KD_MEDIA_CBOR_SEQUENCE : "");
         kd_request_say(q, detail);
     }
     return KD_ERR_MEDIA_TYPE;
@@ -462,7 +464,7 @@ static enum kd_err parse_body(struct kd_request *q) {
         kd_request_say(q, "This request needs a body.");
         return KD_ERR_BAD_JSON;
     }
-    if (q->is_raw) {
+    if (q->is_raw || q->is_cbor) {
         return KD_OK; // for the handler to read
     }
     // Decoded values are shorter than their text.

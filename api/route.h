@@ -37,8 +37,11 @@ struct kd_route {
     const char *raw;        // a media type that the body may have in place of JSON; NULL: none
     const char *raw_answer; // then the answer's; NULL: the same
     bool raw_may_be_empty;  // such a body
+    bool may_be_cbor;       // the body, KD_MEDIA_CBOR_SEQUENCE
     const char *may;        // the permission that the service asks for, "" if none
 };
+
+#define KD_MEDIA_CBOR_SEQUENCE "application/cbor-seq" // RFC 8742
 
 size_t kd_route_count(void);
 const struct kd_route *kd_route_at(size_t i);

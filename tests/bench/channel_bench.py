@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(SOURCE, "tests", "system"))
 sys.path.insert(0, os.path.join(SOURCE, "tests", "bench"))
 
 from bench import module_rates  # noqa: E402
-from harness import b64, daemon, open_socket, peer, tokens, unb64  # noqa: E402
+from harness import b64, cbor, daemon, open_socket, peer, tokens, unb64  # noqa: E402
 
 N_HANDSHAKES = int(os.environ.get("BENCH_HANDSHAKES", "6000"))
 N_BATCHES = int(os.environ.get("BENCH_BATCHES", "2000"))
@@ -30,9 +30,9 @@ N_DEVICES = 64
 BODY = bytes(256)
 
 
-def request(path, body):
-    text = json.dumps(body).encode()
-    return (f"POST {path} HTTP/1.1\r\nHost: keyd\r\nContent-Type: application/json\r\n"
+def request(path, body, media="application/json"):
+    text = json.dumps(body).encode() if media == "application/json" else cbor.sequence(body)
+    return (f"POST {path} HTTP/1.1\r\nHost: keyd\r\nContent-Type: {media}\r\n"
             f"Content-Length: {len(text)}\r\n\r\n").encode() + text
 
 
@@ -149,6 +149,24 @@ def many_sessions(keyd, devices):
     return statistics.median(times), statistics.quantiles(times, n=100)[98], grown / len(records)
 
 
+def in_cbor(keyd, devices, n, batch, connections):
+    """A second to open and to seal, in batches without JSON."""
+    media = "application/cbor-seq"
+    to_open, to_seal = [], []
+    for i in range(0, n, batch):
+        d = devices[i // batch % len(devices)]
+        to_open.append(request("/v1/records/open", [[d.seal(BODY)] for _ in range(batch)], media))
+        to_seal.append(request("/v1/records/seal", [[d.session, 0, BODY]] * batch, media))
+    rates = []
+    for requests, n_members in ((to_open, 5), (to_seal, 1)):
+        seconds, answers = drive(keyd, requests, connections)
+        for status, body in answers:
+            assert status == 200, body
+        assert all(len(i) == n_members for i in cbor.read_sequence(answers[-1][1]))
+        rates.append(n / seconds)
+    return rates
+
+
 def row(name, rate, limit=None, target=None):
     ratio = f"{rate / limit:8.2f}" if limit else " " * 8
     print(f"{name:<38}{rate:>12.0f}{ratio} {'>=' + str(target) if target else ''}".rstrip(),
@@ -169,8 +187,11 @@ def run(kind):
           f"a handshake's key pair, two ECDH and signature {handshake:.0f} /s; ratios are to these")
     row("handshakes /s (16 connections)", handshakes(keyd, devices), handshake, 0.6)
     row("open, batch 64, 4 connections /s", opened(keyd, devices[:8], 64 * N_BATCHES, 64, 4), gcm, 0.7)
+    cbor_open, cbor_seal = in_cbor(keyd, devices[:8], 64 * N_BATCHES, 64, 4)
+    row("  the same in CBOR /s", cbor_open, gcm, 0.7)
     row("open, single, 16 connections /s", opened(keyd, devices[:8], N_SINGLE, 0, 16), gcm, "10000 /s")
     row("seal, batch 64, 4 connections /s", sealed(keyd, devices[:8], 64 * N_BATCHES, 64, 4), gcm)
+    row("  the same in CBOR /s", cbor_seal, gcm)
     row("seal, single, 16 connections /s", sealed(keyd, devices[:8], N_SINGLE, 0, 16), gcm)
     median, p99, kib = many_sessions(keyd, devices)
     print(f"{N_SESSIONS} sessions on a budget of {CACHED}: one idle call whose keys must be derived: "

@@ -5,7 +5,8 @@ import os
 import re
 import signal
 
-from harness import BOTH, SOFTHSM, b64, expect, is_alive, main, peer, test, unb64, wait_for
+from harness import (BOTH, SOFTHSM, b64, cbor, expect, is_alive, main, peer, test, unb64,
+                     wait_for)
 from harness.peer import PeerError, Server
 
 
@@ -234,6 +235,36 @@ def messages_pass_both_ways_whatever_names_the_device(token):
             assert shown["received"] == 3 and shown["sent"] == 3, shown
             assert shown["bytes"] == 2 * 61001, shown
     assert len(keyd.get("/v1/sessions").json["sessions"]) == 3
+    keyd.stop()
+
+
+@test(on=BOTH)
+def batches_pass_in_cbor(token):
+    """J16: records of two devices in one request, without JSON; one fails in its place."""
+    keyd = Server(token).set_up()
+    kind = {"Content-Type": "application/cbor-seq"}
+
+    def post(what, items):
+        r = expect(keyd.post("/v1/records/" + what, cbor.sequence(items), headers=kind), 200)
+        assert r.headers["Content-Type"] == "application/cbor-seq"
+        return cbor.read_sequence(r.body)
+
+    with keyd.device("a") as a, keyd.device("b") as b:
+        a.connect(keyd)
+        b.connect(keyd)
+        replayed = a.seal(b"0")
+        bound = b.seal(b"\x00\xff" * 9000, aad=b"header")
+        answers = post("open", [[replayed], [bound, b"header"], [replayed], [bound], [b"x"]])
+        assert answers[0] == [a.session, "a", 0, a.sequence - 1, b"0"], answers
+        assert answers[1] == [b.session, "b", 0, b.sequence - 1, b"\x00\xff" * 9000], answers
+        assert answers[2] == ["record-replayed", b""] and answers[3] == ["record-replayed", b""]
+        assert answers[4] == ["record-form", b""], answers
+        sealed = post("seal", [[a.session, 0, b"to a"], [b.session, 0, b"to b", b"more"],
+                               ["0" * 16, 0, b"x"], [a.session, 4, b"\x07"]])
+        assert a.open(sealed[0][0])[2] == b"to a"
+        assert b.open(sealed[1][0], aad=b"more")[2] == b"to b"
+        assert sealed[2] == ["no-such-session", b""], sealed
+        assert a.open(sealed[3][0])[0::2] == (4, b"\x07")
     keyd.stop()
 
 

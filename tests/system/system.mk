@@ -32,6 +32,7 @@ tests/system/faulty.so: tests/system/faulty.c
 EXTRA_DIST += $(repo_tests) $(system_tests) packages run-tests .ci/run \
 	tests/system/faulty.c \
 	tests/system/harness/__init__.py \
+	tests/system/harness/cbor.py \
 	tests/system/harness/daemon.py \
 	tests/system/harness/oracle.py \
 	tests/system/harness/peer.py \

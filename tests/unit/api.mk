@@ -10,6 +10,7 @@ api_unit_tests = \
 	tests/unit/test_api_listener \
 	tests/unit/test_api_handlers \
 	tests/unit/test_api_channel \
+	tests/unit/test_api_cbor \
 	tests/unit/test_api_raw \
 	tests/unit/test_api_alloc
 check_PROGRAMS += $(api_unit_tests)
@@ -48,7 +49,9 @@ tests_unit_test_api_handlers_CFLAGS = $(unit_cflags)
 tests_unit_test_api_handlers_LDADD = $(api_unit_libs)
 tests_unit_test_api_channel_CFLAGS = $(unit_cflags)
 tests_unit_test_api_channel_LDADD = $(api_unit_libs)
+tests_unit_test_api_cbor_CFLAGS = $(unit_cflags)
 tests_unit_test_api_raw_CFLAGS = $(unit_cflags)
+tests_unit_test_api_cbor_LDADD = $(api_unit_libs)
 tests_unit_test_api_raw_LDADD = $(api_unit_libs)
 tests_unit_test_api_alloc_CFLAGS = $(unit_cflags)
 tests_unit_test_api_alloc_LDADD = $(api_unit_libs)

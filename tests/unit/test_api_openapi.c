@@ -247,9 +247,11 @@ START_TEST(bodies_permissions_and_callers_are_described) {
                                           (r->body == KD_BODY_NEEDED),
                       "%s", r->path);
         const json_t *media = json_object_get(body, "content");
-        ck_assert_msg(json_object_size(media) == (body == NULL ? 0u : r->raw == NULL ? 1u : 2u),
+        ck_assert_msg(json_object_size(media) == (body == NULL ? 0u : 1u + (r->raw != NULL) + r->may_be_cbor),
                       "%s", r->path);
         ck_assert_msg(r->raw == NULL || json_object_get(media, r->raw) != NULL, "%s", r->path);
+        ck_assert_msg(!r->may_be_cbor || json_object_get(media, KD_MEDIA_CBOR_SEQUENCE) != NULL,
+                      "%s", r->path);
         const json_t *security = json_object_get(operation, "security");
         ck_assert_msg((security != NULL) == r->is_open, "%s", r->path);
         const char *description = json_string_value(json_object_get(operation, "description"));

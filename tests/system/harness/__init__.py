@@ -2,7 +2,7 @@
 """What the system tests share: tap.py runs them, tokens.py and daemon.py make
 what they work on, rest.py talks to keyd, oracle.py knows the right answers,
 schema.py the form of answers."""
-from . import daemon, oracle
+from . import cbor, daemon, oracle
 from . import peer, rest, schema, tokens
 from .daemon import Keyd, children, is_alive, rss_kib, sha256_hex, wait_for
 from .rest import Client, b64, expect, open_socket, raw, read_all, status_of, unb64
