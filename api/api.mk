@@ -20,6 +20,7 @@ libapi_a_SOURCES = \
 	api/page.c api/page.h \
 	api/peers.c \
 	api/problem.c api/problem.h \
+	api/envelopes.c \
 	api/records.c api/records.h \
 	api/records_cbor.c \
 	api/request.c \

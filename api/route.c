@@ -68,6 +68,8 @@ static const struct kd_route routes[] = {
 
     { "POST", "/v1/records/seal", kd_handle_record_seal, .body = KD_BODY_NEEDED, .raw = BYTES, .raw_answer = COSE, .raw_may_be_empty = true, .may_be_cbor = true, .may = "handshake" },
     { "POST", "/v1/records/open", kd_handle_record_open, .body = KD_BODY_NEEDED, .raw = COSE, .raw_answer = BYTES, .may_be_cbor = true, .may = "handshake" },
+    { "GET", "/v1/envelopes/key", kd_handle_envelope_key, .may = "show" },
+    { "POST", "/v1/envelopes/open", kd_handle_envelope_open, .body = KD_BODY_NEEDED, .raw = "application/cbor", .may = "envelope" },
 };
 // clang-format on
 

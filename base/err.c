@@ -95,6 +95,10 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_RECORD_REPLAYED] = { "record-replayed", KD_CLASS_REFUSED, "The record has been received before." },
     [KD_ERR_RECORD_TOO_OLD] = { "record-too-old", KD_CLASS_REFUSED, "The record is older than the replay window." },
     [KD_ERR_RECORD_OTP] = { "record-otp", KD_CLASS_REFUSED, "The record's one-time password is not valid now." },
+    [KD_ERR_ENVELOPE_FORM] = { "envelope-form", KD_CLASS_REFUSED, "The envelope is not of the form that keyd opens." },
+    [KD_ERR_ENVELOPE_KEY] = { "envelope-key", KD_CLASS_REFUSED, "The envelope is for a key that is not here, or not enabled." },
+    [KD_ERR_ENVELOPE_TIME] = { "envelope-time", KD_CLASS_REFUSED, "The envelope has expired, is from the future, or is valid for too long." },
+    [KD_ERR_ENVELOPE_REPLAYED] = { "envelope-replayed", KD_CLASS_REFUSED, "The envelope was opened before." },
     [KD_ERR_TICKET] = { "ticket", KD_CLASS_REFUSED, "The ticket was not made with the ticket key of this token, or is broken." },
 
     [KD_ERR_BUSY] = { "busy", KD_CLASS_BUSY, "Too much is under way now; repeat the request later." },

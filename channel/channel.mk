@@ -5,6 +5,7 @@ libchannel_a_SOURCES = \
 	channel/cred.c channel/cred.h \
 	channel/ead.c channel/ead.h \
 	channel/edhoc.c channel/edhoc.h channel/edhoc_state.h \
+	channel/envelope.c channel/envelope.h \
 	channel/error.c \
 	channel/exporter.c channel/exporter.h \
 	channel/frame.c channel/frame.h \

@@ -8,6 +8,7 @@ libclient_a_SOURCES = \
 	client/cmd_derive.c \
 	client/cmd_doctor.c \
 	client/cmd_encrypt.c \
+	client/cmd_envelope.c \
 	client/cmd_init.c \
 	client/cmd_key.c \
 	client/cmd_sign.c \
@@ -32,7 +33,7 @@ libclient_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(CONFUSE_CFL
 bin_PROGRAMS += client/keydctl
 client_keydctl_SOURCES = client/main.c
 client_keydctl_CFLAGS = $(libclient_a_CFLAGS)
-client_libs = libclient.a libbase.a \
+client_libs = libclient.a libchannel.a libbase.a \
 	$(CURL_LIBS) $(JANSSON_LIBS) $(CONFUSE_LIBS) $(CRYPTO_LIBS)
 client_keydctl_LDADD = $(client_libs)
 EXTRA_DIST += packages quickstart

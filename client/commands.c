@@ -130,6 +130,14 @@ static const struct kd_option peer_show_options[] = {
     { "pem", NULL, "print the certificate only, in PEM" }, OPTION_OUT,
     END_OF_OPTIONS,
 };
+static const struct kd_option envelope_key_options[] = { OPTION_OUT, END_OF_OPTIONS };
+static const struct kd_option envelope_seal_options[] = {
+    { "to", "FILE", "the recipient's public key: what keydctl envelope key prints" },
+    { "sender", "TEXT", "who you say you are; nobody checks it" },
+    { "validity", "SECONDS", "until it expires (3600)" },
+    OPTION_IN, OPTION_OUT, END_OF_OPTIONS,
+};
+static const struct kd_option envelope_open_options[] = { OPTION_IN, OPTION_OUT, END_OF_OPTIONS };
 static const struct kd_option token_options[] = {
     { "out", "FILE", "new file for the token, mode 0600; standard output where it is not given" },
     END_OF_OPTIONS,
@@ -182,6 +190,10 @@ const struct kd_command kd_commands[] = {
     { "session list", "", 0, 0, NULL, "list your sessions on the secure channel", "", kd_cmd_session_list },
     { "session show", "ID", 1, 1, NULL, "show what is known of a session; never its keys", "", kd_cmd_session_show },
     { "session delete", "ID", 1, 1, NULL, "end a session; its peer is not told", "", kd_cmd_session_delete },
+    { "envelope key", "", 0, 0, envelope_key_options, "print the public key that envelopes are sealed to", "", kd_cmd_envelope_key },
+    { "envelope seal", "", 0, 0, envelope_seal_options, "seal data to keyd's key, without keyd",
+      "For who has no session yet.  It proves nothing of who sent it.", kd_cmd_envelope_seal, .is_offline = true },
+    { "envelope open", "", 0, 0, envelope_open_options, "open an envelope, once", "", kd_cmd_envelope_open },
     { "bench", "", 0, 0, bench_options, "measure your own token, through keyd and directly", "", kd_cmd_bench },
     { "token new", "NAME", 1, 1, token_options, "make a bearer token for a principal",
       "Prints the lines for the policy file; they hold the token's hash, not the token.", kd_cmd_token_new, .is_offline = true },

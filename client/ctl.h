@@ -135,5 +135,8 @@ enum kd_exit kd_cmd_peer_delete(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_list(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_show(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_delete(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_envelope_key(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_envelope_seal(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_envelope_open(struct kd_ctl *ctl);
 
 #endif

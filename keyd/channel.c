@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // channel.c: what all of the channel needs: its keys, its identity, the log and
 // the numbers.  Peers are in peer_work.c, handshakes in handshake.c, records in
-// record_work.c, resume and update in session_work.c.
+// record_work.c, resume and update in session_work.c, envelopes in envelope_work.c.
 #include "keyd/channel_state.h"
 
 #include <openssl/err.h>
@@ -206,17 +206,6 @@ void kd_channel_report(const struct kd_service *s, struct kd_channel_report *out
     }
 }
 
-static void print_counts(struct kd_buf *out, const char *name, const char *label,
-                         const uint64_t *counts) {
-    for (unsigned e = 0; e < KD_ERR_COUNT; e++) {
-        if (counts[e] > 0) {
-            kd_buf_printf(out, "%s{%sresult=\"%s\"} %llu\n", name, label,
-                          e == KD_OK ? "ok" : kd_err_name((enum kd_err)e),
-                          (unsigned long long)counts[e]);
-        }
-    }
-}
-
 void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out) {
     const struct kd_channel *c = s->channel;
     if (c == NULL) {
@@ -229,7 +218,7 @@ void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out) {
     kd_tally_head(out, "keyd_channel_handshakes", "gauge", "Handshakes that are not finished.");
     kd_buf_printf(out, "keyd_channel_handshakes %zu\n", kd_map_count(&c->handshakes));
     kd_tally_head(out, "keyd_channel_handshakes_total", "counter", "Handshakes that ended.");
-    print_counts(out, "keyd_channel_handshakes_total", "", c->counts.handshakes);
+    kd_tally_results(out, "keyd_channel_handshakes_total", "", c->counts.handshakes);
     kd_tally_head(out, "keyd_channel_sessions_ended_total", "counter",
                   "Sessions that ended, by why.");
     for (unsigned i = 0; i <= KD_SESSION_OF_NO_PEER; i++) {
@@ -240,8 +229,11 @@ void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out) {
                   "Ends that are remembered: their tickets are refused.");
     kd_buf_printf(out, "keyd_channel_ended %zu\n", c->ended.n);
     kd_tally_head(out, "keyd_channel_records_total", "counter", "Records sealed and opened.");
-    print_counts(out, "keyd_channel_records_total", "op=\"seal\",", c->counts.sealed);
-    print_counts(out, "keyd_channel_records_total", "op=\"open\",", c->counts.opened);
+    kd_tally_results(out, "keyd_channel_records_total", "op=\"seal\",", c->counts.sealed);
+    kd_tally_results(out, "keyd_channel_records_total", "op=\"open\",", c->counts.opened);
+    if (c->config->envelope[0] != '\0') {
+        kd_envelopes_metrics(&c->envelopes, out);
+    }
 }
 
 // ---- life ------------------------------------------------------------------
@@ -261,8 +253,10 @@ enum kd_err kd_channel_open(struct kd_service *s, struct kd_store *store, struct
     c->sessions.arg = c;
     enum kd_err r;
     kd_ended_init(&c->ended, c->config->ended_max);
+    kd_spent_init(&c->envelopes.spent, c->config->envelopes_max);
     if ((r = kd_store_load_peers(store, kd_peers_load, &c->peers)) != KD_OK ||
         (r = kd_store_load_ended(store, kd_ended_load, &c->ended)) != KD_OK ||
+        (r = kd_store_load_spent(store, kd_spent_load, &c->envelopes.spent)) != KD_OK ||
         (r = kd_timer_new(s->loop, kd_channel_on_handshake_timer, c, &c->handshake_timer)) !=
             KD_OK ||
         (r = kd_timer_new(s->loop, on_later, c, &c->later_timer)) != KD_OK ||
@@ -281,6 +275,7 @@ void kd_channel_free(struct kd_channel *c) {
     kd_channel_free_handshakes(c);
     kd_sessions_close(&c->sessions);
     kd_ended_wipe(&c->ended);
+    kd_spent_wipe(&c->envelopes.spent);
     kd_peers_wipe(&c->peers);
     kd_timer_free(c->handshake_timer);
     kd_timer_free(c->later_timer);

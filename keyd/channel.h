@@ -154,6 +154,37 @@ KD_MUST_CHECK enum kd_err kd_channel_session_delete(struct kd_service *s,
 KD_MUST_CHECK enum kd_err kd_channel_update(struct kd_service *s, const struct kd_caller *caller,
                                             const char *id, kd_session_done *done, void *arg);
 
+// ---- envelopes ---------------------------------------------------------------
+
+// The recipient key stays in the token; an envelope is opened once at this node until it
+// expires, and its id is on the disk before its text is given out.
+struct kd_envelope_key {
+    const char *name;
+    uint32_t version;
+    struct kd_bytes point; // P-256, uncompressed
+    uint8_t id[KD_ENVELOPE_KEY_ID_BYTES];
+    uint32_t validity_max_s, leeway_s;
+};
+// What senders seal to: the primary version.  Permission KD_MAY_SHOW or KD_MAY_ENVELOPE on the
+// key.  KD_ERR_CONFIG: no key is configured for envelopes.
+KD_MUST_CHECK enum kd_err kd_envelope_key(const struct kd_service *s,
+                                          const struct kd_caller *caller,
+                                          struct kd_envelope_key *out);
+
+struct kd_envelope_opened {
+    const uint8_t *id; // KD_ENVELOPE_ID_BYTES
+    uint64_t time_s, expires_s;
+    const char *sender; // as it says
+    struct kd_bytes body;
+};
+typedef void kd_envelope_done(void *arg, enum kd_err err, const char *detail,
+                              const struct kd_envelope_opened *opened);
+// Permission KD_MAY_ENVELOPE on the key.  KD_ERR_ENVELOPE_..., KD_ERR_NOT_AUTHENTIC,
+// KD_ERR_BAD_POINT; KD_ERR_BUSY: as many as may be remembered have not expired yet.
+KD_MUST_CHECK enum kd_err kd_envelope_open(struct kd_service *s, const struct kd_caller *caller,
+                                           struct kd_bytes envelope, kd_envelope_done *done,
+                                           void *arg);
+
 // Lines for the log and /metrics are the service's own: sessions open, handshakes open,
 // opened, refused (by reason), expired, records sealed, opened, refused.
 struct kd_channel_report {

@@ -6,6 +6,7 @@
 
 #include "keyd/channel.h"
 #include "keyd/ended.h"
+#include "keyd/envelopes.h"
 #include "keyd/peers.h"
 #include "keyd/sessions.h"
 #include "keyd/state.h"
@@ -43,6 +44,7 @@ struct kd_channel {
     struct kd_peers peers;
     struct kd_sessions sessions;
     struct kd_ended ended;
+    struct kd_envelopes envelopes;
     // handshakes, the oldest first: all have the same time
     struct kd_map handshakes;
     struct kd_handshake_entry *oldest, *newest;

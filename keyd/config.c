@@ -123,6 +123,10 @@ static const struct row rows[] = {
     { "channel", "handshakes-max", NUMBER, CHANNEL(handshakes_max), "1000", 1, 100000, "Handshakes that are not finished, at once. When all are taken, callers get 503." },
     { "channel", "handshake-timeout-ms", NUMBER, CHANNEL(handshake_timeout_ms), "30000", 100, 600000, "From the first message of a handshake to its last." },
     { "channel", "peers-max", NUMBER, CHANNEL(peers_max), "100000", 1, 10000000, "Peers in the registry. With more than 1000, those that name their certificate by another hash than SHA-256 (whole or 64 bits) are not found." },
+    { "channel", "envelope", NAME, CHANNEL(envelope), "", 0, KD_NAME_MAX_BYTES, "Name of the EC P-256 key (derive) that envelopes are sealed to. Empty: none are opened." },
+    { "channel", "envelope-validity-max", NUMBER, CHANNEL(envelope_validity_max_sec), "86400", 1, 31536000, "Seconds from an envelope's time to its expiry, at most." },
+    { "channel", "envelope-leeway", NUMBER, CHANNEL(envelope_leeway_sec), "60", 0, 3600, "Seconds that a sender's clock may be wrong." },
+    { "channel", "envelopes-max", NUMBER, CHANNEL(envelopes_max), "100000", 1, 10000000, "Envelopes that were opened and have not expired, at once: each is opened once. When all are taken, callers get 503." },
 };
 // clang-format on
 

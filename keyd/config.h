@@ -65,6 +65,10 @@ struct kd_channel_config {
     uint32_t handshakes_max;
     uint32_t handshake_timeout_ms;
     uint32_t peers_max;
+    const char *envelope; // name of a key; "": no envelopes
+    uint32_t envelope_validity_max_sec;
+    uint32_t envelope_leeway_sec;
+    uint32_t envelopes_max;
 };
 
 // Strings live as long as the configuration.

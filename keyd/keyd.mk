@@ -9,6 +9,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/config.c keyd/config.h \
 	keyd/derive.c \
 	keyd/destroy.c \
+	keyd/envelope_work.c keyd/envelopes.h keyd/spent.c \
 	keyd/end_work.c \
 	keyd/ended.c keyd/ended.h \
 	keyd/handshake.c \
@@ -28,7 +29,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/sessions.c keyd/sessions.h \
 	keyd/spawn.c keyd/spawn.h \
 	keyd/state.h \
-	keyd/store.c keyd/store.h \
+	keyd/store.c keyd/store.h keyd/store_channel.c keyd/store_sql.c keyd/store_sql.h \
 	keyd/store_thread.c keyd/store_thread.h \
 	keyd/supervise.c \
 	keyd/tally.c keyd/tally.h \

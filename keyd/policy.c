@@ -65,6 +65,7 @@ static const char *const permission_names[KD_PERMISSIONS] = {
     [KD_MAY_METRICS] = "metrics",
     [KD_MAY_HANDSHAKE] = "handshake",
     [KD_MAY_PEER] = "peer",
+    [KD_MAY_ENVELOPE] = "envelope",
 };
 
 const char *kd_permission_name(enum kd_permission p) {

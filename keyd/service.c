@@ -241,8 +241,8 @@ enum kd_err kd_service_version(const struct kd_entry *e, uint32_t number,
 
 enum kd_err kd_service_check_free(const struct kd_service *s, const char *key) {
     const struct kd_channel_config *c = &s->config->channel;
-    const bool is_reserved =
-        strcmp(key, c->identity) == 0 || strcmp(key, c->root) == 0 || strcmp(key, c->ticket) == 0;
+    const bool is_reserved = strcmp(key, c->identity) == 0 || strcmp(key, c->root) == 0 ||
+                             strcmp(key, c->ticket) == 0 || strcmp(key, c->envelope) == 0;
     return is_reserved ? KD_ERR_KEY_RESERVED : KD_OK;
 }
 

@@ -81,8 +81,9 @@ enum kd_permission {
     KD_MAY_METRICS,
     KD_MAY_HANDSHAKE, // the secure channel (keyd/channel.h), on its identity
     KD_MAY_PEER,
+    KD_MAY_ENVELOPE, // open envelopes, on their key
 };
-#define KD_PERMISSIONS (KD_MAY_PEER + 1)
+#define KD_PERMISSIONS (KD_MAY_ENVELOPE + 1)
 const char *kd_permission_name(enum kd_permission p); // "create", "mac-verify", ...
 KD_MUST_CHECK bool kd_permission_parse(const char *name, enum kd_permission *out);
 

@@ -64,3 +64,14 @@ void kd_tally_print(const struct kd_tally *m, struct kd_buf *out) {
         print_histogram(m, (enum kd_hsm_op)op, out);
     }
 }
+
+void kd_tally_results(struct kd_buf *out, const char *name, const char *label,
+                      const uint64_t counts[static KD_ERR_COUNT]) {
+    for (unsigned e = 0; e < KD_ERR_COUNT; e++) {
+        if (counts[e] > 0) {
+            kd_buf_printf(out, "%s{%sresult=\"%s\"} %llu\n", name, label,
+                          e == KD_OK ? "ok" : kd_err_name((enum kd_err)e),
+                          (unsigned long long)counts[e]);
+        }
+    }
+}

@@ -21,5 +21,8 @@ void kd_tally_time(struct kd_tally *m, enum kd_hsm_op op, uint32_t token_us);
 void kd_tally_print(const struct kd_tally *m, struct kd_buf *out);
 // "# HELP" and "# TYPE" of a metric.
 void kd_tally_head(struct kd_buf *out, const char *name, const char *type, const char *help);
+// A line for each result that was counted; `label` stands before it: "op=\"seal\",".
+void kd_tally_results(struct kd_buf *out, const char *name, const char *label,
+                      const uint64_t counts[static KD_ERR_COUNT]);
 
 #endif

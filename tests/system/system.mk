@@ -7,6 +7,7 @@ system_tests = \
 	tests/system/connections.py \
 	tests/system/derive.py \
 	tests/system/device.py \
+	tests/system/envelopes.py \
 	tests/system/faults.py \
 	tests/system/keydctl.py \
 	tests/system/keys.py \

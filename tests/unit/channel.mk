@@ -7,6 +7,7 @@ channel_unit_tests = \
 	tests/unit/test_host \
 	tests/unit/test_hpke \
 	tests/unit/test_otp \
+	tests/unit/test_envelope \
 	tests/unit/test_frame \
 	tests/unit/test_record \
 	tests/unit/test_window
@@ -36,8 +37,11 @@ tests_unit_test_hpke_LDADD = $(channel_unit_libs)
 tests_unit_test_otp_SOURCES = tests/unit/test_otp.c $(channel_unit_helpers)
 tests_unit_test_otp_CFLAGS = $(channel_unit_cflags)
 tests_unit_test_otp_LDADD = $(channel_unit_libs)
+tests_unit_test_envelope_SOURCES = tests/unit/test_envelope.c $(channel_unit_helpers)
 tests_unit_test_frame_SOURCES = tests/unit/test_frame.c $(channel_unit_helpers)
+tests_unit_test_envelope_CFLAGS = $(channel_unit_cflags)
 tests_unit_test_frame_CFLAGS = $(channel_unit_cflags)
+tests_unit_test_envelope_LDADD = $(channel_unit_libs)
 tests_unit_test_frame_LDADD = $(channel_unit_libs)
 tests_unit_test_record_SOURCES = tests/unit/test_record.c $(channel_unit_helpers)
 tests_unit_test_record_CFLAGS = $(channel_unit_cflags)

@@ -11,15 +11,17 @@
 struct job {
     struct kd_post post;
     struct kd_service *service;
-    enum { JOB_PEER, JOB_HANDSHAKE, JOB_RECORDS, JOB_CHANGE } kind;
+    enum { JOB_PEER, JOB_HANDSHAKE, JOB_RECORDS, JOB_CHANGE, JOB_ENVELOPE } kind;
     kd_peer_done *peer_done;
     kd_handshake_done *handshake_done;
     kd_record_done *record_done;
     kd_session_done *session_done;
+    kd_envelope_done *envelope_done;
     void *arg;
     const struct kd_peer_info *peer;
     struct kd_handshake_result handshake;
     struct kd_session_change change;
+    struct kd_envelope_opened opened;
     size_t n;
     struct kd_record_result *results;
     struct kd_buf bytes; // of the answers; never grows
@@ -48,6 +50,9 @@ static void answer(struct kd_post *post) {
         break;
     case JOB_CHANGE:
         job->session_done(job->arg, err, detail, is_ok ? &job->change : NULL);
+        break;
+    case JOB_ENVELOPE:
+        job->envelope_done(job->arg, err, detail, is_ok ? &job->opened : NULL);
         break;
     }
     free_job(job);
@@ -397,4 +402,42 @@ void kd_channel_report(const struct kd_service *s, struct kd_channel_report *out
         .n_handshakes = 1,
         .n_sessions = 1,
     };
+}
+
+// ---- envelopes ---------------------------------------------------------------
+
+enum kd_err kd_envelope_key(const struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                            struct kd_envelope_key *out) {
+    static const uint8_t point[65] = { 4 };
+    *out = (struct kd_envelope_key) {
+        .name = "mailbox",
+        .version = 1,
+        .point = { point, sizeof(point) },
+        .id = { 1, 2, 3 },
+        .validity_max_s = 3600,
+        .leeway_s = 60,
+    };
+    return s->is_channel_off ? KD_ERR_CONFIG : KD_OK;
+}
+
+enum kd_err kd_envelope_open(struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                             struct kd_bytes envelope, kd_envelope_done *done, void *arg) {
+    static const uint8_t id[KD_ENVELOPE_ID_BYTES] = { 0xab };
+    struct job *job = NULL;
+    enum kd_err err = begin(s, "envelope-open", "", envelope.n, &job);
+    if (err != KD_OK) {
+        return err;
+    }
+    job->kind = JOB_ENVELOPE;
+    job->envelope_done = done;
+    job->arg = arg;
+    job->opened = (struct kd_envelope_opened) {
+        .id = id,
+        .time_s = 1000000000,
+        .expires_s = 1000003600,
+        .sender = "a \"sensor\"",
+        .body = put_out(job, '\0', envelope, KD_BYTES_NONE),
+    };
+    kd_loop_post(s->loop, &job->post);
+    return KD_OK;
 }

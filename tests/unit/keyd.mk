@@ -14,6 +14,7 @@ keyd_unit_tests = \
 	tests/unit/test_secrets \
 	tests/unit/test_service \
 	tests/unit/test_service_work \
+	tests/unit/test_spent \
 	tests/unit/test_store \
 	tests/unit/test_tally \
 	tests/unit/test_workers
@@ -43,7 +44,9 @@ tests_unit_test_secrets_LDADD = $(keyd_unit_libs)
 tests_unit_test_service_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_service_SOURCES = tests/unit/test_service.c $(service_fixture)
 tests_unit_test_service_LDADD = $(keyd_unit_libs)
+tests_unit_test_spent_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_store_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_spent_LDADD = $(keyd_unit_libs)
 tests_unit_test_store_LDADD = $(keyd_unit_libs)
 tests_unit_test_tally_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_tally_LDADD = $(keyd_unit_libs)

@@ -78,7 +78,7 @@ END_TEST
 // The routes of the secure channel.
 static bool is_channel(const struct kd_route *r) {
     static const char *const heads[] = { "/v1/peers", "/v1/handshakes", "/v1/sessions",
-                                         "/v1/records" };
+                                         "/v1/records", "/v1/envelopes" };
     for (size_t i = 0; i < KD_COUNT_OF(heads); i++) {
         if (strncmp(r->path, heads[i], strlen(heads[i])) == 0) {
             return true;
@@ -94,6 +94,7 @@ static bool can_channel_answer(const struct kd_route *r, int status) {
     const bool is_begin = strcmp(r->path, "/v1/handshakes") == 0;
     const bool is_resume = strcmp(r->path, "/v1/sessions/resume") == 0;
     const bool is_record = strncmp(r->path, "/v1/records", 11) == 0;
+    const bool is_envelope = strncmp(r->path, "/v1/envelopes", 13) == 0;
     const bool is_made = is_post && (strcmp(r->path, "/v1/peers") == 0 || is_begin || is_resume);
     switch (status) {
     case 200:
@@ -110,9 +111,10 @@ static bool can_channel_answer(const struct kd_route *r, int status) {
     case 403: // a session that is not one's own is not there
         return !r->has_page && r->may[0] != '\0';
     case 404: // a ticket may be of a peer that is gone
-        return r->param != KD_PARAM_NONE || is_resume || is_record;
+        return r->param != KD_PARAM_NONE || is_resume || is_record || is_envelope;
     case 409:
-        return is_post || (is_delete && is_peer) || strstr(r->path, "/ticket") != NULL;
+        return is_post || (is_delete && is_peer) || strstr(r->path, "/ticket") != NULL ||
+               is_envelope;
     case 413:
     case 415:
         return r->body != KD_BODY_NONE;
@@ -247,7 +249,8 @@ START_TEST(bodies_permissions_and_callers_are_described) {
                                           (r->body == KD_BODY_NEEDED),
                       "%s", r->path);
         const json_t *media = json_object_get(body, "content");
-        ck_assert_msg(json_object_size(media) == (body == NULL ? 0u : 1u + (r->raw != NULL) + r->may_be_cbor),
+        ck_assert_msg(json_object_size(media) ==
+                          (body == NULL ? 0u : 1u + (r->raw != NULL) + r->may_be_cbor),
                       "%s", r->path);
         ck_assert_msg(r->raw == NULL || json_object_get(media, r->raw) != NULL, "%s", r->path);
         ck_assert_msg(!r->may_be_cbor || json_object_get(media, KD_MEDIA_CBOR_SEQUENCE) != NULL,

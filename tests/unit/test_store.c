@@ -168,7 +168,7 @@ START_TEST(registry_of_the_version_before_peers_is_taken_over) {
     const struct kd_store_row row = row_of("k", 1, KD_VERSION_ENABLED);
     const struct kd_store_peer peer = { .name = "p", .uri = "" };
     ck_assert_err(kd_store_add(store, &row), KD_OK);
-    spoil("DROP TABLE peers; DROP TABLE ended; PRAGMA user_version=1");
+    spoil("DROP TABLE peers; DROP TABLE ended; DROP TABLE spent; PRAGMA user_version=1");
     ck_assert_ptr_nonnull(strstr(all(), "k#1:"));
     ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
     reopen();
@@ -180,9 +180,37 @@ START_TEST(registry_of_the_version_before_ends_is_taken_over) {
     const struct kd_store_peer peer = { .name = "p", .uri = "" };
     const struct kd_store_ended row = { KD_ENDED_SESSION, kd_bytes_of_text("s"), 1, 2 };
     ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
-    spoil("DROP TABLE ended; PRAGMA user_version=2");
+    spoil("DROP TABLE ended; DROP TABLE spent; PRAGMA user_version=2");
     ck_assert_err(kd_store_add_peer(store, &peer), KD_ERR_PEER_EXISTS);
     ck_assert_err(kd_store_add_ended(store, &row), KD_OK);
+}
+END_TEST
+
+static const struct kd_bytes first_id = { (const uint8_t *)"0123456789abcdef", 16 };
+static const struct kd_bytes second_id = { (const uint8_t *)"0123456789abcdeg", 16 };
+
+START_TEST(registry_of_the_version_before_envelopes_is_taken_over) {
+    spoil("DROP TABLE spent; PRAGMA user_version=3");
+    ck_assert_err(kd_store_add_spent(store, first_id, 10, 1), KD_OK);
+    reopen();
+    ck_assert_err(kd_store_add_spent(store, first_id, 10, 1), KD_ERR_ENVELOPE_REPLAYED);
+}
+END_TEST
+
+static enum kd_err see_spent(void *arg, struct kd_bytes id, uint64_t until_ms) {
+    kd_buf_printf(arg, "%.*s:%llu ", (int)id.n, (const char *)id.p, (unsigned long long)until_ms);
+    return KD_OK;
+}
+
+START_TEST(envelopes_are_spent_once_until_they_expire) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
+    ck_assert_err(kd_store_add_spent(store, first_id, 10, 1), KD_OK);
+    ck_assert_err(kd_store_add_spent(store, first_id, 20, 9), KD_ERR_ENVELOPE_REPLAYED);
+    ck_assert_err(kd_store_add_spent(store, second_id, 20, 9), KD_OK);
+    reopen();
+    ck_assert_err(kd_store_load_spent(store, see_spent, &out), KD_OK);
+    ck_assert_str_eq(kd_buf_get_text(&out), "0123456789abcdef:10 0123456789abcdeg:20 ");
+    ck_assert_err(kd_store_add_spent(store, first_id, 30, 10), KD_OK); // its time was over
 }
 END_TEST
 
@@ -461,6 +489,8 @@ static TCase *tcase_store(void) {
     tcase_add_test(t, peers_are_kept_and_deleted);
     tcase_add_test(t, registry_of_the_version_before_peers_is_taken_over);
     tcase_add_test(t, registry_of_the_version_before_ends_is_taken_over);
+    tcase_add_test(t, registry_of_the_version_before_envelopes_is_taken_over);
+    tcase_add_test(t, envelopes_are_spent_once_until_they_expire);
     tcase_add_test(t, ends_are_kept_until_they_are_trimmed);
     tcase_add_test(t, rows_that_keyd_did_not_write_stop_the_start);
     tcase_add_test(t, version_is_added_once);

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// envelope_work.c: an envelope on its way: its form and time are checked here, a worker
+// opens it, and its id is written before the text goes out.  An id is spent by an
+// envelope that was authentic only, so that nobody spends another's.
+#include "keyd/channel_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct opening {
+    struct kd_store_job job; // first: a job's address is its opening's
+    struct kd_channel *c;
+    kd_envelope_done *done;
+    void *arg;
+    uint8_t id[KD_ENVELOPE_ID_BYTES];
+    char id_text[2 * KD_ENVELOPE_ID_BYTES + 1];
+    char sender[KD_ENVELOPE_SENDER_MAX_BYTES + 1]; // not for the log: anybody may say anything
+    uint64_t time_s, expires_s, until_ms, now_ms;
+    struct kd_buf body;
+};
+
+static enum kd_err admit(const struct kd_service *s, const struct kd_caller *caller,
+                         struct kd_channel **out) {
+    if (s->channel == NULL || s->config->channel.envelope[0] == '\0') {
+        return KD_ERR_CONFIG;
+    }
+    *out = s->channel;
+    return kd_service_admit(s, caller, KD_MAY_ENVELOPE, s->config->channel.envelope);
+}
+
+static void end(struct opening *o, enum kd_err err, const char *detail) {
+    o->c->envelopes.counts[err]++;
+    if (err != KD_OK) {
+        kd_channel_warn(o->c, "an envelope was not opened", err, o->id_text, detail);
+    } else {
+        kd_log(KD_LOG_DEBUG, "channel", "an envelope was opened", "id=%s", o->id_text);
+    }
+    const struct kd_envelope_opened opened = {
+        .id = o->id,
+        .time_s = o->time_s,
+        .expires_s = o->expires_s,
+        .sender = o->sender,
+        .body = kd_buf_get(&o->body),
+    };
+    o->done(o->arg, err, detail, err == KD_OK ? &opened : NULL);
+    o->c->s->pending--;
+    kd_buf_wipe(&o->body);
+    free(o);
+}
+
+// ---- the key ---------------------------------------------------------------
+
+static enum kd_err find_key(const struct kd_channel *c, struct kd_bytes key_id,
+                            const struct kd_key_version **out) {
+    const struct kd_entry *e = kd_registry_get(&c->s->registry, c->config->envelope);
+    for (size_t i = e == NULL ? 0 : e->key.n_versions; i > 0; i--) {
+        const struct kd_key_version *v = &e->key.versions[i - 1];
+        struct kd_point point;
+        uint8_t id[KD_ENVELOPE_KEY_ID_BYTES];
+        if (v->state != KD_VERSION_ENABLED ||
+            kd_point_read(KD_CURVE_P256, v->ref.proof, &point) != KD_OK) {
+            continue;
+        }
+        kd_envelope_key_id(&point, id);
+        if (kd_bytes_equal(key_id, (struct kd_bytes) { id, sizeof(id) })) {
+            *out = v;
+            return KD_OK;
+        }
+    }
+    return KD_ERR_ENVELOPE_KEY;
+}
+
+enum kd_err kd_envelope_key(const struct kd_service *s, const struct kd_caller *caller,
+                            struct kd_envelope_key *out) {
+    const struct kd_channel *c = s->channel;
+    if (c == NULL || c->config->envelope[0] == '\0') {
+        return KD_ERR_CONFIG;
+    }
+    const struct kd_key_version *v = NULL;
+    struct kd_point point;
+    enum kd_err r = kd_service_allows(s, caller, KD_MAY_SHOW, c->config->envelope);
+    if ((r != KD_OK &&
+         (r = kd_service_allows(s, caller, KD_MAY_ENVELOPE, c->config->envelope)) != KD_OK) ||
+        (r = kd_channel_key(c, c->config->envelope, 0, &v)) != KD_OK) {
+        return r;
+    }
+    if (kd_point_read(KD_CURVE_P256, v->ref.proof, &point) != KD_OK) {
+        return KD_ERR_KEY_TYPE;
+    }
+    *out = (struct kd_envelope_key) {
+        .name = c->config->envelope,
+        .version = v->number,
+        .point = v->ref.proof,
+        .validity_max_s = c->config->envelope_validity_max_sec,
+        .leeway_s = c->config->envelope_leeway_sec,
+    };
+    kd_envelope_key_id(&point, out->id);
+    return KD_OK;
+}
+
+// ---- its way back ----------------------------------------------------------
+
+static enum kd_err run_note(struct kd_store_job *job, struct kd_store *store) {
+    const struct opening *o = (const struct opening *)job;
+    return kd_store_add_spent(store, (struct kd_bytes) { o->id, sizeof(o->id) }, o->until_ms,
+                              o->now_ms);
+}
+
+static void note_done(struct kd_store_job *job, enum kd_err err) {
+    struct opening *o = (struct opening *)job;
+    if (err != KD_OK) { // nobody has seen the text: it may come again
+        kd_spent_remove(&o->c->envelopes.spent, (struct kd_bytes) { o->id, sizeof(o->id) });
+    }
+    end(o, err, "");
+}
+
+static enum kd_err take_body(struct opening *o, struct kd_bytes body) {
+    (void)kd_buf_extend(&o->body, body.n + 1);
+    o->body.n = 0;
+    kd_buf_put(&o->body, body.p, body.n);
+    return kd_buf_finish(&o->body);
+}
+
+static enum kd_err on_opened(void *arg, const struct kd_hsm_reply *reply, struct kd_reader *items) {
+    struct opening *o = arg;
+    struct kd_hsm_result result = { 0 };
+    char detail[KD_DETAIL_BYTES];
+    kd_detail_copy(detail, reply->detail);
+    if (reply->err == KD_OK &&
+        (reply->n_items != 1 || kd_hsm_get_result(items, KD_HSM_ENVELOPE_OPEN, &result) != KD_OK ||
+         kd_reader_finish(items) != KD_OK)) {
+        end(o, KD_ERR_MALFORMED, "");
+        return KD_ERR_MALFORMED;
+    }
+    enum kd_err r = reply->err != KD_OK ? reply->err : result.err;
+    o->now_ms = kd_clock_wall_ms();
+    if (r != KD_OK || (r = take_body(o, result.out)) != KD_OK ||
+        (r = kd_spent_add(&o->c->envelopes.spent, (struct kd_bytes) { o->id, sizeof(o->id) },
+                          o->until_ms, o->now_ms)) != KD_OK) {
+        end(o, r, detail);
+        return KD_OK;
+    }
+    o->job.run = run_note;
+    o->job.done = note_done;
+    kd_store_thread_submit(o->c->s->store, &o->job);
+    return KD_OK;
+}
+
+// ---- its way there ---------------------------------------------------------
+
+static enum kd_err check_time(const struct kd_channel_config *config, const struct kd_envelope *e) {
+    const uint64_t now_s = kd_clock_wall_ms() / 1000;
+    const uint64_t leeway_s = config->envelope_leeway_sec;
+    const bool is_sound = e->time_s <= now_s + leeway_s && e->expires_s > e->time_s &&
+                          e->expires_s - e->time_s <= config->envelope_validity_max_sec &&
+                          now_s < e->expires_s + leeway_s;
+    return is_sound ? KD_OK : KD_ERR_ENVELOPE_TIME;
+}
+
+static enum kd_err send(struct opening *o, const struct kd_key_version *key,
+                        const struct kd_envelope *e) {
+    kd_auto(buf) struct kd_buf data = KD_BUF_INIT(KD_ENVELOPE_MAX_BYTES);
+    struct kd_hsm_request head = { .op = KD_HSM_ENVELOPE_OPEN, .n_items = 1, .n_keys = 1 };
+    struct kd_call *call = NULL;
+    head.keys[0] = key->ref;
+    kd_buf_put(&data, e->enc.p, e->enc.n);
+    kd_buf_put(&data, e->sealed.p, e->sealed.n);
+    enum kd_err r;
+    if ((r = kd_buf_finish(&data)) != KD_OK ||
+        (r = kd_service_begin(o->c->s, &head, NULL, &call)) != KD_OK) {
+        return r;
+    }
+    const struct kd_hsm_item item = { .data = kd_buf_get(&data),
+                                      .iv = kd_bytes_of_text(KD_ENVELOPE_INFO),
+                                      .aad = e->aad };
+    kd_call_put(call, &item);
+    return kd_call_send(call, on_opened, o);
+}
+
+static struct opening *new_opening(struct kd_channel *c, const struct kd_envelope *e) {
+    struct opening *o = calloc(1, sizeof(*o));
+    if (o != NULL) {
+        o->c = c;
+        o->time_s = e->time_s;
+        o->expires_s = e->expires_s;
+        o->until_ms = (e->expires_s + c->config->envelope_leeway_sec) * 1000;
+        o->body = KD_BUF_INIT(KD_ENVELOPE_BODY_MAX_BYTES + 1);
+        memcpy(o->id, e->id.p, sizeof(o->id));
+        kd_hex_encode(o->id, sizeof(o->id), o->id_text);
+        memcpy(o->sender, e->sender.n == 0 ? (const uint8_t *)"" : e->sender.p, e->sender.n);
+    }
+    return o;
+}
+
+static enum kd_err begin(struct kd_channel *c, struct kd_bytes envelope, kd_envelope_done *done,
+                         void *arg) {
+    struct kd_envelope e;
+    const struct kd_key_version *key = NULL;
+    enum kd_err r;
+    if ((r = kd_envelope_parse(envelope, &e)) != KD_OK ||
+        (r = check_time(c->config, &e)) != KD_OK || (r = find_key(c, e.key_id, &key)) != KD_OK) {
+        return r;
+    }
+    if (kd_spent_has(&c->envelopes.spent, e.id)) { // before the token has any work
+        return KD_ERR_ENVELOPE_REPLAYED;
+    }
+    struct opening *o = new_opening(c, &e);
+    if (o == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    o->done = done;
+    o->arg = arg;
+    if ((r = send(o, key, &e)) != KD_OK) {
+        free(o);
+        return r;
+    }
+    c->s->pending++;
+    return KD_OK;
+}
+
+enum kd_err kd_envelope_open(struct kd_service *s, const struct kd_caller *caller,
+                             struct kd_bytes envelope, kd_envelope_done *done, void *arg) {
+    struct kd_channel *c = NULL;
+    enum kd_err r = admit(s, caller, &c);
+    if (r != KD_OK) {
+        return r;
+    }
+    if ((r = begin(c, envelope, done, arg)) != KD_OK) {
+        c->envelopes.counts[r]++;
+        kd_channel_warn(c, "an envelope was not opened", r, "", "");
+    }
+    return r;
+}
+
+void kd_envelopes_metrics(const struct kd_envelopes *e, struct kd_buf *out) {
+    kd_tally_head(out, "keyd_envelopes_total", "counter", "Envelopes, by result.");
+    kd_tally_results(out, "keyd_envelopes_total", "", e->counts);
+    kd_tally_head(out, "keyd_envelopes_remembered", "gauge",
+                  "Envelopes that were opened and have not expired.");
+    kd_buf_printf(out, "keyd_envelopes_remembered %zu\n", kd_map_count(&e->spent.by_id));
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// envelopes.h: which envelopes were opened (channel.h says how): each once at this node until
+// it expires.
+#ifndef KD_KEYD_ENVELOPES_H
+#define KD_KEYD_ENVELOPES_H
+
+#include "keyd/channel.h"
+#include "keyd/store.h"
+
+struct kd_spent_entry;
+
+struct kd_spent {
+    struct kd_map by_id;
+    struct kd_spent_entry *oldest, *newest; // in the order of their coming
+    size_t max;
+};
+
+void kd_spent_init(struct kd_spent *s, size_t max);
+void kd_spent_wipe(struct kd_spent *s);
+// A kd_store_spent_fn; arg is the list.
+KD_MUST_CHECK enum kd_err kd_spent_load(void *spent, struct kd_bytes id, uint64_t until_ms);
+bool kd_spent_has(const struct kd_spent *s, struct kd_bytes id);
+// Looks first at some, and forgets those that were spent until now_ms.  KD_ERR_ENVELOPE_REPLAYED, KD_ERR_BUSY (full).
+KD_MUST_CHECK enum kd_err kd_spent_add(struct kd_spent *s, struct kd_bytes id, uint64_t until_ms,
+                                       uint64_t now_ms);
+void kd_spent_remove(struct kd_spent *s, struct kd_bytes id);
+
+// ---- the service's side ------------------------------------------------------
+
+struct kd_envelopes {
+    struct kd_spent spent;
+    uint64_t counts[KD_ERR_COUNT]; // by result
+};
+void kd_envelopes_metrics(const struct kd_envelopes *e, struct kd_buf *out);
+
+#endif
