@@ -6,6 +6,7 @@ libapi_a_SOURCES = \
 	api/connection.c \
 	api/credential.c \
 	api/handshakes.c \
+	api/headers.c \
 	api/http.c api/http.h \
 	api/json_in.c api/json_in.h \
 	api/json_out.c api/json_out.h \

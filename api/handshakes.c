@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-enum { METHOD_MAX = 3 };
+enum { METHOD_MAX = 3, COOKIE_MAX_BYTES = 64 };
 
 // ---- answering -------------------------------------------------------------
 
@@ -71,21 +71,53 @@ static void on_stepped(void *arg, enum kd_err err, const char *detail,
 
 // ---- the routes ------------------------------------------------------------
 
+static enum kd_err read_raw_message(const struct kd_request *q, struct kd_bytes *out) {
+    *out = kd_buf_get(&q->body);
+    return out->n > KD_EDHOC_MESSAGE_MAX_BYTES ? KD_ERR_ITEM_TOO_LARGE : KD_OK;
+}
+
 static enum kd_err read_message(const struct kd_request *q, const struct kd_json_in *in,
                                 struct kd_bytes *out) {
     static const char *const names[] = { "message" };
     if (q->is_raw) {
-        *out = kd_buf_get(&q->body);
-        return out->n > KD_EDHOC_MESSAGE_MAX_BYTES ? KD_ERR_ITEM_TOO_LARGE : KD_OK;
+        return read_raw_message(q, out);
     }
     enum kd_err err = kd_json_only(in, names, KD_COUNT_OF(names));
     return err != KD_OK ? err
                         : kd_channel_read_bytes(in, "message", KD_EDHOC_MESSAGE_MAX_BYTES, out);
 }
 
+// Beside message_1: where the peer is, and the cookie that it brings back.
+static enum kd_err read_first(struct kd_request *q, const struct kd_json_in *in,
+                              struct kd_handshake_start *first) {
+    static const char *const names[] = { "message", "address", "cookie" };
+    const char *address = NULL;
+    enum kd_err err;
+    if (q->is_raw) {
+        if ((err = read_raw_message(q, &first->message)) != KD_OK ||
+            (err = kd_request_read_header(q, "Keyd-Address", &address)) != KD_OK ||
+            (err = kd_request_read_header_bytes(q, "Keyd-Cookie", &first->cookie)) != KD_OK) {
+            return err;
+        }
+    } else if ((err = kd_json_only(in, names, KD_COUNT_OF(names))) != KD_OK ||
+               (err = kd_channel_read_bytes(in, "message", KD_EDHOC_MESSAGE_MAX_BYTES,
+                                            &first->message)) != KD_OK ||
+               (err = kd_json_text(in, "address", false, &address)) != KD_OK ||
+               (err = kd_json_bytes(in, "cookie", false, &first->cookie)) != KD_OK) {
+        return err;
+    }
+    first->address = kd_bytes_of_text(address == NULL ? "" : address);
+    if (first->address.n > KD_ADDRESS_MAX_BYTES) {
+        snprintf(q->why.field, sizeof(q->why.field), "%s", q->is_raw ? "Keyd-Address" : "address");
+        return KD_ERR_ITEM_TOO_LARGE;
+    }
+    return KD_OK;
+}
+
 // {"initiate": true, "method": 0}
-static enum kd_err read_initiate(const struct kd_json_in *in, uint32_t *method) {
+static enum kd_err read_initiate(const struct kd_json_in *in, struct kd_handshake_start *first) {
     static const char *const names[] = { "initiate", "method" };
+    uint32_t method = 0;
     bool initiate = false;
     enum kd_err err = kd_json_only(in, names, KD_COUNT_OF(names));
     if (err != KD_OK || (err = kd_json_bool(in, "initiate", true, &initiate)) != KD_OK) {
@@ -95,20 +127,26 @@ static enum kd_err read_initiate(const struct kd_json_in *in, uint32_t *method) 
         return kd_json_blame(in, "initiate", KD_ERR_FIELD_INVALID,
                              "true is expected, or message in its place.");
     }
-    return kd_json_number(in, "method", false, 0, METHOD_MAX, method);
+    err = kd_json_number(in, "method", false, 0, METHOD_MAX, &method);
+    first->method = method;
+    return err;
 }
 
 enum kd_err kd_handle_handshake_begin(struct kd_request *q) {
     const struct kd_json_in in = kd_channel_input(q);
-    struct kd_bytes message = KD_BYTES_NONE;
-    uint32_t method = 0;
+    struct kd_handshake_start first = { 0 };
+    kd_auto(buf) struct kd_buf cookie = KD_BUF_INIT(COOKIE_MAX_BYTES);
     enum kd_err err =
-        kd_json_has(&in, "initiate") ? read_initiate(&in, &method) : read_message(q, &in, &message);
+        kd_json_has(&in, "initiate") ? read_initiate(&in, &first) : read_first(q, &in, &first);
     if (err != KD_OK) {
         return err;
     }
-    return kd_channel_wait(
-        q, kd_channel_begin(q->http->service, &q->caller, message, method, on_begun, q));
+    err = kd_channel_begin(q->http->service, &q->caller, &first, &cookie, on_begun, q);
+    if (err != KD_ERR_HS_RETRY) {
+        return kd_channel_wait(q, err);
+    }
+    kd_request_fail_with(q, err, "cookie", kd_buf_get(&cookie));
+    return KD_OK; // it is answered
 }
 
 enum kd_err kd_handle_handshake_step(struct kd_request *q) {

@@ -194,6 +194,16 @@ KD_MUST_CHECK enum kd_err kd_request_hold(struct kd_request *q, size_t n);
 // Fills in q->caller again where that is not from this turn.
 KD_MUST_CHECK enum kd_err kd_request_identify(struct kd_request *q);
 
+// A header that may stand once; NULL: it is not there.  What is borrowed lives as long as the
+// request.  KD_ERR_FIELD_INVALID.
+KD_MUST_CHECK enum kd_err kd_request_read_header(struct kd_request *q, const char *name,
+                                                 const char **out);
+// The same in base64url, one a request, of a body that is not JSON; KD_ERR_BAD_BASE64.
+KD_MUST_CHECK enum kd_err kd_request_read_header_bytes(struct kd_request *q, const char *name,
+                                                       struct kd_bytes *out);
+KD_MUST_CHECK enum kd_err kd_request_blame_header(struct kd_request *q, const char *name,
+                                                  enum kd_err err, const char *detail);
+
 // Who calls, as far as the connection and header show (credential.c).  The
 // bytes are borrowed from the connection and the header.
 KD_MUST_CHECK enum kd_err kd_credential_get(struct kd_request *q, struct kd_credential *out);

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum { RESULT_BYTES = 512 };      // of an answer, but for record, body and answer
 enum { RECORD_MORE_BYTES = 128 }; // a record is at most so much longer than its body
@@ -115,74 +114,25 @@ static enum kd_err read_items(struct kd_request *q, const json_t *array, bool is
 
 // ---- reading what is not JSON ----------------------------------------------
 
-static enum kd_err blame_header(struct kd_request *q, const char *name, enum kd_err err,
-                                const char *detail) {
-    snprintf(q->why.field, sizeof(q->why.field), "%s", name);
-    kd_request_say(q, detail);
-    return err;
-}
-
-struct header {
-    const char *name;
-    const char *value; // NULL: it is not there
-    size_t n;
-};
-
-static enum MHD_Result find_header(void *arg, enum MHD_ValueKind kind KD_UNUSED, const char *key,
-                                   const char *value) {
-    struct header *h = arg;
-    if (strcasecmp(key, h->name) == 0) {
-        h->value = value == NULL ? "" : value;
-        h->n++;
-    }
-    return MHD_YES;
-}
-
-// Of two, who reads after us might take the other.
-static enum kd_err read_header(struct kd_request *q, const char *name, const char **out) {
-    struct header h = { .name = name };
-    MHD_get_connection_values(q->mhd, MHD_HEADER_KIND, find_header, &h);
-    if (h.n > 1) {
-        return blame_header(q, name, KD_ERR_FIELD_INVALID, "It may stand once.");
-    }
-    *out = h.value;
-    return KD_OK;
-}
-
-static enum kd_err read_raw_aad(struct kd_request *q, struct kd_bytes *out) {
-    const char *text = NULL;
-    enum kd_err err = read_header(q, "Keyd-Aad", &text);
-    if (err != KD_OK || text == NULL) {
-        return err;
-    }
-    const size_t n = strlen(text);
-    (void)kd_buf_extend(&q->arena, n + 1); // what it decodes to is shorter
-    q->arena.n = 0;
-    if (kd_b64_decode((struct kd_bytes) { (const uint8_t *)text, n }, &q->arena) != KD_OK) {
-        return blame_header(q, "Keyd-Aad", KD_ERR_BAD_BASE64, "");
-    }
-    *out = kd_buf_get(&q->arena);
-    return kd_buf_finish(&q->arena);
-}
-
 static enum kd_err read_raw_seal(struct kd_request *q, struct kd_record_item *item) {
     const char *type = NULL;
-    enum kd_err err = read_header(q, "Keyd-Session", &item->session);
-    if (err != KD_OK || (err = read_header(q, "Keyd-Type", &type)) != KD_OK) {
+    enum kd_err err = kd_request_read_header(q, "Keyd-Session", &item->session);
+    if (err != KD_OK || (err = kd_request_read_header(q, "Keyd-Type", &type)) != KD_OK) {
         return err;
     }
     if (item->session == NULL) {
-        return blame_header(q, "Keyd-Session", KD_ERR_FIELD_MISSING, "");
+        return kd_request_blame_header(q, "Keyd-Session", KD_ERR_FIELD_MISSING, "");
     }
     if (!kd_channel_is_session(item->session)) {
-        return blame_header(q, "Keyd-Session", KD_ERR_FIELD_INVALID,
-                            "The id of a session is expected: 16 digits in hexadecimal.");
+        return kd_request_blame_header(
+            q, "Keyd-Session", KD_ERR_FIELD_INVALID,
+            "The id of a session is expected: 16 digits in hexadecimal.");
     }
     if (type != NULL && !find_type(type, &item->type)) {
-        return blame_header(q, "Keyd-Type", KD_ERR_FIELD_INVALID, type_expected);
+        return kd_request_blame_header(q, "Keyd-Type", KD_ERR_FIELD_INVALID, type_expected);
     }
     const char *wrong = kd_record_wrong_with_data(item);
-    return wrong == NULL ? KD_OK : blame_header(q, "", KD_ERR_FIELD_INVALID, wrong);
+    return wrong == NULL ? KD_OK : kd_request_blame_header(q, "", KD_ERR_FIELD_INVALID, wrong);
 }
 
 // One record or body as it is; what JSON has beside it stands in headers.
@@ -195,7 +145,7 @@ static enum kd_err read_raw(struct kd_request *q, struct kd_record_work *work) {
     work->items = item;
     work->n_items = 1;
     item->data = kd_buf_get(&q->body);
-    enum kd_err err = read_raw_aad(q, &item->aad);
+    enum kd_err err = kd_request_read_header_bytes(q, "Keyd-Aad", &item->aad);
     return err != KD_OK || work->is_open ? err : read_raw_seal(q, item);
 }
 

@@ -121,6 +121,7 @@ enum kd_err {
     KD_ERR_TICKET,
     // busy
     KD_ERR_BUSY,
+    KD_ERR_HS_RETRY,
     KD_ERR_STOPPING,
     // away
     KD_ERR_TOKEN_AWAY,

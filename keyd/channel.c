@@ -217,7 +217,8 @@ void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out) {
     kd_buf_printf(out, "keyd_channel_sessions %zu\n", c->sessions.n);
     kd_tally_head(out, "keyd_channel_handshakes", "gauge", "Handshakes that are not finished.");
     kd_buf_printf(out, "keyd_channel_handshakes %zu\n", kd_map_count(&c->handshakes));
-    kd_tally_head(out, "keyd_channel_handshakes_total", "counter", "Handshakes that ended.");
+    kd_tally_head(out, "keyd_channel_handshakes_total", "counter",
+                  "Handshakes that ended, or were refused at once.");
     kd_tally_results(out, "keyd_channel_handshakes_total", "", c->counts.handshakes);
     kd_tally_head(out, "keyd_channel_sessions_ended_total", "counter",
                   "Sessions that ended, by why.");
@@ -225,8 +226,7 @@ void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out) {
         kd_buf_printf(out, "keyd_channel_sessions_ended_total{why=\"%s\"} %llu\n",
                       end_name((enum kd_session_end)i), (unsigned long long)c->counts.ended[i]);
     }
-    kd_tally_head(out, "keyd_channel_ended", "gauge",
-                  "Ends that are remembered: their tickets are refused.");
+    kd_tally_head(out, "keyd_channel_ended", "gauge", "Ends that are remembered.");
     kd_buf_printf(out, "keyd_channel_ended %zu\n", c->ended.n);
     kd_tally_head(out, "keyd_channel_records_total", "counter", "Records sealed and opened.");
     kd_tally_results(out, "keyd_channel_records_total", "op=\"seal\",", c->counts.sealed);
@@ -273,6 +273,7 @@ void kd_channel_free(struct kd_channel *c) {
         return;
     }
     kd_channel_free_handshakes(c);
+    kd_cookies_wipe(&c->cookies);
     kd_sessions_close(&c->sessions);
     kd_ended_wipe(&c->ended);
     kd_spent_wipe(&c->envelopes.spent);

@@ -76,12 +76,21 @@ struct kd_handshake_result {
 };
 typedef void kd_handshake_done(void *arg, enum kd_err err, const char *detail,
                                const struct kd_handshake_result *result);
-// Permission KD_MAY_HANDSHAKE on the identity's name.  `message` is message_1, or empty: we
-// initiate (reverse flow) with `method` 0..3.  KD_ERR_BUSY before any token work where
-// handshakes-max are unfinished.
+#define KD_ADDRESS_MAX_BYTES 128
+struct kd_handshake_start {
+    struct kd_bytes message; // message_1; or empty: we initiate (reverse flow)
+    unsigned method;         // then, 0..3
+    struct kd_bytes address; // the peer's, in whatever form the caller writes it; empty: not known
+    struct kd_bytes cookie;  // of a KD_ERR_HS_RETRY before; empty: none
+};
+// Permission KD_MAY_HANDSHAKE on the identity's name.  All before any token work:
+// KD_ERR_BUSY where handshakes-max are unfinished or the workers' queues are three quarters
+// full.  KD_ERR_HS_RETRY from handshakes-retry or half-full queues on: `cookie` has what the peer
+// is to bring back with the same message_1, soon, from the same address; nothing is kept of it.
 KD_MUST_CHECK enum kd_err kd_channel_begin(struct kd_service *s, const struct kd_caller *caller,
-                                           struct kd_bytes message, unsigned method,
-                                           kd_handshake_done *done, void *arg);
+                                           const struct kd_handshake_start *first,
+                                           struct kd_buf *cookie, kd_handshake_done *done,
+                                           void *arg);
 // The next message of the peer.  KD_ERR_NO_HANDSHAKE; only its maker sees a handshake.
 KD_MUST_CHECK enum kd_err kd_channel_step(struct kd_service *s, const struct kd_caller *caller,
                                           const char *id, struct kd_bytes message,

@@ -5,6 +5,7 @@
 #define KD_KEYD_CHANNEL_STATE_H
 
 #include "keyd/channel.h"
+#include "keyd/cookie.h"
 #include "keyd/ended.h"
 #include "keyd/envelopes.h"
 #include "keyd/peers.h"
@@ -48,6 +49,7 @@ struct kd_channel {
     // handshakes, the oldest first: all have the same time
     struct kd_map handshakes;
     struct kd_handshake_entry *oldest, *newest;
+    struct kd_cookies cookies;
     struct kd_timer *handshake_timer;
     struct kd_timer *later_timer;
     struct kd_later *first_later;
@@ -61,6 +63,13 @@ struct kd_channel {
 // KD_ERR_STOPPING, KD_ERR_DENIED.
 KD_MUST_CHECK enum kd_err kd_channel_admit(const struct kd_service *s,
                                            const struct kd_caller *caller, struct kd_channel **out);
+
+// May another handshake begin?  KD_ERR_BUSY, KD_ERR_TOO_MANY; KD_ERR_HS_RETRY: `cookie` has what
+// message_1 is to come back with.  (admission.c)
+KD_MUST_CHECK enum kd_err kd_channel_admit_handshake(struct kd_channel *c,
+                                                     const struct kd_caller *caller,
+                                                     const struct kd_handshake_start *start,
+                                                     struct kd_buf *cookie);
 
 // Keys of the configuration.  version 0: the primary one; its number in *number.
 KD_MUST_CHECK enum kd_err kd_channel_key(const struct kd_channel *c, const char *name,

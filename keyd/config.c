@@ -121,6 +121,7 @@ static const struct row rows[] = {
     { "channel", "sessions-max", NUMBER, CHANNEL(sessions_max), "100000", 1, 10000000, "Sessions at once." },
     { "channel", "ended-max", NUMBER, CHANNEL(ended_max), "100000", 1, 10000000, "Sessions and peers that were ended or deleted, whose tickets are refused until they expire. When it is full, tickets of the sessions that were made first are refused without looking." },
     { "channel", "handshakes-max", NUMBER, CHANNEL(handshakes_max), "1000", 1, 100000, "Handshakes that are not finished, at once. When all are taken, callers get 503." },
+    { "channel", "handshakes-retry", NUMBER, CHANNEL(handshakes_retry), "0", 0, 100000, "Unfinished handshakes from which another message_1 must come back with a retry cookie. 0: half of handshakes-max." },
     { "channel", "handshake-timeout-ms", NUMBER, CHANNEL(handshake_timeout_ms), "30000", 100, 600000, "From the first message of a handshake to its last." },
     { "channel", "peers-max", NUMBER, CHANNEL(peers_max), "100000", 1, 10000000, "Peers in the registry. With more than 1000, those that name their certificate by another hash than SHA-256 (whole or 64 bits) are not found." },
     { "channel", "envelope", NAME, CHANNEL(envelope), "", 0, KD_NAME_MAX_BYTES, "Name of the EC P-256 key (derive) that envelopes are sealed to. Empty: none are opened." },

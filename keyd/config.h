@@ -63,6 +63,7 @@ struct kd_channel_config {
     uint32_t sessions_max;
     uint32_t ended_max;
     uint32_t handshakes_max;
+    uint32_t handshakes_retry; // 0: half of them
     uint32_t handshake_timeout_ms;
     uint32_t peers_max;
     const char *envelope; // name of a key; "": no envelopes

@@ -20,7 +20,8 @@ void kd_spent_wipe(struct kd_spent *s);
 // A kd_store_spent_fn; arg is the list.
 KD_MUST_CHECK enum kd_err kd_spent_load(void *spent, struct kd_bytes id, uint64_t until_ms);
 bool kd_spent_has(const struct kd_spent *s, struct kd_bytes id);
-// Looks first at some, and forgets those that were spent until now_ms.  KD_ERR_ENVELOPE_REPLAYED, KD_ERR_BUSY (full).
+// Looks first at some, and forgets those that were spent until now_ms.  KD_ERR_ENVELOPE_REPLAYED,
+// KD_ERR_BUSY (full).
 KD_MUST_CHECK enum kd_err kd_spent_add(struct kd_spent *s, struct kd_bytes id, uint64_t until_ms,
                                        uint64_t now_ms);
 void kd_spent_remove(struct kd_spent *s, struct kd_bytes id);

@@ -415,24 +415,22 @@ static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message, 
 }
 
 enum kd_err kd_channel_begin(struct kd_service *s, const struct kd_caller *caller,
-                             struct kd_bytes message, unsigned method, kd_handshake_done *done,
-                             void *arg) {
+                             const struct kd_handshake_start *first, struct kd_buf *cookie,
+                             kd_handshake_done *done, void *arg) {
     struct kd_channel *c = NULL;
     struct kd_handshake_entry *h = NULL;
     enum kd_err r = kd_channel_admit(s, caller, &c);
     if (r != KD_OK) {
         return r;
     }
-    if (message.n > KD_EDHOC_MESSAGE_MAX_BYTES || method > KD_EDHOC_METHOD_MAX) {
-        return message.n > 0 ? KD_ERR_HS_MESSAGE : KD_ERR_HS_METHOD;
+    if (first->message.n > KD_EDHOC_MESSAGE_MAX_BYTES || first->method > KD_EDHOC_METHOD_MAX) {
+        return first->message.n > 0 ? KD_ERR_HS_MESSAGE : KD_ERR_HS_METHOD;
     }
-    if (kd_map_count(&c->handshakes) >= c->config->handshakes_max) {
-        kd_channel_warn(c, "a handshake was refused", KD_ERR_BUSY, "", "handshakes-max");
-        return KD_ERR_BUSY;
+    if (first->address.n > KD_ADDRESS_MAX_BYTES) {
+        return KD_ERR_ITEM_TOO_LARGE;
     }
-    if (c->sessions.n >= c->config->sessions_max) {
-        kd_channel_warn(c, "a handshake was refused", KD_ERR_TOO_MANY, "", "sessions-max");
-        return KD_ERR_TOO_MANY;
+    if ((r = kd_channel_admit_handshake(c, caller, first, cookie)) != KD_OK) {
+        return r;
     }
     if ((r = new_handshake(c, caller->principal, &h)) != KD_OK) {
         return r;
@@ -440,7 +438,7 @@ enum kd_err kd_channel_begin(struct kd_service *s, const struct kd_caller *calle
     h->done = done;
     h->arg = arg;
     h->is_busy = true;
-    r = start(h, message, method);
+    r = start(h, first->message, first->method);
     if (r != KD_OK) {
         forget(h);
         return r;

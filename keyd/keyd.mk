@@ -2,11 +2,13 @@
 noinst_LIBRARIES += libkeyd_service.a
 libkeyd_service_a_CFLAGS = $(AM_CFLAGS) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
 libkeyd_service_a_SOURCES = \
+	keyd/admission.c \
 	keyd/call.c keyd/call.h \
 	keyd/change.c keyd/change.h \
 	keyd/channel.c keyd/channel.h keyd/channel_state.h \
 	keyd/conf.c keyd/conf.h \
 	keyd/config.c keyd/config.h \
+	keyd/cookie.c keyd/cookie.h \
 	keyd/derive.c \
 	keyd/destroy.c \
 	keyd/envelope_work.c keyd/envelopes.h keyd/spent.c \

@@ -49,6 +49,8 @@ typedef KD_MUST_CHECK enum kd_err kd_call_done(void *arg, const struct kd_hsm_re
 KD_MUST_CHECK enum kd_err kd_workers_begin(struct kd_workers *w, struct kd_hsm_request *head,
                                            const uint8_t *near, struct kd_call **out);
 
+// Requests at the workers that are ready, and how many these take at most.
+void kd_workers_load(const struct kd_workers *w, size_t *used, size_t *room);
 // Which worker is preferred for this id: calls of one number go well together.
 unsigned kd_workers_near(const struct kd_workers *w, const uint8_t *near);
 

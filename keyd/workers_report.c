@@ -23,6 +23,17 @@ static size_t count_queued(const struct kd_workers *w) {
     return n;
 }
 
+void kd_workers_load(const struct kd_workers *w, size_t *used, size_t *room) {
+    *used = *room = 0;
+    for (unsigned i = 0; i < w->n; i++) {
+        const struct kd_worker *k = &w->workers[i];
+        if (k->state == KD_PROCESS_READY) {
+            *used += k->calls.n;
+            *room += w->config->workers.queue_max;
+        }
+    }
+}
+
 void kd_workers_report(const struct kd_workers *w, struct kd_service_report *out) {
     out->token = kd_workers_token(w);
     out->n_workers = w->n;

@@ -131,16 +131,57 @@ def a_handshake_message_out_of_its_order_changes_nothing(token):
     keyd.stop()
 
 
+def begin_with_cookie(keyd, device):
+    body = {"message": b64(device.begin()), "address": "192.0.2.1"}
+    r = keyd.post("/v1/handshakes", body)
+    if r.status == 503:
+        assert r.type == "handshake-retry", r
+        r = keyd.post("/v1/handshakes", {**body, "cookie": r.json["cookie"]})
+    return expect(r, 201).json
+
+
+@test(on=SOFTHSM)
+def a_flood_of_first_messages_costs_the_token_nothing_and_stops_no_session(token):
+    """A retry cookie before any token operation, and sessions in progress go first."""
+    keyd = Server(token, {"channel.handshakes-max": 8}).set_up()
+    with keyd.device("d") as d, keyd.device("e") as e:
+        d.connect(keyd)
+        for _ in range(4):
+            keyd.ok("/v1/handshakes", {"message": b64(e.begin())}, 201)
+        cookies = set()
+        for i in range(200):
+            r = expect(keyd.post("/v1/handshakes", {"message": b64(e.begin()),
+                                                    "address": f"198.51.100.{i}"}), 503,
+                       "handshake-retry")
+            cookies.add(r.json["cookie"])
+        assert len(cookies) == 200 and all(len(unb64(c)) == 21 for c in cookies)
+        assert keyd.get("/v1/status").json["channel"]["handshakes"] == 4
+        exchange(keyd, d, b"in progress")
+        # One that hears the answer gets in, with the message and from the place it sent before.
+        message = b64(e.begin())
+        body = {"message": message, "address": "192.0.2.1"}
+        cookie = keyd.post("/v1/handshakes", body).json["cookie"]
+        for other in ({**body, "address": "192.0.2.2"}, {"message": message},
+                      {**body, "message": b64(d.begin())}):
+            expect(keyd.post("/v1/handshakes", {**other, "cookie": cookie}), 503, "handshake-retry")
+        first = keyd.ok("/v1/handshakes", {**body, "cookie": cookie}, 201)
+        metrics = keyd.get("/metrics").body.decode()
+        assert re.search(r'^keyd_channel_handshakes_total{result="handshake-retry"} 204$', metrics,
+                         re.M), metrics
+        expect(keyd.delete("/v1/handshakes/" + first["handshake"]), 204)
+    keyd.stop()
+
+
 @test(on=SOFTHSM)
 def unfinished_handshakes_are_bounded_in_number_and_time(token):
     keyd = Server(token, {"channel.handshakes-max": 5,
                           "channel.handshake-timeout-ms": 1500}).set_up()
     with keyd.device("d") as d:
-        made = [keyd.ok("/v1/handshakes", {"message": b64(d.begin())}, 201) for _ in range(5)]
+        made = [begin_with_cookie(keyd, d) for _ in range(5)]
         r = expect(keyd.post("/v1/handshakes", {"message": b64(d.begin())}), 503, "busy")
         assert int(r.headers["Retry-After"]) >= 1
         expect(keyd.delete("/v1/handshakes/" + made[0]["handshake"]), 204)
-        keyd.ok("/v1/handshakes", {"message": b64(d.begin())}, 201)
+        begin_with_cookie(keyd, d)
         wait_for(lambda: keyd.get("/v1/status").json["channel"]["handshakes"] == 0,
                  what="the end of their time")
         expect(keyd.post("/v1/handshakes/" + made[1]["handshake"], {"message": "AA"}), 404,

@@ -169,9 +169,22 @@ static void on_handshake(void *arg KD_UNUSED, enum kd_err err, const char *detai
 }
 
 enum kd_err channel_begin(uid_t uid, const char *message, unsigned method) {
+    return channel_begin_with(uid, message, method, "", KD_BYTES_NONE);
+}
+
+enum kd_err channel_begin_with(uid_t uid, const char *message, unsigned method, const char *address,
+                               struct kd_bytes cookie) {
     const struct kd_caller c = service_caller_of(uid);
-    return service_wait_for(
-        kd_channel_begin(sx.service, &c, kd_bytes_of_text(message), method, on_handshake, NULL));
+    const struct kd_handshake_start first = { kd_bytes_of_text(message), method,
+                                              kd_bytes_of_text(address), cookie };
+    kd_auto(buf) struct kd_buf given = KD_BUF_INIT(KD_COOKIE_BYTES);
+    const enum kd_err r =
+        service_wait_for(kd_channel_begin(sx.service, &c, &first, &given, on_handshake, NULL));
+    ck_assert_int_eq(r == KD_ERR_HS_RETRY, given.n == KD_COOKIE_BYTES);
+    if (given.n > 0) {
+        memcpy(cx.cookie, given.p, given.n);
+    }
+    return r;
 }
 
 enum kd_err channel_step(uid_t uid, const char *id, struct kd_bytes message) {

@@ -5,10 +5,12 @@
 #define KD_TESTS_CHANNEL_FIXTURE_H
 
 #include "keyd/channel.h"
+#include "keyd/cookie.h"
 #include "tests/unit/fake_worker_channel.h"
 #include "tests/unit/service_fixture.h"
 
 struct channel_fixture {
+    uint8_t cookie[KD_COOKIE_BYTES];
     // of the last handshake step
     enum kd_err refusal;
     char handshake[KD_SESSION_TEXT_BYTES];
@@ -40,6 +42,9 @@ enum kd_err channel_delete_peer(uid_t uid, const char *name);
 struct kd_bytes channel_certificate(unsigned scalar, long days); // DER, in a static buffer
 
 enum kd_err channel_begin(uid_t uid, const char *message, unsigned method);
+// The cookie of a KD_ERR_HS_RETRY is in cx.cookie.
+enum kd_err channel_begin_with(uid_t uid, const char *message, unsigned method, const char *address,
+                               struct kd_bytes cookie);
 enum kd_err channel_step(uid_t uid, const char *id, struct kd_bytes message);
 struct kd_bytes channel_says(const char *kid);           // a message with this ID_CRED
 const char *channel_session(uid_t uid, const char *kid); // a handshake from begin to end

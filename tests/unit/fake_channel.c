@@ -188,9 +188,13 @@ static const struct kd_session_info session = {
 };
 
 enum kd_err kd_channel_begin(struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
-                             struct kd_bytes message, unsigned method, kd_handshake_done *done,
-                             void *arg) {
+                             const struct kd_handshake_start *first, struct kd_buf *cookie,
+                             kd_handshake_done *done, void *arg) {
     struct job *job = NULL;
+    const struct kd_bytes message = first->message;
+    if (s->at_once == KD_ERR_HS_RETRY) {
+        kd_buf_text(cookie, "cookie");
+    }
     enum kd_err err = begin(s, "begin", "", message.n + 1, &job);
     if (err != KD_OK) {
         return err;
@@ -204,7 +208,12 @@ enum kd_err kd_channel_begin(struct kd_service *s, const struct kd_caller *calle
         .message = put_out(job, message.n == 0 ? '1' : '2', message, KD_BYTES_NONE),
         .expires_ms = 5000,
     };
-    snprintf(s->text, sizeof(s->text), "message=%zu method=%u", message.n, method);
+    snprintf(s->text, sizeof(s->text), "message=%zu method=%u", message.n, first->method);
+    if (first->address.n + first->cookie.n > 0) {
+        snprintf(s->text, sizeof(s->text), "address=%.*s cookie=%.*s", (int)first->address.n,
+                 (const char *)first->address.p, (int)first->cookie.n,
+                 first->cookie.n == 0 ? "" : (const char *)first->cookie.p);
+    }
     kd_loop_post(s->loop, &job->post);
     return KD_OK;
 }

@@ -1,6 +1,7 @@
 keyd_unit_tests = \
 	tests/unit/test_channel_memory \
 	tests/unit/test_config \
+	tests/unit/test_cookie \
 	tests/unit/test_ended \
 	tests/unit/test_handshakes \
 	tests/unit/test_peers \
@@ -31,6 +32,8 @@ tests_unit_fake_worker_SOURCES = tests/unit/fake_worker.c tests/unit/fake_worker
 tests_unit_fake_worker_LDADD = libhsmwire.a libchannel.a libbase.a $(CRYPTO_LIBS)
 tests_unit_test_config_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_config_LDADD = $(keyd_unit_libs)
+tests_unit_test_cookie_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_cookie_LDADD = $(keyd_unit_libs)
 tests_unit_test_ended_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_ended_LDADD = $(keyd_unit_libs)
 tests_unit_test_import_CFLAGS = $(keyd_unit_cflags)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // test_api_raw.c: records that come and go as they are, with what JSON has
-// beside them in headers.
+// beside them in headers; and what stands beside message_1.
 #include "tests/unit/api_fixture.h"
 
 #include <stdio.h>
@@ -129,6 +129,54 @@ START_TEST(record_that_fails_is_a_problem_in_json) {
 }
 END_TEST
 
+#define EDHOC "Content-Type: application/edhoc+cbor-seq\r\n"
+#define LONGEST                                                                                    \
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"                             \
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" // 128
+
+START_TEST(handshake_is_begun_with_address_and_cookie) {
+    kd_auto(answer) struct answer a = { 0 };
+    kd_auto(answer) struct answer b = { 0 };
+    kd_auto(answer) struct answer c = { 0 };
+    ask(&f, "POST", "/v1/handshakes",
+        EDHOC "Keyd-Address: [2001:db8::1]:5683\r\nKeyd-Cookie: aGk\r\n", "m1", &a);
+    ck_assert_int_eq(a.status, 201);
+    ck_assert_str_eq(f.service.text, "address=[2001:db8::1]:5683 cookie=hi");
+    ask(&f, "POST", "/v1/handshakes", JSON_BODY,
+        "{\"message\":\"bTE\",\"address\":\"192.0.2.1\",\"cookie\":\"aGk\"}", &b);
+    ck_assert_int_eq(b.status, 201);
+    ck_assert_str_eq(f.service.text, "address=192.0.2.1 cookie=hi");
+    ask(&f, "POST", "/v1/handshakes", EDHOC "Keyd-Address: " LONGEST "\r\n", "m1", &c);
+    ck_assert_int_eq(c.status, 201);
+    f.service.n_calls = 0;
+    refuse("/v1/handshakes", EDHOC "Keyd-Address: " LONGEST "a\r\n", "m1", 413, "item-too-large",
+           "Keyd-Address");
+    refuse("/v1/handshakes", JSON_BODY, "{\"message\":\"bTE\",\"address\":\"" LONGEST "a\"}", 413,
+           "item-too-large", "address");
+    refuse("/v1/handshakes", EDHOC "Keyd-Cookie: a\r\n", "m1", 400, "bad-base64", "Keyd-Cookie");
+    refuse("/v1/handshakes", EDHOC "Keyd-Address: a\r\nKeyd-Address: b\r\n", "m1", 400,
+           "field-invalid", "Keyd-Address");
+    refuse("/v1/handshakes", JSON_BODY, "{\"initiate\":true,\"cookie\":\"aGk\"}", 400,
+           "field-unknown", "cookie");
+    ck_assert_uint_eq(f.service.n_calls, 0);
+}
+END_TEST
+
+START_TEST(cookie_to_come_back_with_is_in_the_problem) {
+    static const char *const headers[] = { EDHOC, JSON_BODY };
+    static const char *const bodies[] = { "m1", "{\"message\":\"bTE\"}" };
+    f.service.at_once = KD_ERR_HS_RETRY;
+    for (size_t i = 0; i < 2; i++) {
+        kd_auto(answer) struct answer a = { 0 };
+        char text[256];
+        ask(&f, "POST", "/v1/handshakes", headers[i], bodies[i], &a);
+        ck_assert_problem(&a, 503, "handshake-retry");
+        ck_assert_str_eq(text_of(&a, "cookie", text), "Y29va2ll");
+        ck_assert_str_ne(answer_header(&a, "Retry-After", text), "");
+    }
+}
+END_TEST
+
 static TCase *tcase_raw(void) {
     TCase *t = tcase_create("raw records");
     tcase_add_checked_fixture(t, setup, teardown);
@@ -137,6 +185,8 @@ static TCase *tcase_raw(void) {
     tcase_add_test(t, record_is_opened_to_its_bytes_and_who_sent_them);
     tcase_add_test(t, bytes_are_sealed_to_a_record);
     tcase_add_test(t, record_that_fails_is_a_problem_in_json);
+    tcase_add_test(t, handshake_is_begun_with_address_and_cookie);
+    tcase_add_test(t, cookie_to_come_back_with_is_in_the_problem);
     return t;
 }
 

@@ -132,11 +132,95 @@ END_TEST
 
 START_TEST(too_many_are_refused_before_the_token_is_asked) {
     fx.config->channel.handshakes_max = 2;
+    fx.config->channel.handshakes_retry = 2;
     channel_start("start ok\n");
     ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
     ck_assert_err(channel_begin(9, "m1", 0), KD_OK);
     ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_BUSY);
+    ck_assert_err(channel_begin(7, "", 0), KD_ERR_BUSY);
     ck_assert_uint_eq(fixture_count("request handshake-start"), 2);
+}
+END_TEST
+
+static struct kd_bytes cookie(void) {
+    return (struct kd_bytes) { cx.cookie, sizeof(cx.cookie) };
+}
+
+// Of five, two begin as they are and three with the cookie that they were given.
+START_TEST(from_half_of_them_on_message_1_must_come_back_with_its_cookie) {
+    fx.config->channel.handshakes_max = 5;
+    channel_start("start ok\n");
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    }
+    ck_assert_err(channel_begin_with(7, "m1", 0, "here", KD_BYTES_NONE), KD_ERR_HS_RETRY);
+    ck_assert_uint_eq(fixture_count("request handshake-start"), 3); // nothing was asked
+    const struct kd_bytes good = cookie();
+    uint8_t mine[KD_COOKIE_BYTES];
+    memcpy(mine, good.p, good.n);
+    const struct kd_bytes kept = { mine, sizeof(mine) };
+    ck_assert_err(channel_begin_with(7, "m2", 0, "here", kept), KD_ERR_HS_RETRY);
+    ck_assert_err(channel_begin_with(7, "m1", 0, "there", kept), KD_ERR_HS_RETRY);
+    ck_assert_err(channel_begin_with(9, "m1", 0, "here", kept), KD_ERR_HS_RETRY);
+    ck_assert_err(channel_begin_with(7, "m1", 0, "here", (struct kd_bytes) { mine, 20 }),
+                  KD_ERR_HS_RETRY);
+    ck_assert_uint_eq(fixture_count("request handshake-start"), 3);
+    ck_assert_err(channel_begin_with(7, "m1", 0, "here", kept), KD_OK);
+    ck_assert_err(channel_begin(7, "", 0), KD_OK); // ours needs none
+    ck_assert_err(channel_begin_with(7, "m1", 0, "here", kept),
+                  KD_ERR_BUSY); // the last is the last
+    ck_assert_uint_eq(fixture_count("request handshake-start"), 5);
+}
+END_TEST
+
+START_TEST(number_from_which_cookies_are_asked_for_can_be_said) {
+    fx.config->channel.handshakes_retry = 1;
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin_with(7, "m1", 0, "", kd_bytes_of_text("not asked for")), KD_OK);
+    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_HS_RETRY);
+    ck_assert_err(channel_begin_with(7, "m1", 0, "", cookie()), KD_OK);
+    char address[KD_ADDRESS_MAX_BYTES + 2] = "";
+    memset(address, 'a', sizeof(address) - 1);
+    ck_assert_err(channel_begin_with(7, "m1", 0, address, KD_BYTES_NONE), KD_ERR_ITEM_TOO_LARGE);
+    address[KD_ADDRESS_MAX_BYTES] = '\0';
+    ck_assert_err(channel_begin_with(7, "m1", 0, address, KD_BYTES_NONE), KD_ERR_HS_RETRY);
+}
+END_TEST
+
+static void on_nothing(void *arg KD_UNUSED, enum kd_err err KD_UNUSED, const char *detail KD_UNUSED,
+                       const struct kd_handshake_result *result KD_UNUSED) {
+}
+
+static void on_no_records(void *arg KD_UNUSED, enum kd_err err KD_UNUSED,
+                          const char *detail KD_UNUSED,
+                          const struct kd_record_result *results KD_UNUSED, size_t n KD_UNUSED) {
+}
+
+// The worker does not answer: its queue of 8 fills.  Records of sessions get the last two places.
+START_TEST(sessions_go_first_when_the_queue_is_long) {
+    fx.config->workers.queue_max = 8;
+    fx.config->workers.deadline_ms = 20000;
+    channel_start("on record-seal hang\n");
+    const char *id = channel_session(7, "dev");
+    const struct kd_caller c = service_caller_of(7);
+    const struct kd_record_item item = { .session = id, .data = kd_bytes_of_text("x") };
+    const struct kd_record_work work = { .n_items = 1, .items = &item };
+    const struct kd_handshake_start first = { .message = kd_bytes_of_text("m1") };
+    kd_auto(buf) struct kd_buf given = KD_BUF_INIT(KD_COOKIE_BYTES);
+    for (unsigned i = 0; i < 4; i++) { // half
+        ck_assert_err(kd_channel_records(sx.service, &c, &work, on_no_records, NULL), KD_OK);
+    }
+    ck_assert_err(kd_channel_begin(sx.service, &c, &first, &given, on_nothing, NULL),
+                  KD_ERR_HS_RETRY);
+    struct kd_handshake_start again = first;
+    again.cookie = kd_buf_get(&given);
+    for (unsigned i = 0; i < 2; i++) { // to three quarters
+        ck_assert_err(kd_channel_begin(sx.service, &c, &again, NULL, on_nothing, NULL), KD_OK);
+    }
+    ck_assert_err(kd_channel_begin(sx.service, &c, &again, NULL, on_nothing, NULL), KD_ERR_BUSY);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_err(kd_channel_records(sx.service, &c, &work, on_no_records, NULL), KD_OK);
+    }
 }
 END_TEST
 
@@ -251,6 +335,9 @@ static TCase *tcase_handshakes(void) {
     tcase_add_test(t, message_of_another_step_changes_nothing_and_a_wrong_one_ends_it);
     tcase_add_test(t, handshake_is_its_makers_alone);
     tcase_add_test(t, too_many_are_refused_before_the_token_is_asked);
+    tcase_add_test(t, from_half_of_them_on_message_1_must_come_back_with_its_cookie);
+    tcase_add_test(t, number_from_which_cookies_are_asked_for_can_be_said);
+    tcase_add_test(t, sessions_go_first_when_the_queue_is_long);
     tcase_add_test(t, no_more_sessions_than_configured);
     tcase_add_test(t, handshake_ends_with_its_time);
     tcase_add_test(t, handshake_is_gone_with_its_worker);

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// admission.c: whether a handshake may begin, before anything is asked of a worker.
+// Sessions and handshakes in progress go first: a new one must show under pressure that
+// answers reach its peer (cookie.h), and finds the last part of the queues closed.
+#include "keyd/channel_state.h"
+
+// Parts of the workers' queues, in quarters of their room.
+enum { RETRY_FROM_QUARTERS = 2, CLOSED_FROM_QUARTERS = 3, QUARTERS = 4 };
+
+static enum kd_err refuse(struct kd_channel *c, enum kd_err err, const char *why) {
+    c->counts.handshakes[err]++;
+    kd_channel_warn(c, "a handshake was refused", err, "", why);
+    return err;
+}
+
+static size_t retry_from(const struct kd_channel_config *config) {
+    const size_t half = (config->handshakes_max + 1) / 2;
+    return config->handshakes_retry != 0 ? config->handshakes_retry : half;
+}
+
+static enum kd_err ask_to_retry(struct kd_channel *c, const struct kd_cookie_of *of,
+                                struct kd_buf *cookie) {
+    uint8_t made[KD_COOKIE_BYTES];
+    enum kd_err r = kd_cookie_make(&c->cookies, of, kd_clock_mono_ms(), made);
+    if (r != KD_OK) {
+        return r;
+    }
+    kd_buf_put(cookie, made, sizeof(made));
+    if ((r = kd_buf_finish(cookie)) != KD_OK) {
+        return r;
+    }
+    return refuse(c, KD_ERR_HS_RETRY, "it is to come back with its cookie");
+}
+
+enum kd_err kd_channel_admit_handshake(struct kd_channel *c, const struct kd_caller *caller,
+                                       const struct kd_handshake_start *start,
+                                       struct kd_buf *cookie) {
+    const size_t n = kd_map_count(&c->handshakes);
+    size_t used = 0;
+    size_t room = 0;
+    if (n >= c->config->handshakes_max) {
+        return refuse(c, KD_ERR_BUSY, "handshakes-max");
+    }
+    if (c->sessions.n >= c->config->sessions_max) {
+        return refuse(c, KD_ERR_TOO_MANY, "sessions-max");
+    }
+    if (c->s->workers != NULL) {
+        kd_workers_load(c->s->workers, &used, &room);
+    }
+    if (room > 0 && used * QUARTERS >= room * CLOSED_FROM_QUARTERS) {
+        return refuse(c, KD_ERR_BUSY, "the workers' queues");
+    }
+    const bool is_pressed =
+        n >= retry_from(c->config) || (room > 0 && used * QUARTERS >= room * RETRY_FROM_QUARTERS);
+    if (!is_pressed || start->message.n == 0) {
+        return KD_OK; // ours, we initiate: nobody outside can cause it
+    }
+    const struct kd_cookie_of of = {
+        .message = start->message,
+        .address = start->address,
+        .principal = kd_bytes_of_text(caller->principal),
+    };
+    return kd_cookie_is_good(&c->cookies, &of, kd_clock_mono_ms(), start->cookie)
+               ? KD_OK
+               : ask_to_retry(c, &of, cookie);
+}
