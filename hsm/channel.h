@@ -42,6 +42,8 @@ struct kd_hsm_handshake {
     bool is_initiator;
     unsigned methods;        // as in kd_edhoc_config
     struct kd_suites suites; // most preferred first
+    struct kd_suites
+        peer_suites;         // initiator: those of them that the responder has; n = 0: not known
     bool is_static_dh;       // how the identity key is used
     struct kd_bytes id_cred; // our ID_CRED, the map, encoded
     struct kd_bytes cred;    // our CRED, the item, encoded

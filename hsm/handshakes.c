@@ -54,6 +54,7 @@ enum kd_err kd_handshake_new(struct kd_session *s, const struct kd_key_ref *key,
     h->own = KD_BUF_INIT(OWN_MAX_BYTES);
     h->due_ms = kd_clock_mono_ms() + request->timeout_ms;
     h->is_busy = true;
+    h->peer_suites = request->peer_suites;
     h->keys.session = s;
     h->keys.generation = s->generation;
     enum kd_err r = copy_request(h, key, request, &conn_id);
@@ -65,6 +66,7 @@ enum kd_err kd_handshake_new(struct kd_session *s, const struct kd_key_ref *key,
             .n_identities = 1,
             .methods = request->methods,
             .suites = request->suites,
+            .peer_suites = h->peer_suites.n == 0 ? NULL : &h->peer_suites,
             .conn_id = conn_id,
             .ead_labels = { 1, { KD_CHANNEL_EAD_LABEL } },
         };

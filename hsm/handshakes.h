@@ -15,6 +15,7 @@ struct kd_handshake {
     struct kd_identity identity;
     struct kd_edhoc *e;
     struct kd_buf own; // what keys and identity point to
+    struct kd_suites peer_suites;
     // under the token's lock
     uint64_t due_ms;
     bool is_busy;    // a thread works on it: it alone may touch the rest

@@ -68,14 +68,26 @@ static void get_optional_terms(struct kd_reader *in, struct kd_hsm_handshake *h)
 
 // ---- handshakes ------------------------------------------------------------
 
+static void put_suites(struct kd_buf *out, const struct kd_suites *list) {
+    kd_buf_u8(out, (uint8_t)list->n);
+    for (size_t i = 0; i < list->n && i < KD_SUITES_MAX; i++) {
+        kd_buf_u8(out, (uint8_t)list->ids[i]);
+    }
+}
+
+static void get_suites(struct kd_reader *in, unsigned min, struct kd_suites *list) {
+    list->n = kd_wire_read_enum(in, min, KD_SUITES_MAX);
+    for (size_t i = 0; i < list->n; i++) {
+        list->ids[i] = kd_read_u8(in);
+    }
+}
+
 static void put_start(struct kd_buf *out, const struct kd_hsm_handshake *h) {
     kd_buf_block16(out, h->message);
     kd_buf_u8(out, h->is_initiator ? 1 : 0);
     kd_buf_u8(out, (uint8_t)h->methods);
-    kd_buf_u8(out, (uint8_t)h->suites.n);
-    for (size_t i = 0; i < h->suites.n && i < KD_SUITES_MAX; i++) {
-        kd_buf_u8(out, (uint8_t)h->suites.ids[i]);
-    }
+    put_suites(out, &h->suites);
+    put_suites(out, &h->peer_suites);
     kd_buf_u8(out, h->is_static_dh ? 1 : 0);
     kd_buf_block16(out, h->id_cred);
     kd_buf_block16(out, h->cred);
@@ -87,10 +99,8 @@ static void get_start(struct kd_reader *in, struct kd_hsm_handshake *h) {
     h->message = kd_wire_read_sized(in, kd_read_block16(in), 0, KD_EDHOC_MESSAGE_MAX_BYTES);
     h->is_initiator = kd_wire_read_bool(in);
     h->methods = kd_wire_read_enum(in, 1, (1u << (KD_EDHOC_METHOD_MAX + 1)) - 1);
-    h->suites.n = kd_wire_read_enum(in, 1, KD_SUITES_MAX);
-    for (size_t i = 0; i < h->suites.n; i++) {
-        h->suites.ids[i] = kd_read_u8(in);
-    }
+    get_suites(in, 1, &h->suites);
+    get_suites(in, 0, &h->peer_suites);
     h->is_static_dh = kd_wire_read_bool(in);
     h->id_cred = kd_wire_read_sized(in, kd_read_block16(in), 1, KD_EDHOC_CRED_MAX_BYTES);
     h->cred = kd_wire_read_sized(in, kd_read_block16(in), 1, KD_EDHOC_CRED_MAX_BYTES);

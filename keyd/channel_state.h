@@ -81,6 +81,20 @@ KD_MUST_CHECK enum kd_err kd_channel_identity(struct kd_channel *c,
 KD_MUST_CHECK enum kd_err kd_channel_put_keys(const struct kd_channel *c, uint32_t ticket_version,
                                               uint32_t root_version, struct kd_hsm_request *head);
 
+// The terms of a session that begins now, and the keys that it is made with (root NULL:
+// released).  (terms.c)
+KD_MUST_CHECK enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer,
+                                                  struct kd_hsm_session_terms *terms,
+                                                  uint32_t *ticket_version,
+                                                  const struct kd_key_version **root);
+// What a client learns with the last message: docs/protocol.md.
+void kd_channel_put_ead(struct kd_buf *out, const struct kd_channel *c,
+                        const struct kd_hsm_session_terms *terms,
+                        const struct kd_key_version *root);
+// A sentence for the caller: what an error of the peer says of its suites.
+void kd_suites_print(const struct kd_suites *theirs, bool has_retried,
+                     char out[static KD_DETAIL_BYTES]);
+
 void kd_channel_later(struct kd_channel *c, struct kd_later *l);
 // A line in the log about something refused; of many only some.
 void kd_channel_warn(struct kd_channel *c, const char *what, enum kd_err err, const char *who,

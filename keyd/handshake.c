@@ -8,8 +8,10 @@
 #include <string.h>
 
 struct kd_handshake_entry {
+    struct kd_later later; // first
     struct kd_channel *c;
     uint8_t id[KD_HSM_HANDSHAKE_ID_BYTES];
+    uint8_t at_worker[KD_HSM_HANDSHAKE_ID_BYTES]; // its id there: another one for a second attempt
     char text[KD_SESSION_TEXT_BYTES];
     char owner[KD_NAME_MAX_BYTES + 1];
     struct kd_worker_home home;
@@ -17,8 +19,11 @@ struct kd_handshake_entry {
     bool is_confirming; // initiator: message_3 is written, message_4 is due
     bool is_busy;       // a step is with the worker
     bool is_over;       // abandoned or late meanwhile
+    bool has_retried;   // initiator: with a suite that the peer has
+    unsigned wanted;    // initiator: the method
     uint8_t method, suite;
     char peer[KD_NAME_MAX_BYTES + 1]; // once it is known
+    struct kd_suites theirs;          // of an error
     struct kd_hsm_session_terms terms;
     uint32_t ticket_version;
     uint64_t due_ms;     // monotonic
@@ -61,6 +66,7 @@ static enum kd_err new_handshake(struct kd_channel *c, const char *owner,
         free(h);
         return r;
     }
+    memcpy(h->at_worker, h->id, sizeof(h->id));
     kd_hex_encode(h->id, sizeof(h->id), h->text);
     assert(strlen(owner) <= KD_NAME_MAX_BYTES);
     memcpy(h->owner, owner, strlen(owner));
@@ -115,7 +121,7 @@ static void fail(struct kd_handshake_entry *h, enum kd_err err, struct kd_bytes 
     answer(h, err, text, &none, true);
 }
 
-static void drop_at_worker(struct kd_handshake_entry *h);
+static void drop_at_worker(const struct kd_handshake_entry *h);
 
 // The peer is not told why.
 static void refuse(struct kd_handshake_entry *h, enum kd_err err, const char *why) {
@@ -134,7 +140,7 @@ static enum kd_err ask(struct kd_handshake_entry *h, struct kd_hsm_request *head
     struct kd_call *call = NULL;
     const struct kd_hsm_item item = { .handshake = message };
     head->n_items = 1;
-    memcpy(message->id, h->id, sizeof(message->id));
+    memcpy(message->id, h->at_worker, sizeof(message->id));
     if (h->c->s->workers == NULL) {
         return KD_ERR_STOPPING;
     }
@@ -154,10 +160,22 @@ static enum kd_err ignore(void *arg KD_UNUSED, const struct kd_hsm_reply *reply 
     return KD_OK;
 }
 
-static void drop_at_worker(struct kd_handshake_entry *h) {
-    struct kd_hsm_request head = { .op = KD_HSM_HS_DROP };
+// What cannot be dropped waits for its time there.
+static void drop_at(const struct kd_channel *c, const uint8_t id[static KD_HSM_HANDSHAKE_ID_BYTES],
+                    const struct kd_worker_home *home) {
+    struct kd_hsm_request head = { .op = KD_HSM_HS_DROP, .n_items = 1 };
     struct kd_hsm_handshake message = { 0 };
-    const enum kd_err r KD_UNUSED = ask(h, &head, &message, ignore); // else it waits for its time
+    const struct kd_hsm_item item = { .handshake = &message };
+    struct kd_call *call = NULL;
+    memcpy(message.id, id, sizeof(message.id));
+    if (c->s->workers != NULL && kd_workers_begin_at(c->s->workers, &head, home, &call) == KD_OK) {
+        kd_call_put(call, &item);
+        const enum kd_err r KD_UNUSED = kd_call_send(call, ignore, NULL);
+    }
+}
+
+static void drop_at_worker(const struct kd_handshake_entry *h) {
+    drop_at(h->c, h->at_worker, &h->home);
 }
 
 // The one result of a step.  False: the step has ended with what was wrong.
@@ -188,49 +206,6 @@ static bool take_result(struct kd_handshake_entry *h, enum kd_hsm_op op,
 }
 
 // ---- sessions --------------------------------------------------------------
-
-// What a client learns with the last message: docs/protocol.md.
-static void put_ead(struct kd_buf *out, const struct kd_handshake_entry *h,
-                    const struct kd_key_version *root) {
-    kd_cbor_put_array(out, root == NULL ? 4 : 6);
-    kd_cbor_put_uint(out, h->terms.created_ms);
-    kd_cbor_put_bytes(out, (struct kd_bytes) { h->terms.id, sizeof(h->terms.id) });
-    kd_cbor_put_uint(out, h->c->config->session_lifetime_sec);
-    kd_cbor_put_uint(out, h->terms.profile);
-    if (root != NULL) {
-        kd_cbor_put_uint(out, root->number);
-        kd_cbor_put_bytes(out, root->ref.proof);
-    }
-}
-
-static enum kd_err choose_terms(struct kd_handshake_entry *h, const struct kd_key_version **root) {
-    const struct kd_channel_config *config = h->c->config;
-    const struct kd_key_version *ticket = NULL;
-    *root = NULL;
-    enum kd_err r = kd_channel_key(h->c, config->ticket, 0, &ticket);
-    if (r == KD_OK && config->profile == KD_PROFILE_RESIDENT) {
-        r = kd_channel_key(h->c, config->root, 0, root);
-    }
-    if (r != KD_OK) {
-        return r;
-    }
-    h->ticket_version = ticket->number;
-    h->terms = (struct kd_hsm_session_terms) {
-        .profile = config->profile,
-        .peer = kd_bytes_of_text(h->peer),
-        .created_ms = kd_clock_wall_ms(),
-        .records_max = config->session_records_max,
-        .bytes_max = config->session_bytes_max,
-        .root_version = *root == NULL ? 0 : (*root)->number,
-    };
-    h->terms.expires_ms = h->terms.created_ms + (uint64_t)config->session_lifetime_sec * 1000;
-    do {
-        r = kd_host_random(h->terms.id, sizeof(h->terms.id));
-    } while (r == KD_OK &&
-             kd_sessions_find(&h->c->sessions,
-                              (struct kd_bytes) { h->terms.id, sizeof(h->terms.id) }) != NULL);
-    return r;
-}
 
 static enum kd_err make_session(struct kd_handshake_entry *h, struct kd_bytes ticket,
                                 struct kd_session_entry **out) {
@@ -302,11 +277,11 @@ static enum kd_err go_on_with_peer(struct kd_handshake_entry *h, const struct kd
     const struct kd_key_version *root = NULL;
     kd_auto(buf) struct kd_buf ead = KD_BUF_INIT(KD_HSM_EAD_MAX_BYTES);
     memcpy(h->peer, peer->info.name, strlen(peer->info.name) + 1);
-    enum kd_err r = choose_terms(h, &root);
+    enum kd_err r = kd_channel_choose_terms(h->c, h->peer, &h->terms, &h->ticket_version, &root);
     if (r != KD_OK) {
         return r;
     }
-    put_ead(&ead, h, root);
+    kd_channel_put_ead(&ead, h->c, &h->terms, root);
     struct kd_hsm_request head = { .op = KD_HSM_HS_FINISH };
     struct kd_hsm_handshake message = {
         .peer_point = { peer->key.point, peer->key.n_point },
@@ -387,7 +362,9 @@ static struct kd_suites suites_of(const struct kd_channel *c) {
     return out;
 }
 
-static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message, unsigned method) {
+// peer_suites: those of ours that the peer is known to have (NULL: not known).
+static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message,
+                         const struct kd_suites *peer_suites) {
     struct kd_channel *c = h->c;
     const struct kd_key_version *identity = NULL;
     enum kd_err r = kd_channel_identity(c, &identity);
@@ -400,7 +377,7 @@ static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message, 
     struct kd_hsm_handshake first = {
         .message = message,
         .is_initiator = h->is_initiator,
-        .methods = methods_of(c, h->is_initiator, method),
+        .methods = methods_of(c, h->is_initiator, h->wanted),
         .suites = suites_of(c),
         .is_static_dh = c->identity.is_static_dh,
         .id_cred = kd_buf_get(&c->identity.id_cred),
@@ -408,6 +385,9 @@ static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message, 
         .conn_id = id_of(h),
         .timeout_ms = c->config->handshake_timeout_ms,
     };
+    if (peer_suites != NULL) {
+        first.peer_suites = *peer_suites;
+    }
     if (first.methods == 0) {
         return KD_ERR_HS_METHOD;
     }
@@ -438,7 +418,8 @@ enum kd_err kd_channel_begin(struct kd_service *s, const struct kd_caller *calle
     h->done = done;
     h->arg = arg;
     h->is_busy = true;
-    r = start(h, first->message, first->method);
+    h->wanted = first->method;
+    r = start(h, first->message, NULL);
     if (r != KD_OK) {
         forget(h);
         return r;
@@ -464,6 +445,59 @@ static enum kd_err find(const struct kd_channel *c, const struct kd_caller *call
     return KD_OK;
 }
 
+static bool is_waiting_for_2(const struct kd_handshake_entry *h) {
+    return h->is_initiator && !h->is_confirming;
+}
+
+static bool read_suite_error(struct kd_bytes message, struct kd_suites *theirs) {
+    struct kd_edhoc_error error;
+    if (kd_edhoc_error_parse(message, &error) != KD_OK || error.code != KD_EDHOC_ERR_SUITE) {
+        return false;
+    }
+    *theirs = error.suites;
+    return true;
+}
+
+static void refuse_suites(struct kd_later *l) {
+    struct kd_handshake_entry *h = (struct kd_handshake_entry *)l;
+    struct kd_handshake_result result = { .err = KD_ERR_HS_SUITE };
+    char why[KD_DETAIL_BYTES];
+    kd_suites_print(&h->theirs, h->has_retried, why);
+    drop_at_worker(h);
+    answer(h, KD_OK, why, &result, true); // an error is not answered with one (RFC 9528 6)
+}
+
+// The responder has none of the suites that we offered, or only the later ones (RFC 9528 6.3):
+// once more, with a new message_1.  Nobody has signed that, but our offer keeps its order, so that
+// a responder that has a better suite refuses it.
+static enum kd_err try_their_suites(struct kd_handshake_entry *h, const struct kd_suites *theirs) {
+    const struct kd_suites own = suites_of(h->c);
+    const struct kd_worker_home home = h->home;
+    struct kd_suites common = { 0 };
+    uint8_t before[KD_HSM_HANDSHAKE_ID_BYTES];
+    for (size_t i = 0; i < own.n; i++) {
+        if (kd_suites_has(theirs, own.ids[i])) {
+            common.ids[common.n++] = own.ids[i];
+        }
+    }
+    h->theirs = *theirs;
+    if (common.n == 0 || h->has_retried) {
+        h->later.fn = refuse_suites;
+        kd_channel_later(h->c, &h->later);
+        return KD_OK;
+    }
+    memcpy(before, h->at_worker, sizeof(before));
+    enum kd_err r = kd_host_random(h->at_worker, sizeof(h->at_worker));
+    if (r != KD_OK || (r = start(h, KD_BYTES_NONE, &common)) != KD_OK) {
+        memcpy(h->at_worker, before, sizeof(before)); // as it was; the caller may try again
+        h->home = home;
+        return r;
+    }
+    h->has_retried = true;
+    drop_at(h->c, before, &home);
+    return KD_OK;
+}
+
 static enum kd_err send_step(struct kd_handshake_entry *h, struct kd_bytes message) {
     struct kd_hsm_request head = { .op = h->is_confirming ? KD_HSM_HS_CONFIRM : KD_HSM_HS_READ };
     struct kd_hsm_handshake next = { .message = message };
@@ -479,6 +513,7 @@ enum kd_err kd_channel_step(struct kd_service *s, const struct kd_caller *caller
                             struct kd_bytes message, kd_handshake_done *done, void *arg) {
     struct kd_channel *c = NULL;
     struct kd_handshake_entry *h = NULL;
+    struct kd_suites theirs;
     enum kd_err r = kd_channel_admit(s, caller, &c);
     if (r != KD_OK || (r = find(c, caller, id, &h)) != KD_OK) {
         return r;
@@ -491,7 +526,8 @@ enum kd_err kd_channel_step(struct kd_service *s, const struct kd_caller *caller
     }
     h->done = done;
     h->arg = arg;
-    r = send_step(h, message);
+    r = is_waiting_for_2(h) && read_suite_error(message, &theirs) ? try_their_suites(h, &theirs)
+                                                                  : send_step(h, message);
     if (r == KD_ERR_NO_HANDSHAKE) { // its worker is gone
         c->counts.handshakes[r]++;
         forget(h);

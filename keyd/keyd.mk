@@ -35,6 +35,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/store_thread.c keyd/store_thread.h \
 	keyd/supervise.c \
 	keyd/tally.c keyd/tally.h \
+	keyd/terms.c \
 	keyd/version.c \
 	keyd/work.c \
 	keyd/worker.c keyd/worker.h \

@@ -358,6 +358,35 @@ def the_server_may_begin(token):
     keyd.stop()
 
 
+@test(on=BOTH)
+def keyd_begins_once_more_with_a_suite_that_the_device_has(token):
+    """J04; RFC 9528 6.3: the error with the suites of the device in answer to message_1."""
+    keyd = Server(token).set_up()
+    with keyd.device("d") as d:
+        d.tell("await", 0, "2")
+        first = keyd.ok("/v1/handshakes", {"initiate": True}, 201)
+        path = "/v1/handshakes/" + first["handshake"]
+        try:
+            raise AssertionError(d.read(unb64(first["message"])))
+        except PeerError as e:
+            assert e.args[0] == "handshake-suite", e
+        second = keyd.ok(path, {"message": b64(b"\x02\x02")})
+        assert second["handshake"] == first["handshake"] and second["message"] != first["message"]
+        d.tell("await", 0, "2")
+        third = keyd.ok(path, {"message": b64(d.read(unb64(second["message"])))})
+        last = keyd.ok(path, {"message": b64(d.read(unb64(third["message"])))})
+        assert last["session"]["suite"] == 2 and d.session == last["session"]["session"]
+        exchange(keyd, d, b"suite 2")
+        # Suites that are not ours: the caller learns which, and it is over.
+        first = keyd.ok("/v1/handshakes", {"initiate": True}, 201)
+        path = "/v1/handshakes/" + first["handshake"]
+        r = expect(keyd.post(path, {"message": b64(b"\x02\x82\x18\x18\x06")}), 422,
+                   "handshake-suite")
+        assert "24, 6" in r.json["detail"], r
+        expect(keyd.post(path, {"message": "AA"}), 404, "no-such-handshake")
+    keyd.stop()
+
+
 @test(on=SOFTHSM)
 def the_device_learns_time_lifetime_and_profile(token):
     """J07"""

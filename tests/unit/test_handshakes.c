@@ -91,6 +91,68 @@ START_TEST(initiator_has_its_session_after_message_4) {
 }
 END_TEST
 
+// RFC 9528 6.3: (2, 2) and (2, [24, -7]).
+static const char has_suite_2[] = "\x02\x02";
+static const char has_others[] = "\x02\x82\x18\x18\x26";
+
+START_TEST(initiator_tries_once_more_with_a_suite_that_the_peer_has) {
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "", 1), KD_OK);
+    char id[KD_SESSION_TEXT_BYTES];
+    memcpy(id, cx.handshake, sizeof(id));
+    ck_assert_err(channel_step(7, id, kd_bytes_of_text(has_suite_2)), KD_OK);
+    ck_assert_err(cx.refusal, KD_OK);
+    ck_assert_str_eq(cx.handshake, id); // the caller's is the same
+    ck_assert_mem_eq(cx.message.p, "m1", 2);
+    ck_assert_uint_eq(fixture_count("request handshake-start"), 2);
+    ck_assert_uint_eq(handshakes(), 1);
+    ck_assert_err(channel_step(7, id, channel_says("dev")), KD_OK);
+    ck_assert_mem_eq(cx.message.p, "m3", 2);
+    ck_assert_err(channel_step(7, id, kd_bytes_of_text("m4")), KD_OK);
+    ck_assert(cx.has_session);
+    ck_assert_uint_eq(fixture_count("request handshake-drop"), 1); // the first attempt
+}
+END_TEST
+
+START_TEST(initiator_does_not_try_again_and_again) {
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "", 1), KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, kd_bytes_of_text(has_suite_2)), KD_OK);
+    ck_assert_err(cx.refusal, KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, kd_bytes_of_text(has_suite_2)), KD_OK);
+    ck_assert_err(cx.refusal, KD_ERR_HS_SUITE);
+    ck_assert_ptr_nonnull(strstr(sx.last_detail, "suites 2; it was tried twice"));
+    ck_assert_uint_eq(cx.message.n, 0); // an error is not answered with one
+    ck_assert_uint_eq(handshakes(), 0);
+    ck_assert_err(channel_step(7, cx.handshake, channel_says("dev")), KD_ERR_NO_HANDSHAKE);
+    ck_assert_uint_eq(fixture_count("request handshake-start"), 2);
+}
+END_TEST
+
+START_TEST(initiator_says_which_suites_the_peer_has_where_none_is_ours) {
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "", 1), KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, kd_bytes_of_text(has_others)), KD_OK);
+    ck_assert_err(cx.refusal, KD_ERR_HS_SUITE);
+    ck_assert_ptr_nonnull(strstr(sx.last_detail, "suites 24, -7; none of them is ours"));
+    ck_assert_uint_eq(fixture_count("request handshake-start"), 1);
+    ck_assert_uint_eq(handshakes(), 0);
+}
+END_TEST
+
+// A responder is told of no suites; and after message_2 there is no choice any more.
+START_TEST(error_about_suites_counts_for_message_1_alone) {
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, kd_bytes_of_text(has_suite_2)), KD_OK);
+    ck_assert_err(cx.refusal, KD_ERR_HS_MESSAGE);
+    ck_assert_err(channel_begin(7, "", 1), KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, channel_says("dev")), KD_OK);
+    ck_assert_err(channel_step(7, cx.handshake, kd_bytes_of_text(has_suite_2)), KD_OK);
+    ck_assert_uint_eq(fixture_count("request handshake-start"), 2);
+}
+END_TEST
+
 START_TEST(stranger_is_told_nothing) {
     channel_start("start ok\n");
     ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
@@ -331,6 +393,10 @@ static TCase *tcase_handshakes(void) {
     tcase_add_test(t, identity_needs_its_certificate);
     tcase_add_test(t, responder_ends_with_a_session);
     tcase_add_test(t, initiator_has_its_session_after_message_4);
+    tcase_add_test(t, initiator_tries_once_more_with_a_suite_that_the_peer_has);
+    tcase_add_test(t, initiator_does_not_try_again_and_again);
+    tcase_add_test(t, initiator_says_which_suites_the_peer_has_where_none_is_ours);
+    tcase_add_test(t, error_about_suites_counts_for_message_1_alone);
     tcase_add_test(t, stranger_is_told_nothing);
     tcase_add_test(t, message_of_another_step_changes_nothing_and_a_wrong_one_ends_it);
     tcase_add_test(t, handshake_is_its_makers_alone);

@@ -60,6 +60,7 @@ struct kd_hsm_handshake sample_handshake(struct kd_hsm_session_terms *terms) {
                                        .is_initiator = true,
                                        .methods = 15,
                                        .suites = { 3, { 24, 3, 2 } },
+                                       .peer_suites = { 2, { 3, 2 } },
                                        .is_static_dh = true,
                                        .id_cred = some(100),
                                        .cred = some(700),

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// terms.c: what a new session is, and what its client is told of it.
+#include "keyd/channel_state.h"
+
+#include <string.h>
+
+void kd_channel_put_ead(struct kd_buf *out, const struct kd_channel *c,
+                        const struct kd_hsm_session_terms *terms,
+                        const struct kd_key_version *root) {
+    kd_cbor_put_array(out, root == NULL ? 4 : 6);
+    kd_cbor_put_uint(out, terms->created_ms);
+    kd_cbor_put_bytes(out, (struct kd_bytes) { terms->id, sizeof(terms->id) });
+    kd_cbor_put_uint(out, c->config->session_lifetime_sec);
+    kd_cbor_put_uint(out, terms->profile);
+    if (root != NULL) {
+        kd_cbor_put_uint(out, root->number);
+        kd_cbor_put_bytes(out, root->ref.proof);
+    }
+}
+
+// An id that no session has.
+static enum kd_err choose_id(const struct kd_channel *c,
+                             uint8_t id[static KD_HSM_SESSION_ID_BYTES]) {
+    enum kd_err r;
+    do {
+        r = kd_host_random(id, KD_HSM_SESSION_ID_BYTES);
+    } while (r == KD_OK &&
+             kd_sessions_find(&c->sessions, (struct kd_bytes) { id, KD_HSM_SESSION_ID_BYTES }) !=
+                 NULL);
+    return r;
+}
+
+enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer,
+                                    struct kd_hsm_session_terms *terms, uint32_t *ticket_version,
+                                    const struct kd_key_version **root) {
+    const struct kd_channel_config *config = c->config;
+    const struct kd_key_version *ticket = NULL;
+    *root = NULL;
+    enum kd_err r = kd_channel_key(c, config->ticket, 0, &ticket);
+    if (r == KD_OK && config->profile == KD_PROFILE_RESIDENT) {
+        r = kd_channel_key(c, config->root, 0, root);
+    }
+    if (r != KD_OK) {
+        return r;
+    }
+    *ticket_version = ticket->number;
+    *terms = (struct kd_hsm_session_terms) {
+        .profile = config->profile,
+        .peer = kd_bytes_of_text(peer),
+        .created_ms = kd_clock_wall_ms(),
+        .records_max = config->session_records_max,
+        .bytes_max = config->session_bytes_max,
+        .root_version = *root == NULL ? 0 : (*root)->number,
+    };
+    terms->expires_ms = terms->created_ms + (uint64_t)config->session_lifetime_sec * 1000;
+    return choose_id(c, terms->id);
+}
+
+void kd_suites_print(const struct kd_suites *theirs, bool has_retried,
+                     char out[static KD_DETAIL_BYTES]) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_DETAIL_BYTES - 1);
+    kd_buf_text(&text, "The peer says that it has the cipher suites");
+    for (size_t i = 0; i < theirs->n; i++) {
+        kd_buf_printf(&text, "%s %d", i == 0 ? "" : ",", theirs->ids[i]);
+    }
+    kd_buf_text(&text, has_retried ? "; it was tried twice." : "; none of them is ours.");
+    kd_detail_copy(out, kd_buf_get(&text));
+}
