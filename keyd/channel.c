@@ -187,6 +187,25 @@ static void on_gone(void *channel, const struct kd_session_entry *e, enum kd_ses
            end_name(why), (unsigned long long)e->sent, (unsigned long long)e->received);
 }
 
+static const char *expiry_name(enum kd_record_expiry why) {
+    switch (why) {
+    case KD_EXPIRED_LIFETIME:
+        return "lifetime";
+    case KD_EXPIRED_RECORDS:
+        return "records";
+    case KD_EXPIRED_BYTES:
+        return "bytes";
+    }
+    return "";
+}
+
+static void on_expired(void *channel, const struct kd_session_entry *e) {
+    struct kd_channel *c = channel;
+    c->counts.expired[e->expired]++;
+    kd_log(KD_LOG_INFO, "channel", "a session has expired", "session=%s peer=%s why=%s", e->text,
+           e->peer->info.name, expiry_name(e->expired));
+}
+
 static void on_lost(void *channel, const struct kd_session_use *use) {
     const struct kd_channel *c = channel;
     if (c->s->workers != NULL && !c->s->is_stopping) {
@@ -220,6 +239,17 @@ void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out) {
     kd_tally_head(out, "keyd_channel_handshakes_total", "counter",
                   "Handshakes that ended, or were refused at once.");
     kd_tally_results(out, "keyd_channel_handshakes_total", "", c->counts.handshakes);
+    kd_tally_head(out, "keyd_channel_resumes_total", "counter", "Tickets that were brought.");
+    kd_tally_results(out, "keyd_channel_resumes_total", "", c->counts.resumed);
+    kd_tally_head(out, "keyd_channel_updates_total", "counter", "Keys of sessions renewed.");
+    kd_tally_results(out, "keyd_channel_updates_total", "", c->counts.updated);
+    kd_tally_head(out, "keyd_channel_sessions_expired_total", "counter",
+                  "Sessions that came to a limit, by which.");
+    for (unsigned i = KD_EXPIRED_LIFETIME; i <= KD_EXPIRED_BYTES; i++) {
+        kd_buf_printf(out, "keyd_channel_sessions_expired_total{why=\"%s\"} %llu\n",
+                      expiry_name((enum kd_record_expiry)i),
+                      (unsigned long long)c->counts.expired[i]);
+    }
     kd_tally_head(out, "keyd_channel_sessions_ended_total", "counter",
                   "Sessions that ended, by why.");
     for (unsigned i = 0; i <= KD_SESSION_OF_NO_PEER; i++) {
@@ -249,6 +279,7 @@ enum kd_err kd_channel_open(struct kd_service *s, struct kd_store *store, struct
     c->identity.cred = KD_BUF_INIT(KD_EDHOC_CRED_MAX_BYTES);
     c->identity.id_cred = KD_BUF_INIT(128);
     c->sessions.gone = on_gone;
+    c->sessions.expired = on_expired;
     c->sessions.lost = on_lost;
     c->sessions.arg = c;
     enum kd_err r;

@@ -36,6 +36,9 @@ struct kd_channel_counts {
     uint64_t sealed[KD_ERR_COUNT];     // records, by result
     uint64_t opened[KD_ERR_COUNT];
     uint64_t ended[KD_SESSION_OF_NO_PEER + 1]; // sessions, by enum kd_session_end
+    uint64_t expired[KD_EXPIRED_BYTES + 1];    // by enum kd_record_expiry
+    uint64_t resumed[KD_ERR_COUNT];
+    uint64_t updated[KD_ERR_COUNT];
 };
 
 struct kd_channel {

@@ -107,6 +107,7 @@ enum { OLD_KEYS_MS = 60000 }; // how long records under the keys before an updat
 // One resume or update on its way.
 struct change {
     struct kd_channel *c;
+    uint64_t *counts; // by result
     kd_session_done *done;
     void *arg;
     char owner[KD_NAME_MAX_BYTES + 1];
@@ -128,6 +129,7 @@ static void end(struct change *w, enum kd_err err, const char *detail,
     if (err != KD_OK) {
         kd_channel_warn(w->c, "a session was not continued", err, w->peer, detail);
     }
+    w->counts[err]++;
     w->done(w->arg, err, detail, err == KD_OK ? result : NULL);
     w->c->s->pending--;
     kd_session_use_release(w->use);
@@ -334,6 +336,7 @@ enum kd_err kd_channel_resume(struct kd_service *s, const struct kd_caller *call
     if (w == NULL) {
         return KD_ERR_NO_MEMORY;
     }
+    w->counts = c->counts.resumed;
     w->n_ticket = ticket.n;
     memcpy(w->ticket, ticket.p, ticket.n);
     w->n_nonce = client_nonce.n;
@@ -446,6 +449,7 @@ enum kd_err kd_channel_update(struct kd_service *s, const struct kd_caller *call
     if (w == NULL) {
         return KD_ERR_NO_MEMORY;
     }
+    w->counts = c->counts.updated;
     memcpy(w->peer, e->peer->info.name, strlen(e->peer->info.name) + 1);
     w->use = e->now;
     w->terms = e->terms;

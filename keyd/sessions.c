@@ -338,6 +338,7 @@ void kd_sessions_confirm(struct kd_sessions *s, struct kd_session_entry *e,
 void kd_sessions_expire(struct kd_sessions *s, struct kd_session_entry *e,
                         enum kd_record_expiry why) {
     e->expired = why;
+    s->expired(s->arg, e);
     e->end_due_ms = kd_clock_mono_ms() + KD_SESSION_GRACE_MS;
     kd_sessions_set_due(s, e);
 }

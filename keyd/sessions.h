@@ -66,6 +66,7 @@ struct kd_session_entry {
 struct kd_sessions {
     struct kd_timer *timer;
     void (*gone)(void *arg, const struct kd_session_entry *e, enum kd_session_end why);
+    void (*expired)(void *arg, const struct kd_session_entry *e); // e->expired says why
     void (*lost)(void *arg, const struct kd_session_use *use); // its keys are not needed any more
     void *arg;
     struct kd_map by_id, owners;

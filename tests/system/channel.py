@@ -58,6 +58,18 @@ def the_keys_of_the_channel_do_nothing_else(token):
         expect(keyd.post("/v1/keys/" + path, body), 409, "key-reserved")
     for name in ("identity", "root", "ticket"):
         expect(keyd.delete("/v1/keys/" + name), 409, "key-reserved")
+    # Nor under another name, which no policy of the channel would know: neither the object
+    # that is the key now, nor that of a version before or to come.
+    keyd.ok("/v1/keys/root/rotate", {}, 201)
+    for version, class_ in (("identity.v1", "private"), ("root.v1", "private"),
+                            ("root.v2", "private"), ("ticket.v1", "secret-key")):
+        expect(keyd.post("/v1/keys", {"name": "alias", "uri":
+                                      f"pkcs11:object={version};type={class_}"}), 409, "key-exists")
+        expect(keyd.get("/v1/keys/alias"), 404, "no-such-key")
+        expect(keyd.post("/v1/keys/alias/sign", {"data": ""}), 404, "no-such-key")
+    # The name stays taken while its key is there.
+    expect(keyd.post("/v1/keys", {"name": "identity", "type": "ec-p256", "usages": ["sign"]}), 409,
+           "key-exists")
     keyd.stop()
 
 
@@ -614,6 +626,57 @@ def sessions_outnumber_the_objects_that_the_token_keeps(token):
                 r = keyd.open(record)
                 assert r.status == 422 or unb64(r.json["data"]).decode() == session, r
         assert keyd.get("/v1/status").json["channel"]["sessions"] == 100
+    keyd.stop()
+
+
+def counted(keyd, line):
+    """The value of a metric."""
+    found = re.search("^" + re.escape(line) + r" (\d+)$", keyd.get("/metrics").body.decode(), re.M)
+    return int(found[1]) if found else 0
+
+
+@test(on=SOFTHSM)
+def the_operator_learns_why_and_the_peer_does_not(token):
+    """Sessions that are made, expire, end and are refused: in log and metrics; J08, J11."""
+    keyd = Server(token, {"channel.session-records-max": 2}).set_up()
+    told = set()
+
+    def refused(device, change, reason):
+        first = keyd.ok("/v1/handshakes", {"message": b64(device.begin())}, 201)
+        third = change(device.read(unb64(first["message"])))
+        r = expect(keyd.post("/v1/handshakes/" + first["handshake"], {"message": b64(third)}), 422,
+                   reason)
+        told.add(unb64(r.json["message"]))
+        return f"reason={reason}" in keyd.log()
+
+    with keyd.device("d") as d, keyd.device("stranger", register=False) as stranger:
+        # One line a second is written of what anybody can cause: until it is there.
+        wait_for(lambda: refused(stranger, lambda m: m, "handshake-credential"), what="a line")
+        wait_for(lambda: refused(d, lambda m: m[:-1] + bytes([m[-1] ^ 1]),
+                                 "handshake-not-authentic"), what="a line")
+        wait_for(lambda: refused(d, lambda m: m + b"\x00", "handshake-message"), what="a line")
+        # To the peer all of these are the same.
+        assert told == {b"\x01\x67refused"}, told
+        for reason in ("credential", "not-authentic", "message"):
+            assert counted(keyd, f'keyd_channel_handshakes_total{{result="handshake-{reason}"}}') >= 1
+        d.connect(keyd)
+        assert f"a session was made; session={d.session}" in keyd.log()
+        assert counted(keyd, 'keyd_channel_handshakes_total{result="ok"}') == 1
+        ticket = keyd.get(f"/v1/sessions/{d.session}/ticket").json["ticket"]
+        resume(keyd, d, ticket, os.urandom(8))
+        expect(keyd.post("/v1/sessions/resume", {"ticket": "AAAA", "client_nonce": "AA"}), 422)
+        assert counted(keyd, 'keyd_channel_resumes_total{result="ok"}') == 1
+        assert counted(keyd, 'keyd_channel_resumes_total{result="ticket"}') == 1
+        exchange(keyd, d, b"all that there may be")
+        expect(keyd.open(d.seal(b"more")), 409, "session-expired")
+        assert re.search(f"a session has expired; session={d.session} .*why=records", keyd.log())
+        assert counted(keyd, 'keyd_channel_sessions_expired_total{why="records"}') == 1
+        assert counted(keyd, 'keyd_channel_records_total{op="open",result="session-expired"}') == 1
+        d.connect(keyd)
+        expect(keyd.delete("/v1/sessions/" + d.session), 204)
+        assert re.search(f"a session ended; session={d.session} .*why=deleted", keyd.log())
+        assert counted(keyd, 'keyd_channel_sessions_ended_total{why="deleted"}') == 1
+        assert counted(keyd, "keyd_channel_ended") == 2
     keyd.stop()
 
 
