@@ -10,6 +10,7 @@ libclient_a_SOURCES = \
 	client/cmd_encrypt.c \
 	client/cmd_envelope.c \
 	client/cmd_init.c \
+	client/cmd_init_channel.c \
 	client/cmd_key.c \
 	client/cmd_sign.c \
 	client/cmd_status.c \
@@ -25,6 +26,7 @@ libclient_a_SOURCES = \
 	client/output.c client/output.h \
 	client/process.c client/process.h \
 	client/rest.c client/rest.h \
+	client/selfcert.c client/selfcert.h \
 	client/settings.c client/settings.h \
 	client/setup.c client/setup.h
 libclient_a_CPPFLAGS = $(AM_CPPFLAGS) -DKD_SBINDIR='"$(sbindir)"'

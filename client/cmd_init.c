@@ -24,27 +24,34 @@ static const char *const softhsm_modules[] = {
 
 // ---- first keys ------------------------------------------------------------
 
-static const struct {
+struct first_key {
     const char *name;
     const char *type;
     const char *usages[2];
     const char *what_for;
-} first_keys[] = {
+};
+
+static const struct first_key first_keys[] = {
     { "signing", "ec-p256", { "sign", NULL }, "keydctl sign, verify" },
     { "agreement", "ec-p256", { "derive", NULL }, "keydctl ecdh" },
     { "message-mac", "hmac-sha256", { "sign", "verify" }, "keydctl mac, mac-verify" },
     { "sealing", "aes-256", { "encrypt", "decrypt" }, "keydctl encrypt, decrypt" },
 };
 
+static const struct first_key channel_keys[] = {
+    { "channel-identity", "ec-p256", { "sign", NULL }, "proves who this server is" },
+    { "channel-root", "ec-p256", { "derive", NULL }, "the token's share of each session" },
+    { "channel-ticket", "aes-256", { "encrypt", "decrypt" }, "seals session tickets" },
+};
+
 static bool is_exists(const struct kd_rest_answer *a) {
     return strcmp(kd_json_text(a->json, "type"), "urn:keyd:problem:key-exists") == 0;
 }
 
-static enum kd_exit make_key(struct kd_ctl *ctl, size_t i) {
-    const char *second = first_keys[i].usages[1];
-    kd_auto(json) json_t *body =
-        json_pack("{s:s, s:s, s:[s, s*]}", "name", first_keys[i].name, "type", first_keys[i].type,
-                  "usages", first_keys[i].usages[0], second);
+static enum kd_exit make_key(struct kd_ctl *ctl, const struct first_key *key) {
+    const char *second = key->usages[1];
+    kd_auto(json) json_t *body = json_pack("{s:s, s:s, s:[s, s*]}", "name", key->name, "type",
+                                           key->type, "usages", key->usages[0], second);
     kd_auto(rest_answer) struct kd_rest_answer a = KD_REST_ANSWER_INIT;
     kd_auto(json) json_t *unused = NULL;
     enum kd_exit code = kd_ctl_connect(ctl);
@@ -57,19 +64,23 @@ static enum kd_exit make_key(struct kd_ctl *ctl, size_t i) {
     if (kd_rest_is_problem(&a) && !is_exists(&a)) {
         return kd_ctl_problem(ctl, a.status, a.json);
     }
-    fprintf(ctl->out, "%-12s %-12s %s: %s\n", first_keys[i].name, first_keys[i].type,
-            kd_rest_is_problem(&a) ? "was there" : "made in the token", first_keys[i].what_for);
+    fprintf(ctl->out, "%-16s %-12s %s: %s\n", key->name, key->type,
+            kd_rest_is_problem(&a) ? "was there" : "made in the token", key->what_for);
     return KD_EXIT_OK;
 }
 
-static enum kd_exit make_first_keys(struct kd_ctl *ctl) {
-    for (size_t i = 0; i < KD_COUNT_OF(first_keys); i++) {
-        const enum kd_exit code = make_key(ctl, i);
+static enum kd_exit make_keys(struct kd_ctl *ctl, const struct first_key *keys, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const enum kd_exit code = make_key(ctl, &keys[i]);
         if (code != KD_EXIT_OK) {
             return code;
         }
     }
     return KD_EXIT_OK;
+}
+
+enum kd_exit kd_init_channel_keys(struct kd_ctl *ctl) {
+    return make_keys(ctl, channel_keys, KD_COUNT_OF(channel_keys));
 }
 
 // ---- the files and the token -----------------------------------------------
@@ -206,7 +217,10 @@ static void print_made(const struct kd_ctl *ctl, const struct kd_setup *s) {
 
 enum kd_exit kd_cmd_init(struct kd_ctl *ctl) {
     if (kd_args_has(ctl->args, "keys")) {
-        return make_first_keys(ctl);
+        return make_keys(ctl, first_keys, KD_COUNT_OF(first_keys));
+    }
+    if (kd_args_has(ctl->args, "channel")) {
+        return kd_cmd_init_channel(ctl);
     }
     struct kd_setup s = { 0 };
     kd_auto(buf) struct kd_buf worker = KD_BUF_INIT(PATH_MAX_BYTES);

@@ -32,6 +32,7 @@ static const struct kd_option init_options[] = {
     { "module", "FILE", "the PKCS#11 module; SoftHSM where it is not given" },
     { "label", "TEXT", "label of the new token (keyd)" },
     { "keys", NULL, "make first keys, with the daemon of this set-up running" },
+    { "channel", NULL, "set up the secure channel, with the daemon of this set-up running" },
     { "no-token", NULL, "write the files only: the token is there already" },
     { "programs", "DIR", "where keyd and keyd-hsm are, if not where they are installed" },
     END_OF_OPTIONS,

@@ -125,6 +125,9 @@ enum kd_exit kd_cmd_secret_delete(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_encrypt(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_decrypt(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_init(struct kd_ctl *ctl);
+// --channel; the keys are made by cmd_init.c.
+enum kd_exit kd_cmd_init_channel(struct kd_ctl *ctl);
+KD_MUST_CHECK enum kd_exit kd_init_channel_keys(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_doctor(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_bench(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_token_new(struct kd_ctl *ctl);

@@ -320,6 +320,41 @@ def init_makes_a_set_up_that_keyd_starts_with(token):
     keyd.stop()
 
 
+@test(on=SOFTHSM)
+def init_sets_up_a_channel_that_devices_talk_over(token):
+    keyd, ctl = start(token)
+    text = open(keyd.config_file, encoding="utf-8").read()
+    certificate = os.path.join(os.path.dirname(keyd.config_file), "channel.pem")
+    assert b"channel-root" in ctl("init", "--channel")
+    expect(keyd.post("/v1/handshakes", {"message": "AA"}), 400, "config")  # not yet
+    after = open(keyd.config_file, encoding="utf-8").read()
+    assert after.startswith(text) and "channel {" in after[len(text):]
+    # Once and no more; what is there stays as it is.
+    ctl("init", "--channel", status=USAGE)
+    assert "section channel already" in ctl.errors
+    keyd.restart()
+    daemon.tokens.write(keyd.config_file, text)
+    ctl("init", "--channel", status=USAGE)
+    assert "on already" in ctl.errors
+    assert open(keyd.config_file, encoding="utf-8").read() == text
+    daemon.tokens.write(keyd.config_file, after)
+    expect(keyd.post("/v1/keys/channel-identity/sign", {"data": ""}), 409, "key-reserved")
+    # The certificate is the identity's, and is what devices expect.
+    pem = open(certificate, "rb").read()
+    oracle.openssl("verify", "-CAfile", certificate, certificate)
+    shown = oracle.openssl("x509", "-in", certificate, "-noout", "-text").decode()
+    assert "CA:FALSE" in shown and "Digital Signature" in shown and "CN = keyd" in shown, shown
+    keyd.own_certificate = oracle.der_of(pem)
+    keyd.own_point = oracle.point_of(oracle.openssl("x509", "-in", certificate, "-noout",
+                                                    "-pubkey"))
+    with peer.Device(keyd, "d", "x5t", True, "ec-p256") as d:
+        d.connect(keyd)
+        r = keyd.ok("/v1/records/open", {"record": b64(d.seal(b"hello"))})
+        assert unb64(r["data"]) == b"hello" and r["peer"] == "d"
+    ctl("doctor", "--programs", installed(token))
+    keyd.stop()
+
+
 def socket_of(config):
     (line,) = [line for line in config.split("\n") if line.strip().startswith("unix-path")]
     return line.split('"')[1]

@@ -10,6 +10,7 @@ client_unit_tests = \
 	tests/unit/test_output \
 	tests/unit/test_process \
 	tests/unit/test_rest \
+	tests/unit/test_selfcert \
 	tests/unit/test_settings \
 	tests/unit/test_setup
 check_PROGRAMS += $(client_unit_tests)
@@ -37,6 +38,8 @@ tests_unit_test_process_LDADD = $(client_unit_libs)
 tests_unit_test_rest_SOURCES = tests/unit/test_rest.c $(fake_http)
 tests_unit_test_rest_CFLAGS = $(client_unit_cflags)
 tests_unit_test_rest_LDADD = $(client_unit_libs)
+tests_unit_test_selfcert_CFLAGS = $(client_unit_cflags)
+tests_unit_test_selfcert_LDADD = $(client_unit_libs)
 tests_unit_test_settings_CFLAGS = $(client_unit_cflags)
 tests_unit_test_settings_LDADD = $(client_unit_libs)
 tests_unit_test_setup_CFLAGS = $(client_unit_cflags)
