@@ -31,6 +31,21 @@ struct kd_channel_identity {
     struct kd_buf id_cred;
 };
 
+// The floor of the list of ends, where it has risen.
+struct kd_end_floor {
+    bool is_raised;
+    uint64_t floor_ms, now_ms;
+};
+
+// Ends on their way to the disk: one transaction at a time, the others wait (end_work.c).
+struct kd_end_note;
+struct kd_end_writer {
+    struct kd_store_job job; // first: a job's address is its writer's
+    struct kd_channel *c;
+    struct kd_end_note *writing, *waiting;
+    struct kd_end_floor floor, next_floor; // that are written with them
+};
+
 struct kd_channel_counts {
     uint64_t handshakes[KD_ERR_COUNT]; // ended, by result
     uint64_t sealed[KD_ERR_COUNT];     // records, by result
@@ -49,6 +64,7 @@ struct kd_channel {
     struct kd_sessions sessions;
     struct kd_ended ended;
     struct kd_envelopes envelopes;
+    struct kd_end_writer end_writer;
     // handshakes, the oldest first: all have the same time
     struct kd_map handshakes;
     struct kd_handshake_entry *oldest, *newest;
@@ -115,8 +131,12 @@ KD_MUST_CHECK enum kd_err kd_channel_find_session(const struct kd_channel *c,
 KD_MUST_CHECK enum kd_err kd_channel_note_end(struct kd_channel *c,
                                               const struct kd_session_entry *e,
                                               kd_session_done *done, void *arg);
-// All that the peer has had until now.
-void kd_channel_note_peer(struct kd_channel *c, const struct kd_peer_entry *peer);
+// All that the peer has had until now: the list has it, and who deletes the peer writes *row, which
+// borrows its name, and what is returned (kd_end_write, in the store's thread) first.
+struct kd_end_floor kd_channel_note_peer(struct kd_channel *c, const struct kd_peer_entry *peer,
+                                         struct kd_store_ended *row);
+KD_MUST_CHECK enum kd_err kd_end_write(struct kd_store *store, const struct kd_store_ended *rows,
+                                       const struct kd_end_floor *floor);
 bool kd_channel_has_ended(const struct kd_channel *c, const struct kd_hsm_session_terms *terms);
 
 // ---- the service's side (service.c) ------------------------------------------

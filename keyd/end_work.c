@@ -6,67 +6,106 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct note {
-    struct kd_store_job job; // first: a job's address is its note's
-    struct kd_channel *c;
-    struct kd_store_ended row;
-    bool is_trimmed;
-    uint64_t floor_ms, now_ms;
+// One end that is not on the disk yet.
+struct kd_end_note {
+    struct kd_store_ended row; // first: rows are chained, and a row's address is its note's
+    struct kd_end_note *next;
     uint8_t name[KD_NAME_MAX_BYTES];
     kd_session_done *done; // NULL: nobody waits
     void *arg;
 };
 
-static enum kd_err run_note(struct kd_store_job *job, struct kd_store *store) {
-    const struct note *w = (const struct note *)job;
-    enum kd_err r = kd_store_add_ended(store, &w->row);
-    return r == KD_OK && w->is_trimmed ? kd_store_trim_ended(store, w->floor_ms, w->now_ms) : r;
+// ---- the disk --------------------------------------------------------------
+
+enum kd_err kd_end_write(struct kd_store *store, const struct kd_store_ended *rows,
+                         const struct kd_end_floor *floor) {
+    enum kd_err r = kd_store_add_ended(store, rows);
+    return r == KD_OK && floor->is_raised
+               ? kd_store_trim_ended(store, floor->floor_ms, floor->now_ms)
+               : r;
 }
 
-static void note_done(struct kd_store_job *job, enum kd_err err) {
-    struct note *w = (struct note *)job;
+static enum kd_err run_notes(struct kd_store_job *job, struct kd_store *store) {
+    const struct kd_end_writer *w = (const struct kd_end_writer *)job;
+    return kd_end_write(store, &w->writing->row, &w->floor);
+}
+
+static void write_notes(struct kd_end_writer *w);
+
+static void notes_done(struct kd_store_job *job, enum kd_err err) {
+    struct kd_end_writer *w = (struct kd_end_writer *)job;
     if (err != KD_OK) {
-        kd_log(KD_LOG_ERROR, "channel", "an end is not on the disk: a restart will forget it",
+        kd_log(KD_LOG_ERROR, "channel", "ends are not on the disk: a restart will forget them",
                "error=%s", kd_err_name(err));
     }
-    if (w->done != NULL) {
-        w->done(w->arg, err, "", NULL);
+    for (struct kd_end_note *n = w->writing; n != NULL;) {
+        struct kd_end_note *next = n->next;
+        if (n->done != NULL) {
+            n->done(n->arg, err, "", NULL);
+        }
+        w->c->s->pending--;
+        free(n);
+        n = next;
     }
-    w->c->s->pending--;
-    free(w);
+    w->writing = NULL;
+    if (w->waiting != NULL) {
+        write_notes(w);
+    }
 }
 
-static enum kd_err note(struct kd_channel *c, const struct kd_store_ended *row,
-                        kd_session_done *done, void *arg) {
-    struct note *w = calloc(1, sizeof(*w));
+// All that wait, in one transaction: peers may end sessions faster than a disk writes.
+static void write_notes(struct kd_end_writer *w) {
+    w->writing = w->waiting;
+    w->waiting = NULL;
+    w->floor = w->next_floor;
+    w->next_floor = (struct kd_end_floor) { .is_raised = false };
+    w->job.run = run_notes;
+    w->job.done = notes_done;
+    kd_store_thread_submit(w->c->s->store, &w->job);
+}
+
+// ---- the list --------------------------------------------------------------
+
+static struct kd_end_floor add_to_list(struct kd_channel *c, const struct kd_store_ended *row) {
     const uint64_t now = kd_clock_wall_ms();
-    if (w == NULL && done != NULL) {
-        return KD_ERR_NO_MEMORY; // it has not ended, and the caller may try again
-    }
     const bool is_trimmed =
         kd_ended_add(&c->ended, row->kind, row->name, row->made_ms, row->until_ms, now);
     if (is_trimmed) {
         kd_channel_warn(c, "tickets of old sessions are not taken any more", KD_ERR_TOO_MANY, "",
                         "ended-max");
     }
-    if (w == NULL) {
-        kd_log(KD_LOG_ERROR, "channel", "an end is not on the disk: a restart will forget it",
+    return (struct kd_end_floor) { is_trimmed, c->ended.floor_ms, now };
+}
+
+static enum kd_err note(struct kd_channel *c, const struct kd_store_ended *row,
+                        kd_session_done *done, void *arg) {
+    struct kd_end_writer *w = &c->end_writer;
+    struct kd_end_note *n = calloc(1, sizeof(*n));
+    if (n == NULL && done != NULL) {
+        return KD_ERR_NO_MEMORY; // it has not ended, and the caller may try again
+    }
+    const struct kd_end_floor floor = add_to_list(c, row);
+    if (floor.is_raised) {
+        w->next_floor = floor;
+    }
+    if (n == NULL) {
+        kd_log(KD_LOG_ERROR, "channel", "ends are not on the disk: a restart will forget them",
                "error=%s", kd_err_name(KD_ERR_NO_MEMORY));
         return KD_OK;
     }
+    n->row = *row;
+    memcpy(n->name, row->name.p, row->name.n);
+    n->row.name.p = n->name;
+    n->done = done;
+    n->arg = arg;
+    n->next = w->waiting;
+    n->row.next = n->next == NULL ? NULL : &n->next->row;
+    w->waiting = n;
     w->c = c;
-    w->row = *row;
-    memcpy(w->name, row->name.p, row->name.n);
-    w->row.name.p = w->name;
-    w->is_trimmed = is_trimmed;
-    w->floor_ms = c->ended.floor_ms;
-    w->now_ms = now;
-    w->done = done;
-    w->arg = arg;
-    w->job.run = run_note;
-    w->job.done = note_done;
     c->s->pending++;
-    kd_store_thread_submit(c->s->store, &w->job);
+    if (w->writing == NULL) {
+        write_notes(w);
+    }
     return KD_OK;
 }
 
@@ -81,15 +120,16 @@ enum kd_err kd_channel_note_end(struct kd_channel *c, const struct kd_session_en
     return note(c, &row, done, arg);
 }
 
-void kd_channel_note_peer(struct kd_channel *c, const struct kd_peer_entry *peer) {
+struct kd_end_floor kd_channel_note_peer(struct kd_channel *c, const struct kd_peer_entry *peer,
+                                         struct kd_store_ended *row) {
     const uint64_t now = kd_clock_wall_ms();
-    const struct kd_store_ended row = {
+    *row = (struct kd_store_ended) {
         .kind = KD_ENDED_PEER,
         .name = kd_bytes_of_text(peer->info.name),
         .made_ms = now,
         .until_ms = now + KD_SESSION_LIFETIME_MAX_SEC * UINT64_C(1000),
     };
-    const enum kd_err r KD_UNUSED = note(c, &row, NULL, NULL); // nobody waits: it cannot fail
+    return add_to_list(c, row);
 }
 
 bool kd_channel_has_ended(const struct kd_channel *c, const struct kd_hsm_session_terms *terms) {

@@ -10,6 +10,8 @@ struct change {
     struct kd_store_job job; // first: a job's address is its change's
     struct kd_channel *c;
     struct kd_peer_entry *entry; // ours while it is changing
+    struct kd_store_ended end;   // delete: of all that it had
+    struct kd_end_floor floor;
     kd_peer_done *done;
     void *arg;
 };
@@ -98,7 +100,10 @@ enum kd_err kd_channel_peer_add(struct kd_service *s, const struct kd_caller *ca
 // ---- delete ----------------------------------------------------------------
 
 static enum kd_err run_delete(struct kd_store_job *job, struct kd_store *store) {
-    return kd_store_delete_peer(store, ((const struct change *)job)->entry->info.name);
+    const struct change *w = (const struct change *)job;
+    // First, so that a crash in between leaves no ticket good.
+    enum kd_err r = kd_end_write(store, &w->end, &w->floor);
+    return r == KD_OK ? kd_store_delete_peer(store, w->entry->info.name) : r;
 }
 
 static void delete_done(struct kd_store_job *job, enum kd_err err) {
@@ -136,7 +141,7 @@ enum kd_err kd_channel_peer_delete(struct kd_service *s, const struct kd_caller 
     }
     w->job.run = run_delete;
     w->job.done = delete_done;
-    kd_channel_note_peer(c, e); // first on the disk, so that a crash leaves no ticket good
+    w->floor = kd_channel_note_peer(c, e, &w->end);
     submit(c, e, w, done, arg);
     kd_sessions_remove_of_peer(&c->sessions, e); // at once; a handshake finds it no more
     return KD_OK;

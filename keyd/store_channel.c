@@ -94,18 +94,19 @@ static enum kd_err put_ended(struct kd_store *s, const struct kd_store_ended *ro
 
 enum kd_err kd_store_add_ended(struct kd_store *s, const struct kd_store_ended *row) {
     enum kd_err r = kd_sql_begin(s);
-    return r == KD_OK ? kd_sql_end(s, put_ended(s, row)) : r;
+    for (; r == KD_OK && row != NULL; row = row->next) {
+        r = put_ended(s, row);
+    }
+    return kd_sql_end(s, r);
 }
 
 enum kd_err kd_store_trim_ended(struct kd_store *s, uint64_t floor_ms, uint64_t now_ms) {
     const struct kd_store_ended floor = { .kind = KD_ENDED_FLOOR, .made_ms = floor_ms };
     enum kd_err r = kd_sql_begin(s);
-    if (r != KD_OK || (r = put_ended(s, &floor)) != KD_OK) {
-        return kd_sql_end(s, r);
-    }
+    r = r == KD_OK ? put_ended(s, &floor) : r;
     kd_sql_number(s->statements[KD_SQL_TRIM_ENDED], 1, floor_ms);
     kd_sql_number(s->statements[KD_SQL_TRIM_ENDED], 2, now_ms);
-    return kd_sql_end(s, kd_sql_change(s, KD_SQL_TRIM_ENDED));
+    return kd_sql_end(s, r == KD_OK ? kd_sql_change(s, KD_SQL_TRIM_ENDED) : r);
 }
 
 // ---- envelopes that were opened ----------------------------------------------

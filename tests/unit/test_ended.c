@@ -103,7 +103,7 @@ END_TEST
 
 START_TEST(what_is_loaded_counts_also_over_a_limit_that_was_lowered) {
     for (unsigned i = 0; i < 10; i++) {
-        const struct kd_store_ended row = { KD_ENDED_SESSION, id_of(i), 100 + i, LATER };
+        const struct kd_store_ended row = { KD_ENDED_SESSION, id_of(i), 100 + i, LATER, NULL };
         ck_assert_err(kd_ended_load(&list, &row), KD_OK);
     }
     ck_assert_uint_le(list.n, 4);
@@ -115,7 +115,9 @@ START_TEST(what_is_loaded_counts_also_over_a_limit_that_was_lowered) {
     ck_assert(has(77, 5000) && !has(77, 5001));
     char longest[KD_NAME_MAX_BYTES + 1];
     memset(longest, 'x', sizeof(longest));
-    struct kd_store_ended row = { KD_ENDED_PEER, { (uint8_t *)longest, sizeof(longest) }, 1, 2 };
+    struct kd_store_ended row = {
+        KD_ENDED_PEER, { (uint8_t *)longest, sizeof(longest) }, 1, 2, NULL
+    };
     ck_assert_err(kd_ended_load(&list, &row), KD_ERR_FIELD_INVALID);
     row.name.n--;
     ck_assert_err(kd_ended_load(&list, &row), KD_OK);

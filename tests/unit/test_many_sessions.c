@@ -51,6 +51,47 @@ START_TEST(list_has_all_the_others_whichever_session_ends) {
 }
 END_TEST
 
+static unsigned n_ended;
+
+static void on_ended(void *arg KD_UNUSED, enum kd_err err, const char *detail KD_UNUSED,
+                     const struct kd_session_change *change) {
+    ck_assert_err(err, KD_OK);
+    ck_assert_ptr_null(change);
+    n_ended++;
+}
+
+static bool all_have_ended(void) {
+    return n_ended == MANY;
+}
+
+// More than the disk has written when the next one ends: none is lost.
+START_TEST(ends_that_come_at_once_are_all_on_the_disk_when_they_are_answered) {
+    char ids[MANY][KD_SESSION_TEXT_BYTES];
+    static uint8_t tickets[MANY][KD_HSM_TICKET_MAX_BYTES];
+    size_t lengths[MANY];
+    channel_start("start ok\n");
+    const struct kd_caller c = service_caller_of(7);
+    for (size_t i = 0; i < MANY; i++) {
+        struct kd_bytes ticket;
+        memcpy(ids[i], channel_session(7, "dev"), sizeof(ids[i]));
+        ck_assert_err(kd_channel_ticket(sx.service, &c, ids[i], &ticket), KD_OK);
+        memcpy(tickets[i], ticket.p, ticket.n);
+        lengths[i] = ticket.n;
+    }
+    n_ended = 0;
+    for (size_t i = 0; i < MANY; i++) {
+        ck_assert_err(kd_channel_session_delete(sx.service, &c, ids[i], on_ended, NULL), KD_OK);
+    }
+    ck_assert_uint_eq(n_ended, 0); // not before it is written
+    fixture_run_until(all_have_ended);
+    channel_restart();
+    for (size_t i = 0; i < MANY; i++) {
+        ck_assert_err(channel_resume(7, (struct kd_bytes) { tickets[i], lengths[i] }, "nonce"),
+                      KD_ERR_SESSION_ENDED);
+    }
+}
+END_TEST
+
 static bool two_are_ready(void) {
     struct kd_service_report report;
     kd_service_report(sx.service, &report);
@@ -106,6 +147,7 @@ static TCase *tcase_many(void) {
     tcase_add_checked_fixture(t, channel_setup, channel_teardown);
     tcase_add_test(t, pages_go_on_after_a_session_that_has_ended);
     tcase_add_test(t, list_has_all_the_others_whichever_session_ends);
+    tcase_add_test(t, ends_that_come_at_once_are_all_on_the_disk_when_they_are_answered);
     tcase_add_test(t, each_record_of_a_batch_goes_to_the_worker_of_its_session);
     return t;
 }

@@ -178,7 +178,7 @@ END_TEST
 
 START_TEST(registry_of_the_version_before_ends_is_taken_over) {
     const struct kd_store_peer peer = { .name = "p", .uri = "" };
-    const struct kd_store_ended row = { KD_ENDED_SESSION, kd_bytes_of_text("s"), 1, 2 };
+    const struct kd_store_ended row = { KD_ENDED_SESSION, kd_bytes_of_text("s"), 1, 2, NULL };
     ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
     spoil("DROP TABLE ended; DROP TABLE spent; PRAGMA user_version=2");
     ck_assert_err(kd_store_add_peer(store, &peer), KD_ERR_PEER_EXISTS);
@@ -229,11 +229,11 @@ static enum kd_err refuse_ended(void *arg KD_UNUSED, const struct kd_store_ended
 START_TEST(ends_are_kept_until_they_are_trimmed) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
     const struct kd_store_ended rows[] = {
-        { KD_ENDED_SESSION, kd_bytes_of_text("a"), 10, 100 },
-        { KD_ENDED_SESSION, kd_bytes_of_text("b"), 20, 50 },
-        { KD_ENDED_SESSION, kd_bytes_of_text("c"), 30, 51 },
-        { KD_ENDED_PEER, kd_bytes_of_text("a"), 11, 100 },
-        { KD_ENDED_PEER, kd_bytes_of_text("a"), 12, 101 }, // once more
+        { KD_ENDED_SESSION, kd_bytes_of_text("a"), 10, 100, NULL },
+        { KD_ENDED_SESSION, kd_bytes_of_text("b"), 20, 50, NULL },
+        { KD_ENDED_SESSION, kd_bytes_of_text("c"), 30, 51, NULL },
+        { KD_ENDED_PEER, kd_bytes_of_text("a"), 11, 100, NULL },
+        { KD_ENDED_PEER, kd_bytes_of_text("a"), 12, 101, NULL }, // once more
     };
     for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
         ck_assert_err(kd_store_add_ended(store, &rows[i]), KD_OK);
@@ -241,6 +241,12 @@ START_TEST(ends_are_kept_until_they_are_trimmed) {
     reopen();
     ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_OK);
     ck_assert_str_eq(kd_buf_get_text(&out), "1:a:10:100 1:b:20:50 1:c:30:51 2:a:12:101 ");
+    const struct kd_store_ended last = { KD_ENDED_SESSION, kd_bytes_of_text("e"), 9, 100, NULL };
+    const struct kd_store_ended first = { KD_ENDED_SESSION, kd_bytes_of_text("d"), 9, 100, &last };
+    ck_assert_err(kd_store_add_ended(store, &first), KD_OK);
+    kd_buf_reset(&out);
+    ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_OK);
+    ck_assert_ptr_nonnull(strstr(kd_buf_get_text(&out), "1:d:9:100 1:e:9:100 "));
     ck_assert_err(kd_store_trim_ended(store, 10, 50), KD_OK);
     reopen();
     kd_buf_reset(&out);
