@@ -3,49 +3,18 @@
 token, each once, whatever happens to keyd in between."""
 import os
 import signal
-import subprocess
 import threading
 import time
 
-from harness import BOTH, SOFTHSM, b64, cbor, expect, main, peer, test, tokens, unb64, wait_for
+from harness import BOTH, SOFTHSM, b64, cbor, expect, main, peer, test, unb64, wait_for
+from harness.mailbox import Mailbox
 
-KEYDCTL = os.path.join(tokens.BUILD, "client", "keydctl")
-CBOR = {"Content-Type": "application/cbor"}
 BODY_MAX = 65536
-
-
-class Mailbox(peer.Server):
-    """A keyd with a key for envelopes, and its public part in a file."""
-
-    def set_up(self, type_="ec-p256"):
-        super().set_up(type_)
-        self.create("mailbox", "ec-p256", "derive")
-        self.read_key()
-        return self
-
-    def read_key(self):
-        self.key = expect(self.get("/v1/envelopes/key"), 200).json
-        self.file = os.path.join(self.token.directory, f"mailbox{self.key['version']}.pem")
-        with open(self.file, "w", encoding="utf-8") as f:
-            f.write(self.key["pem"])
-
-    def ctl(self, *argv, data=b"", status=0):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("KEYD_")}
-        r = subprocess.run([KEYDCTL, "--config", self.config_file, "envelope", *argv], input=data,
-                           capture_output=True, timeout=60, check=False, env=environment)
-        assert r.returncode == status, (r.returncode, r.stderr)
-        return r.stdout
-
-    def make(self, text, *options):
-        return self.ctl("seal", "--to", self.file, *options, data=text)
-
-    def open_it(self, envelope, status=200, problem=None):
-        return expect(self.post("/v1/envelopes/open", {"envelope": b64(envelope)}), status, problem)
+CBOR = {"Content-Type": "application/cbor"}
 
 
 def mailbox(token, **config):
-    return Mailbox(token, {"channel.envelope": "mailbox",
-                           **{f"channel.{k}": v for k, v in config.items()}}).set_up()
+    return Mailbox(token, {f"channel.{k}": v for k, v in config.items()}).set_up()
 
 
 def changed(envelope, **members):

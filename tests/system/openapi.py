@@ -8,7 +8,7 @@ import signal
 
 from harness import (SOFTHSM, Client, Faulty, b64, daemon, expect, main, open_socket, oracle, raw,
                      schema, status_of, test, wait_for)
-from harness.peer import Server
+from harness.mailbox import Mailbox
 from harness.rest import unb64
 
 KEY, SECRET = "/v1/keys/{name}", "/v1/secrets/{id}"
@@ -45,7 +45,8 @@ SECRET_OPERATIONS = {
 # fail in turn, which cannot be done to a whole daemon from outside.
 ELSEWHERE = {500}
 # A disk that is slow just then; a key that was exchanged in the token.
-ELSEWHERE_TOO = {(("DELETE", PEER), 409), (("POST", "/v1/handshakes"), 409)}
+ELSEWHERE_TOO = {(("DELETE", PEER), 409), (("POST", "/v1/handshakes"), 409),
+                 (("POST", "/v1/envelopes/open"), 409)}
 NONCE = b64(bytes(16))
 
 
@@ -55,9 +56,9 @@ class Api:
     def __init__(self, token):
         self.faulty = Faulty(token)
         # Not a software token to keyd, so: one process; keys without copies.
-        self.keyd = Server(token, {"workers.processes": 1, "workers.threads": 1,
-                                   "workers.restart-delay": 1, "workers.deadline-ms": 10_000,
-                                   "http.body-max-bytes": 5000}, POLICY).set_up()
+        self.keyd = Mailbox(token, {"workers.processes": 1, "workers.threads": 1,
+                                    "workers.restart-delay": 1, "workers.deadline-ms": 10_000,
+                                    "http.body-max-bytes": 5000}, POLICY).set_up()
         self.device = self.keyd.device("device")
         for name, type_, *usages in (("sign", "ec-p256", "sign"), ("agree", "ec-p256", "derive"),
                                      ("mac", "hmac-sha256", "sign", "verify"),
@@ -141,6 +142,9 @@ class Api:
         yield "POST", "/v1/records/open", "/v1/records/open", {
             "record": b64(self.device.seal(b"x"))}, ["C_DecryptInit"]
         yield "DELETE", SESSION, path(), None, []
+        yield "GET", "/v1/envelopes/key", "/v1/envelopes/key", None, []
+        yield "POST", "/v1/envelopes/open", "/v1/envelopes/open", {
+            "envelope": b64(self.keyd.make(b"x"))}, ["C_DeriveKey"]
 
     def note(self, method, template, status):
         self.reached[method, template].add(status)
@@ -287,6 +291,10 @@ def reach_conflicts(api):
         other = api.secrets["mac" if type_ == "aes" else "aes"]
         api.call("POST", f"{SECRET}/{operation}", f"/v1/secrets/{other}/{operation}", body, 409)
     api.call("POST", "/v1/keys", "/v1/keys", {**CREATE, "name": "mac"}, 409)
+    api.call("POST", "/v1/envelopes/open", "/v1/envelopes/open", {"envelope": ""}, 422)
+    expect(api.keyd.post("/v1/keys/mailbox/disable", {}), 200)
+    api.call("GET", "/v1/envelopes/key", "/v1/envelopes/key", None, 409)
+    expect(api.keyd.post("/v1/keys/mailbox/enable", {}), 200)
     # Two changes of a key at once: the first waits for a worker that stands still.
     api.keyd.create("slow", "aes-256", "encrypt")
     (pid,) = api.keyd.workers()
@@ -359,8 +367,9 @@ def reach_refused_peers(api):
 
 def reach_ends_of_sessions(api):
     """409 session-expired, with what to answer the peer."""
-    restart(api, **{"channel.session-records-max": 1})
+    restart(api, **{"channel.session-records-max": 1, "channel.envelope": "missing"})
     api.keyd.wait_ready()
+    api.call("GET", "/v1/envelopes/key", "/v1/envelopes/key", None, 404)
     session = api.device.connect(api.keyd)["session"]
     path = "/v1/sessions/" + session
     resume = {"ticket": api.keyd.get(path + "/ticket").json["ticket"], "client_nonce": NONCE}
@@ -378,8 +387,8 @@ def reach_ends_of_sessions(api):
 
 def restart(api, **config):
     api.keyd.stop()
-    api.keyd.set_config({**api.keyd.channel, "workers.processes": 1, "workers.threads": 1, "workers.restart-delay": 1,
-                         **config})
+    api.keyd.set_config({**api.keyd.channel, "workers.processes": 1, "workers.threads": 1,
+                         "workers.restart-delay": 1, **config})
     api.keyd.start(wait=False)
     api.keyd.wait_serving()
 

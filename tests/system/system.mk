@@ -35,6 +35,7 @@ EXTRA_DIST += $(repo_tests) $(system_tests) packages run-tests .ci/run \
 	tests/system/harness/__init__.py \
 	tests/system/harness/cbor.py \
 	tests/system/harness/daemon.py \
+	tests/system/harness/mailbox.py \
 	tests/system/harness/oracle.py \
 	tests/system/harness/peer.py \
 	tests/system/harness/rest.py \

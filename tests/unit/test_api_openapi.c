@@ -94,7 +94,7 @@ static bool can_channel_answer(const struct kd_route *r, int status) {
     const bool is_begin = strcmp(r->path, "/v1/handshakes") == 0;
     const bool is_resume = strcmp(r->path, "/v1/sessions/resume") == 0;
     const bool is_record = strncmp(r->path, "/v1/records", 11) == 0;
-    const bool is_envelope = strncmp(r->path, "/v1/envelopes", 13) == 0;
+    const bool is_envelope_key = strcmp(r->path, "/v1/envelopes/key") == 0;
     const bool is_made = is_post && (strcmp(r->path, "/v1/peers") == 0 || is_begin || is_resume);
     switch (status) {
     case 200:
@@ -111,10 +111,10 @@ static bool can_channel_answer(const struct kd_route *r, int status) {
     case 403: // a session that is not one's own is not there
         return !r->has_page && r->may[0] != '\0';
     case 404: // a ticket may be of a peer that is gone
-        return r->param != KD_PARAM_NONE || is_resume || is_record || is_envelope;
+        return r->param != KD_PARAM_NONE || is_resume || is_record || is_envelope_key;
     case 409:
         return is_post || (is_delete && is_peer) || strstr(r->path, "/ticket") != NULL ||
-               is_envelope;
+               is_envelope_key;
     case 413:
     case 415:
         return r->body != KD_BODY_NONE;
