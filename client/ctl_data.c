@@ -160,7 +160,9 @@ enum kd_exit kd_ctl_get_form(const struct kd_ctl *ctl, bool may_be_der, enum kd_
 enum kd_exit kd_ctl_write(const struct kd_ctl *ctl, struct kd_bytes data, bool is_secret) {
     const char *path = kd_args_text(ctl->args, "out");
     if (path == NULL || strcmp(path, "-") == 0) {
-        fwrite(data.p, 1, data.n, ctl->out);
+        if (data.n > 0) {
+            fwrite(data.p, 1, data.n, ctl->out);
+        }
         return KD_EXIT_OK;
     }
     enum kd_err e = is_secret ? kd_io_write_new(path, data, 0600) : kd_io_write(path, data);
