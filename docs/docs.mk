@@ -5,3 +5,5 @@ dist_man_MANS += docs/keyd.8 docs/keyd.conf.5 docs/keyd-policy.5
 EXTRA_DIST += docs/keyd.conf.sample docs/policy.conf.sample docs/keyd.service
 EXTRA_DIST += docs/benchmark.md
 EXTRA_DIST += docs/protocol.md
+EXTRA_DIST += docs/gateway.md docs/keyd-gateway.service
+dist_man_MANS += docs/keyd-gateway.8

@@ -12,6 +12,7 @@ allowed() {
     channel/*) echo base/base.h ;;
     hsm/*) echo base/base.h channel/channel.h ;;
     client/*) echo base/base.h channel/channel.h ;;
+    gateway/*) echo base/base.h channel/channel.h keyd/conf.h keyd/notify.h ;;
     keyd/config.c | keyd/main.c) echo base/base.h hsm/hsm.h api/api.h ;;
     keyd/*) echo base/base.h channel/channel.h hsm/channel.h hsm/hsm.h ;;
     api/*) echo base/base.h keyd/channel.h keyd/service.h ;; # these show it hsm/
@@ -48,7 +49,7 @@ strangers() {
 }
 
 folders=
-for folder in base channel hsm keyd api client; do
+for folder in base channel hsm keyd api client gateway; do
     [ ! -d "$folder" ] || folders="$folders $folder"
 done
 echo "1..$(($(echo "$folders" | wc -w) + 2))"
@@ -64,5 +65,5 @@ check "no file includes a .c file" "$found"
 
 # The module is loaded in the worker only: nothing else touches PKCS#11 itself.
 found=$(grep -Ens 'include[ \t]*<p11-kit/|include[ \t]*<pkcs11' base/*.[ch] keyd/*.[ch] api/*.[ch] \
-    client/*.[ch] || true)
+    client/*.[ch] gateway/*.[ch] || true)
 check "PKCS#11 is used in hsm only" "$found"

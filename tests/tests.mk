@@ -16,6 +16,7 @@ include $(top_srcdir)/tests/unit/base.mk
 include $(top_srcdir)/tests/unit/channel.mk
 include $(top_srcdir)/tests/unit/hsm.mk
 include $(top_srcdir)/tests/unit/keyd.mk
+include $(top_srcdir)/tests/unit/gateway.mk
 include $(top_srcdir)/tests/unit/api.mk
 include $(top_srcdir)/tests/unit/client.mk
 endif

@@ -15,6 +15,7 @@
 //   attach CLIENT_NONCE NODE_NONCE        the keys of a resumed session: ok
 //   update NUMBER                         EDHOC_KeyUpdate: ok
 //   terms                                 ok SERVER_TIME_MS LIFETIME_SEC PROFILE
+//   connection                            ok the server's connection identifier
 #include "channel/channel.h"
 
 #include <stdio.h>
@@ -388,6 +389,12 @@ static enum kd_err terms(void) {
     return KD_OK;
 }
 
+static enum kd_err connection(void) {
+    printf("ok");
+    print_bytes(kd_edhoc_peer_conn_id(d.edhoc));
+    return KD_OK;
+}
+
 static const struct command {
     const char *name;
     size_t n_words;
@@ -396,7 +403,7 @@ static const struct command {
     { "own", 4, own },          { "server", 3, server }, { "begin", 3, begin },
     { "await", 3, await },      { "seal", 6, seal },     { "read", 2, read_next },
     { "open", 3, open_record }, { "terms", 1, terms },   { "attach", 3, attach },
-    { "update", 2, update },
+    { "update", 2, update },    { "connection", 1, connection },
 };
 
 static void run_line(char *line) {

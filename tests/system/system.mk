@@ -9,6 +9,7 @@ system_tests = \
 	tests/system/device.py \
 	tests/system/envelopes.py \
 	tests/system/faults.py \
+	tests/system/gateway.py \
 	tests/system/keydctl.py \
 	tests/system/keys.py \
 	tests/system/memory.py \
@@ -35,6 +36,7 @@ EXTRA_DIST += $(repo_tests) $(system_tests) packages run-tests .ci/run \
 	tests/system/harness/__init__.py \
 	tests/system/harness/cbor.py \
 	tests/system/harness/daemon.py \
+	tests/system/harness/gateway.py \
 	tests/system/harness/mailbox.py \
 	tests/system/harness/oracle.py \
 	tests/system/harness/peer.py \

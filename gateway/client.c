@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/client.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+enum { SPARE_MAX = 256, URL_MAX_BYTES = 1024, BEARER_MAX_BYTES = 512 };
+
+struct transfer {
+    struct transfer *next; // spare
+    struct kd_client *c;
+    CURL *easy;
+    struct curl_slist *headers;
+    kd_client_done *done;
+    void *arg;
+    struct kd_buf sent;
+    struct kd_buf got;
+    char reason[CURL_ERROR_SIZE];
+};
+
+struct kd_client {
+    struct kd_loop *loop;
+    const struct kd_client_config *config;
+    CURLM *multi;
+    struct kd_timer *timer;
+    struct transfer *spare;
+    size_t n_spare;
+    size_t pending;
+    char authorization[BEARER_MAX_BYTES + 32];
+};
+
+// ---- the loop --------------------------------------------------------------
+
+static void finish(struct transfer *t, CURLcode code);
+
+static void collect(struct kd_client *c) {
+    CURLMsg *m;
+    int left;
+    while ((m = curl_multi_info_read(c->multi, &left)) != NULL) {
+        struct transfer *t = NULL;
+        if (m->msg == CURLMSG_DONE &&
+            curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&t) == CURLE_OK) {
+            finish(t, m->data.result);
+        }
+    }
+}
+
+static void act(struct kd_client *c, curl_socket_t fd, int events) {
+    int running;
+    curl_multi_socket_action(c->multi, fd, events, &running);
+    collect(c);
+}
+
+struct socket_watch {
+    struct kd_client *c;
+    struct kd_watch *watch;
+    curl_socket_t fd;
+};
+
+static void on_ready(void *arg, uint32_t events) {
+    const struct socket_watch *w = arg;
+    int mask = 0;
+    mask |= (events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0;
+    mask |= (events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0;
+    mask |= (events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0;
+    act(w->c, w->fd, mask);
+}
+
+static uint32_t epoll_events(int what) {
+    return what == CURL_POLL_INOUT ? EPOLLIN | EPOLLOUT
+           : what == CURL_POLL_OUT ? EPOLLOUT
+                                   : EPOLLIN;
+}
+
+static int on_socket(CURL *easy KD_UNUSED, curl_socket_t fd, int what, void *client, void *socket) {
+    struct kd_client *c = client;
+    struct socket_watch *w = socket;
+    if (what == CURL_POLL_REMOVE) {
+        if (w != NULL) {
+            kd_watch_free(w->watch);
+            free(w);
+            curl_multi_assign(c->multi, fd, NULL);
+        }
+        return 0;
+    }
+    if (w != NULL) {
+        return kd_watch_set(w->watch, epoll_events(what)) == KD_OK ? 0 : -1;
+    }
+    w = calloc(1, sizeof(*w));
+    if (w == NULL) {
+        return -1;
+    }
+    w->c = c;
+    w->fd = fd;
+    if (kd_watch_new(c->loop, fd, epoll_events(what), on_ready, w, &w->watch) != KD_OK) {
+        free(w);
+        return -1;
+    }
+    curl_multi_assign(c->multi, fd, w);
+    return 0;
+}
+
+static int on_timer_change(CURLM *multi KD_UNUSED, long ms, void *client) {
+    struct kd_client *c = client;
+    if (ms < 0) {
+        kd_timer_stop(c->timer);
+    } else {
+        kd_timer_set(c->timer, (uint64_t)ms);
+    }
+    return 0;
+}
+
+static void on_timer(void *client) {
+    act(client, CURL_SOCKET_TIMEOUT, 0);
+}
+
+// ---- one request -----------------------------------------------------------
+
+static size_t on_body(char *p, size_t size, size_t n, void *transfer) {
+    struct transfer *t = transfer;
+    kd_buf_put(&t->got, p, size * n);
+    return kd_buf_finish(&t->got) == KD_OK ? size * n : 0;
+}
+
+static void free_transfer(struct transfer *t) {
+    curl_easy_cleanup(t->easy);
+    curl_slist_free_all(t->headers);
+    kd_buf_wipe(&t->sent);
+    kd_buf_wipe(&t->got);
+    free(t);
+}
+
+static void give_back(struct transfer *t) {
+    struct kd_client *c = t->c;
+    curl_slist_free_all(t->headers);
+    t->headers = NULL;
+    kd_buf_reset(&t->sent);
+    kd_buf_reset(&t->got);
+    if (c->n_spare >= SPARE_MAX) {
+        free_transfer(t);
+        return;
+    }
+    t->next = c->spare;
+    c->spare = t;
+    c->n_spare++;
+}
+
+static void finish(struct transfer *t, CURLcode code) {
+    long status = 0;
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_multi_remove_handle(t->c->multi, t->easy);
+    t->c->pending--;
+    if (code == CURLE_OK && status > 0) {
+        t->done(t->arg, (unsigned)status, kd_buf_get(&t->got));
+    } else {
+        t->done(t->arg, 0,
+                kd_bytes_of_text(t->reason[0] != '\0' ? t->reason : curl_easy_strerror(code)));
+    }
+    give_back(t);
+}
+
+static struct transfer *new_transfer(struct kd_client *c) {
+    struct transfer *t = calloc(1, sizeof(*t));
+    if (t == NULL || (t->easy = curl_easy_init()) == NULL) {
+        free(t);
+        return NULL;
+    }
+    const struct kd_client_config *config = c->config;
+    t->c = c;
+    t->sent = KD_BUF_INIT(UINT32_MAX);
+    t->got = KD_BUF_INIT(config->answer_max_bytes);
+    CURL *e = t->easy;
+    curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->reason);
+    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)config->timeout_ms);
+    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(e, CURLOPT_PROXY, "");
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    if (config->unix_path[0] != '\0') {
+        curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, config->unix_path);
+    }
+    if (config->ca_file[0] != '\0') {
+        curl_easy_setopt(e, CURLOPT_CAINFO, config->ca_file);
+    }
+    return t;
+}
+
+static struct transfer *take_transfer(struct kd_client *c) {
+    struct transfer *t = c->spare;
+    if (t == NULL) {
+        return new_transfer(c);
+    }
+    c->spare = t->next;
+    c->n_spare--;
+    return t;
+}
+
+static bool add_header(struct transfer *t, const char *line) {
+    struct curl_slist *more = curl_slist_append(t->headers, line);
+    t->headers = more == NULL ? t->headers : more;
+    return more != NULL;
+}
+
+static bool set_headers(struct transfer *t, const struct kd_client_request *r) {
+    char line[128];
+    snprintf(line, sizeof(line), "Content-Type: %s", r->type == NULL ? "" : r->type);
+    bool is_ok = (r->type == NULL || add_header(t, line)) && add_header(t, "Expect:") &&
+                 add_header(t, "Accept:");
+    if (t->c->authorization[0] != '\0') {
+        is_ok = is_ok && add_header(t, t->c->authorization);
+    }
+    for (size_t i = 0; i < r->n_headers; i++) {
+        is_ok = is_ok && add_header(t, r->headers[i]);
+    }
+    curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
+    return is_ok;
+}
+
+enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *r,
+                           kd_client_done *done, void *arg) {
+    struct transfer *t = take_transfer(c);
+    if (t == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    char url[URL_MAX_BYTES];
+    snprintf(url, sizeof(url), "%s%s", c->config->url, r->path == NULL ? "" : r->path);
+    t->reason[0] = '\0';
+    t->done = done;
+    t->arg = arg;
+    kd_buf_put(&t->sent, r->body.p, r->body.n);
+    curl_easy_setopt(t->easy, CURLOPT_URL, url);
+    if (r->type == NULL) {
+        curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
+    } else {
+        curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
+        curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->sent.n == 0 ? "" : (char *)t->sent.p);
+        curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->sent.n);
+    }
+    if (kd_buf_finish(&t->sent) != KD_OK || !set_headers(t, r) ||
+        curl_multi_add_handle(c->multi, t->easy) != CURLM_OK) {
+        free_transfer(t);
+        return KD_ERR_NO_MEMORY;
+    }
+    c->pending++;
+    return KD_OK;
+}
+
+size_t kd_client_pending(const struct kd_client *c) {
+    return c->pending;
+}
+
+// ---- life ------------------------------------------------------------------
+
+static enum kd_err read_bearer(struct kd_client *c) {
+    if (c->config->bearer[0] == '\0') {
+        return KD_OK;
+    }
+    char text[BEARER_MAX_BYTES] = "";
+    FILE *f = fopen(c->config->bearer, "re");
+    const bool is_read = f != NULL && fgets(text, sizeof(text), f) != NULL;
+    if (f != NULL) {
+        fclose(f);
+    }
+    text[strcspn(text, "\r\n")] = '\0';
+    snprintf(c->authorization, sizeof(c->authorization), "Authorization: Bearer %s", text);
+    kd_wipe(text, sizeof(text));
+    if (!is_read) {
+        kd_log(KD_LOG_ERROR, "client", "the file with the bearer token cannot be read", "file=%s",
+               c->config->bearer);
+        return KD_ERR_NO_FILE;
+    }
+    return KD_OK;
+}
+
+enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *config,
+                          struct kd_client **out) {
+    struct kd_client *c = calloc(1, sizeof(*c));
+    if (c == NULL || (c->multi = curl_multi_init()) == NULL) {
+        free(c);
+        return KD_ERR_NO_MEMORY;
+    }
+    c->loop = loop;
+    c->config = config;
+    enum kd_err r = kd_timer_new(loop, on_timer, c, &c->timer);
+    if (r != KD_OK || (r = read_bearer(c)) != KD_OK) {
+        kd_client_free(c);
+        return r;
+    }
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer_change);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    curl_multi_setopt(c->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)config->connections_max);
+    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)config->connections_max);
+    *out = c;
+    return KD_OK;
+}
+
+void kd_client_free(struct kd_client *c) {
+    if (c == NULL) {
+        return;
+    }
+    for (struct transfer *t; (t = c->spare) != NULL;) {
+        c->spare = t->next;
+        free_transfer(t);
+    }
+    curl_multi_cleanup(c->multi);
+    kd_timer_free(c->timer);
+    kd_wipe(c->authorization, sizeof(c->authorization));
+    free(c);
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// client.h: HTTP requests to one server, keyd or the backend, on the event loop
+// (libcurl's multi interface): connections are kept and reused, answers come later.
+#ifndef KD_GATEWAY_CLIENT_H
+#define KD_GATEWAY_CLIENT_H
+
+#include "base/base.h"
+
+struct kd_client;
+
+struct kd_client_config {
+    const char *url;       // of the server, without a path: "http://keyd"
+    const char *unix_path; // "": TCP
+    const char *ca_file;   // "": the system's
+    const char *bearer;    // file with a bearer token; "": none
+    uint32_t connections_max;
+    uint32_t timeout_ms;
+    uint32_t answer_max_bytes;
+};
+
+// The configuration lives as long as the client.
+KD_MUST_CHECK enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *config,
+                                        struct kd_client **out);
+// When no request is under way.
+void kd_client_free(struct kd_client *c);
+
+// status 0: there was no answer; then the body is a sentence why.  Borrowed.
+typedef void kd_client_done(void *arg, unsigned status, struct kd_bytes body);
+
+struct kd_client_request {
+    const char *path;           // NULL: the URL is whole
+    const char *type;           // media type of the body; NULL: a GET
+    struct kd_bytes body;       // copied
+    const char *const *headers; // "Name: value", n_headers of them
+    size_t n_headers;
+};
+// KD_OK: `done` comes later, exactly once.
+KD_MUST_CHECK enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *r,
+                                         kd_client_done *done, void *arg);
+size_t kd_client_pending(const struct kd_client *c);
+
+#endif

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+// control.c: what is not a message: handshakes, resumption, tickets, renewed keys,
+// closed sessions, envelopes.  Rare beside messages, so they go to keyd one by one.
+#include "gateway/gateway.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_MAX_BYTES = 96, ERROR_MAX_BYTES = 48, ENVELOPE_MEMBERS = 5 };
+
+#define JSON "application/json"
+
+KD_AUTO_DEFINE(json, json_t *, json_decref)
+
+// ---- answers in JSON -------------------------------------------------------
+
+static json_t *parse(struct kd_bytes body) {
+    return body.n == 0 ? NULL
+                       : json_loadb((const char *)body.p, body.n, JSON_REJECT_DUPLICATES, NULL);
+}
+
+static const char *text_of(const json_t *object, const char *member) {
+    const char *text = json_string_value(json_object_get(object, member));
+    return text == NULL ? "" : text;
+}
+
+// The last word of a problem's type.
+static const char *error_of(const json_t *problem) {
+    const char *type = text_of(problem, "type");
+    const char *colon = strrchr(type, ':');
+    return colon == NULL ? "keyd-answer" : colon + 1;
+}
+
+static bool get_bytes(const json_t *object, const char *member, struct kd_buf *out) {
+    return kd_b64_decode(kd_bytes_of_text(text_of(object, member)), out) == KD_OK &&
+           kd_buf_finish(out) == KD_OK;
+}
+
+// Ends the question where keyd refused; NULL then.
+static json_t *take_answer(struct kd_question *q, unsigned status, struct kd_bytes body) {
+    json_t *answer = parse(body);
+    if (status == 0) {
+        kd_question_fail_by(q, 0, "keyd-away");
+    } else if (status > 299) {
+        kd_question_fail_by(q, status, error_of(answer));
+    } else if (!json_is_object(answer)) {
+        kd_question_fail_by(q, 500, "keyd-answer");
+    } else {
+        return answer;
+    }
+    json_decref(answer);
+    return NULL;
+}
+
+// ---- requests --------------------------------------------------------------
+
+static void send(struct kd_question *q, const char *path, const char *type, struct kd_bytes body,
+                 kd_client_done *done) {
+    const struct kd_client_request request = { .path = path, .type = type, .body = body };
+    if (kd_client_send(q->g->keyd, &request, done, q) != KD_OK) {
+        kd_question_fail_by(q, 503, "no-memory");
+    }
+}
+
+static void send_json(struct kd_question *q, const char *path, json_t *take_body,
+                      kd_client_done *done) {
+    kd_auto(json) json_t *body = take_body;
+    char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
+    if (text == NULL) {
+        kd_question_fail_by(q, 503, "no-memory");
+        return;
+    }
+    send(q, path, JSON, kd_bytes_of_text(text), done);
+    free(text);
+}
+
+static json_t *base64(struct kd_bytes bytes) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(2 * KD_FRAME_MAX_BYTES);
+    kd_b64_encode(&text, bytes);
+    return json_string(kd_buf_get_text(&text));
+}
+
+// ---- handshakes ------------------------------------------------------------
+
+static void on_handshake(void *arg, unsigned status, struct kd_bytes body);
+
+// message_1, with the cookie where keyd asked for one.
+static void begin_handshake(struct kd_question *q, const char *cookie) {
+    const struct kd_bytes message = { q->frame.body.p + 1, q->frame.body.n - 1 };
+    json_t *body = json_pack("{s:o, s:s, s:s*}", "message", base64(message), "address", q->address,
+                             "cookie", cookie);
+    send_json(q, "/v1/handshakes", body, on_handshake);
+}
+
+// keyd has much to do, and over TCP the address has been proven: the gateway brings
+// the cookie back itself.
+static bool retry(struct kd_question *q, const json_t *problem) {
+    if (strcmp(error_of(problem), "handshake-retry") != 0 || !q->is_stream || q->has_retried) {
+        return false;
+    }
+    q->has_retried = true;
+    begin_handshake(q, text_of(problem, "cookie"));
+    return true;
+}
+
+static void on_handshake(void *arg, unsigned status, struct kd_bytes body) {
+    struct kd_question *q = arg;
+    kd_auto(json) json_t *answer = parse(body);
+    kd_auto(buf) struct kd_buf message = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
+    const bool is_done = status == 200 || status == 201;
+    if (status == 503 && retry(q, answer)) {
+        return;
+    }
+    // An EDHOC error message is for the peer; without one it is a failure of ours.
+    if (!json_is_object(answer) || !get_bytes(answer, "message", &message) ||
+        (!is_done && message.n == 0)) {
+        kd_question_fail_by(q, status, status == 0 ? "keyd-away" : error_of(answer));
+        return;
+    }
+    if (!is_done) {
+        kd_log(KD_LOG_INFO, "gateway", "a handshake was refused", "address=%s error=%s", q->address,
+               error_of(answer));
+    }
+    kd_question_answer(q, kd_buf_get(&message));
+}
+
+static void ask_handshake(struct kd_question *q) {
+    const struct kd_bytes m = q->frame.body;
+    char id[17], path[PATH_MAX_BYTES];
+    if (m.n > 1 && m.p[0] == 0xf5) { // true: message_1 (RFC 9528 A.2)
+        begin_handshake(q, NULL);
+        return;
+    }
+    if (m.n <= 9 || m.p[0] != 0x48) { // a byte string of 8: ours
+        kd_question_fail(q, KD_FAILURE_MALFORMED, 0, "handshake-message");
+        return;
+    }
+    kd_hex_encode(m.p + 1, 8, id);
+    snprintf(path, sizeof(path), "/v1/handshakes/%s", id);
+    send_json(q, path,
+              json_pack("{s:o}", "message", base64((struct kd_bytes) { m.p + 9, m.n - 9 })),
+              on_handshake);
+}
+
+// ---- resume ----------------------------------------------------------------
+
+static void on_resumed(void *arg, unsigned status, struct kd_bytes body) {
+    struct kd_question *q = arg;
+    kd_auto(json) json_t *answer = take_answer(q, status, body);
+    if (answer == NULL) {
+        return;
+    }
+    kd_auto(buf) struct kd_buf nonce = KD_BUF_INIT(64);
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    uint8_t id[8];
+    const char *session = text_of(json_object_get(answer, "session"), "session");
+    if (!get_bytes(answer, "node_nonce", &nonce) || !get_bytes(answer, "record", &record) ||
+        strlen(session) != 16 || kd_hex_decode(session, id, sizeof(id)) != KD_OK) {
+        kd_question_fail_by(q, 500, "keyd-answer");
+        return;
+    }
+    kd_cbor_put_array(&out, 3);
+    kd_cbor_put_bytes(&out, (struct kd_bytes) { id, sizeof(id) });
+    kd_cbor_put_bytes(&out, kd_buf_get(&nonce));
+    kd_cbor_put_bytes(&out, kd_buf_get(&record));
+    kd_question_answer(q, kd_buf_get(&out));
+}
+
+static void ask_resume(struct kd_question *q) {
+    struct kd_cbor c = kd_cbor_of(q->frame.body);
+    const size_t n = kd_cbor_read_array(&c);
+    const struct kd_bytes ticket = kd_cbor_read_bytes(&c);
+    const struct kd_bytes nonce = kd_cbor_read_bytes(&c);
+    if (kd_cbor_finish(&c) != KD_OK || n != 2 || ticket.n == 0 || nonce.n == 0) {
+        kd_question_fail(q, KD_FAILURE_MALFORMED, 0, "resume");
+        return;
+    }
+    send_json(q, "/v1/sessions/resume",
+              json_pack("{s:o, s:o}", "ticket", base64(ticket), "client_nonce", base64(nonce)),
+              on_resumed);
+}
+
+// ---- envelopes -------------------------------------------------------------
+
+static void on_delivered(void *arg, unsigned status, struct kd_bytes body KD_UNUSED) {
+    struct kd_question *q = arg;
+    q->g->counts.backend[status < 600 ? status / 100 : 0]++;
+    if (status < 200 || status > 299) {
+        kd_log(KD_LOG_WARN, "gateway", "the backend did not take an opened envelope: it is lost",
+               "address=%s status=%u", q->address, status);
+        kd_question_fail(q, KD_FAILURE_REFUSED, 0, "backend");
+        return;
+    }
+    kd_question_answer(q, KD_BYTES_NONE);
+}
+
+// The sender is a claim, and may have any bytes: in base64url.
+static void deliver(struct kd_question *q, struct kd_bytes id, struct kd_bytes sender,
+                    struct kd_bytes text) {
+    kd_auto(buf) struct kd_buf claim = KD_BUF_INIT(512);
+    char hex[2 * KD_ENVELOPE_ID_BYTES + 1], envelope[64];
+    kd_hex_encode(id.p, id.n, hex);
+    snprintf(envelope, sizeof(envelope), "Keyd-Envelope: %s", hex);
+    kd_buf_text(&claim, "Keyd-Sender: ");
+    kd_b64_encode(&claim, sender);
+    const char *const headers[] = { envelope, kd_buf_get_text(&claim) };
+    const struct kd_client_request request = {
+        .type = "application/octet-stream",
+        .body = text,
+        .headers = headers,
+        .n_headers = sender.n == 0 ? 1 : 2,
+    };
+    if (kd_client_send(q->g->backend, &request, on_delivered, q) != KD_OK) {
+        on_delivered(q, 0, KD_BYTES_NONE);
+    }
+}
+
+static void on_envelope(void *arg, unsigned status, struct kd_bytes body) {
+    struct kd_question *q = arg;
+    if (status != 200) {
+        kd_auto(json) json_t *problem = parse(body);
+        kd_question_fail_by(q, status, status == 0 ? "keyd-away" : error_of(problem));
+        return;
+    }
+    struct kd_cbor c = kd_cbor_of(body);
+    const size_t n = kd_cbor_read_array(&c);
+    const struct kd_bytes id = kd_cbor_read_bytes(&c);
+    (void)kd_cbor_read_uint(&c);
+    (void)kd_cbor_read_uint(&c);
+    const struct kd_bytes sender = kd_cbor_read_text(&c);
+    const struct kd_bytes text = kd_cbor_read_bytes(&c);
+    if (kd_cbor_finish(&c) != KD_OK || n != ENVELOPE_MEMBERS || id.n != KD_ENVELOPE_ID_BYTES ||
+        sender.n > KD_ENVELOPE_SENDER_MAX_BYTES) {
+        kd_question_fail_by(q, 500, "keyd-answer");
+        return;
+    }
+    deliver(q, id, sender, text);
+}
+
+void kd_control_ask(struct kd_question *q) {
+    if (q->frame.kind == KD_FRAME_HANDSHAKE) {
+        ask_handshake(q);
+    } else if (q->frame.kind == KD_FRAME_RESUME) {
+        ask_resume(q);
+    } else {
+        send(q, "/v1/envelopes/open", "application/cbor", q->frame.body, on_envelope);
+    }
+}
+
+// ---- tickets, new keys, closed sessions: by an opened record -----------------
+
+static void on_ticket(void *arg, unsigned status, struct kd_bytes body) {
+    struct kd_question *q = arg;
+    kd_auto(json) json_t *answer = take_answer(q, status, body);
+    if (answer == NULL) {
+        return;
+    }
+    kd_buf_reset(&q->body);
+    q->type = KD_RECORD_DATA;
+    if (!get_bytes(answer, "ticket", &q->body)) {
+        kd_question_fail_by(q, 500, "keyd-answer");
+        return;
+    }
+    kd_records_seal(q);
+}
+
+static void on_updated(void *arg, unsigned status, struct kd_bytes body) {
+    struct kd_question *q = arg;
+    kd_auto(json) json_t *answer = take_answer(q, status, body);
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    if (answer == NULL) {
+        return;
+    }
+    if (!get_bytes(answer, "record", &record)) {
+        kd_question_fail_by(q, 500, "keyd-answer");
+        return;
+    }
+    kd_question_answer(q, kd_buf_get(&record));
+}
+
+void kd_control_opened(struct kd_question *q) {
+    char path[PATH_MAX_BYTES];
+    const bool is_empty_data = q->type == KD_RECORD_DATA && q->body.n == 0;
+    if (q->frame.kind == KD_FRAME_CLOSE && q->type == KD_RECORD_CLOSE) {
+        kd_question_answer(q, KD_BYTES_NONE); // keyd has ended it
+    } else if (q->frame.kind == KD_FRAME_TICKET && is_empty_data) {
+        snprintf(path, sizeof(path), "/v1/sessions/%s/ticket", q->session);
+        send(q, path, NULL, KD_BYTES_NONE, on_ticket);
+    } else if (q->frame.kind == KD_FRAME_UPDATE && is_empty_data) {
+        snprintf(path, sizeof(path), "/v1/sessions/%s/key-update", q->session);
+        send_json(q, path, json_object(), on_updated);
+    } else {
+        kd_question_fail(q, KD_FAILURE_MALFORMED, 0, "record-type");
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// gateway.h: the message server's own view of itself.  A frame of a device
+// (channel/frame.h) comes in through a listener (tcp.c, udp.c, http.c) as a question,
+// and its answer goes back the same way:
+//
+//     listener -> kd_gateway_ask -> records.c (keyd opens it, in batches)
+//              -> message.c (the backend) -> records.c (keyd seals) -> listener
+//
+// Handshakes, tickets and envelopes go by control.c.  No key is ever here: all that is
+// secret to others stays in keyd's token.  One thread, one loop.
+#ifndef KD_GATEWAY_GATEWAY_H
+#define KD_GATEWAY_GATEWAY_H
+
+#include "base/base.h"
+#include "channel/channel.h"
+#include "gateway/client.h"
+#include "gateway/config.h"
+
+struct kd_gateway;
+
+#define KD_ADDRESS_TEXT_BYTES 64
+
+// ---- questions ---------------------------------------------------------------
+
+struct kd_question;
+// The answer, a frame without a length before it; empty: there is none.  Borrowed.
+typedef void kd_question_done(void *arg, struct kd_bytes answer);
+
+struct kd_question {
+    struct kd_gateway *g;
+    struct kd_question *next; // of the list that it waits in
+    kd_question_done *done;
+    void *arg;
+    bool is_stream; // it came over TCP: the address is the device's own
+    bool has_retried;
+    bool is_opened;        // session and peer are proven
+    struct kd_frame frame; // its body is of `bytes`
+    struct kd_buf bytes;
+    uint8_t head[KD_FRAME_HEAD_BYTES];        // of the question
+    uint8_t answer_head[KD_FRAME_HEAD_BYTES]; // that the answer's record is bound to
+    char address[KD_ADDRESS_TEXT_BYTES];
+    char session[17];
+    char peer[KD_NAME_MAX_BYTES + 1];
+    uint64_t sequence;
+    uint8_t type;       // of the record: opened, then to seal
+    struct kd_buf body; // opened, then to seal
+};
+
+// Takes a frame; `done` comes exactly once, perhaps before this returns.
+void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes frame, const char *address,
+                    bool is_stream, kd_question_done *done, void *arg);
+
+// ---- how a question ends -------------------------------------------------------
+
+// With the answer to its kind.
+void kd_question_answer(struct kd_question *q, struct kd_bytes body);
+// With a failure in clear; the reason is for the log.
+void kd_question_fail(struct kd_question *q, enum kd_failure code, uint32_t after_s,
+                      const char *reason);
+// What an error of keyd's means to the device.
+void kd_question_fail_by(struct kd_question *q, unsigned status, const char *error);
+
+// ---- records (records.c) -------------------------------------------------------
+
+typedef void kd_opened_fn(struct kd_question *q);
+// Gives the record in the frame to keyd; then `opened` with session, peer, type, body.
+// What does not open ends the question.
+void kd_records_open(struct kd_question *q);
+// Seals q->type and q->body of the session, bound to answer_head, and answers with it.
+void kd_records_seal(struct kd_question *q);
+uint64_t kd_records_flush(void *gateway); // a kd_prepare_fn
+
+// ---- what is done with them ----------------------------------------------------
+
+void kd_message_opened(struct kd_question *q); // message.c: to the backend and back
+void kd_control_opened(struct kd_question *q); // control.c: ticket, update, close
+void kd_control_ask(struct kd_question *q);    // handshake, resume, envelope
+
+// ---- listeners -----------------------------------------------------------------
+
+KD_MUST_CHECK enum kd_err kd_listeners_open(struct kd_gateway *g);
+void kd_listeners_stop(struct kd_gateway *g); // no new connections and frames
+void kd_listeners_close(struct kd_gateway *g);
+
+struct kd_tcp;
+struct kd_udp;
+struct kd_web;
+KD_MUST_CHECK enum kd_err kd_tcp_open(struct kd_gateway *g, const char *where, struct kd_tcp **out);
+void kd_tcp_stop(struct kd_tcp *t);
+bool kd_tcp_is_idle(const struct kd_tcp *t); // nothing left to send
+void kd_tcp_close(struct kd_tcp *t);
+KD_MUST_CHECK enum kd_err kd_udp_open(struct kd_gateway *g, const char *where, struct kd_udp **out);
+void kd_udp_stop(struct kd_udp *u);
+void kd_udp_close(struct kd_udp *u);
+KD_MUST_CHECK enum kd_err kd_web_open(struct kd_gateway *g, const char *where, bool is_admin,
+                                      struct kd_web **out);
+void kd_web_stop(struct kd_web *w);
+bool kd_web_is_idle(const struct kd_web *w);
+void kd_web_close(struct kd_web *w);
+
+// A socket at "address:port" or "[address]:port", bound, not blocking.
+KD_MUST_CHECK enum kd_err kd_address_bind(const char *where, int type, int *fd);
+// "1.2.3.4:5" of the other end.
+void kd_address_print(const void *address, char out[static KD_ADDRESS_TEXT_BYTES]);
+
+// ---- the gateway ---------------------------------------------------------------
+
+#define KD_GATEWAY_LISTENERS_MAX 8
+
+struct kd_record_batch; // records.c
+size_t kd_records_waiting(const struct kd_gateway *g);
+
+struct kd_gateway_counts {
+    uint64_t frames[KD_FRAME_KIND_LAST + 1];   // by kind
+    uint64_t answered[KD_FRAME_KIND_LAST + 1]; // with their answer
+    uint64_t failed[KD_FAILURE_LAST + 1];      // by what the device was told
+    uint64_t repeated;                         // datagrams that had been answered before
+    uint64_t backend[6];                       // answers by class of status; 0: none came
+    uint64_t batches, batched;                 // requests of records, and records in them
+};
+
+struct kd_gateway {
+    struct kd_loop *loop;
+    const struct kd_gateway_config *config;
+    struct kd_client *keyd;
+    struct kd_client *backend;
+    struct kd_record_batch *open, *seal;
+    size_t pending; // questions without an answer
+    bool is_stopping;
+    size_t n_tcp, n_udp, n_web;
+    struct kd_tcp *tcp[KD_GATEWAY_LISTENERS_MAX];
+    struct kd_udp *udp[KD_GATEWAY_LISTENERS_MAX];
+    struct kd_web *web[KD_GATEWAY_LISTENERS_MAX];
+    struct kd_web *admin;
+    struct kd_gateway_counts counts;
+};
+
+KD_MUST_CHECK enum kd_err kd_records_new(struct kd_gateway *g);
+void kd_records_free(struct kd_gateway *g);
+void kd_gateway_metrics(const struct kd_gateway *g, struct kd_buf *out);
+
+#endif

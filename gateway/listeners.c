@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// listeners.c: all that devices reach the gateway by.
+#include "gateway/gateway.h"
+
+enum kd_err kd_listeners_open(struct kd_gateway *g) {
+    const struct kd_gateway_config *c = g->config;
+    enum kd_err r = KD_OK;
+    for (size_t i = 0; i < c->tcp.n && r == KD_OK; i++) {
+        r = kd_tcp_open(g, c->tcp.where[i], &g->tcp[i]);
+        g->n_tcp += r == KD_OK;
+    }
+    for (size_t i = 0; i < c->udp.n && r == KD_OK; i++) {
+        r = kd_udp_open(g, c->udp.where[i], &g->udp[i]);
+        g->n_udp += r == KD_OK;
+    }
+    for (size_t i = 0; i < c->http.n && r == KD_OK; i++) {
+        r = kd_web_open(g, c->http.where[i], false, &g->web[i]);
+        g->n_web += r == KD_OK;
+    }
+    return r == KD_OK && c->admin[0] != '\0' ? kd_web_open(g, c->admin, true, &g->admin) : r;
+}
+
+void kd_listeners_stop(struct kd_gateway *g) {
+    for (size_t i = 0; i < g->n_tcp; i++) {
+        kd_tcp_stop(g->tcp[i]);
+    }
+    for (size_t i = 0; i < g->n_udp; i++) {
+        kd_udp_stop(g->udp[i]);
+    }
+    for (size_t i = 0; i < g->n_web; i++) {
+        kd_web_stop(g->web[i]);
+    }
+}
+
+void kd_listeners_close(struct kd_gateway *g) {
+    for (size_t i = 0; i < g->n_tcp; i++) {
+        kd_tcp_close(g->tcp[i]);
+    }
+    for (size_t i = 0; i < g->n_udp; i++) {
+        kd_udp_close(g->udp[i]);
+    }
+    for (size_t i = 0; i < g->n_web; i++) {
+        kd_web_close(g->web[i]);
+    }
+    kd_web_close(g->admin);
+    g->admin = NULL;
+    g->n_tcp = g->n_udp = g->n_web = 0;
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// main.c: keyd-gateway itself: options, signals, and the order of starting and stopping.
+// Read gateway.h next.
+#include "kd-build.h"
+
+#include "gateway/gateway.h"
+#include "keyd/notify.h"
+
+#include <curl/curl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2, FILES_BESIDE = 64 };
+
+static const char default_path[] = KD_SYSCONFDIR "/keyd-gateway.conf";
+
+static const char usage[] =
+    "usage: keyd-gateway [--config FILE] [--check-config | --print-config | --version | --help]\n"
+    "See keyd-gateway(8).\n";
+
+struct daemon {
+    struct kd_gateway g;
+    int signal_fd;
+    struct kd_watch *signal_watch;
+    struct kd_timer *stop_timer;
+};
+
+// ---- signals ---------------------------------------------------------------
+
+static void begin_stop(struct daemon *d) {
+    if (d->g.is_stopping) {
+        kd_loop_stop(d->g.loop); // asked twice: at once
+        return;
+    }
+    kd_log(KD_LOG_INFO, "main", "stopping", "pending=%zu", d->g.pending);
+    kd_notify_stopping();
+    d->g.is_stopping = true;
+    kd_listeners_stop(&d->g);
+    kd_timer_set(d->stop_timer, d->g.config->stop_timeout_ms);
+}
+
+static void on_stop_timeout(void *daemon) {
+    struct daemon *d = daemon;
+    kd_log(KD_LOG_WARN, "main", "stopped before all frames were answered", "pending=%zu",
+           d->g.pending);
+    kd_loop_stop(d->g.loop);
+}
+
+static void on_signal(void *daemon, uint32_t events KD_UNUSED) {
+    struct daemon *d = daemon;
+    struct signalfd_siginfo info;
+    while (read(d->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        begin_stop(d);
+    }
+}
+
+static enum kd_err watch_signals(struct daemon *d) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) {
+        return KD_ERR_SYSTEM;
+    }
+    d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return d->signal_fd < 0
+               ? KD_ERR_SYSTEM
+               : kd_watch_new(d->g.loop, d->signal_fd, EPOLLIN, on_signal, d, &d->signal_watch);
+}
+
+static bool is_all_sent(const struct kd_gateway *g) {
+    for (size_t i = 0; i < g->n_tcp; i++) {
+        if (!kd_tcp_is_idle(g->tcp[i])) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < g->n_web; i++) {
+        if (!kd_web_is_idle(g->web[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Registered after the hooks of the listeners: sees their work done.
+static uint64_t on_prepare(void *daemon) {
+    struct daemon *d = daemon;
+    if (d->g.is_stopping && d->g.pending == 0 && is_all_sent(&d->g)) {
+        kd_loop_stop(d->g.loop);
+    }
+    return KD_LOOP_NO_LIMIT;
+}
+
+// ---- life ------------------------------------------------------------------
+
+static void prepare_process(const struct kd_gateway_config *c) {
+    const struct rlimit none = { 0, 0 };
+    struct rlimit files;
+    const rlim_t need = (rlim_t)c->connections_max * 2 + c->keyd.connections_max +
+                        c->backend.connections_max + FILES_BESIDE;
+    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        kd_log(KD_LOG_WARN, "main", "the process could not be closed to others", "");
+    }
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < need) {
+        files.rlim_cur = need < files.rlim_max ? need : files.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < need) {
+            kd_log(KD_LOG_WARN, "main",
+                   "fewer descriptors than connections-max needs; raise LimitNOFILE",
+                   "limit=%llu needed=%llu", (unsigned long long)files.rlim_cur,
+                   (unsigned long long)need);
+        }
+    }
+}
+
+static enum kd_err open_all(struct daemon *d) {
+    struct kd_gateway *g = &d->g;
+    enum kd_err r;
+    if ((r = kd_loop_new(&g->loop)) != KD_OK || (r = watch_signals(d)) != KD_OK ||
+        (r = kd_timer_new(g->loop, on_stop_timeout, d, &d->stop_timer)) != KD_OK ||
+        (r = kd_client_new(g->loop, &g->config->keyd, &g->keyd)) != KD_OK ||
+        (r = kd_client_new(g->loop, &g->config->backend, &g->backend)) != KD_OK ||
+        (r = kd_listeners_open(g)) != KD_OK || (r = kd_records_new(g)) != KD_OK) {
+        return r;
+    }
+    return kd_loop_prepare(g->loop, on_prepare, d);
+}
+
+static void close_all(struct daemon *d) {
+    struct kd_gateway *g = &d->g;
+    kd_listeners_close(g);
+    kd_client_free(g->backend);
+    kd_client_free(g->keyd);
+    kd_records_free(g);
+    kd_timer_free(d->stop_timer);
+    kd_watch_free(d->signal_watch);
+    if (d->signal_fd >= 0) {
+        close(d->signal_fd);
+    }
+    kd_loop_free(g->loop);
+}
+
+static int serve(const struct kd_gateway_config *config) {
+    struct daemon d = { .g = { .config = config }, .signal_fd = -1 };
+    kd_log_set_level(config->log_level);
+    prepare_process(config);
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    enum kd_err r = open_all(&d);
+    if (r == KD_OK) {
+        kd_log(KD_LOG_INFO, "main", "keyd-gateway is serving", "version=%s", PACKAGE_VERSION);
+        kd_notify_ready();
+        r = kd_loop_run(d.g.loop);
+    } else {
+        kd_log(KD_LOG_ERROR, "main", "keyd-gateway cannot start", "error=%s", kd_err_name(r));
+    }
+    if (d.g.pending > 0) {
+        return EXIT_FAILURE; // what waits still has its place: the kernel tidies up
+    }
+    close_all(&d);
+    curl_global_cleanup();
+    return r == KD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int read_and(const char *path, bool is_check) {
+    kd_auto(gateway_config) struct kd_gateway_config *config = NULL;
+    kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(65536);
+    if (kd_gateway_config_read(path, &errors, &config) != KD_OK) {
+        fputs(kd_buf_get_text(&errors), stderr);
+        return EXIT_FAILURE;
+    }
+    if (is_check) {
+        printf("%s: ok\n", path);
+        return EXIT_SUCCESS;
+    }
+    return serve(config);
+}
+
+static int print_config(void) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(65536);
+    kd_gateway_config_print(&text);
+    fputs(kd_buf_get_text(&text), stdout);
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv) {
+    static const struct option known[] = {
+        { "config", required_argument, NULL, 'c' }, { "check-config", no_argument, NULL, 'k' },
+        { "print-config", no_argument, NULL, 'p' }, { "version", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
+    };
+    const char *path = default_path;
+    bool is_check = false;
+    for (int c; (c = getopt_long(argc, argv, "c:h", known, NULL)) != -1;) {
+        switch (c) {
+        case 'c':
+            path = optarg;
+            break;
+        case 'k':
+            is_check = true;
+            break;
+        case 'p':
+            return print_config();
+        case 'v':
+            puts("keyd-gateway " PACKAGE_VERSION);
+            return EXIT_SUCCESS;
+        case 'h':
+            fputs(usage, stdout);
+            return EXIT_SUCCESS;
+        default:
+            fputs(usage, stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    return read_and(path, is_check);
+}

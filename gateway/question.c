@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// question.c: a frame of a device from its coming to its answer.
+#include "gateway/gateway.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { BUSY_AFTER_S = 1 };
+
+static void free_question(struct kd_question *q) {
+    kd_buf_wipe(&q->bytes);
+    kd_buf_wipe(&q->body);
+    free(q);
+}
+
+static void end(struct kd_question *q, const struct kd_frame *answer) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    kd_frame_put(&out, answer);
+    q->g->pending--;
+    q->done(q->arg, kd_buf_finish(&out) == KD_OK ? kd_buf_get(&out) : KD_BYTES_NONE);
+    free_question(q);
+}
+
+void kd_question_answer(struct kd_question *q, struct kd_bytes body) {
+    const struct kd_frame answer = {
+        .role = KD_FRAME_ANSWER, .kind = q->frame.kind, .id = q->frame.id, .body = body
+    };
+    q->g->counts.answered[q->frame.kind]++;
+    end(q, &answer);
+}
+
+static void put_failure(struct kd_buf *out, uint32_t id, enum kd_failure code, uint32_t after_s) {
+    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(16);
+    kd_failure_put(&body, code, after_s);
+    const struct kd_frame answer = { .role = KD_FRAME_FAILURE,
+                                     .id = id,
+                                     .body = kd_buf_get(&body) };
+    kd_frame_put(out, &answer);
+}
+
+void kd_question_fail(struct kd_question *q, enum kd_failure code, uint32_t after_s,
+                      const char *reason) {
+    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(16);
+    kd_failure_put(&body, code, after_s);
+    const struct kd_frame answer = { .role = KD_FRAME_FAILURE,
+                                     .id = q->frame.id,
+                                     .body = kd_buf_get(&body) };
+    q->g->counts.failed[code]++;
+    kd_log(KD_LOG_INFO, "gateway", "a frame was not answered as it asked",
+           "address=%s kind=%d peer=%s code=%d reason=%s", q->address, (int)q->frame.kind, q->peer,
+           (int)code, reason);
+    end(q, &answer);
+}
+
+// The device learns as little as it needs to go on; why is in the log.
+void kd_question_fail_by(struct kd_question *q, unsigned status, const char *error) {
+    if (strcmp(error, "no-such-session") == 0 || strcmp(error, "session-expired") == 0 ||
+        strcmp(error, "no-such-handshake") == 0) {
+        kd_question_fail(q, KD_FAILURE_UNKNOWN_SESSION, 0, error);
+    } else if (status == 0 || status >= 500 || status == 429 || status == 401 || status == 403) {
+        kd_question_fail(q, KD_FAILURE_BUSY, BUSY_AFTER_S, error);
+    } else if (status == 413) {
+        kd_question_fail(q, KD_FAILURE_TOO_LARGE, 0, error);
+    } else {
+        kd_question_fail(q, KD_FAILURE_REFUSED, 0, error);
+    }
+}
+
+// ---- coming in -------------------------------------------------------------
+
+// Where there is no question yet.
+static void refuse(struct kd_gateway *g, uint32_t id, enum kd_failure code, uint32_t after_s,
+                   kd_question_done *done, void *arg) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(64);
+    put_failure(&out, id, code, after_s);
+    g->counts.failed[code]++;
+    done(arg, kd_buf_get(&out));
+}
+
+static struct kd_question *new_question(struct kd_gateway *g, struct kd_bytes frame,
+                                        const char *address) {
+    struct kd_question *q = calloc(1, sizeof(*q));
+    if (q == NULL) {
+        return NULL;
+    }
+    q->g = g;
+    q->bytes = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    q->body = KD_BUF_INIT(KD_RECORD_BODY_MAX_BYTES + 1);
+    kd_buf_put(&q->bytes, frame.p, frame.n);
+    strncpy(q->address, address, sizeof(q->address) - 1);
+    if (kd_buf_finish(&q->bytes) != KD_OK ||
+        kd_frame_parse(kd_buf_get(&q->bytes), &q->frame) != KD_OK) {
+        free_question(q);
+        return NULL;
+    }
+    return q;
+}
+
+static void begin(struct kd_question *q) {
+    const struct kd_frame answer = { .role = KD_FRAME_ANSWER,
+                                     .kind = q->frame.kind,
+                                     .id = q->frame.id };
+    kd_frame_head(&q->frame, q->head);
+    kd_frame_head(&answer, q->answer_head);
+    q->g->counts.frames[q->frame.kind]++;
+    switch (q->frame.kind) {
+    case KD_FRAME_MESSAGE:
+    case KD_FRAME_TICKET:
+    case KD_FRAME_UPDATE:
+    case KD_FRAME_CLOSE:
+        kd_records_open(q);
+        break;
+    case KD_FRAME_HANDSHAKE:
+    case KD_FRAME_RESUME:
+    case KD_FRAME_ENVELOPE:
+        kd_control_ask(q);
+        break;
+    case KD_FRAME_PUSH: // ours to send
+        kd_question_fail(q, KD_FAILURE_MALFORMED, 0, "push");
+        break;
+    }
+}
+
+void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes bytes, const char *address,
+                    bool is_stream, kd_question_done *done, void *arg) {
+    struct kd_frame frame;
+    if (kd_frame_parse(bytes, &frame) != KD_OK || frame.role != KD_FRAME_REQUEST) {
+        refuse(g, 0, KD_FAILURE_MALFORMED, 0, done, arg);
+        return;
+    }
+    if (g->pending >= g->config->pending_max || g->is_stopping) {
+        refuse(g, frame.id, KD_FAILURE_BUSY, BUSY_AFTER_S, done, arg);
+        return;
+    }
+    struct kd_question *q = new_question(g, bytes, address);
+    if (q == NULL) {
+        refuse(g, frame.id, KD_FAILURE_BUSY, BUSY_AFTER_S, done, arg);
+        return;
+    }
+    q->done = done;
+    q->arg = arg;
+    q->is_stream = is_stream;
+    g->pending++;
+    begin(q);
+}

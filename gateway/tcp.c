@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+// tcp.c: devices over TCP: frames with a length before each, many in flight.  Who takes
+// no answers is read no more, and who sends nothing for too long is let go.
+#include "gateway/gateway.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { READ_BYTES = 65536, SWEEP_MS = 250, ACCEPTS_MAX = 64, MALFORMED_REST_MS = 1000 };
+
+struct connection {
+    struct connection *next, *previous;
+    struct kd_tcp *t;
+    int fd; // -1: closed, and waits for its questions
+    struct kd_watch *watch;
+    uint32_t events;
+    struct connection *next_dirty;
+    bool is_dirty;      // has something to send or to read on: held
+    unsigned holds;     // who would miss it
+    unsigned in_flight; // questions; each holds it
+    bool is_last;       // what is to be sent is the last of it
+    uint64_t active_ms, frame_ms, unsent_ms;
+    struct kd_buf in, out;
+    char address[KD_ADDRESS_TEXT_BYTES];
+};
+
+struct kd_tcp {
+    struct kd_gateway *g;
+    int fd;
+    struct kd_watch *watch;
+    struct kd_timer *sweep;
+    struct connection *first;
+    struct connection *dirty;
+    size_t n; // with a descriptor
+};
+
+// ---- life of a connection --------------------------------------------------
+
+static void free_connection(struct connection *c) {
+    *(c->previous == NULL ? &c->t->first : &c->previous->next) = c->next;
+    if (c->next != NULL) {
+        c->next->previous = c->previous;
+    }
+    kd_buf_wipe(&c->in);
+    kd_buf_wipe(&c->out);
+    free(c);
+}
+
+static void drop(struct connection *c) {
+    if (c->fd >= 0) {
+        kd_watch_free(c->watch);
+        close(c->fd);
+        c->fd = -1;
+        c->watch = NULL;
+        c->t->n--;
+    }
+    if (c->holds == 0) {
+        free_connection(c);
+    }
+}
+
+// After the last hold the caller must not touch it any more.
+static void let_go(struct connection *c) {
+    c->holds--;
+    if (c->fd < 0 && c->holds == 0) {
+        free_connection(c);
+    }
+}
+
+static void mark(struct connection *c) {
+    if (!c->is_dirty) {
+        c->is_dirty = true;
+        c->holds++;
+        c->next_dirty = c->t->dirty;
+        c->t->dirty = c;
+    }
+}
+
+static bool may_read(const struct connection *c) {
+    const struct kd_gateway *g = c->t->g;
+    return !c->is_last && !g->is_stopping && c->in_flight < g->config->in_flight_max &&
+           c->out.n < g->config->unsent_max_bytes;
+}
+
+static void set_events(struct connection *c) {
+    const uint32_t events = (may_read(c) ? EPOLLIN : 0u) | (c->out.n > 0 ? EPOLLOUT : 0u);
+    if (c->fd >= 0 && events != c->events && kd_watch_set(c->watch, events) == KD_OK) {
+        c->events = events;
+    }
+}
+
+// False: the connection is gone.
+static bool flush(struct connection *c) {
+    while (c->out.n > 0) {
+        const ssize_t n = send(c->fd, c->out.p, c->out.n, MSG_NOSIGNAL);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            break;
+        }
+        if (n < 0) {
+            drop(c);
+            return false;
+        }
+        kd_buf_drop_front(&c->out, (size_t)n);
+        c->unsent_ms = kd_clock_mono_ms();
+    }
+    if (c->out.n == 0 && c->is_last && c->in_flight == 0) {
+        drop(c);
+        return false;
+    }
+    set_events(c);
+    return true;
+}
+
+// ---- frames ----------------------------------------------------------------
+
+static void on_answer(void *arg, struct kd_bytes answer) {
+    struct connection *c = arg;
+    c->in_flight--;
+    if (c->fd >= 0) {
+        c->unsent_ms = c->out.n == 0 ? kd_clock_mono_ms() : c->unsent_ms;
+        kd_buf_u32(&c->out, (uint32_t)answer.n);
+        kd_buf_put(&c->out, answer.p, answer.n);
+        if (kd_buf_finish(&c->out) == KD_OK) {
+            mark(c);
+        } else {
+            drop(c); // held
+        }
+    }
+    let_go(c);
+}
+
+static uint32_t length_at(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+// What cannot be a frame ends the connection: nobody knows where the next one is.
+static void refuse_stream(struct connection *c, size_t length) {
+    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(16);
+    kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(64);
+    const enum kd_failure code =
+        length > KD_FRAME_MAX_BYTES ? KD_FAILURE_TOO_LARGE : KD_FAILURE_MALFORMED;
+    kd_failure_put(&body, code, 0);
+    const struct kd_frame failure = { .role = KD_FRAME_FAILURE, .body = kd_buf_get(&body) };
+    kd_frame_put(&frame, &failure);
+    c->is_last = true;
+    c->in_flight++;
+    c->holds++;
+    c->t->g->counts.failed[code]++;
+    on_answer(c, kd_buf_get(&frame));
+}
+
+// Gives out all that is there and may be.  False: the connection is gone.
+static bool take_frames(struct connection *c) {
+    size_t at = 0;
+    c->holds++; // nothing frees it meanwhile
+    while (c->fd >= 0 && may_read(c) && c->in.n - at >= KD_FRAME_LENGTH_BYTES) {
+        const uint32_t n = length_at(c->in.p + at);
+        if (n < KD_FRAME_HEAD_BYTES || n > KD_FRAME_MAX_BYTES) {
+            refuse_stream(c, n);
+            break;
+        }
+        if (c->in.n - at - KD_FRAME_LENGTH_BYTES < n) {
+            break;
+        }
+        const struct kd_bytes frame = { c->in.p + at + KD_FRAME_LENGTH_BYTES, n };
+        at += KD_FRAME_LENGTH_BYTES + n;
+        c->active_ms = c->frame_ms = kd_clock_mono_ms();
+        c->in_flight++;
+        c->holds++;
+        kd_gateway_ask(c->t->g, frame, c->address, true, on_answer, c);
+    }
+    if (c->fd < 0) {
+        let_go(c);
+        return false;
+    }
+    c->holds--;
+    kd_buf_drop_front(&c->in, at);
+    return flush(c);
+}
+
+static void read_some(struct connection *c) {
+    const size_t had = c->in.n;
+    uint8_t *p = kd_buf_extend(&c->in, READ_BYTES);
+    if (p == NULL) {
+        drop(c);
+        return;
+    }
+    const ssize_t n = recv(c->fd, p, READ_BYTES, 0);
+    c->in.n = had + (n > 0 ? (size_t)n : 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    if (n <= 0) { // also half closed: a device stays for its answers
+        drop(c);
+        return;
+    }
+    if (had == 0) {
+        c->frame_ms = kd_clock_mono_ms();
+    }
+    (void)take_frames(c);
+}
+
+static void on_event(void *arg, uint32_t events) {
+    struct connection *c = arg;
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+        drop(c);
+        return;
+    }
+    if ((events & EPOLLOUT) != 0 && (!flush(c) || !take_frames(c))) {
+        return;
+    }
+    if ((events & EPOLLIN) != 0) {
+        read_some(c);
+    }
+}
+
+// ---- the listener ----------------------------------------------------------
+
+static size_t connections(const struct kd_gateway *g) {
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_tcp; i++) {
+        n += g->tcp[i]->n;
+    }
+    return n;
+}
+
+static void add_connection(struct kd_tcp *t, int fd, const struct sockaddr_storage *from) {
+    struct connection *c = calloc(1, sizeof(*c));
+    const int one = 1;
+    if (c == NULL || connections(t->g) >= t->g->config->connections_max) {
+        close(fd);
+        free(c);
+        return;
+    }
+    *c = (struct connection) {
+        .next = t->first,
+        .t = t,
+        .fd = fd,
+        .events = EPOLLIN,
+        .in = KD_BUF_INIT(KD_FRAME_LENGTH_BYTES + KD_FRAME_MAX_BYTES + READ_BYTES),
+        .out = KD_BUF_INIT(t->g->config->unsent_max_bytes +
+                           (size_t)t->g->config->in_flight_max * (KD_FRAME_MAX_BYTES + 4))
+    };
+    c->active_ms = c->frame_ms = c->unsent_ms = kd_clock_mono_ms();
+    kd_address_print(from, c->address);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (kd_watch_new(t->g->loop, fd, EPOLLIN, on_event, c, &c->watch) != KD_OK) {
+        close(fd);
+        free(c);
+        return;
+    }
+    if (t->first != NULL) {
+        t->first->previous = c;
+    }
+    t->first = c;
+    t->n++;
+}
+
+static void on_accept(void *arg, uint32_t events KD_UNUSED) {
+    struct kd_tcp *t = arg;
+    for (size_t i = 0; i < ACCEPTS_MAX; i++) {
+        struct sockaddr_storage from;
+        socklen_t n = sizeof(from);
+        const int fd = accept4(t->fd, (struct sockaddr *)&from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0) {
+            return;
+        }
+        add_connection(t, fd, &from);
+    }
+}
+
+static bool is_overdue(const struct connection *c, uint64_t now) {
+    const struct kd_gateway_config *config = c->t->g->config;
+    const bool is_idle = c->in_flight == 0 && c->in.n == 0 && c->out.n == 0;
+    return (is_idle && now - c->active_ms > config->idle_timeout_ms) ||
+           (c->in.n > 0 && may_read(c) && now - c->frame_ms > config->frame_timeout_ms) ||
+           (c->out.n > 0 && now - c->unsent_ms > config->frame_timeout_ms);
+}
+
+// Answers of this round are sent together, and who had too many in flight goes on.
+static uint64_t on_prepare(void *tcp) {
+    struct kd_tcp *t = tcp;
+    for (struct connection *c; (c = t->dirty) != NULL;) {
+        t->dirty = c->next_dirty;
+        c->is_dirty = false;
+        if (c->fd >= 0 && flush(c)) { // held, so it is there in any case
+            (void)take_frames(c);
+        }
+        let_go(c);
+    }
+    return kd_records_waiting(t->g) > 0 ? 0 : KD_LOOP_NO_LIMIT;
+}
+
+static void on_sweep(void *tcp) {
+    struct kd_tcp *t = tcp;
+    const uint64_t now = kd_clock_mono_ms();
+    for (struct connection *c = t->first, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->fd >= 0 && is_overdue(c, now)) {
+            kd_log(KD_LOG_DEBUG, "gateway", "a connection was too slow", "address=%s", c->address);
+            drop(c);
+        }
+    }
+    kd_timer_set(t->sweep, SWEEP_MS);
+}
+
+enum kd_err kd_tcp_open(struct kd_gateway *g, const char *where, struct kd_tcp **out) {
+    struct kd_tcp *t = calloc(1, sizeof(*t));
+    if (t == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    t->g = g;
+    t->fd = -1;
+    enum kd_err r;
+    if ((r = kd_address_bind(where, SOCK_STREAM, &t->fd)) != KD_OK ||
+        (r = kd_watch_new(g->loop, t->fd, EPOLLIN, on_accept, t, &t->watch)) != KD_OK ||
+        (r = kd_timer_new(g->loop, on_sweep, t, &t->sweep)) != KD_OK ||
+        (r = kd_loop_prepare(g->loop, on_prepare, t)) != KD_OK) {
+        kd_tcp_close(t);
+        return r;
+    }
+    kd_timer_set(t->sweep, SWEEP_MS);
+    *out = t;
+    return KD_OK;
+}
+
+void kd_tcp_stop(struct kd_tcp *t) {
+    kd_watch_free(t->watch);
+    t->watch = NULL;
+    if (t->fd >= 0) {
+        close(t->fd);
+        t->fd = -1;
+    }
+}
+
+bool kd_tcp_is_idle(const struct kd_tcp *t) {
+    for (const struct connection *c = t->first; c != NULL; c = c->next) {
+        if (c->fd >= 0 && c->out.n > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void kd_tcp_close(struct kd_tcp *t) {
+    if (t == NULL) {
+        return;
+    }
+    kd_tcp_stop(t);
+    for (struct connection *c = t->first, *next; c != NULL; c = next) {
+        next = c->next;
+        c->holds = 0;
+        drop(c);
+    }
+    kd_timer_free(t->sweep);
+    free(t);
+}

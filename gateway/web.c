@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+// web.c: devices over HTTP, a frame a request; and for operators health and metrics, at
+// an address of their own.  libmicrohttpd runs inside the loop: a request that waits for
+// its answer is suspended.
+#include "gateway/gateway.h"
+
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { ROUNDS_MAX = 8 };
+
+struct kd_web {
+    struct kd_gateway *g;
+    bool is_admin;
+    bool has_resumed;
+    int fd;
+    struct MHD_Daemon *daemon;
+    struct kd_watch *watch;
+    size_t pending;
+};
+
+struct exchange {
+    struct kd_web *w;
+    struct MHD_Connection *mhd;
+    bool is_too_large, is_asked, is_answered;
+    bool is_waiting;   // suspended
+    bool is_abandoned; // the connection has gone, the answer has not come
+    struct kd_buf in, out;
+    char address[KD_ADDRESS_TEXT_BYTES];
+};
+
+static void free_exchange(struct exchange *x) {
+    kd_buf_wipe(&x->in);
+    kd_buf_wipe(&x->out);
+    free(x);
+}
+
+// ---- answers ---------------------------------------------------------------
+
+static enum MHD_Result reply(struct MHD_Connection *mhd, unsigned status, const char *type,
+                             struct kd_bytes body) {
+    struct MHD_Response *r = MHD_create_response_from_buffer(
+        body.n, body.n == 0 ? (void *)(uintptr_t) "" : (void *)(uintptr_t)body.p,
+        MHD_RESPMEM_MUST_COPY);
+    if (r == NULL) {
+        return MHD_NO;
+    }
+    (void)MHD_add_response_header(r, "Content-Type", type);
+    (void)MHD_add_response_header(r, "Cache-Control", "no-store");
+    const enum MHD_Result result = MHD_queue_response(mhd, status, r);
+    MHD_destroy_response(r);
+    return result;
+}
+
+static enum MHD_Result refuse(struct MHD_Connection *mhd, unsigned status, const char *why) {
+    return reply(mhd, status, "text/plain; charset=utf-8", kd_bytes_of_text(why));
+}
+
+static void on_answer(void *arg, struct kd_bytes answer) {
+    struct exchange *x = arg;
+    x->w->pending--;
+    x->is_answered = true;
+    if (x->is_abandoned) {
+        free_exchange(x);
+        return;
+    }
+    kd_buf_put(&x->out, answer.p, answer.n);
+    if (x->is_waiting) {
+        x->is_waiting = false;
+        x->w->has_resumed = true;
+        MHD_resume_connection(x->mhd);
+    }
+}
+
+// ---- devices ---------------------------------------------------------------
+
+static bool is_frame(struct MHD_Connection *mhd) {
+    const char *type = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Content-Type");
+    return type != NULL && strcasecmp(type, KD_FRAME_MEDIA_TYPE) == 0;
+}
+
+static enum MHD_Result ask(struct exchange *x) {
+    if (!x->is_asked) {
+        x->is_asked = true;
+        x->w->pending++;
+        kd_gateway_ask(x->w->g, kd_buf_get(&x->in), x->address, true, on_answer, x);
+    }
+    if (!x->is_answered) {
+        x->is_waiting = true;
+        MHD_suspend_connection(x->mhd);
+        return MHD_YES;
+    }
+    return reply(x->mhd, MHD_HTTP_OK, KD_FRAME_MEDIA_TYPE, kd_buf_get(&x->out));
+}
+
+static struct exchange *new_exchange(struct kd_web *w, struct MHD_Connection *mhd) {
+    struct exchange *x = calloc(1, sizeof(*x));
+    const union MHD_ConnectionInfo *from =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (x != NULL) {
+        x->w = w;
+        x->mhd = mhd;
+        x->in = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+        x->out = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+        if (from != NULL) {
+            kd_address_print(from->client_addr, x->address);
+        }
+    }
+    return x;
+}
+
+static enum MHD_Result on_device(struct kd_web *w, struct MHD_Connection *mhd, const char *url,
+                                 const char *method, const char *data, size_t *n, void **state) {
+    struct exchange *x = *state;
+    if (x == NULL) {
+        if (strcmp(url, "/") != 0 || strcmp(method, "POST") != 0) {
+            return refuse(mhd, MHD_HTTP_NOT_FOUND, "Frames are POSTed to /.\n");
+        }
+        *state = new_exchange(w, mhd);
+        return *state == NULL ? MHD_NO : MHD_YES;
+    }
+    if (*n > 0) {
+        x->is_too_large = x->is_too_large || *n > KD_FRAME_MAX_BYTES - x->in.n;
+        if (!x->is_too_large) {
+            kd_buf_put(&x->in, data, *n);
+        }
+        *n = 0;
+        return MHD_YES;
+    }
+    if (x->is_too_large) {
+        return refuse(mhd, MHD_HTTP_CONTENT_TOO_LARGE, "A frame has at most 66000 bytes.\n");
+    }
+    if (!is_frame(mhd)) {
+        return refuse(mhd, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                      "Content-Type: " KD_FRAME_MEDIA_TYPE " is expected.\n");
+    }
+    return ask(x);
+}
+
+// ---- operators -------------------------------------------------------------
+
+static enum MHD_Result on_admin(struct kd_web *w, struct MHD_Connection *mhd, const char *url,
+                                const char *method) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(65536);
+    if (strcmp(method, "GET") != 0) {
+        return refuse(mhd, MHD_HTTP_METHOD_NOT_ALLOWED, "Only GET.\n");
+    }
+    if (strcmp(url, "/healthz") == 0) {
+        return refuse(mhd, w->g->is_stopping ? 503 : 200,
+                      w->g->is_stopping ? "stopping\n" : "ok\n");
+    }
+    if (strcmp(url, "/metrics") == 0) {
+        kd_gateway_metrics(w->g, &text);
+        return reply(mhd, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
+                     kd_buf_get(&text));
+    }
+    return refuse(mhd, MHD_HTTP_NOT_FOUND, "There are /healthz and /metrics.\n");
+}
+
+static enum MHD_Result on_request(void *web, struct MHD_Connection *mhd, const char *url,
+                                  const char *method, const char *version KD_UNUSED,
+                                  const char *data, size_t *n, void **state) {
+    struct kd_web *w = web;
+    return w->is_admin ? on_admin(w, mhd, url, method)
+                       : on_device(w, mhd, url, method, data, n, state);
+}
+
+static void on_completed(void *web KD_UNUSED, struct MHD_Connection *mhd KD_UNUSED, void **state,
+                         enum MHD_RequestTerminationCode why KD_UNUSED) {
+    struct exchange *x = *state;
+    *state = NULL;
+    if (x != NULL && x->is_asked && !x->is_answered) {
+        x->is_abandoned = true;
+    } else if (x != NULL) {
+        free_exchange(x);
+    }
+}
+
+// ---- the loop --------------------------------------------------------------
+
+static void on_event(void *web, uint32_t events KD_UNUSED) {
+    struct kd_web *w = web;
+    MHD_run(w->daemon);
+}
+
+static uint64_t on_prepare(void *web) {
+    struct kd_web *w = web;
+    MHD_UNSIGNED_LONG_LONG ms = 0;
+    for (size_t i = 0; i < ROUNDS_MAX && w->daemon != NULL; i++) {
+        const bool is_due =
+            w->has_resumed || (MHD_get_timeout(w->daemon, &ms) == MHD_YES && ms == 0);
+        w->has_resumed = false;
+        if (!is_due) {
+            return kd_records_waiting(w->g) > 0 ? 0 : KD_LOOP_NO_LIMIT;
+        }
+        MHD_run(w->daemon);
+    }
+    return 0;
+}
+
+static enum kd_err start(struct kd_web *w, const char *where) {
+    const struct kd_gateway_config *c = w->g->config;
+    enum kd_err r = kd_address_bind(where, SOCK_STREAM, &w->fd);
+    if (r != KD_OK) {
+        return r;
+    }
+    w->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, w,
+                         MHD_OPTION_LISTEN_SOCKET, w->fd, MHD_OPTION_CONNECTION_LIMIT,
+                         (unsigned)c->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
+                         (unsigned)(c->idle_timeout_ms + 999) / 1000, MHD_OPTION_STRICT_FOR_CLIENT,
+                         1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, w, MHD_OPTION_END);
+    if (w->daemon == NULL) {
+        close(w->fd);
+        return KD_ERR_SYSTEM;
+    }
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(w->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (info == NULL) {
+        return KD_ERR_BUG;
+    }
+    MHD_run(w->daemon);
+    r = kd_watch_new(w->g->loop, info->epoll_fd, EPOLLIN, on_event, w, &w->watch);
+    return r == KD_OK ? kd_loop_prepare(w->g->loop, on_prepare, w) : r;
+}
+
+enum kd_err kd_web_open(struct kd_gateway *g, const char *where, bool is_admin,
+                        struct kd_web **out) {
+    struct kd_web *w = calloc(1, sizeof(*w));
+    if (w == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    w->g = g;
+    w->is_admin = is_admin;
+    const enum kd_err r = start(w, where);
+    if (r != KD_OK) {
+        kd_web_close(w);
+        return r;
+    }
+    *out = w;
+    return KD_OK;
+}
+
+void kd_web_stop(struct kd_web *w) {
+    const MHD_socket fd = MHD_quiesce_daemon(w->daemon);
+    if (fd != MHD_INVALID_SOCKET) {
+        close(fd);
+    }
+}
+
+bool kd_web_is_idle(const struct kd_web *w) {
+    return w->pending == 0;
+}
+
+void kd_web_close(struct kd_web *w) {
+    if (w == NULL) {
+        return;
+    }
+    kd_watch_free(w->watch);
+    if (w->daemon != NULL) {
+        MHD_stop_daemon(w->daemon);
+    }
+    free(w);
+}
