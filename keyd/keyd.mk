@@ -36,6 +36,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/supervise.c \
 	keyd/tally.c keyd/tally.h \
 	keyd/terms.c \
+	keyd/trust.c keyd/trust.h \
 	keyd/version.c \
 	keyd/work.c \
 	keyd/worker.c keyd/worker.h \

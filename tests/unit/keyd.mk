@@ -18,6 +18,7 @@ keyd_unit_tests = \
 	tests/unit/test_spent \
 	tests/unit/test_store \
 	tests/unit/test_tally \
+	tests/unit/test_trust \
 	tests/unit/test_workers
 check_PROGRAMS += $(keyd_unit_tests) tests/unit/fake_worker
 TESTS += $(keyd_unit_tests)
@@ -53,6 +54,9 @@ tests_unit_test_spent_LDADD = $(keyd_unit_libs)
 tests_unit_test_store_LDADD = $(keyd_unit_libs)
 tests_unit_test_tally_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_tally_LDADD = $(keyd_unit_libs)
+tests_unit_test_trust_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_trust_SOURCES = tests/unit/test_trust.c tests/unit/pki.c tests/unit/pki.h
+tests_unit_test_trust_LDADD = $(keyd_unit_libs)
 tests_unit_test_logins_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_logins_SOURCES = tests/unit/test_logins.c tests/unit/keyd_fixture.c \
 	tests/unit/pool_fixture.c tests/unit/pool_fixture.h
