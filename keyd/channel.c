@@ -150,17 +150,36 @@ static void on_later(void *channel) {
 
 // ---- log -------------------------------------------------------------------
 
-void kd_channel_warn(struct kd_channel *c, const char *what, enum kd_err err, const char *who,
-                     const char *why) {
+// Where the kind has been said; else the place of the oldest.
+static struct kd_channel_said *find_said(struct kd_channel *c, enum kd_err err, const char *kind) {
+    struct kd_channel_said *oldest = &c->said[0];
+    for (size_t i = 0; i < KD_COUNT_OF(c->said); i++) {
+        struct kd_channel_said *x = &c->said[i];
+        if (x->kind == kind && x->err == err) {
+            return x;
+        }
+        oldest = x->ms < oldest->ms ? x : oldest;
+    }
+    return oldest;
+}
+
+void kd_channel_warn_of(struct kd_channel *c, const char *what, enum kd_err err, const char *kind,
+                        const char *who, const char *why) {
     const uint64_t now = kd_clock_mono_ms();
-    if (now - c->warned_ms < WARN_EVERY_MS && c->warned_ms != 0) {
+    struct kd_channel_said *said = find_said(c, err, kind);
+    if (said->ms != 0 && now - said->ms < WARN_EVERY_MS) { // also where all places are new
         c->unsaid++;
         return;
     }
     kd_log(KD_LOG_WARN, "channel", what, "reason=%s peer=%s detail=%s unsaid=%u", kd_err_name(err),
            who, why, c->unsaid);
-    c->warned_ms = now;
+    *said = (struct kd_channel_said) { .kind = kind, .err = err, .ms = now };
     c->unsaid = 0;
+}
+
+void kd_channel_warn(struct kd_channel *c, const char *what, enum kd_err err, const char *who,
+                     const char *why) {
+    kd_channel_warn_of(c, what, err, what, who, why);
 }
 
 static const char *end_name(enum kd_session_end why) {
@@ -175,6 +194,10 @@ static const char *end_name(enum kd_session_end why) {
         return "unused";
     case KD_SESSION_OF_NO_PEER:
         return "peer-deleted";
+    case KD_SESSION_OF_OTHER:
+        return "peer-changed";
+    case KD_SESSION_UNTRUSTED:
+        return "peer-untrusted";
     }
     return "";
 }
@@ -185,6 +208,7 @@ static void on_gone(void *channel, const struct kd_session_entry *e, enum kd_ses
     kd_log(KD_LOG_INFO, "channel", "a session ended",
            "session=%s peer=%s why=%s sent=%llu received=%llu", e->text, e->peer->info.name,
            end_name(why), (unsigned long long)e->sent, (unsigned long long)e->received);
+    kd_peers_release(&c->peers, e->peer);
 }
 
 static const char *expiry_name(enum kd_record_expiry why) {
@@ -291,7 +315,9 @@ enum kd_err kd_channel_open(struct kd_service *s, struct kd_store *store, struct
         (r = kd_timer_new(s->loop, kd_channel_on_handshake_timer, c, &c->handshake_timer)) !=
             KD_OK ||
         (r = kd_timer_new(s->loop, on_later, c, &c->later_timer)) != KD_OK ||
-        (r = kd_sessions_open(&c->sessions, s->loop)) != KD_OK) {
+        (r = kd_sessions_open(&c->sessions, s->loop)) != KD_OK ||
+        (r = kd_claim_read_trust(c)) != KD_OK ||
+        (r = kd_fetcher_open(s->loop, &s->config->fetch, &c->fetcher)) != KD_OK) {
         kd_channel_free(c);
         return r;
     }
@@ -309,6 +335,8 @@ void kd_channel_free(struct kd_channel *c) {
     kd_ended_wipe(&c->ended);
     kd_spent_wipe(&c->envelopes.spent);
     kd_peers_wipe(&c->peers);
+    kd_fetcher_close(c->fetcher);
+    kd_trust_free(c->trust);
     kd_timer_free(c->handshake_timer);
     kd_timer_free(c->later_timer);
     kd_buf_wipe(&c->identity.cred);
@@ -319,5 +347,6 @@ void kd_channel_free(struct kd_channel *c) {
 void kd_channel_reload(struct kd_channel *c) {
     if (c != NULL) {
         c->identity.is_read = false;
+        const enum kd_err r KD_UNUSED = kd_claim_read_trust(c); // else as it was; it is said
     }
 }

@@ -33,6 +33,7 @@ struct kd_peer_info {
     struct kd_bytes kid;
     const char *uri; // "" none
     uint64_t created_ms;
+    bool is_registered; // else it is there while its sessions are (docs/references.md)
 };
 typedef void kd_peer_done(void *arg, enum kd_err err, const char *detail,
                           const struct kd_peer_info *peer);

@@ -8,6 +8,7 @@
 #include "keyd/cookie.h"
 #include "keyd/ended.h"
 #include "keyd/envelopes.h"
+#include "keyd/claim.h"
 #include "keyd/peers.h"
 #include "keyd/sessions.h"
 #include "keyd/state.h"
@@ -50,10 +51,18 @@ struct kd_channel_counts {
     uint64_t handshakes[KD_ERR_COUNT]; // ended, by result
     uint64_t sealed[KD_ERR_COUNT];     // records, by result
     uint64_t opened[KD_ERR_COUNT];
-    uint64_t ended[KD_SESSION_OF_NO_PEER + 1]; // sessions, by enum kd_session_end
-    uint64_t expired[KD_EXPIRED_BYTES + 1];    // by enum kd_record_expiry
+    uint64_t ended[KD_SESSION_UNTRUSTED + 1]; // sessions, by enum kd_session_end
+    uint64_t expired[KD_EXPIRED_BYTES + 1];   // by enum kd_record_expiry
     uint64_t resumed[KD_ERR_COUNT];
     uint64_t updated[KD_ERR_COUNT];
+};
+
+// A kind of refusal that was logged: others of it wait a while, and other kinds do not.
+#define KD_CHANNEL_SAID 32
+struct kd_channel_said {
+    const char *kind;
+    enum kd_err err;
+    uint64_t ms; // monotonic
 };
 
 struct kd_channel {
@@ -61,6 +70,8 @@ struct kd_channel {
     const struct kd_channel_config *config;
     struct kd_channel_identity identity;
     struct kd_peers peers;
+    struct kd_trust *trust; // NULL: nobody is believed who is not registered
+    struct kd_fetcher *fetcher;
     struct kd_sessions sessions;
     struct kd_ended ended;
     struct kd_envelopes envelopes;
@@ -74,8 +85,8 @@ struct kd_channel {
     struct kd_later *first_later;
     struct kd_later **last_later;
     struct kd_channel_counts counts;
-    uint64_t warned_ms; // monotonic: when a refusal was logged
-    uint32_t unsaid;    // refusals since then that were not
+    struct kd_channel_said said[KD_CHANNEL_SAID]; // refusals that were logged
+    uint32_t unsaid;                              // those since then that were not
 };
 
 // The channel, for a caller that may make sessions: KD_ERR_CONFIG (off),
@@ -110,14 +121,21 @@ KD_MUST_CHECK enum kd_err kd_channel_choose_terms(const struct kd_channel *c, co
 void kd_channel_put_ead(struct kd_buf *out, const struct kd_channel *c,
                         const struct kd_hsm_session_terms *terms,
                         const struct kd_key_version *root);
+// Methods in which our side does what the identity's key can, as a set; as initiator `method`
+// alone.
+unsigned kd_channel_methods(const struct kd_channel *c, bool is_initiator, unsigned method);
+struct kd_suites kd_channel_suites(const struct kd_channel *c); // of the identity's curve
 // A sentence for the caller: what an error of the peer says of its suites.
 void kd_suites_print(const struct kd_suites *theirs, bool has_retried,
                      char out[static KD_DETAIL_BYTES]);
 
 void kd_channel_later(struct kd_channel *c, struct kd_later *l);
-// A line in the log about something refused; of many only some.
+// A line in the log about something refused; of many only some: of each error and kind (compared
+// as pointers) one a second.  Without a kind, `what` is it.
 void kd_channel_warn(struct kd_channel *c, const char *what, enum kd_err err, const char *who,
                      const char *why);
+void kd_channel_warn_of(struct kd_channel *c, const char *what, enum kd_err err, const char *kind,
+                        const char *who, const char *why);
 
 struct kd_session_info kd_channel_info(const struct kd_session_entry *e);
 // The caller's own: KD_ERR_NO_SESSION.
@@ -137,6 +155,9 @@ struct kd_end_floor kd_channel_note_peer(struct kd_channel *c, const struct kd_p
                                          struct kd_store_ended *row);
 KD_MUST_CHECK enum kd_err kd_end_write(struct kd_store *store, const struct kd_store_ended *rows,
                                        const struct kd_end_floor *floor);
+// The same of a passing peer, which is in no job of the store: what was made up to made_ms.
+void kd_channel_note_passing(struct kd_channel *c, const struct kd_peer_entry *peer,
+                             uint64_t made_ms);
 bool kd_channel_has_ended(const struct kd_channel *c, const struct kd_hsm_session_terms *terms);
 
 // ---- the service's side (service.c) ------------------------------------------

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // config.c: the table of all configuration keys, and what is made from it: the
-// parser's options, the checks, the values, the sample file.  keyd.conf(5) is
+// parser's options and the values.  Checks of one value are in config_check.c, the sample
+// file in config_print.c.  keyd.conf(5) is
 // held against this table by tests/unit/test_config.c.
 #include "keyd/config.h"
 
 #include "api/api.h"
 #include "keyd/conf.h"
+#include "keyd/config_row.h"
 #include "keyd/words.h"
 
 #include <assert.h>
@@ -16,53 +18,20 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TEXT_MAX = 1024, PATH_MAX_BYTES = 1024, SOCKET_PATH_MAX = 107, PROCESSES_AUTO_MAX = 8 };
-enum { HSM_THREADS_AUTO = 16, SECTION_ROWS_MAX = 24 };
-enum { NUMBERS_MAX = KD_COUNT_OF(((struct kd_number_list *)NULL)->values) };
-
-enum type {
-    TEXT,
-    PATH,
-    NUMBER,
-    NUMBER16,
-    NUMBER64,
-    OCTAL,
-    SWITCH,
-    LEVEL,
-    LIST,
-    NAME,
-    NUMBERS,
-    HASH,
-    PROFILE,
-};
-static const char *const type_names[] = {
-    [TEXT] = "text",       [PATH] = "path",   [NUMBER] = "number",   [NUMBER16] = "number",
-    [NUMBER64] = "number", [OCTAL] = "octal", [SWITCH] = "switch",   [LEVEL] = "level",
-    [LIST] = "list",       [NAME] = "name",   [NUMBERS] = "numbers", [HASH] = "hash",
-    [PROFILE] = "profile",
-};
-
-struct row {
-    const char *section;
-    const char *name;
-    enum type type;
-    bool in_http; // offset is into struct kd_http_config
-    size_t offset;
-    const char *initial;
-    uint64_t low;
-    uint64_t high;
-    const char *help;
-};
+enum { TEXT_MAX = KD_CONFIG_TEXT_MAX, PATH_MAX_BYTES = 1024, SOCKET_PATH_MAX = 107 };
+enum { HSM_THREADS_AUTO = 16, PROCESSES_AUTO_MAX = 8, SECTION_ROWS_MAX = 48 };
 
 #define TOP(field) false, offsetof(struct kd_config, field)
 #define TOKEN(field) false, offsetof(struct kd_config, token.field)
 #define WORKERS(field) false, offsetof(struct kd_config, workers.field)
 #define SECRETS(field) false, offsetof(struct kd_config, secrets.field)
 #define CHANNEL(field) false, offsetof(struct kd_config, channel.field)
+#define TRUST(field) false, offsetof(struct kd_config, trust.field)
+#define FETCH(field) false, offsetof(struct kd_config, fetch.field)
 #define HTTP(field) true, offsetof(struct kd_http_config, field)
 
 // clang-format off
-static const struct row rows[] = {
+static const struct kd_config_row rows[] = {
     { "", "state-directory", PATH, TOP(state_directory), KD_STATEDIR, 1, PATH_MAX_BYTES, "Where the registry of keys is kept. Made with mode 0700 if it is not there; refused where others may write." },
     { "", "policy-file", PATH, TOP(policy_file), KD_SYSCONFDIR "/policy.conf", 1, PATH_MAX_BYTES, "Who may do what with which keys: keyd-policy(5)." },
     { "", "log-level", LEVEL, TOP(log_level), "info", 1, 16, "error, warn, info or debug." },
@@ -109,7 +78,10 @@ static const struct row rows[] = {
 
     { "channel", "identity", NAME, CHANNEL(identity), "", 0, KD_NAME_MAX_BYTES, "Name of the EC key that this server proves itself with. Empty: the channel is off." },
     { "channel", "certificate-file", PATH, CHANNEL(certificate_file), "", 0, PATH_MAX_BYTES, "Certificate (PEM) of an enabled version of the identity. Read again on SIGHUP." },
-    { "channel", "x5t-hash", HASH, CHANNEL(x5t_hash), "sha-256/64", 1, 16, "How the certificate is named to peers: sha-256/64 or sha-256." },
+    { "channel", "id-cred", CREDENTIAL, CHANNEL(id_cred), "x5t", 1, 16, "How the certificate is named to peers that do not ask for a way: x5t (fingerprint), x5u (URI), x5u+x5t (both) or x5chain (the whole of certificate-file)." },
+    { "channel", "certificate-uri", TEXT, CHANNEL(certificate_uri), "", 0, KD_X5U_MAX_BYTES, "Where peers can get the certificate, for x5u." },
+    { "channel", "certificate-warn", NUMBER, CHANNEL(certificate_warn_days), "14", 0, 3650, "Days before its certificate expires that the log begins to warn, once a day. 0: it does not." },
+    { "channel", "x5t-hash", HASH, CHANNEL(x5t_hash), "sha-256/64", 1, 16, "Hash of the fingerprint: sha-256/64, sha-256, sha-384, sha-512, sha-512/256, shake128 or shake256." },
     { "channel", "root", NAME, CHANNEL(root), "", 0, KD_NAME_MAX_BYTES, "Name of the EC key (derive) that is the token's share of each resident session." },
     { "channel", "ticket", NAME, CHANNEL(ticket), "", 0, KD_NAME_MAX_BYTES, "Name of the AES-256 key (encrypt, decrypt) that seals session tickets." },
     { "channel", "methods", NUMBERS, CHANNEL(methods), "{0, 1, 2, 3}", 0, 3, "EDHOC methods that are accepted, as far as the identity's key fits: a signing key signs, one that derives does static Diffie-Hellman." },
@@ -128,12 +100,29 @@ static const struct row rows[] = {
     { "channel", "envelope-validity-max", NUMBER, CHANNEL(envelope_validity_max_sec), "86400", 1, 31536000, "Seconds from an envelope's time to its expiry, at most." },
     { "channel", "envelope-leeway", NUMBER, CHANNEL(envelope_leeway_sec), "60", 0, 3600, "Seconds that a sender's clock may be wrong." },
     { "channel", "envelopes-max", NUMBER, CHANNEL(envelopes_max), "100000", 1, 10000000, "Envelopes that were opened and have not expired, at once: each is opened once. When all are taken, callers get 503." },
+
+    { "trust", "anchors-file", PATH, TRUST(anchors_file), "", 0, PATH_MAX_BYTES, "Certificates (PEM) of CAs, on P-256 or P-384, that may vouch for peers that nobody registered. Read again on SIGHUP." },
+    { "trust", "crl-file", PATH, TRUST(crl_file), "", 0, PATH_MAX_BYTES, "Revocation lists (PEM) of these CAs. With it, each CA of a path needs a list that has not expired. Read again on SIGHUP." },
+    { "trust", "accept-unregistered", SWITCH, TRUST(accept_unregistered), "false", 0, 1, "May a peer that is not registered make a session with a certificate of these CAs?" },
+    { "trust", "peer-uri", TEXT, TRUST(peer_uri), "urn:keyd:device:", 1, KD_X5U_MAX_BYTES, "Beginning of the one URI in the certificate's subjectAltName whose rest is the peer's name." },
+    { "trust", "required-uris", TEXTS, TRUST(required_uris), "{}", 0, KD_X5U_MAX_BYTES, "Patterns; each must fit a URI in the certificate's subjectAltName: the ids of server and relation." },
+
+    { "fetch", "allow", TEXTS, FETCH(allow), "{}", 0, KD_X5U_MAX_BYTES, "Beginnings (https://HOST/, with a path that ends in /) of URIs that keyd-fetch may get certificates from. Empty, as allow-private: none is fetched." },
+    { "fetch", "allow-private", TEXTS, FETCH(allow_private), "{}", 0, KD_X5U_MAX_BYTES, "The same, for hosts at loopback, private and other addresses that are not public." },
+    { "fetch", "program", PATH, FETCH(program), KD_LIBEXECDIR "/keyd-fetch", 1, PATH_MAX_BYTES, "The program that fetches." },
+    { "fetch", "ca-file", PATH, FETCH(ca_file), "", 0, PATH_MAX_BYTES, "CA certificates (PEM) for the web servers' own. Empty: those of the system." },
+    { "fetch", "timeout-ms", NUMBER, FETCH(timeout_ms), "3000", 100, 30000, "From the request for a certificate to its last byte." },
+    { "fetch", "bytes-max", NUMBER, FETCH(bytes_max), "16384", 256, 65536, "The largest answer." },
+    { "fetch", "pending-max", NUMBER, FETCH(pending_max), "64", 1, 1024, "URIs that are fetched at once. With more, handshakes that need one are refused." },
+    { "fetch", "failed-for", NUMBER, FETCH(failed_sec), "30", 0, 3600, "Seconds that a URI is not tried again after it failed." },
+    { "fetch", "failed-max", NUMBER, FETCH(failed_max), "1024", 1, 100000, "Failed URIs that are remembered; the oldest goes first." },
 };
 // clang-format on
 
-static const char *const sections[] = { "token", "workers", "http", "secrets", "channel" };
+static const char *const sections[] = { "token",   "workers", "http", "secrets",
+                                        "channel", "trust",   "fetch" };
 
-static const struct row *row_of(const char *section, const char *name) {
+static const struct kd_config_row *row_of(const char *section, const char *name) {
     for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
         if (strcmp(rows[i].section, section) == 0 && strcmp(rows[i].name, name) == 0) {
             return &rows[i];
@@ -142,151 +131,16 @@ static const struct row *row_of(const char *section, const char *name) {
     return NULL;
 }
 
-// ---- checks of one value ---------------------------------------------------
-
-static int refuse_length(cfg_t *cfg, const struct row *row, size_t n) {
-    if (n >= row->low && n <= row->high) {
-        return 0;
-    }
-    cfg_error(cfg, "'%s' has %zu bytes: %llu to %llu are allowed", row->name, n,
-              (unsigned long long)row->low, (unsigned long long)row->high);
-    return -1;
-}
-
-static int check_text(cfg_t *cfg, const struct row *row, const char *text) {
-    enum kd_log_level level;
-    if (refuse_length(cfg, row, strlen(text)) != 0) {
-        return -1;
-    }
-    if (row->type == PATH && text[0] != '\0' && text[0] != '/') {
-        cfg_error(cfg, "'%s' must be an absolute path", row->name);
-        return -1;
-    }
-    if (row->type == LEVEL && !kd_log_level_parse(text, &level)) {
-        cfg_error(cfg, "'%s' must be error, warn, info or debug", row->name);
-        return -1;
-    }
-    if (strcmp(row->name, "uri") == 0 && strncmp(text, "pkcs11:", 7) != 0) {
-        cfg_error(cfg, "'uri' must begin with pkcs11: (RFC 7512)");
-        return -1;
-    }
-    if (strcmp(row->name, "uri") == 0 &&
-        (strstr(text, "pin-value") != NULL || strstr(text, "pin-source") != NULL)) {
-        cfg_error(cfg, "'uri' must not hold a PIN or a way to it: use pin-file or pin-credential");
-        return -1;
-    }
-    if (strcmp(row->name, "pin-credential") == 0 && strchr(text, '/') != NULL) {
-        cfg_error(cfg, "'pin-credential' is a name, not a path; for a path use pin-file");
-        return -1;
-    }
-    return 0;
-}
-
-static int check_word(cfg_t *cfg, const struct row *row, const char *text) {
-    struct kd_config scratch;
-    if (row->type == NAME && text[0] != '\0' && !kd_name_is_valid(kd_bytes_of_text(text))) {
-        cfg_error(cfg, "'%s' must be the name of a key", row->name);
-        return -1;
-    }
-    if (row->type == HASH && !kd_config_hash_parse(text, &scratch.channel.x5t_hash)) {
-        cfg_error(cfg, "'%s' must be sha-256/64 or sha-256", row->name);
-        return -1;
-    }
-    if (row->type == PROFILE && !kd_config_profile_parse(text, &scratch.channel.profile)) {
-        cfg_error(cfg, "'%s' must be resident or released", row->name);
-        return -1;
-    }
-    return 0;
-}
-
-static int check_number(cfg_t *cfg, const struct row *row, long v) {
-    if (v >= 0 && (uint64_t)v >= row->low && (uint64_t)v <= row->high) {
-        return 0;
-    }
-    const unsigned long long low = row->low;
-    const unsigned long long high = row->high;
-    if (row->type == OCTAL) {
-        cfg_error(cfg, "'%s' is 0%lo: 0%llo to 0%llo are allowed", row->name, (unsigned long)v, low,
-                  high);
-    } else {
-        cfg_error(cfg, "'%s' is %ld: %llu to %llu are allowed", row->name, v, low, high);
-    }
-    return -1;
-}
-
-// NAME=value with a name that setenv takes.
-static int check_entry(cfg_t *cfg, const struct row *row, const cfg_opt_t *option) {
-    const char *entry = option->values[option->nvalues - 1]->string;
-    const size_t name = strcspn(entry, "=");
-    if (option->nvalues > row->high) {
-        cfg_error(cfg, "'%s' has more than %llu entries", row->name, (unsigned long long)row->high);
-        return -1;
-    }
-    if (name == 0 || entry[name] != '=' || strlen(entry) > TEXT_MAX) {
-        cfg_error(cfg, "'%s': an entry must be NAME=value, of at most %d bytes", row->name,
-                  TEXT_MAX);
-        return -1;
-    }
-    return 0;
-}
-
-static bool is_channel_number(const struct row *row, long v) {
-    return strcmp(row->name, "suites") == 0 ? kd_suite_get((int)v) != NULL
-                                            : v >= 0 && (uint64_t)v <= row->high;
-}
-
-static int check_numbers(cfg_t *cfg, const struct row *row, const cfg_opt_t *option) {
-    const long v = option->values[option->nvalues - 1]->number;
-    if (option->nvalues > NUMBERS_MAX) {
-        cfg_error(cfg, "'%s' has more than %d entries", row->name, (int)NUMBERS_MAX);
-        return -1;
-    }
-    if (v > INT_MAX || !is_channel_number(row, v)) {
-        cfg_error(cfg, "'%s': %ld is not one of those that keyd knows", row->name, v);
-        return -1;
-    }
-    for (unsigned i = 0; i + 1 < option->nvalues; i++) {
-        if (option->values[i]->number == v) {
-            cfg_error(cfg, "'%s' has %ld twice", row->name, v);
-            return -1;
-        }
-    }
-    return 0;
-}
-
 static int check(cfg_t *cfg, cfg_opt_t *option) {
-    const struct row *row = row_of(strcmp(cfg->name, "root") == 0 ? "" : cfg->name, option->name);
+    const struct kd_config_row *row =
+        row_of(strcmp(cfg->name, "root") == 0 ? "" : cfg->name, option->name);
     assert(row != NULL);
-    if (kd_conf_once(cfg, option) != 0) {
-        return -1;
-    }
-    switch (row->type) {
-    case TEXT:
-    case PATH:
-    case LEVEL:
-        return check_text(cfg, row, cfg_opt_getnstr(option, 0));
-    case NUMBER:
-    case NUMBER16:
-    case NUMBER64:
-    case OCTAL:
-        return check_number(cfg, row, cfg_opt_getnint(option, 0));
-    case SWITCH:
-        return 0;
-    case LIST:
-        return check_entry(cfg, row, option);
-    case NAME:
-    case HASH:
-    case PROFILE:
-        return check_word(cfg, row, cfg_opt_getnstr(option, 0));
-    case NUMBERS:
-        return check_numbers(cfg, row, option);
-    }
-    return -1;
+    return kd_conf_once(cfg, option) != 0 ? -1 : kd_config_check(cfg, row, option);
 }
 
 // ---- reading ---------------------------------------------------------------
 
-static cfg_opt_t option_of(const struct row *row) {
+static cfg_opt_t option_of(const struct kd_config_row *row) {
     cfg_opt_t text = CFG_STR(row->name, row->initial, CFGF_NONE);
     cfg_opt_t number = CFG_INT(row->name, 0, CFGF_NONE);
     cfg_opt_t boolean = CFG_BOOL(row->name, cfg_false, CFGF_NONE);
@@ -300,6 +154,7 @@ static cfg_opt_t option_of(const struct row *row) {
     case NAME:
     case HASH:
     case PROFILE:
+    case CREDENTIAL:
         break;
     case NUMBERS:
         o = numbers;
@@ -316,6 +171,7 @@ static cfg_opt_t option_of(const struct row *row) {
         o.def.boolean = strcmp(row->initial, "true") == 0 ? cfg_true : cfg_false;
         break;
     case LIST:
+    case TEXTS:
         o = list;
         break;
     }
@@ -338,7 +194,8 @@ static size_t options_of(const char *section, cfg_opt_t *out) {
 }
 
 // An empty list is the default.
-static void take_numbers(cfg_t *section, const struct row *row, struct kd_number_list *out) {
+static void take_numbers(cfg_t *section, const struct kd_config_row *row,
+                         struct kd_number_list *out) {
     const unsigned n = cfg_size(section, row->name);
     for (unsigned i = 0; i < n; i++) {
         out->values[out->n++] = (uint8_t)cfg_getnint(section, row->name, i);
@@ -351,7 +208,14 @@ static void take_numbers(cfg_t *section, const struct row *row, struct kd_number
     }
 }
 
-static void take_value(struct kd_config *c, const struct row *row) {
+static void take_texts(cfg_t *section, const char *name, struct kd_text_list *out) {
+    out->n = cfg_size(section, name);
+    for (size_t i = 0; i < out->n; i++) {
+        out->values[i] = cfg_getnstr(section, name, (unsigned)i);
+    }
+}
+
+static void take_value(struct kd_config *c, const struct kd_config_row *row) {
     cfg_t *section = row->section[0] == '\0' ? c->source : cfg_getsec(c->source, row->section);
     uint8_t *at = (row->in_http ? (uint8_t *)c->http : (uint8_t *)c) + row->offset;
     switch (row->type) {
@@ -371,6 +235,13 @@ static void take_value(struct kd_config *c, const struct row *row) {
         break;
     case HASH: // checked before
         (void)kd_config_hash_parse(cfg_getstr(section, row->name), (int *)(void *)at);
+        break;
+    case CREDENTIAL:
+        (void)kd_config_credential_parse(cfg_getstr(section, row->name),
+                                         (enum kd_idcred_kind *)(void *)at);
+        break;
+    case TEXTS:
+        take_texts(section, row->name, (struct kd_text_list *)(void *)at);
         break;
     case PROFILE:
         (void)kd_config_profile_parse(cfg_getstr(section, row->name),
@@ -425,6 +296,21 @@ static void choose_workers(struct kd_config *c) {
     }
 }
 
+static const char *check_references(const struct kd_config *c) {
+    const bool names_uri =
+        c->channel.id_cred == KD_IDCRED_X5U || c->channel.id_cred == KD_IDCRED_X5U_X5T;
+    if (names_uri && c->channel.certificate_uri[0] == '\0') {
+        return "channel: id-cred with x5u needs certificate-uri";
+    }
+    if (c->trust.accept_unregistered && c->trust.anchors_file[0] == '\0') {
+        return "trust: accept-unregistered needs anchors-file";
+    }
+    if (c->fetch.allow.n + c->fetch.allow_private.n > 0 && !c->trust.accept_unregistered) {
+        return "fetch: allow and allow-private need trust.accept-unregistered";
+    }
+    return NULL;
+}
+
 // What no value is wrong for by itself.  Gives NULL or the complaint.
 static const char *check_together(const struct kd_config *c) {
     if (c->token.pin_file[0] != '\0' && c->token.pin_credential[0] != '\0') {
@@ -445,8 +331,9 @@ static const char *check_together(const struct kd_config *c) {
     if (c->secrets.lifetime_default_sec > c->secrets.lifetime_max_sec) {
         return "secrets: lifetime-default is longer than lifetime-max";
     }
-    if (c->channel.identity[0] == '\0') {
-        return NULL;
+    const char *wrong = check_references(c);
+    if (wrong != NULL || c->channel.identity[0] == '\0') {
+        return wrong;
     }
     if (c->channel.certificate_file[0] == '\0' || c->channel.ticket[0] == '\0') {
         return "channel: identity needs certificate-file and ticket";
@@ -525,64 +412,17 @@ void kd_config_free(struct kd_config *c) {
     free(c);
 }
 
-// ---- the sample file -------------------------------------------------------
-
-static void print_row(struct kd_buf *out, const struct row *row, const char *indent) {
-    kd_buf_printf(out, "%s# %s\n", indent, row->help);
-    switch (row->type) {
-    case NUMBER:
-    case NUMBER16:
-    case NUMBER64:
-        kd_buf_printf(out, "%s# (%llu to %llu)\n%s# %s = %s\n\n", indent,
-                      (unsigned long long)row->low, (unsigned long long)row->high, indent,
-                      row->name, row->initial);
-        break;
-    case OCTAL:
-    case SWITCH:
-    case LIST:
-    case NUMBERS:
-        kd_buf_printf(out, "%s# %s = %s\n\n", indent, row->name, row->initial);
-        break;
-    case TEXT:
-    case PATH:
-    case LEVEL:
-    case NAME:
-    case HASH:
-    case PROFILE:
-        kd_buf_printf(out, "%s# %s = \"%s\"\n\n", indent, row->name, row->initial);
-        break;
-    }
-}
-
-void kd_config_print(struct kd_buf *out) {
-    kd_buf_text(out, "# Configuration of keyd; see keyd.conf(5).  What is commented out is the "
-                     "default.\n\n");
-    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
-        if (rows[i].section[0] == '\0') {
-            print_row(out, &rows[i], "");
-        }
-    }
-    for (size_t s = 0; s < KD_COUNT_OF(sections); s++) {
-        kd_buf_printf(out, "%s {\n", sections[s]);
-        for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
-            if (strcmp(rows[i].section, sections[s]) == 0) {
-                print_row(out, &rows[i], "    ");
-            }
-        }
-        out->n -= out->err == KD_OK ? 1 : 0; // no empty line before the brace
-        kd_buf_printf(out, "}\n%s", s + 1 < KD_COUNT_OF(sections) ? "\n" : "");
-    }
-}
+// ---- the table for others ---------------------------------------------------
 
 bool kd_config_key_at(size_t i, struct kd_config_key *out) {
     if (i >= KD_COUNT_OF(rows)) {
         return false;
     }
-    const struct row *row = &rows[i];
+    const struct kd_config_row *row = &rows[i];
     *out = (struct kd_config_key) {
         .section = row->section,
         .name = row->name,
-        .type = type_names[row->type],
+        .type = kd_config_type_name(row->type),
         .initial = row->initial,
         .low = row->low,
         .high = row->high,

@@ -48,10 +48,42 @@ struct kd_number_list {
 
 #define KD_SESSION_LIFETIME_MAX_SEC 31536000
 
+#define KD_TEXTS_MAX 16
+
+struct kd_text_list {
+    size_t n;
+    const char *values[KD_TEXTS_MAX];
+};
+
+// Peers that nobody registered (trust.h).
+struct kd_trust_config {
+    const char *anchors_file; // "": none is believed
+    const char *crl_file;
+    bool accept_unregistered;
+    const char *peer_uri;
+    struct kd_text_list required_uris;
+};
+
+// Certificates from elsewhere (fetch.h); off where both lists are empty.
+struct kd_fetch_config {
+    const char *program;
+    struct kd_text_list allow;         // https prefixes
+    struct kd_text_list allow_private; // also at addresses that are not public
+    const char *ca_file;               // "": those of the system
+    uint32_t timeout_ms;
+    uint32_t bytes_max;
+    uint32_t pending_max;
+    uint32_t failed_sec; // how long a failure is remembered
+    uint32_t failed_max; // how many
+};
+
 struct kd_channel_config {
     const char *identity; // names of keys; "": the channel is off
     const char *certificate_file;
+    enum kd_idcred_kind id_cred; // unless the peer asks for another
+    const char *certificate_uri;
     int x5t_hash; // KD_COSE_...
+    uint32_t certificate_warn_days;
     const char *root;
     const char *ticket;
     struct kd_number_list methods;
@@ -82,6 +114,8 @@ struct kd_config {
     struct kd_workers_config workers;
     struct kd_secrets_config secrets;
     struct kd_channel_config channel;
+    struct kd_trust_config trust;
+    struct kd_fetch_config fetch;
     struct kd_http_config *http;
     struct cfg_t *source;  // owns the strings
     char *credential_path; // owned
@@ -102,7 +136,7 @@ struct kd_config_key {
     const char *section; // "": top level
     const char *name;
     const char *type;    // "text", "path", "number", "octal", "switch", "level", "list",
-                         // "name", "numbers", "hash", "profile"
+                         // "name", "numbers", "hash", "profile", "credential", "texts"
     const char *initial; // as in the file
     uint64_t low;        // numbers: values; text: bytes; lists: entries
     uint64_t high;

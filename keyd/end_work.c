@@ -132,6 +132,17 @@ struct kd_end_floor kd_channel_note_peer(struct kd_channel *c, const struct kd_p
     return add_to_list(c, row);
 }
 
+void kd_channel_note_passing(struct kd_channel *c, const struct kd_peer_entry *peer,
+                             uint64_t made_ms) {
+    const struct kd_store_ended row = {
+        .kind = KD_ENDED_PEER,
+        .name = kd_bytes_of_text(peer->info.name),
+        .made_ms = made_ms,
+        .until_ms = kd_clock_wall_ms() + KD_SESSION_LIFETIME_MAX_SEC * UINT64_C(1000),
+    };
+    const enum kd_err r KD_UNUSED = note(c, &row, NULL, NULL); // nobody waits: it cannot fail
+}
+
 bool kd_channel_has_ended(const struct kd_channel *c, const struct kd_hsm_session_terms *terms) {
     return kd_ended_has(&c->ended, (struct kd_bytes) { terms->id, sizeof(terms->id) }, terms->peer,
                         terms->created_ms);

@@ -24,6 +24,7 @@ struct kd_handshake_entry {
     uint8_t method, suite;
     char peer[KD_NAME_MAX_BYTES + 1]; // once it is known
     struct kd_suites theirs;          // of an error
+    struct kd_claim claim;
     struct kd_hsm_session_terms terms;
     uint32_t ticket_version;
     uint64_t due_ms;     // monotonic
@@ -57,6 +58,7 @@ static enum kd_err new_handshake(struct kd_channel *c, const char *owner,
         return KD_ERR_NO_MEMORY;
     }
     h->c = c;
+    h->claim.c = c;
     enum kd_err r = kd_host_random(h->id, sizeof(h->id));
     if (r == KD_OK) {
         r = kd_map_get(&c->handshakes, id_of(h)) != NULL ? KD_ERR_BUSY
@@ -85,6 +87,7 @@ static void forget(struct kd_handshake_entry *h) {
     kd_map_remove(&c->handshakes, id_of(h));
     *(h->older == NULL ? &c->oldest : &h->older->newer) = h->newer;
     *(h->newer == NULL ? &c->newest : &h->newer->older) = h->older;
+    kd_claim_wipe(&h->claim);
     free(h);
     set_timer(c);
 }
@@ -103,7 +106,10 @@ static void answer(struct kd_handshake_entry *h, enum kd_err err, const char *de
     const enum kd_err outcome = err != KD_OK ? err : result->err;
     h->is_busy = false;
     if (outcome != KD_OK) {
-        kd_channel_warn(c, "a handshake was refused", outcome, h->peer, detail);
+        // Constants, as refuse() has them, are kinds of their own.
+        const bool is_constant = outcome == KD_ERR_HS_CREDENTIAL || outcome == KD_ERR_BUSY;
+        kd_channel_warn_of(c, "a handshake was refused", outcome,
+                           is_constant ? detail : "handshake", h->peer, detail);
     }
     if (is_last) {
         c->counts.handshakes[outcome]++;
@@ -210,11 +216,8 @@ static bool take_result(struct kd_handshake_entry *h, enum kd_hsm_op op,
 static enum kd_err make_session(struct kd_handshake_entry *h, struct kd_bytes ticket,
                                 struct kd_session_entry **out) {
     struct kd_channel *c = h->c;
-    const struct kd_peer_entry *peer = kd_peers_get(&c->peers, h->peer);
+    struct kd_peer_entry *peer = NULL;
     struct kd_session_use *use = NULL;
-    if (peer == NULL || peer->is_changing) {
-        return KD_ERR_HS_CREDENTIAL; // deleted meanwhile
-    }
     if (c->sessions.n >= c->config->sessions_max) {
         return KD_ERR_TOO_MANY;
     }
@@ -224,7 +227,14 @@ static enum kd_err make_session(struct kd_handshake_entry *h, struct kd_bytes ti
     }
     use->ticket_version = h->ticket_version;
     use->root_version = h->terms.root_version;
-    r = kd_sessions_add(&c->sessions, h->owner, peer, &h->terms, out);
+    r = kd_claim_settle(&h->claim, h->peer, h->terms.created_ms, &peer);
+    if (r == KD_OK) {
+        kd_peers_hold(&c->peers, peer);
+        r = kd_sessions_add(&c->sessions, h->owner, peer, &h->terms, out);
+        if (r != KD_OK) {
+            kd_peers_release(&c->peers, peer);
+        }
+    }
     if (r != KD_OK) {
         kd_session_use_release(use);
         return r;
@@ -296,6 +306,24 @@ static enum kd_err go_on_with_peer(struct kd_handshake_entry *h, const struct kd
     return ask(h, &head, &message, on_finished);
 }
 
+static void take_peer(struct kd_handshake_entry *h, const struct kd_peer_entry *peer) {
+    const enum kd_err r = go_on_with_peer(h, peer);
+    if (r != KD_OK) {
+        drop_at_worker(h);
+        fail(h, r, KD_BYTES_NONE);
+    }
+}
+
+static void on_found(void *arg, enum kd_err err, const char *why,
+                     const struct kd_peer_entry *peer) {
+    struct kd_handshake_entry *h = arg;
+    if (err != KD_OK) {
+        refuse(h, err, why);
+    } else {
+        take_peer(h, peer);
+    }
+}
+
 static enum kd_err on_read(void *arg, const struct kd_hsm_reply *reply, struct kd_reader *items) {
     struct kd_handshake_entry *h = arg;
     struct kd_hsm_result result;
@@ -307,16 +335,16 @@ static enum kd_err on_read(void *arg, const struct kd_hsm_reply *reply, struct k
     }
     h->suite = result.suite;
     h->method = result.method;
-    enum kd_err r = kd_peers_resolve(&h->c->peers, result.id_cred, kd_clock_wall_ms(), &peer, &why);
+    const bool is_static = (h->method & (h->is_initiator ? 1 : 2)) != 0; // RFC 9528 3.2
+    h->claim.use = is_static ? KD_TRUST_AGREES : KD_TRUST_SIGNS;
+    h->claim.done = on_found;
+    h->claim.arg = h;
+    const enum kd_err r = kd_claim_find(&h->claim, result.id_cred, &peer, &why);
     if (r != KD_OK) {
         refuse(h, r, why);
-        return KD_OK;
-    }
-    r = go_on_with_peer(h, peer);
-    if (r != KD_OK) {
-        drop_at_worker(h);
-        fail(h, r, KD_BYTES_NONE);
-    }
+    } else if (peer != NULL) {
+        take_peer(h, peer);
+    } // else on_found, or its time is over
     return KD_OK;
 }
 
@@ -335,33 +363,6 @@ static enum kd_err on_started(void *arg, const struct kd_hsm_reply *reply,
 
 // ---- begin -----------------------------------------------------------------
 
-// Methods in which our side does what the identity's key can (RFC 9528 3.2: bit 0
-// is the responder's, set for static Diffie-Hellman; bit 1 the initiator's).
-static unsigned methods_of(const struct kd_channel *c, bool is_initiator, unsigned method) {
-    unsigned set = 0;
-    for (unsigned i = 0; i < c->config->methods.n; i++) {
-        const unsigned m = c->config->methods.values[i];
-        const bool is_static = (m & (is_initiator ? 2 : 1)) != 0;
-        if (is_static == c->identity.is_static_dh && (!is_initiator || m == method)) {
-            set |= 1u << m;
-        }
-    }
-    return set;
-}
-
-static struct kd_suites suites_of(const struct kd_channel *c) {
-    struct kd_suites out = { 0 };
-    const enum kd_curve curve =
-        c->identity.key.type == KD_KEY_EC_P384 ? KD_CURVE_P384 : KD_CURVE_P256;
-    for (unsigned i = 0; i < c->config->suites.n; i++) {
-        const struct kd_suite *suite = kd_suite_get(c->config->suites.values[i]);
-        if (suite != NULL && suite->curve == curve) {
-            out.ids[out.n++] = suite->id;
-        }
-    }
-    return out;
-}
-
 // peer_suites: those of ours that the peer is known to have (NULL: not known).
 static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message,
                          const struct kd_suites *peer_suites) {
@@ -377,8 +378,8 @@ static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message,
     struct kd_hsm_handshake first = {
         .message = message,
         .is_initiator = h->is_initiator,
-        .methods = methods_of(c, h->is_initiator, h->wanted),
-        .suites = suites_of(c),
+        .methods = kd_channel_methods(c, h->is_initiator, h->wanted),
+        .suites = kd_channel_suites(c),
         .is_static_dh = c->identity.is_static_dh,
         .id_cred = kd_buf_get(&c->identity.id_cred),
         .cred = kd_buf_get(&c->identity.cred),
@@ -471,7 +472,7 @@ static void refuse_suites(struct kd_later *l) {
 // once more, with a new message_1.  Nobody has signed that, but our offer keeps its order, so that
 // a responder that has a better suite refuses it.
 static enum kd_err try_their_suites(struct kd_handshake_entry *h, const struct kd_suites *theirs) {
-    const struct kd_suites own = suites_of(h->c);
+    const struct kd_suites own = kd_channel_suites(h->c);
     const struct kd_worker_home home = h->home;
     struct kd_suites common = { 0 };
     uint8_t before[KD_HSM_HANDSHAKE_ID_BYTES];
@@ -543,6 +544,10 @@ enum kd_err kd_channel_step(struct kd_service *s, const struct kd_caller *caller
 // ---- ends ------------------------------------------------------------------
 
 static void end(struct kd_handshake_entry *h, enum kd_err why) {
+    if (h->claim.wait != NULL) {
+        refuse(h, why, "it ended while its certificate was fetched");
+        return;
+    }
     if (h->is_busy) {
         h->is_over = true; // its step ends it
         return;
@@ -581,6 +586,7 @@ void kd_channel_free_handshakes(struct kd_channel *c) {
     while (c->oldest != NULL) {
         struct kd_handshake_entry *h = c->oldest;
         c->oldest = h->newer;
+        kd_claim_wipe(&h->claim);
         free(h);
     }
     kd_map_wipe(&c->handshakes);

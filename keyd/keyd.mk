@@ -9,11 +9,14 @@ libkeyd_service_a_SOURCES = \
 	keyd/conf.c keyd/conf.h \
 	keyd/config.c keyd/config.h \
 	keyd/cookie.c keyd/cookie.h \
+	keyd/config_check.c keyd/config_print.c keyd/config_row.h \
+	keyd/claim.c keyd/claim.h \
 	keyd/derive.c \
 	keyd/destroy.c \
 	keyd/envelope_work.c keyd/envelopes.h keyd/spent.c \
 	keyd/end_work.c \
 	keyd/ended.c keyd/ended.h \
+	keyd/fetcher.c keyd/fetcher.h \
 	keyd/handshake.c \
 	keyd/import.c keyd/import.h \
 	keyd/manage.c \
@@ -44,7 +47,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/workers_report.c \
 	keyd/words.c keyd/words.h
 
-keyd_service_libs = libkeyd_service.a libhsmwire.a libchannel.a libbase.a \
+keyd_service_libs = libkeyd_service.a libfetchwire.a libhsmwire.a libchannel.a libbase.a \
 	$(CONFUSE_LIBS) $(SQLITE_LIBS) $(CRYPTO_LIBS)
 
 sbin_PROGRAMS += keyd/keyd

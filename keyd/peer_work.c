@@ -60,6 +60,16 @@ static void add_done(struct kd_store_job *job, enum kd_err err) {
     end(w, KD_OK, &w->entry->info);
 }
 
+// A registration takes the place of a passing peer of the same name.
+static bool end_passing(struct kd_channel *c, const char *name) {
+    struct kd_peer_entry *e = kd_peers_get(&c->peers, name);
+    if (e == NULL || !e->is_passing || e->is_changing) {
+        return false;
+    }
+    kd_claim_end_passing(c, e, kd_clock_wall_ms(), KD_SESSION_OF_OTHER);
+    return true;
+}
+
 enum kd_err kd_channel_peer_add(struct kd_service *s, const struct kd_caller *caller,
                                 const struct kd_peer_spec *spec, kd_peer_done *done, void *arg) {
     struct kd_channel *c = s->channel;
@@ -87,6 +97,9 @@ enum kd_err kd_channel_peer_add(struct kd_service *s, const struct kd_caller *ca
         return KD_ERR_NO_MEMORY;
     }
     r = kd_peers_add(&c->peers, &peer, &e);
+    if (r == KD_ERR_PEER_EXISTS && end_passing(c, spec->name)) {
+        r = kd_peers_add(&c->peers, &peer, &e);
+    }
     if (r != KD_OK) {
         free(w);
         return r;
@@ -103,7 +116,8 @@ static enum kd_err run_delete(struct kd_store_job *job, struct kd_store *store) 
     const struct change *w = (const struct change *)job;
     // First, so that a crash in between leaves no ticket good.
     enum kd_err r = kd_end_write(store, &w->end, &w->floor);
-    return r == KD_OK ? kd_store_delete_peer(store, w->entry->info.name) : r;
+    return r == KD_OK && !w->entry->is_passing ? kd_store_delete_peer(store, w->entry->info.name)
+                                               : r;
 }
 
 static void delete_done(struct kd_store_job *job, enum kd_err err) {
@@ -143,7 +157,8 @@ enum kd_err kd_channel_peer_delete(struct kd_service *s, const struct kd_caller 
     w->job.done = delete_done;
     w->floor = kd_channel_note_peer(c, e, &w->end);
     submit(c, e, w, done, arg);
-    kd_sessions_remove_of_peer(&c->sessions, e); // at once; a handshake finds it no more
+    // At once; a handshake finds it no more.
+    kd_sessions_remove_of_peer(&c->sessions, e, KD_SESSION_OF_NO_PEER);
     return KD_OK;
 }
 

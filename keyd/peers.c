@@ -85,7 +85,8 @@ static struct kd_bytes with_nul(const char *text) {
 }
 
 // The entry and behind it its bytes: name, URI, kid, certificate or point, CRED.
-static enum kd_err new_entry(const struct kd_store_peer *peer, struct kd_peer_entry **out) {
+static enum kd_err new_entry(const struct kd_store_peer *peer, struct kd_bytes others,
+                             struct kd_peer_entry **out) {
     struct kd_peer_entry head = { .is_changing = true };
     enum kd_err r = check_form(peer);
     if (r != KD_OK || (r = read_key(peer, &head)) != KD_OK) {
@@ -103,8 +104,9 @@ static enum kd_err new_entry(const struct kd_store_peer *peer, struct kd_peer_en
     }
     const struct kd_bytes name = with_nul(peer->name);
     const struct kd_bytes uri = with_nul(peer->uri);
-    struct kd_peer_entry *e = calloc(1, sizeof(*e) + name.n + uri.n + peer->kid.n +
-                                            peer->certificate.n + peer->point.n + cred.n);
+    struct kd_peer_entry *e =
+        calloc(1, sizeof(*e) + name.n + uri.n + peer->kid.n + peer->certificate.n + peer->point.n +
+                      cred.n + others.n);
     if (e == NULL) {
         return KD_ERR_NO_MEMORY;
     }
@@ -116,6 +118,7 @@ static enum kd_err new_entry(const struct kd_store_peer *peer, struct kd_peer_en
     e->info.certificate = keep(&at, peer->certificate);
     e->info.point = keep(&at, peer->point);
     e->cred = keep(&at, kd_buf_get(&cred));
+    e->others = keep(&at, others);
     e->info.created_ms = peer->created_ms;
     *out = e;
     return KD_OK;
@@ -133,8 +136,9 @@ static void names_of(struct kd_peers *p, const struct kd_peer_entry *e,
     keys[0] = kd_bytes_of_text(e->info.name);
     maps[1] = &p->by_kid;
     keys[1] = e->info.kid;
+    // Where a passing peer's certificate came from, another may be by now.
     maps[2] = &p->by_uri;
-    keys[2] = kd_bytes_of_text(e->info.uri);
+    keys[2] = e->is_passing ? KD_BYTES_NONE : kd_bytes_of_text(e->info.uri);
     maps[3] = &p->by_hash;
     keys[3] = (struct kd_bytes) { e->hash, has_hash ? KD_PEER_HASH_BYTES : 0 };
     maps[4] = &p->by_short;
@@ -191,22 +195,31 @@ static enum kd_err index_entry(struct kd_peers *p, struct kd_peer_entry *e) {
     return KD_OK;
 }
 
-enum kd_err kd_peers_add(struct kd_peers *p, const struct kd_store_peer *peer,
-                         struct kd_peer_entry **out) {
-    struct kd_peer_entry *e = NULL;
-    enum kd_err r = has_room(p) ? new_entry(peer, &e) : KD_ERR_NO_MEMORY;
+static enum kd_err enter(struct kd_peers *p, struct kd_peer_entry *e) {
+    enum kd_err r = has_room(p) ? index_entry(p, e) : KD_ERR_NO_MEMORY;
     if (r != KD_OK) {
-        return r;
-    }
-    r = index_entry(p, e);
-    if (r != KD_OK) {
-        free(e);
         return r;
     }
     const size_t at = index_after(p, e->info.name);
     memmove(&p->sorted[at + 1], &p->sorted[at], (p->n - at) * sizeof(struct kd_peer_entry *));
     p->sorted[at] = e;
     p->n++;
+    return KD_OK;
+}
+
+enum kd_err kd_peers_add(struct kd_peers *p, const struct kd_store_peer *peer,
+                         struct kd_peer_entry **out) {
+    struct kd_peer_entry *e = NULL;
+    enum kd_err r = new_entry(peer, KD_BYTES_NONE, &e);
+    if (r != KD_OK) {
+        return r;
+    }
+    r = enter(p, e);
+    if (r != KD_OK) {
+        free(e);
+        return r;
+    }
+    e->info.is_registered = true;
     *out = e;
     return KD_OK;
 }
@@ -258,6 +271,65 @@ struct kd_peer_entry *kd_peers_next(const struct kd_peers *p, const char *after)
     return at < p->n ? p->sorted[at] : NULL;
 }
 
+// ---- passing peers ---------------------------------------------------------
+
+enum kd_err kd_peers_new_passing(const struct kd_passing *from, struct kd_peer_entry **out) {
+    kd_auto(buf) struct kd_buf others = KD_BUF_INIT(KD_X5CHAIN_MAX * KD_EDHOC_CRED_MAX_BYTES);
+    for (size_t i = 0; i < from->n_others; i++) {
+        kd_cbor_put_bytes(&others, from->others[i]);
+    }
+    enum kd_err r = kd_buf_finish(&others);
+    struct kd_peer_entry *e = NULL;
+    if (r != KD_OK || (r = new_entry(&from->peer, kd_buf_get(&others), &e)) != KD_OK) {
+        return r;
+    }
+    e->is_passing = true;
+    e->is_changing = false;
+    e->uses = from->uses;
+    *out = e;
+    return KD_OK;
+}
+
+void kd_peers_free_passing(struct kd_peer_entry *e) {
+    free(e);
+}
+
+enum kd_err kd_peers_settle(struct kd_peers *p, struct kd_peer_entry *e,
+                            struct kd_peer_entry **out) {
+    struct kd_peer_entry *there = kd_peers_get(p, e->info.name);
+    if (there == NULL) {
+        const enum kd_err r = enter(p, e);
+        *out = r == KD_OK ? e : *out;
+        return r;
+    }
+    if (!there->is_passing || there->is_changing) {
+        return KD_ERR_PEER_EXISTS;
+    }
+    *out = there;
+    if (kd_bytes_equal(there->info.certificate, e->info.certificate)) {
+        free(e);
+        return KD_OK;
+    }
+    return KD_ERR_CHANGE_UNDER_WAY;
+}
+
+static struct kd_peer_entry *own(const struct kd_peers *p, const struct kd_peer_entry *e) {
+    struct kd_peer_entry *mine = kd_peers_get(p, e->info.name);
+    assert(mine == e);
+    return mine;
+}
+
+void kd_peers_hold(struct kd_peers *p, const struct kd_peer_entry *e) {
+    own(p, e)->holds++;
+}
+
+void kd_peers_release(struct kd_peers *p, const struct kd_peer_entry *e) {
+    struct kd_peer_entry *mine = own(p, e);
+    if (--mine->holds == 0 && mine->is_passing && !mine->is_changing) {
+        kd_peers_remove(p, mine);
+    }
+}
+
 // ---- handshakes ------------------------------------------------------------
 
 static const struct kd_peer_entry *find_by_certificate(const struct kd_peers *p,
@@ -285,14 +357,17 @@ static const struct kd_peer_entry *find_by_hash(const struct kd_peers *p,
 }
 
 static const struct kd_peer_entry *find(const struct kd_peers *p, const struct kd_idcred *id) {
+    const struct kd_peer_entry *e = NULL;
     switch (id->kind) {
     case KD_IDCRED_KID:
         return kd_map_get(&p->by_kid, id->kid);
     case KD_IDCRED_X5T:
         return find_by_hash(p, id);
     case KD_IDCRED_X5U:
-    case KD_IDCRED_X5U_X5T:
         return kd_map_get(&p->by_uri, id->x5u);
+    case KD_IDCRED_X5U_X5T: // a passing peer is not known by its URI
+        e = kd_map_get(&p->by_uri, id->x5u);
+        return e != NULL || (e = find_by_hash(p, id)) == NULL || e->is_passing ? e : NULL;
     case KD_IDCRED_X5CHAIN:
         return id->n_chain == 0 ? NULL : find_by_certificate(p, id->chain[0]);
     }
@@ -307,19 +382,14 @@ enum kd_err kd_peer_check(const struct kd_peer_entry *e, uint64_t now_ms, const 
     return KD_OK;
 }
 
-enum kd_err kd_peers_resolve(const struct kd_peers *p, struct kd_bytes id_cred, uint64_t now_ms,
+enum kd_err kd_peers_resolve(const struct kd_peers *p, const struct kd_idcred *id, uint64_t now_ms,
                              const struct kd_peer_entry **out, const char **why) {
-    struct kd_idcred id;
-    *why = "its ID_CRED is not of a form that is used";
-    if (kd_idcred_parse(id_cred, &id) != KD_OK) {
-        return KD_ERR_HS_CREDENTIAL;
-    }
-    const struct kd_peer_entry *e = find(p, &id);
+    const struct kd_peer_entry *e = find(p, id);
     if (e == NULL || e->is_changing) {
         *why = "no peer with this credential is registered";
-        return KD_ERR_HS_CREDENTIAL;
+        return KD_ERR_NO_PEER;
     }
-    if (kd_idcred_fits(&id, e->cred) != KD_OK) {
+    if (kd_idcred_fits(id, e->cred) != KD_OK) {
         *why = "the registered certificate is not the one that it names";
         return KD_ERR_HS_CREDENTIAL;
     }

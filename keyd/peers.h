@@ -18,6 +18,12 @@ struct kd_peer_entry {
     uint64_t from_ms, upto_ms; // when the certificate is valid; 0, UINT64_MAX
     uint8_t hash[KD_PEER_HASH_BYTES];
     bool is_changing; // being added or deleted: not found by a handshake, not shown
+    // Of a passing peer, which nobody registered: it is believed because of its certificate's
+    // issuer (trust.h), is not in the store, and goes with its last session.
+    bool is_passing;
+    unsigned uses;          // what its certificate allows: enum kd_trust_use
+    struct kd_bytes others; // the rest of its chain: a CBOR sequence of byte strings
+    size_t holds;           // sessions, and who must not lose it now
 };
 
 struct kd_peers {
@@ -42,9 +48,33 @@ struct kd_peer_entry *kd_peers_get(const struct kd_peers *p, const char *name); 
 // The first whose name is greater than `after` (NULL: the first), or NULL.
 struct kd_peer_entry *kd_peers_next(const struct kd_peers *p, const char *after);
 
-// Who is named by an ID_CRED.  KD_ERR_HS_CREDENTIAL: nobody, the credential is not the
-// one that it says, or the certificate is not valid at `now_ms` (wall clock).  *why, for the log.
-KD_MUST_CHECK enum kd_err kd_peers_resolve(const struct kd_peers *p, struct kd_bytes id_cred,
+// ---- passing peers ---------------------------------------------------------
+
+struct kd_passing {
+    struct kd_store_peer peer; // certificate, and the URI that it came from
+    unsigned uses;
+    const struct kd_bytes *others;
+    size_t n_others;
+};
+// A peer that is in no list yet: the caller's, until it has proven itself.
+KD_MUST_CHECK enum kd_err kd_peers_new_passing(const struct kd_passing *from,
+                                               struct kd_peer_entry **out);
+void kd_peers_free_passing(struct kd_peer_entry *e); // NULL does nothing
+// Its place among the others: *out is it, or the one with the same certificate that was there
+// before.  Takes e where it is KD_OK.  KD_ERR_PEER_EXISTS: a registered peer has the name, or
+// another the certificate.  KD_ERR_CHANGE_UNDER_WAY: *out is a passing peer with another
+// certificate that has the name.
+KD_MUST_CHECK enum kd_err kd_peers_settle(struct kd_peers *p, struct kd_peer_entry *e,
+                                          struct kd_peer_entry **out);
+// Sessions, and who must not lose it now.
+void kd_peers_hold(struct kd_peers *p, const struct kd_peer_entry *e);
+// The last hold of a passing peer removes it.
+void kd_peers_release(struct kd_peers *p, const struct kd_peer_entry *e);
+
+// Who is named by an ID_CRED.  KD_ERR_NO_PEER: nobody who is known here.  KD_ERR_HS_CREDENTIAL:
+// it is of no form that is used, the credential is not the one that it says, the certificate
+// is not valid at `now_ms` (wall clock).  *why, for the log.
+KD_MUST_CHECK enum kd_err kd_peers_resolve(const struct kd_peers *p, const struct kd_idcred *id,
                                            uint64_t now_ms, const struct kd_peer_entry **out,
                                            const char **why);
 // The same for a peer that is known (a ticket's): may it still make sessions?

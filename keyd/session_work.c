@@ -224,7 +224,11 @@ static enum kd_err find_or_add(struct change *w, struct kd_session_entry **out) 
     if (all->n >= w->c->config->sessions_max) {
         return KD_ERR_TOO_MANY;
     }
-    return kd_sessions_add(all, w->owner, peer, &w->terms, out);
+    r = kd_sessions_add(all, w->owner, peer, &w->terms, out);
+    if (r == KD_OK) {
+        kd_peers_hold(&w->c->peers, peer);
+    }
+    return r;
 }
 
 static enum kd_err on_confirmed(void *arg, const struct kd_hsm_reply *reply,

@@ -293,11 +293,12 @@ void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e,
     set_timer(s);
 }
 
-void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entry *peer) {
+void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entry *peer,
+                                enum kd_session_end why) {
     size_t cursor = 0;
     for (struct kd_session_entry *e; (e = kd_map_next(&s->by_id, &cursor)) != NULL;) {
         if (e->peer == peer) {
-            kd_sessions_remove(s, e, KD_SESSION_OF_NO_PEER);
+            kd_sessions_remove(s, e, why);
         }
     }
 }

@@ -20,6 +20,8 @@ enum kd_session_end {
     KD_SESSION_EXPIRED,
     KD_SESSION_UNUSED,     // the client did not use what it resumed; it may do so again
     KD_SESSION_OF_NO_PEER, // its peer was deleted
+    KD_SESSION_OF_OTHER,   // its peer has another certificate now, or is registered
+    KD_SESSION_UNTRUSTED,  // its peer's certificate is not believed any more
 };
 
 // One use of a session: keys of its own, sequences from 0.  Requests that are
@@ -102,7 +104,8 @@ void kd_sessions_confirm(struct kd_sessions *s, struct kd_session_entry *e,
 void kd_sessions_expire(struct kd_sessions *s, struct kd_session_entry *e,
                         enum kd_record_expiry why);
 void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e, enum kd_session_end why);
-void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entry *peer);
+void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entry *peer,
+                                enum kd_session_end why);
 
 struct kd_session_entry *kd_sessions_find(const struct kd_sessions *s, struct kd_bytes id);
 bool kd_session_is_of(const struct kd_session_entry *e, const char *principal);

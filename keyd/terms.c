@@ -56,6 +56,32 @@ enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer
     return choose_id(c, terms->id);
 }
 
+// RFC 9528 3.2: bit 0 is the responder's, set for static Diffie-Hellman; bit 1 the initiator's.
+unsigned kd_channel_methods(const struct kd_channel *c, bool is_initiator, unsigned method) {
+    unsigned set = 0;
+    for (unsigned i = 0; i < c->config->methods.n; i++) {
+        const unsigned m = c->config->methods.values[i];
+        const bool is_static = (m & (is_initiator ? 2 : 1)) != 0;
+        if (is_static == c->identity.is_static_dh && (!is_initiator || m == method)) {
+            set |= 1u << m;
+        }
+    }
+    return set;
+}
+
+struct kd_suites kd_channel_suites(const struct kd_channel *c) {
+    struct kd_suites out = { 0 };
+    const enum kd_curve curve =
+        c->identity.key.type == KD_KEY_EC_P384 ? KD_CURVE_P384 : KD_CURVE_P256;
+    for (unsigned i = 0; i < c->config->suites.n; i++) {
+        const struct kd_suite *suite = kd_suite_get(c->config->suites.values[i]);
+        if (suite != NULL && suite->curve == curve) {
+            out.ids[out.n++] = suite->id;
+        }
+    }
+    return out;
+}
+
 void kd_suites_print(const struct kd_suites *theirs, bool has_retried,
                      char out[static KD_DETAIL_BYTES]) {
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_DETAIL_BYTES - 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// words.h: the words that some configuration keys take.  Private to config.c.
+// words.h: the words that some configuration keys take.  Private to config*.c.
 #ifndef KD_KEYD_WORDS_H
 #define KD_KEYD_WORDS_H
 
@@ -7,6 +7,7 @@
 
 // false, and *out is not to be used, where it is none of the words.
 bool kd_config_hash_parse(const char *text, int *out); // KD_COSE_...
+bool kd_config_credential_parse(const char *text, enum kd_idcred_kind *out);
 bool kd_config_profile_parse(const char *text, enum kd_profile *out);
 
 #endif

@@ -14,7 +14,8 @@ allowed() {
     client/*) echo base/base.h channel/channel.h ;;
     gateway/*) echo base/base.h channel/channel.h keyd/conf.h keyd/notify.h ;;
     keyd/config.c | keyd/main.c) echo base/base.h hsm/hsm.h api/api.h ;;
-    keyd/*) echo base/base.h channel/channel.h hsm/channel.h hsm/hsm.h ;;
+    fetch/*) echo base/base.h ;;
+    keyd/*) echo base/base.h channel/channel.h fetch/fetch.h hsm/channel.h hsm/hsm.h ;;
     api/*) echo base/base.h keyd/channel.h keyd/service.h ;; # these show it hsm/
     *) echo none ;;
     esac
@@ -49,7 +50,7 @@ strangers() {
 }
 
 folders=
-for folder in base channel hsm keyd api client gateway; do
+for folder in base channel hsm fetch keyd api client gateway; do
     [ ! -d "$folder" ] || folders="$folders $folder"
 done
 echo "1..$(($(echo "$folders" | wc -w) + 2))"

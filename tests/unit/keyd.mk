@@ -3,6 +3,7 @@ keyd_unit_tests = \
 	tests/unit/test_config \
 	tests/unit/test_cookie \
 	tests/unit/test_ended \
+	tests/unit/test_fetch \
 	tests/unit/test_handshakes \
 	tests/unit/test_peers \
 	tests/unit/test_sessions \
@@ -54,6 +55,8 @@ tests_unit_test_spent_LDADD = $(keyd_unit_libs)
 tests_unit_test_store_LDADD = $(keyd_unit_libs)
 tests_unit_test_tally_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_tally_LDADD = $(keyd_unit_libs)
+tests_unit_test_fetch_CFLAGS = $(unit_cflags)
+tests_unit_test_fetch_LDADD = libfetch.a libfetchwire.a libbase.a $(SECCOMP_LIBS) $(CRYPTO_LIBS) $(CHECK_LIBS)
 tests_unit_test_trust_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_trust_SOURCES = tests/unit/test_trust.c tests/unit/pki.c tests/unit/pki.h
 tests_unit_test_trust_LDADD = $(keyd_unit_libs)

@@ -99,7 +99,10 @@ static enum kd_err resolve(const struct kd_peers *p, const struct kd_buf *id, ui
                            const char *expected) {
     const struct kd_peer_entry *e = NULL;
     const char *why = NULL;
-    enum kd_err r = kd_peers_resolve(p, kd_buf_get(id), now, &e, &why);
+    struct kd_idcred parsed;
+    enum kd_err r = kd_idcred_parse(kd_buf_get(id), &parsed);
+    ck_assert_err(r, KD_OK);
+    r = kd_peers_resolve(p, &parsed, now, &e, &why);
     ck_assert(r == KD_OK || why[0] != '\0');
     if (r == KD_OK) {
         ck_assert_str_eq(e->info.name, expected);
@@ -123,7 +126,7 @@ START_TEST(peer_is_found_by_each_of_its_names_and_no_other) {
         ck_assert_err(resolve(&p, &id, now, "b"), KD_OK);
         kd_buf_reset(&id);
         ck_assert_err(kd_idcred_put_x5t(&id, hashes[i], channel_certificate(4, 10)), KD_OK);
-        ck_assert_err(resolve(&p, &id, now, ""), KD_ERR_HS_CREDENTIAL);
+        ck_assert_err(resolve(&p, &id, now, ""), KD_ERR_NO_PEER);
     }
     kd_buf_reset(&id);
     kd_idcred_put_x5u(&id, kd_bytes_of_text("https://a.example/c"));
@@ -140,11 +143,11 @@ START_TEST(peer_is_found_by_each_of_its_names_and_no_other) {
     ck_assert_err(resolve(&p, &id, now, "a"), KD_OK);
     kd_buf_reset(&id);
     kd_idcred_put_kid(&id, kd_bytes_of_text("a"));
-    ck_assert_err(resolve(&p, &id, now, ""), KD_ERR_HS_CREDENTIAL);
+    ck_assert_err(resolve(&p, &id, now, ""), KD_ERR_NO_PEER);
     kd_peers_remove(&p, kd_peers_get(&p, "a"));
     kd_buf_reset(&id);
     kd_idcred_put_x5u(&id, kd_bytes_of_text("https://a.example/c"));
-    ck_assert_err(resolve(&p, &id, now, ""), KD_ERR_HS_CREDENTIAL);
+    ck_assert_err(resolve(&p, &id, now, ""), KD_ERR_NO_PEER);
     kd_peers_wipe(&p);
 }
 END_TEST

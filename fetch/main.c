@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// main.c: keyd-fetch.  keyd is at the other end of descriptor 3: it says what may be fetched,
+// then asks for URIs.  The process has neither token nor store, and ends with its stream.
+#include "fetch/confine.h"
+#include "fetch/get.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { KEYD_FD = 3, READ_BYTES = 8192 };
+
+struct server {
+    struct kd_buf in;
+    struct kd_getter *getter;
+};
+
+static bool is_child(void) {
+    int type = 0;
+    socklen_t n = sizeof(type);
+    return getsockopt(KEYD_FD, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM;
+}
+
+// Keyd reads all the time, so the socket has room before long.
+static void send_answer(void *server KD_UNUSED, const struct kd_fetch_answer *answer) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_FETCH_FRAME_MAX_BYTES);
+    kd_fetch_put_answer(&out, answer);
+    size_t sent = 0;
+    while (kd_buf_finish(&out) == KD_OK && sent < out.n) {
+        const ssize_t n = send(KEYD_FD, out.p + sent, out.n - sent, MSG_NOSIGNAL);
+        if (n < 0 && errno != EINTR) {
+            _exit(EXIT_SUCCESS); // keyd has gone
+        }
+        sent += n > 0 ? (size_t)n : 0;
+    }
+}
+
+// What is there; false at the end of the stream.
+static bool read_more(struct kd_buf *in, int flags) {
+    uint8_t *to = kd_buf_extend(in, READ_BYTES);
+    if (to == NULL) {
+        return false;
+    }
+    in->n -= READ_BYTES;
+    const ssize_t n = recv(KEYD_FD, to, READ_BYTES, flags);
+    if (n > 0) {
+        in->n += (size_t)n;
+        return true;
+    }
+    return n < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+static enum kd_err take_requests(struct server *s) {
+    struct kd_bytes frame;
+    size_t n = 0;
+    enum kd_err r;
+    while ((r = kd_fetch_next_frame(kd_buf_get(&s->in), KD_FETCH_URI_MAX_BYTES + 8, &frame, &n)) ==
+               KD_OK &&
+           n > 0) {
+        struct kd_fetch_request q;
+        if ((r = kd_fetch_get_request(frame, &q)) != KD_OK) {
+            return r;
+        }
+        kd_getter_begin(s->getter, &q);
+        kd_buf_drop_front(&s->in, n);
+    }
+    return r;
+}
+
+// `kept` has the bytes that the hello borrows.
+static enum kd_err read_hello(struct kd_buf *kept, struct kd_fetch_hello *hello, size_t *n) {
+    struct kd_bytes frame = KD_BYTES_NONE;
+    while (*n == 0) {
+        enum kd_err r;
+        if (!read_more(kept, 0)) {
+            return KD_ERR_STOPPING;
+        }
+        if ((r = kd_fetch_next_frame(kd_buf_get(kept), KD_FETCH_HELLO_MAX_BYTES, &frame, n)) !=
+            KD_OK) {
+            return r;
+        }
+    }
+    return kd_fetch_get_hello(frame, hello);
+}
+
+static enum kd_err serve(struct server *s) {
+    for (;;) {
+        bool is_readable = false;
+        enum kd_err r = kd_getter_run(s->getter, KEYD_FD, &is_readable);
+        if (r != KD_OK) {
+            return r;
+        }
+        if (is_readable && !read_more(&s->in, MSG_DONTWAIT)) {
+            return KD_OK;
+        }
+        if ((r = take_requests(s)) != KD_OK) {
+            return r;
+        }
+    }
+}
+
+static enum kd_err run(void) {
+    kd_auto(buf) struct kd_buf kept = KD_BUF_INIT(KD_FETCH_HELLO_MAX_BYTES + READ_BYTES + 8);
+    struct server s = { .in = KD_BUF_INIT(4 * READ_BYTES) };
+    struct kd_fetch_hello hello;
+    size_t n = 0;
+    enum kd_err r = read_hello(&kept, &hello, &n);
+    if (r == KD_ERR_STOPPING) {
+        return KD_OK;
+    }
+    if (r == KD_OK) {
+        kd_buf_put(&s.in, kept.p + n, kept.n - n); // requests that came with it
+        r = kd_getter_new(&hello, send_answer, &s, &s.getter);
+    }
+    if (r == KD_OK && (r = kd_confine_calls()) == KD_OK && (r = take_requests(&s)) == KD_OK) {
+        r = serve(&s);
+    }
+    kd_getter_free(s.getter);
+    kd_buf_wipe(&s.in);
+    return r;
+}
+
+int main(int argc, char **argv KD_UNUSED) {
+    if (argc != 1 || !is_child()) {
+        fputs("keyd-fetch is started by keyd; see keyd.conf(5), section fetch.\n", stderr);
+        return 2;
+    }
+    enum kd_err r = kd_confine_early();
+    if (r == KD_OK && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) {
+        r = run();
+    }
+    if (r != KD_OK) {
+        kd_log(KD_LOG_ERROR, "fetch", "the process ends", "error=%s", kd_err_name(r));
+    }
+    // Without the handlers of exit: they may want calls that are not allowed any more.
+    _exit(r == KD_OK ? EXIT_SUCCESS : EXIT_FAILURE);
+}
