@@ -33,6 +33,8 @@ static void put_peer(struct kd_buf *out, const struct kd_peer_info *p) {
     }
     kd_json_member(out, "created");
     kd_json_put_time(out, p->created_ms);
+    kd_json_member(out, "registered");
+    kd_json_put_bool(out, p->is_registered);
     kd_buf_u8(out, '}');
 }
 

@@ -104,6 +104,31 @@ static void put_counts(struct kd_buf *out, const struct kd_http *h,
     kd_buf_u8(out, '}');
 }
 
+static void put_references(struct kd_buf *out, const struct kd_channel_report *report) {
+    const uint64_t now_ms = kd_clock_wall_ms();
+    const uint64_t upto_ms = report->certificate_upto_ms;
+    kd_json_member(out, "certificate");
+    if (upto_ms == 0) {
+        kd_buf_text(out, "null");
+    } else {
+        kd_buf_u8(out, '{');
+        kd_json_member(out, "not_after");
+        kd_json_put_time(out, upto_ms);
+        put_member_number(out, "expires_in_sec", upto_ms > now_ms ? (upto_ms - now_ms) / 1000 : 0);
+        kd_buf_u8(out, '}');
+    }
+    kd_json_member(out, "fetch");
+    kd_buf_u8(out, '{');
+    kd_json_member(out, "on");
+    kd_json_put_bool(out, report->fetch.is_on);
+    kd_json_member(out, "running");
+    kd_json_put_bool(out, report->fetch.is_running);
+    put_member_number(out, "pending", report->fetch.n_flights);
+    put_member_number(out, "failed", report->fetch.n_failed);
+    put_member_number(out, "restarts", report->fetch.restarts);
+    kd_buf_u8(out, '}');
+}
+
 static void put_channel(struct kd_buf *out, const struct kd_service *service) {
     struct kd_channel_report report;
     kd_channel_report(service, &report);
@@ -114,6 +139,7 @@ static void put_channel(struct kd_buf *out, const struct kd_service *service) {
     put_member_number(out, "peers", report.n_peers);
     put_member_number(out, "handshakes", report.n_handshakes);
     put_member_number(out, "sessions", report.n_sessions);
+    put_references(out, &report);
     kd_buf_u8(out, '}');
 }
 

@@ -72,6 +72,12 @@ KD_AUTO_DEFINE(edhoc, struct kd_edhoc *, kd_edhoc_free)
 
 // ---- steps -----------------------------------------------------------------
 
+// EAD_1 of a message_1, for who must choose an identity before it is read.  It says nothing of
+// the rest: kd_edhoc_read_1 judges that.  Borrowed.  KD_ERR_HS_MESSAGE, KD_ERR_HS_EAD.
+KD_MUST_CHECK enum kd_err kd_edhoc_peek_ead_1(struct kd_bytes message,
+                                              const struct kd_ead_labels *understood,
+                                              struct kd_ead *out);
+
 // Writers append to `out`, whose limit should be KD_EDHOC_MESSAGE_MAX_BYTES;
 // ead may be NULL.  Readers keep what they need of the message.
 KD_MUST_CHECK enum kd_err kd_edhoc_write_1(struct kd_edhoc *e, const struct kd_ead *ead,

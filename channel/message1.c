@@ -100,3 +100,20 @@ enum kd_err kd_edhoc_read_1(struct kd_edhoc *e, struct kd_bytes message) {
     enum kd_err r = kd_edhoc_begin(e, KD_STEP_READ_1);
     return r == KD_OK ? kd_edhoc_end(e, KD_STEP_READ_1, read_1(e, message)) : r;
 }
+
+enum kd_err kd_edhoc_peek_ead_1(struct kd_bytes message, const struct kd_ead_labels *understood,
+                                struct kd_ead *out) {
+    struct kd_cbor c = kd_cbor_of(message);
+    struct kd_suites offer = { .n = 0 };
+    (void)kd_cbor_read_int(&c);
+    kd_suites_read(&c, &offer);
+    (void)kd_cbor_read_bytes(&c);
+    (void)kd_identifier_read(&c);
+    struct kd_ead ead = { .n = 0 };
+    kd_ead_read(&c, understood, &ead);
+    const enum kd_err r = kd_cbor_finish(&c);
+    if (r == KD_OK) {
+        *out = ead;
+    }
+    return r == KD_OK || r == KD_ERR_HS_EAD ? r : KD_ERR_HS_MESSAGE;
+}

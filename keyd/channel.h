@@ -12,6 +12,7 @@
 #define KD_KEYD_CHANNEL_H
 
 #include "hsm/channel.h"
+#include "keyd/fetcher.h"
 #include "keyd/service.h"
 
 // ---- peers -----------------------------------------------------------------
@@ -200,6 +201,8 @@ KD_MUST_CHECK enum kd_err kd_envelope_open(struct kd_service *s, const struct kd
 struct kd_channel_report {
     bool is_on;
     size_t n_peers, n_handshakes, n_sessions;
+    uint64_t certificate_upto_ms; // of our own; 0: it could not be read
+    struct kd_fetcher_report fetch;
 };
 void kd_channel_report(const struct kd_service *s, struct kd_channel_report *out);
 

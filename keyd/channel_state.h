@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // channel_state.h: the channel's own view of itself.  Private to channel.c,
-// peer_work.c, handshake.c, record_work.c and session_work.c.
+// identity.c, peer_work.c, claim.c, handshake.c, record_work.c, session_work.c and
+// channel_report.c.
 #ifndef KD_KEYD_CHANNEL_STATE_H
 #define KD_KEYD_CHANNEL_STATE_H
 
@@ -28,8 +29,10 @@ struct kd_channel_identity {
     bool is_static_dh;
     struct kd_public_key key;
     uint64_t from_ms, upto_ms;
+    uint64_t warned_ms; // monotonic: when the log said that it expires soon; 0: never
     struct kd_buf cred;
-    struct kd_buf id_cred;
+    size_t n_chain;
+    struct kd_buf chain[KD_X5CHAIN_MAX]; // DER, our own first
 };
 
 // The floor of the list of ends, where it has risen.
@@ -107,6 +110,13 @@ KD_MUST_CHECK enum kd_err kd_channel_key(const struct kd_channel *c, const char 
 // The identity's version that the certificate is of.
 KD_MUST_CHECK enum kd_err kd_channel_identity(struct kd_channel *c,
                                               const struct kd_key_version **out);
+// Our ID_CRED for a handshake, in the form that the peer asks for in EAD_1 of its message_1
+// (empty: none), if we have it, else in that of the configuration.
+KD_MUST_CHECK enum kd_err kd_channel_put_id_cred(const struct kd_channel *c,
+                                                 struct kd_bytes message_1, struct kd_buf *out);
+void kd_channel_identity_init(struct kd_channel *c);
+void kd_channel_identity_wipe(struct kd_channel *c);
+void kd_channel_identity_reload(struct kd_channel *c);
 // keys[0] = the ticket key, keys[1] = the root (version 0: none).
 KD_MUST_CHECK enum kd_err kd_channel_put_keys(const struct kd_channel *c, uint32_t ticket_version,
                                               uint32_t root_version, struct kd_hsm_request *head);
@@ -169,6 +179,8 @@ void kd_channel_reload(struct kd_channel *c);
 void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out);
 void kd_channel_free_handshakes(struct kd_channel *c); // handshake.c
 void kd_channel_on_handshake_timer(void *channel);
+const char *kd_session_end_name(enum kd_session_end why); // channel_report.c
+const char *kd_session_expiry_name(enum kd_record_expiry why);
 void kd_channel_run_later(struct kd_channel *c);
 
 #endif

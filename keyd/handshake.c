@@ -150,8 +150,9 @@ static enum kd_err ask(struct kd_handshake_entry *h, struct kd_hsm_request *head
     if (h->c->s->workers == NULL) {
         return KD_ERR_STOPPING;
     }
+    // By its random id, so that those that wait are spread over all workers.
     enum kd_err r = head->op == KD_HSM_HS_START
-                        ? kd_workers_begin(h->c->s->workers, head, NULL, &call)
+                        ? kd_workers_begin(h->c->s->workers, head, h->id, &call)
                         : kd_workers_begin_at(h->c->s->workers, head, &h->home, &call);
     if (r != KD_OK) {
         return r;
@@ -372,6 +373,10 @@ static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message,
     if (r != KD_OK) {
         return r;
     }
+    kd_auto(buf) struct kd_buf id_cred = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
+    if ((r = kd_channel_put_id_cred(c, message, &id_cred)) != KD_OK) {
+        return r;
+    }
     h->is_initiator = message.n == 0;
     struct kd_hsm_request head = { .op = KD_HSM_HS_START, .n_keys = 1 };
     head.keys[0] = identity->ref;
@@ -381,7 +386,7 @@ static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message,
         .methods = kd_channel_methods(c, h->is_initiator, h->wanted),
         .suites = kd_channel_suites(c),
         .is_static_dh = c->identity.is_static_dh,
-        .id_cred = kd_buf_get(&c->identity.id_cred),
+        .id_cred = kd_buf_get(&id_cred),
         .cred = kd_buf_get(&c->identity.cred),
         .conn_id = id_of(h),
         .timeout_ms = c->config->handshake_timeout_ms,

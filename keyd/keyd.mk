@@ -6,6 +6,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/call.c keyd/call.h \
 	keyd/change.c keyd/change.h \
 	keyd/channel.c keyd/channel.h keyd/channel_state.h \
+	keyd/channel_report.c \
 	keyd/conf.c keyd/conf.h \
 	keyd/config.c keyd/config.h \
 	keyd/cookie.c keyd/cookie.h \
@@ -18,6 +19,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/ended.c keyd/ended.h \
 	keyd/fetcher.c keyd/fetcher.h \
 	keyd/handshake.c \
+	keyd/identity.c \
 	keyd/import.c keyd/import.h \
 	keyd/manage.c \
 	keyd/peer_work.c \

@@ -4,8 +4,10 @@
 // Bytes are in hexadecimal, "-" is none.  It does what it is told, also what is
 // wrong (a sequence number twice, another time), so that the server can be tried.
 //
-//   own KEY.pem CERT.der URI|-|chain|x5t  its credential, and how it is named
+//   own KEY.pem CERT.der NAME             its credential, and how it is named: chain, x5t,
+//                                         x5t+URI, URI, raw:ID_CRED (bytes)
 //   own KEY.pem CRED kid:HEX              the same of a public key alone: the CBOR item
+//   ask KIND                              form of the server's ID_CRED to ask for in EAD_1; 0: none
 //   server CERT.der POINT                 the server's certificate, and its public key
 //   begin METHOD SUITES                   handshake as initiator: ok MESSAGE_1
 //   await METHOD SUITES                   as responder, the server initiates: ok
@@ -111,9 +113,28 @@ static struct kd_suites suites_of(const char *word) {
 
 // ---- credentials -----------------------------------------------------------
 
+static enum kd_err put_name(const char *name, struct kd_bytes cert) {
+    if (strncmp(name, "raw:", 4) == 0) {
+        const struct kd_bytes raw = bytes_of(name + 4);
+        kd_buf_put(&d.own_id, raw.p, raw.n);
+    } else if (strncmp(name, "kid:", 4) == 0) {
+        kd_idcred_put_kid(&d.own_id, bytes_of(name + 4));
+    } else if (strncmp(name, "x5t+", 4) == 0) {
+        return kd_idcred_put_x5u_x5t(&d.own_id, kd_bytes_of_text(name + 4), KD_COSE_SHA256, cert);
+    } else if (strcmp(name, "chain") == 0) {
+        kd_idcred_put_x5chain(&d.own_id, &cert, 1);
+    } else if (strcmp(name, "x5t") == 0) {
+        return kd_idcred_put_x5t(&d.own_id, KD_COSE_SHA256, cert);
+    } else {
+        kd_idcred_put_x5u(&d.own_id, kd_bytes_of_text(name));
+    }
+    return KD_OK;
+}
+
 static enum kd_err own(void) {
     kd_auto(buf) struct kd_buf key = KD_BUF_INIT(FILE_MAX_BYTES);
     struct kd_point point;
+    const uint64_t old_key = d.identity.key;
     enum kd_err r;
     if ((r = read_file(words[1], &key)) != KD_OK ||
         (r = kd_openssl_key_load(kd_buf_get(&key), &d.identity.key)) != KD_OK ||
@@ -122,19 +143,13 @@ static enum kd_err own(void) {
         return r;
     }
     const struct kd_bytes cert = kd_buf_get(&d.own_cert);
+    kd_keyops_openssl.destroy(NULL, old_key);
     kd_buf_reset(&d.own_id);
     kd_buf_reset(&d.own_cred);
+    r = put_name(words[3], cert);
     if (strncmp(words[3], "kid:", 4) == 0) {
-        kd_idcred_put_kid(&d.own_id, bytes_of(words[3] + 4));
         kd_buf_put(&d.own_cred, cert.p, cert.n);
-    } else if (strcmp(words[3], "chain") == 0) {
-        kd_idcred_put_x5chain(&d.own_id, &cert, 1);
-    } else if (strcmp(words[3], "x5t") == 0) {
-        r = kd_idcred_put_x5t(&d.own_id, KD_COSE_SHA256, cert);
     } else {
-        kd_idcred_put_x5u(&d.own_id, kd_bytes_of_text(words[3]));
-    }
-    if (d.own_cred.n == 0) {
         kd_cred_put_certificate(&d.own_cred, cert);
     }
     d.identity.curve = point.curve;

@@ -18,6 +18,7 @@ system_tests = \
 	tests/system/operations.py \
 	tests/system/pin.py \
 	tests/system/policy.py \
+	tests/system/references.py \
 	tests/system/tls.py \
 	tests/system/wycheproof.py
 repo_tests = tests/check-layers.sh tests/check-style.sh
@@ -40,6 +41,7 @@ EXTRA_DIST += $(repo_tests) $(system_tests) packages run-tests .ci/run \
 	tests/system/harness/mailbox.py \
 	tests/system/harness/oracle.py \
 	tests/system/harness/peer.py \
+	tests/system/harness/pki.py \
 	tests/system/harness/rest.py \
 	tests/system/harness/schema.py \
 	tests/system/harness/tap.py \

@@ -102,13 +102,15 @@ static const struct kd_peer_info peers[FAKE_PEERS] = {
       { NULL, 0 },
       { NULL, 0 },
       "http://x",
-      500 },
+      500,
+      true },
     { "sensor",
       { NULL, 0 },
       { fake_point, sizeof(fake_point) },
       { (const uint8_t *)"k", 1 },
       "",
-      500 },
+      500,
+      true },
 };
 
 enum kd_err kd_channel_peer_add(struct kd_service *s, const struct kd_caller *caller KD_UNUSED,

@@ -401,7 +401,10 @@ START_TEST(status_says_what_there_is) {
     ck_assert_str_eq(label, "fake");
     ck_assert_uint_eq(json_object_size(json_object_get(root, "abilities")), KD_HSM_ABILITIES);
     json_t *channel =
-        json_loads("{\"on\":true,\"peers\":2,\"handshakes\":1,\"sessions\":1}", 0, NULL);
+        json_loads("{\"on\":true,\"peers\":2,\"handshakes\":1,\"sessions\":1,"
+                   "\"certificate\":null,\"fetch\":{\"on\":false,\"running\":false,\"pending\":0,"
+                   "\"failed\":0,\"restarts\":0}}",
+                   0, NULL);
     ck_assert(json_equal(json_object_get(root, "channel"), channel));
     json_decref(channel);
     json_decref(root);
