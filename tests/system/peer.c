@@ -7,7 +7,8 @@
 //   own KEY.pem CERT.der NAME             its credential, and how it is named: chain, x5t,
 //                                         x5t+URI, URI, raw:ID_CRED (bytes)
 //   own KEY.pem CRED kid:HEX              the same of a public key alone: the CBOR item
-//   ask KIND                              form of the server's ID_CRED to ask for in EAD_1; 0: none
+//   ask FORM HASH                         how the server shall name itself (EAD_1); 0: no wish
+//   named                                 ok ID_CRED, how the server has named itself
 //   server CERT.der POINT                 the server's certificate, and its public key
 //   begin METHOD SUITES                   handshake as initiator: ok MESSAGE_1
 //   await METHOD SUITES                   as responder, the server initiates: ok
@@ -39,6 +40,9 @@ struct device {
     struct kd_point server_point;
     struct kd_edhoc *edhoc;
     bool is_initiator;
+    uint64_t wish; // form of the server's ID_CRED
+    int64_t wish_hash;
+    struct kd_buf server_id;
     int message; // the last that was written or read
     // the session
     struct kd_secret *prk_out;
@@ -170,6 +174,8 @@ static enum kd_err server(void) {
 
 static enum kd_err find_server(void *arg KD_UNUSED, const struct kd_idcred *id,
                                struct kd_peer *peer) {
+    kd_buf_reset(&d.server_id);
+    kd_buf_put(&d.server_id, id->encoded.p, id->encoded.n);
     *peer = (struct kd_peer) { d.server_point, kd_buf_get(&d.server_cred) };
     return kd_idcred_fits(id, peer->cred);
 }
@@ -197,11 +203,24 @@ static enum kd_err open_handshake(bool is_initiator) {
     return kd_edhoc_new(&config, &d.edhoc);
 }
 
+static enum kd_err write_first(struct kd_buf *out) {
+    kd_auto(buf) struct kd_buf wish = KD_BUF_INIT(32);
+    kd_cbor_put_array(&wish, d.wish_hash == 0 ? 1 : 2);
+    kd_cbor_put_uint(&wish, d.wish);
+    if (d.wish_hash != 0) {
+        kd_cbor_put_int(&wish, d.wish_hash);
+    }
+    const struct kd_ead ead = {
+        1, { { .label = EAD_LABEL, .has_value = true, .value = kd_buf_get(&wish) } }
+    };
+    return kd_edhoc_write_1(d.edhoc, d.wish == 0 ? NULL : &ead, out);
+}
+
 static enum kd_err write_message(int n, struct kd_buf *out) {
     d.message = n;
     switch (n) {
     case 1:
-        return kd_edhoc_write_1(d.edhoc, NULL, out);
+        return write_first(out);
     case 2:
         return kd_edhoc_write_2(d.edhoc, NULL, out);
     case 3:
@@ -398,6 +417,18 @@ static enum kd_err update(void) {
     return said_ok(r == KD_OK ? make_keys() : r);
 }
 
+static enum kd_err ask(void) {
+    d.wish = strtoull(words[1], NULL, 10);
+    d.wish_hash = strtoll(words[2], NULL, 10);
+    return said_ok(KD_OK);
+}
+
+static enum kd_err named(void) {
+    printf("ok");
+    print_bytes(kd_buf_get(&d.server_id));
+    return KD_OK;
+}
+
 static enum kd_err terms(void) {
     printf("ok %llu %llu %llu", (unsigned long long)d.time_ms, (unsigned long long)d.lifetime_sec,
            (unsigned long long)d.profile);
@@ -418,7 +449,8 @@ static const struct command {
     { "own", 4, own },          { "server", 3, server }, { "begin", 3, begin },
     { "await", 3, await },      { "seal", 6, seal },     { "read", 2, read_next },
     { "open", 3, open_record }, { "terms", 1, terms },   { "attach", 3, attach },
-    { "update", 2, update },    { "connection", 1, connection },
+    { "update", 2, update },    { "ask", 3, ask },       { "named", 1, named },
+    { "connection", 1, connection },
 };
 
 static void run_line(char *line) {
@@ -444,7 +476,7 @@ static void run_line(char *line) {
 int main(void) {
     static char line[LINE_MAX_BYTES];
     d.own_cert = d.own_cred = d.own_id = KD_BUF_INIT(FILE_MAX_BYTES);
-    d.server_cert = d.server_cred = KD_BUF_INIT(FILE_MAX_BYTES);
+    d.server_cert = d.server_cred = d.server_id = KD_BUF_INIT(FILE_MAX_BYTES);
     while (fgets(line, sizeof(line), stdin) != NULL) {
         run_line(line);
     }
@@ -456,6 +488,7 @@ int main(void) {
     kd_buf_wipe(&d.own_id);
     kd_buf_wipe(&d.server_cert);
     kd_buf_wipe(&d.server_cred);
+    kd_buf_wipe(&d.server_id);
     kd_soft_traffic_wipe(&d.traffic);
     kd_key32_wipe(&d.share);
     return 0;

@@ -2,6 +2,7 @@
 """Certificates by reference: peers that nobody registered, believed by their CA; certificates
 that are fetched; and all that is wrong with either (A05-A07, A10, A11, J11)."""
 import concurrent.futures
+import hashlib
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import time
 from harness import (BOTH, SOFTHSM, b64, children, expect, is_alive, main, peer, test, unb64,
                      wait_for)
 from harness.peer import Server
-from harness.pki import Ca, CertifiedDevice, Web, chain_bytes, device_uris, raw_chain
+from harness.pki import Ca, CertifiedDevice, Web, chain_bytes, device_uris, head, raw_chain
 from harness.tokens import BUILD, write
 
 REFUSED = bytes([0x01, 0x67]) + b"refused"
@@ -456,6 +457,115 @@ def a_handshake_ends_in_its_time_while_its_certificate_is_fetched(token):
             r = expect(w.step(d), 504, "deadline")
             assert time.monotonic() - before < 15
             assert unb64(r.json["message"]) == REFUSED, r
+
+
+# ---- how the server names itself ----
+
+def fingerprint(number, name, der):
+    """{34: [hash, value]} by another implementation."""
+    size = {"sha256/64": 8, "shake128": 32, "shake256": 64}.get(name, 0)
+    h = hashlib.new({"sha256/64": "sha256", "sha512/256": "sha512_256"}.get(
+        name, name.replace("shake", "shake_")), der)
+    value = h.digest(size)[:size] if name.startswith("shake") else h.digest()[:size or None]
+    return b"\xa1\x18\x22\x82" + cbor_int(number) + cbor_bytes(value)
+
+
+def cbor_int(n):
+    return head(1, -1 - n)
+
+
+def cbor_bytes(b):
+    return head(2, len(b)) + b
+
+
+HASHES = {"sha-256/64": (-15, "sha256/64"), "sha-256": (-16, "sha256"),
+          "sha-512/256": (-17, "sha512/256"), "shake128": (-18, "shake128"),
+          "sha-384": (-43, "sha384"), "sha-512": (-44, "sha512"), "shake256": (-45, "shake256")}
+
+
+@test(on=SOFTHSM)
+def the_server_names_itself_as_it_is_told_and_asked(token):
+    """A06, A07"""
+    uri = "https://pki.example/s/1"
+    keyd = Server(token, {"channel.certificate-uri": uri, "channel.x5t-hash": "sha-256"}).set_up()
+    der = keyd.own_certificate
+    x5u = b"\x18\x23\xd8\x20" + head(3, len(uri)) + uri.encode()
+    sha256 = fingerprint(-16, "sha256", der)
+    chain = b"\xa1\x18\x21" + cbor_bytes(der)
+    with keyd.device("d") as d:
+        def named(form, hash_=0):
+            d.tell("ask", form, hash_)
+            d.connect(keyd)
+            return bytes.fromhex(d.tell("named")[0])
+
+        assert named(0) == sha256
+        assert named(1) == sha256
+        assert named(2) == b"\xa1" + x5u
+        assert named(3) == b"\xa2" + sha256[1:] + x5u
+        assert named(4) == chain
+        for number, name in HASHES.values():
+            assert named(1, number) == fingerprint(number, name, der), name
+        # What is not known, or weak, is no wish: SHA-1 is -14, MD5 has no number.
+        for form, hash_ in ((5, 0), (99, 0), (1, -14), (1, -1), (1, -46), (1, 5)):
+            assert named(form, hash_) == sha256, (form, hash_)
+        for setting, expected in (("x5u", b"\xa1" + x5u), ("x5chain", chain),
+                                  ("x5u+x5t", b"\xa2" + sha256[1:] + x5u)):
+            keyd.stop()
+            keyd.set_config({**keyd.channel, "channel.id-cred": setting})
+            keyd.start()
+            assert named(0) == expected, setting
+            d.connect_reverse(keyd)
+            assert bytes.fromhex(d.tell("named")[0]) == expected, setting
+        for name, (number, kind) in HASHES.items():
+            keyd.stop()
+            keyd.set_config({**keyd.channel, "channel.x5t-hash": name})
+            keyd.start()
+            assert named(0) == fingerprint(number, kind, der), name
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def the_servers_chain_goes_with_its_certificate(token):
+    """A10"""
+    keyd = Server(token, {"channel.id-cred": "x5chain"}).set_up()
+    middle = Ca("middle", Ca("root"))
+    with open(keyd.certificate_file, "a", encoding="utf-8") as f:
+        f.write(middle.pem)
+    keyd.hup()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        assert bytes.fromhex(d.tell("named")[0]) == b"\xa1\x18\x21" + \
+            chain_bytes([keyd.own_certificate, middle.der])
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def the_expiry_of_the_own_certificate_is_seen_before_it_is_used(token):
+    keyd = Server(token).set_up()
+    keyd.hup()  # the file was written when keyd ran
+    own = keyd.get("/v1/status").json["channel"]["certificate"]
+    assert 29 * 86400 < own["expires_in_sec"] <= 30 * 86400, own
+    assert "expires soon" not in keyd.log()
+    ca = Ca("ca")
+    point = keyd.get("/v1/keys/identity").json["versions"][0]["pem"].encode()
+    for start, days in ((0, 5), (-20 * 86400, 10)):
+        with open(keyd.certificate_file, "w", encoding="utf-8") as f:
+            f.write(peer.pem(ca.certify(point, "server", start, days)))
+        keyd.hup()
+        wait_for(lambda: keyd.log().count("expires soon, or has expired") == (2 if start else 1),
+                 what="the warning")
+        metrics = keyd.get("/metrics").body.decode()
+        left = float(re.search(r"^keyd_channel_certificate_expires_seconds (-?\d+)", metrics,
+                               re.M).group(1))
+        assert (left < 0) == (start != 0) and left <= 5 * 86400, left
+        with keyd.device(f"d{days}") as d:
+            if not start:
+                d.connect(keyd)
+                continue
+            expect(keyd.post("/v1/handshakes", {"message": b64(d.begin())}), 400, "config")
+            assert keyd.get("/v1/status").json["channel"]["certificate"]["expires_in_sec"] == 0
+    assert "the certificate is not valid now" in keyd.log()
+    keyd.stop()
 
 
 # ---- the process ----
