@@ -550,7 +550,8 @@ def the_expiry_of_the_own_certificate_is_seen_before_it_is_used(token):
     point = keyd.get("/v1/keys/identity").json["versions"][0]["pem"].encode()
     for start, days in ((0, 5), (-20 * 86400, 10)):
         with open(keyd.certificate_file, "w", encoding="utf-8") as f:
-            f.write(peer.pem(ca.certify(point, "server", start, days)))
+            keyd.own_certificate = ca.certify(point, "server", start, days)
+            f.write(peer.pem(keyd.own_certificate))
         keyd.hup()
         wait_for(lambda: keyd.log().count("expires soon, or has expired") == (2 if start else 1),
                  what="the warning")

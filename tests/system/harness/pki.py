@@ -121,16 +121,19 @@ class Ca:
             return key, self._sign(self._request(path("key"), name), "leaf", start, days)
 
     def certify(self, public, name, start, days):
-        """A certificate, DER, for a public key whose private part is elsewhere."""
-        with oracle.Files(key=oracle.ec_private("ec-p256"), public=public) as path:
-            request = self._request(path("key"), name)
-            self._configure("keyUsage = critical,digitalSignature\n")
-            self._write("signed", self._sign(request, "leaf", start, days))
-            # openssl ca takes no other key than that of the request.
-            return oracle.openssl("x509", "-inform", "DER", "-in", self.path("signed"),
-                                  "-force_pubkey", path("public"), "-preserve_dates", "-CA",
-                                  self.path("ca.pem"), "-CAkey", self.path("ca.key"),
-                                  "-outform", "DER")
+        """A certificate, DER, for a public key (PEM, P-256) whose private part is elsewhere:
+        one of another key, in which the key is changed before it is signed again."""
+        key, der = self.issue(name, extended="", start=start, days=days)
+        spki = [oracle.openssl("pkey", *more, "-outform", "DER", data=data) for more, data in
+                ((["-pubout"], key), (["-pubin"], public))]
+        outer, tbs = der_content(der, 0), der_item(der_content(der, 0)[0], 0)
+        new = tbs.replace(*spki)
+        assert new != tbs
+        algorithm = der_item(outer[0], len(tbs))
+        with oracle.Files(key=open(self.path("ca.key"), "rb").read()) as path:
+            signature = oracle.openssl("dgst", "-sha256", "-sign", path("key"), data=new)
+        return der_sequence(new + algorithm + b"\x03" + der_length(len(signature) + 1) + b"\0" +
+                            signature)
 
     def revoke(self, der):
         self._write("revoked", oracle.openssl("x509", "-inform", "DER", data=der))
@@ -156,6 +159,29 @@ class CertifiedDevice(Device):
 
     def be(self, named_by):
         self.tell("own", self.path("key"), self.path("cert"), named_by)
+
+
+# ---- DER, as far as it is needed to sign a certificate again ----
+
+def der_length(n):
+    return bytes([n]) if n < 128 else bytes([0x82]) + n.to_bytes(2, "big")
+
+
+def der_sequence(content):
+    return b"\x30" + der_length(len(content)) + content
+
+
+def der_content(der, at):
+    """(content, its offset) of the item at an offset."""
+    n, start = der[at + 1], at + 2
+    if n >= 128:
+        n, start = int.from_bytes(der[start:start + n - 128], "big"), start + n - 128
+    return der[start:start + n], start
+
+
+def der_item(der, at):
+    content, start = der_content(der, at)
+    return der[at:start + len(content)]
 
 
 # ---- CBOR, as far as an ID_CRED needs it ----
