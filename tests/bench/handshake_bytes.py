@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes on the wire of one whole handshake: EDHOC with references and with whole
-certificates, against TLS 1.3 and DTLS 1.2 as openssl speaks them, all with the
-same keys and certificates.  Run by `make bench-bytes`; prints a table.
+certificates, against TLS 1.3, TLS 1.2 and DTLS as openssl speaks them, all with the
+same keys and certificates.  Run by `make bench-bytes`; prints tables.
 
 TLS is mutually authenticated, P-256 only, without tickets, and only the two
 certificates are sent, not the root; "least" offers one suite and one signature
-algorithm.  What is counted is what passes a proxy between openssl s_client and openssl s_server until both
+algorithm, "chain" sends the certificate of an intermediate CA too.  What is counted is what
+passes a proxy between openssl s_client and openssl s_server until both
 have finished the handshake (no IP, TCP or UDP headers on any side)."""
 import os
 import select
@@ -19,29 +20,38 @@ BUILD = os.environ["KD_BUILDDIR"]
 URI = "https://pki.example/c/7f/3a.cer"[:30]
 DEVICE_SAN = "URI:urn:dev:7f,URI:urn:server:3a,URI:urn:relation:0042"
 TIMEOUT = 10
+SESSION_DATA = 93  # on message_4, docs/protocol.md: time, id, lifetime, profile, channel key
 
 
 def openssl(*args):
     return subprocess.run(["openssl", *args], check=True, capture_output=True).stdout
 
 
-def make_certificate(name, san, usage):
+def make_key(name):
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", name + ".key")
     openssl("req", "-new", "-key", name + ".key", "-subj", "/CN=" + name, "-out", name + ".csr")
-    with open(name + ".ext", "w") as f:
-        f.write(f"subjectAltName={san}\nkeyUsage=critical,digitalSignature\n"
-                f"extendedKeyUsage={usage}\nauthorityKeyIdentifier=none\n")
-    openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days",
-            "365", "-set_serial", "0x1234567890abcdef", "-extfile", name + ".ext", "-out",
-            name + ".pem")
+
+
+def sign(name, extensions, issuer, serial):
+    with open(name + ".ext", "w", encoding="utf-8") as f:
+        f.write(extensions + "authorityKeyIdentifier=none\n")
+    openssl("x509", "-req", "-in", name + ".csr", "-CA", issuer + ".pem", "-CAkey",
+            issuer + ".key", "-days", "365", "-set_serial", serial, "-extfile", name + ".ext",
+            "-out", name + ".pem")
     openssl("x509", "-in", name + ".pem", "-outform", "DER", "-out", name + ".der")
     return os.path.getsize(name + ".der")
 
 
-def edhoc(method, suite, form):
+def make_certificate(name, san, usage):
+    make_key(name)
+    return sign(name, f"subjectAltName={san}\nkeyUsage=critical,digitalSignature\n"
+                f"extendedKeyUsage={usage}\n", "middle", "0x1234567890abcdef")
+
+
+def edhoc(method, suite, form, session_data=0):
     out = subprocess.run([BUILD + "/tests/bench/handshake_bytes", str(method), str(suite), form,
-                          "device.key", "device.der", "server.key", "server.der", URI],
-                         check=True, capture_output=True, text=True).stdout
+                          "device.key", "device.der", "server.key", "server.der", URI,
+                          "middle.der", str(session_data)], check=True, capture_output=True, text=True).stdout
     return [int(n) for n in out.split()]
 
 
@@ -93,11 +103,19 @@ class Proxy:
         return bool(ready)
 
 
-def tls(*version):
+def has(version):
+    """Whether this openssl speaks it; 3.0 to 3.5 have no DTLS 1.3."""
+    return version.encode() in subprocess.run(["openssl", "s_client", "-help"], check=False,
+                                              capture_output=True).stderr
+
+
+def tls(*version, chain=False):
     """Bytes of client and server until neither says any more."""
+    more = ["-cert_chain", "middle.pem"] if chain else []
     kind = socket.SOCK_DGRAM if "dtls" in version[0] else socket.SOCK_STREAM
     port = free_port(kind)
-    common = [*version, "-verifyCAfile", "ca.pem", "-quiet"]
+    # Who is sent no chain has the intermediate CA, as one who is sent a reference.
+    common = [*version, "-verifyCAfile", "ca.pem" if chain else "all.pem", "-quiet", *more]
     server = subprocess.Popen(["openssl", "s_server", "-port", str(port), "-cert", "server.pem",
                                "-key", "server.key", "-Verify", "1", "-verify_return_error",
                                "-num_tickets", "0", *common],
@@ -123,19 +141,44 @@ def tls(*version):
         server.kill()
 
 
+def edhoc_row(method, suite, form, text):
+    m = edhoc(method, suite, form)
+    return (f"EDHOC method {method}, suite {suite}, {text}", m[0] + m[2], m[1] + m[3],
+            sum(m[:3]), sum(m))
+
+
 def rows():
-    for form, text in (("refs", "x5u of 30 characters, x5t"), ("whole", "whole certificates")):
-        for method, suite in ((0, 3), (0, 2), (3, 2)):
-            m = edhoc(method, suite, form)
-            yield (f"EDHOC method {method}, suite {suite}, {text}", m[0] + m[2], m[1] + m[3],
-                   sum(m[:3]), sum(m))
+    names = {"refs": "x5u of 30 characters, x5t", "both": "x5u and x5t, x5t",
+             "whole": "whole certificates (x5chain)", "chain": "chains of two"}
+    for form, text in names.items():
+        for method, suite in ((0, 3), (0, 2), (3, 2)) if form in ("refs", "whole") else ((0, 3),):
+            yield edhoc_row(method, suite, form, text)
+    least = ["-sigalgs", "ECDSA+SHA256"]
     for name, version in (("TLS 1.3", ["-tls1_3"]),
-                          ("TLS 1.3 least", ["-tls1_3", "-sigalgs", "ECDSA+SHA256",
-                                             "-ciphersuites", "TLS_AES_128_CCM_SHA256"]),
-                          ("TLS 1.2", ["-tls1_2"]), ("DTLS 1.2", ["-dtls1_2"])):
-        client, server = tls(*version)
-        total = client + server
-        yield f"{name}, whole certificates", client, server, total, total
+                          ("TLS 1.3 least", ["-tls1_3", *least, "-ciphersuites",
+                                             "TLS_AES_128_CCM_SHA256"]),
+                          ("TLS 1.2", ["-tls1_2"]), ("DTLS 1.2", ["-dtls1_2"]),
+                          ("DTLS 1.2 least", ["-dtls1_2", *least, "-cipher",
+                                              "ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"]),
+                          ("DTLS 1.3", ["-dtls1_3"])):
+        if not has(version[0]):
+            continue
+        for chain in (False, True) if "least" not in name else (False,):
+            client, server = tls(*version, chain=chain)
+            total = client + server
+            yield (f"{name}, {'chains of two' if chain else 'whole certificates'}", client, server,
+                   total, total)
+
+
+def print_messages():
+    print("\n| EDHOC, bytes of | message_1 | message_2 | message_3 | message_4 "
+          "| message_4 with the service's session data |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for form, text in (("refs", "x5u, x5t"), ("whole", "whole certificates")):
+        for method, suite in ((0, 3), (3, 2)):
+            m, last = edhoc(method, suite, form), edhoc(method, suite, form, SESSION_DATA)[3]
+            print(f"| method {method}, suite {suite}, {text} | {m[0]} | {m[1]} | {m[2]} | {m[3]} "
+                  f"| {last} |")
 
 
 def main():
@@ -143,17 +186,26 @@ def main():
         os.chdir(folder)
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                 "-subj", "/CN=ca", "-days", "3650", "-keyout", "ca.key", "-out", "ca.pem")
+        make_key("middle")
+        middle = sign("middle", "basicConstraints=critical,CA:TRUE\n"
+                      "keyUsage=critical,keyCertSign,cRLSign\n", "ca", "0x1234567890abcd01")
+        with open("all.pem", "w", encoding="utf-8") as f:
+            f.write(open("ca.pem", encoding="utf-8").read() +
+                    open("middle.pem", encoding="utf-8").read())
         device = make_certificate("device", DEVICE_SAN, "clientAuth")
         server = make_certificate("server", "DNS:localhost", "serverAuth")
         table = list(rows())
         base = next(total for name, _, _, total, _ in table if name.startswith("TLS 1.3"))
-        print(f"Certificates: device {device} bytes, server {server} bytes (DER, P-256); "
-              f"{openssl('version').decode().strip()}\n")
+        print(f"Certificates: device {device} bytes, server {server} bytes, intermediate CA "
+              f"{middle} bytes (DER, P-256); {openssl('version').decode().strip()}\n")
         print("| handshake | from the device | from the server | without message_4 | all "
               "| of TLS 1.3 |")
         print("| --- | --- | --- | --- | --- | --- |")
         for name, client, answer, short, total in table:
             print(f"| {name} | {client} | {answer} | {short} | {total} | {total / base:.2f} |")
+        print_messages()
+        if not has("-dtls1_3"):
+            print("\nThis openssl has no DTLS 1.3.")
 
 
 if __name__ == "__main__":
