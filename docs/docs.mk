@@ -7,3 +7,4 @@ EXTRA_DIST += docs/benchmark.md
 EXTRA_DIST += docs/protocol.md
 EXTRA_DIST += docs/gateway.md docs/keyd-gateway.service
 dist_man_MANS += docs/keyd-gateway.8
+EXTRA_DIST += docs/references.md
