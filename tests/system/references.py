@@ -601,7 +601,7 @@ def the_process_that_fetches_can_do_little_else(token):
 @test(on=SOFTHSM)
 def the_process_that_fetches_is_started_again(token):
     with World(token) as w:
-        for kind in (signal.SIGKILL, signal.SIGSEGV):
+        for kind in (signal.SIGKILL, signal.SIGABRT):
             pid = wait_for(lambda: fetcher(w.keyd), what="keyd-fetch")
             os.kill(pid, kind)
             wait_for(lambda: not is_alive(pid), what="its end")

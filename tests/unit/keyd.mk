@@ -1,5 +1,6 @@
 keyd_unit_tests = \
 	tests/unit/test_channel_memory \
+	tests/unit/test_claim \
 	tests/unit/test_config \
 	tests/unit/test_cookie \
 	tests/unit/test_ended \
@@ -92,3 +93,9 @@ tests_unit_test_channel_memory_SOURCES = tests/unit/test_channel_memory.c $(chan
 tests_unit_test_channel_memory_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=emalloc,--wrap=erealloc
 tests_unit_test_channel_memory_LDADD = $(keyd_unit_libs)
+tests_unit_test_claim_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_claim_SOURCES = tests/unit/test_claim.c tests/unit/pki.c tests/unit/pki.h \
+	$(channel_fixture)
+tests_unit_test_claim_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=emalloc,--wrap=erealloc
+tests_unit_test_claim_LDADD = $(keyd_unit_libs)

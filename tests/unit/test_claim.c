@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// Peers that nobody registered, in the service: how they come, what they share with others,
+// and how they go.  Each allocation on the way fails in turn, too.
+#include "tests/unit/channel_fixture.h"
+#include "tests/unit/pki.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t m);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t m);
+void *__wrap_realloc(void *p, size_t n);
+
+static _Thread_local long countdown = -1; // -1: off
+
+static bool fails_now(void) {
+    return countdown >= 0 && countdown-- == 0;
+}
+
+void *__wrap_malloc(size_t n) {
+    return fails_now() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t m) {
+    return fails_now() ? NULL : __real_calloc(n, m);
+}
+
+void *__wrap_realloc(void *p, size_t n) {
+    return fails_now() ? NULL : __real_realloc(p, n);
+}
+
+// Check's own, which ends the process where there is none.
+void *__real_emalloc(size_t n);
+void *__real_erealloc(void *p, size_t n);
+void *__wrap_emalloc(size_t n);
+void *__wrap_erealloc(void *p, size_t n);
+
+void *__wrap_emalloc(size_t n) {
+    const long left = countdown;
+    countdown = -1;
+    void *p = __real_emalloc(n);
+    countdown = left;
+    return p;
+}
+
+void *__wrap_erealloc(void *p, size_t n) {
+    const long left = countdown;
+    countdown = -1;
+    void *q = __real_erealloc(p, n);
+    countdown = left;
+    return q;
+}
+
+enum { TURNS_MAX = 500 };
+
+static struct pki_cert root;
+static char anchors[160];
+
+static void set_up(void) {
+    channel_setup();
+    root = pki_ca("root", NULL);
+    snprintf(anchors, sizeof(anchors), "%s", fixture_path("anchors"));
+    pki_write_pem(anchors, &root, 1);
+    fx.config->trust = (struct kd_trust_config) { .anchors_file = anchors,
+                                                  .crl_file = "",
+                                                  .accept_unregistered = true,
+                                                  .peer_uri = "urn:keyd:device:" };
+}
+
+static void tear_down(void) {
+    channel_teardown();
+    pki_wipe(&root);
+}
+
+// The fake worker's peers do static Diffie-Hellman (method 2).
+static struct pki_cert device_of(const char *name, const struct pki_cert *issuer) {
+    char uri[100];
+    snprintf(uri, sizeof(uri), "URI:urn:keyd:device:%s", name);
+    const struct pki_spec spec = { .name = name, .uris = uri, .usage = "keyAgreement" };
+    return pki_make(&spec, issuer);
+}
+
+static struct kd_bytes says(const struct pki_cert *certs, size_t n) {
+    static struct kd_buf message;
+    struct kd_bytes chain[KD_X5CHAIN_MAX];
+    for (size_t i = 0; i < n; i++) {
+        chain[i] = pki_der(&certs[i]);
+    }
+    message.max = KD_EDHOC_MESSAGE_MAX_BYTES;
+    kd_buf_reset(&message);
+    kd_buf_text(&message, "id");
+    kd_idcred_put_x5chain(&message, chain, n);
+    return kd_buf_get(&message);
+}
+
+static enum kd_err connect_by(struct kd_bytes message) {
+    enum kd_err r = channel_begin(7, "m1", 0);
+    r = r == KD_OK ? cx.refusal : r;
+    if (r == KD_OK) {
+        r = channel_step(7, cx.handshake, message);
+    }
+    return r == KD_OK ? cx.refusal : r;
+}
+
+static enum kd_err connect_peer(const struct pki_cert *c) {
+    return connect_by(says(c, 1));
+}
+
+static bool is_there(const char *name, bool is_registered) {
+    struct kd_peer_info info;
+    const struct kd_caller c = service_caller_of(7);
+    return kd_channel_peer(sx.service, &c, name, &info) == KD_OK &&
+           info.is_registered == is_registered;
+}
+
+static size_t sessions(void) {
+    struct kd_channel_report report;
+    kd_channel_report(sx.service, &report);
+    return report.n_sessions;
+}
+
+START_TEST(stranger_is_refused_without_the_switch) {
+    fx.config->trust.accept_unregistered = false;
+    channel_start("start ok\n");
+    struct pki_cert c = device_of("car", &root);
+    ck_assert_err(connect_peer(&c), KD_ERR_HS_CREDENTIAL);
+    ck_assert(!is_there("car", false));
+    pki_wipe(&c);
+}
+END_TEST
+
+START_TEST(anchors_that_cannot_be_read_stop_the_start) {
+    fx.config->trust.anchors_file = "/nonexistent";
+    struct kd_service *none = NULL;
+    fixture_script("start ok\n");
+    ck_assert_err(kd_service_open(fx.loop, fx.config, &none), KD_ERR_CONFIG);
+    ck_assert_ptr_null(none);
+}
+END_TEST
+
+START_TEST(stranger_is_here_while_its_sessions_are) {
+    channel_start("start ok\n");
+    struct pki_cert c = device_of("car", &root);
+    char first[KD_SESSION_TEXT_BYTES];
+    ck_assert_err(connect_peer(&c), KD_OK);
+    ck_assert_str_eq(cx.peer, "car");
+    memcpy(first, cx.session.id, sizeof(first));
+    ck_assert_err(connect_peer(&c), KD_OK);
+    ck_assert(is_there("car", false));
+    ck_assert_err(channel_end(7, first), KD_OK);
+    ck_assert(is_there("car", false));
+    ck_assert_err(channel_end(7, cx.session.id), KD_OK);
+    ck_assert(!is_there("car", false));
+    ck_assert_uint_eq(sessions(), 0);
+    // A handshake that does not end leaves nothing.
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert(!is_there("car", false));
+    pki_wipe(&c);
+}
+END_TEST
+
+START_TEST(peers_max_is_for_strangers_too) {
+    fx.config->channel.peers_max = 2; // one is registered
+    channel_start("start ok\n");
+    struct pki_cert a = device_of("a", &root);
+    struct pki_cert b = device_of("b", &root);
+    ck_assert_err(connect_peer(&a), KD_OK);
+    ck_assert_err(connect_peer(&a), KD_OK);
+    ck_assert_err(connect_peer(&b), KD_ERR_TOO_MANY);
+    pki_wipe(&a);
+    pki_wipe(&b);
+}
+END_TEST
+
+START_TEST(registered_name_stays_with_its_certificate) {
+    channel_start("start ok\n"); // with the peer "device"
+    struct pki_cert c = device_of("device", &root);
+    ck_assert_err(connect_peer(&c), KD_ERR_HS_CREDENTIAL);
+    ck_assert_uint_eq(sessions(), 0);
+    pki_wipe(&c);
+}
+END_TEST
+
+START_TEST(registration_ends_a_stranger_of_its_name) {
+    channel_start("start ok\n");
+    struct pki_cert c = device_of("car", &root);
+    ck_assert_err(connect_peer(&c), KD_OK);
+    ck_assert_err(channel_add_peer("car", "kid"), KD_OK);
+    ck_assert_uint_eq(sessions(), 0);
+    ck_assert(is_there("car", true));
+    ck_assert_err(connect_peer(&c), KD_ERR_HS_CREDENTIAL);
+    pki_wipe(&c);
+}
+END_TEST
+
+static struct kd_bytes ticket_of(const char *session, uint8_t *room) {
+    struct kd_bytes ticket = KD_BYTES_NONE;
+    const struct kd_caller c = service_caller_of(7);
+    ck_assert_err(kd_channel_ticket(sx.service, &c, session, &ticket), KD_OK);
+    memcpy(room, ticket.p, ticket.n);
+    return (struct kd_bytes) { room, ticket.n };
+}
+
+// So that two sessions are not of one millisecond, which is as fine as ends are noted.
+static void wait_a_little(void) {
+    const uint64_t now = kd_clock_wall_ms();
+    while (kd_clock_wall_ms() < now + 2) {
+    }
+}
+
+START_TEST(tickets_end_with_a_deleted_stranger_and_with_its_old_certificate) {
+    channel_start("start ok\n");
+    struct pki_cert old = device_of("car", &root);
+    struct pki_cert new = device_of("car", &root);
+    uint8_t room[KD_HSM_TICKET_MAX_BYTES];
+    struct kd_bytes ticket;
+    ck_assert_err(connect_peer(&old), KD_OK);
+    ticket = ticket_of(cx.session.id, room);
+    ck_assert_err(channel_delete_peer(7, "car"), KD_OK);
+    ck_assert_err(channel_resume(7, ticket, "n"), KD_ERR_NO_PEER);
+    wait_a_little();
+    ck_assert_err(connect_peer(&old), KD_OK); // back, but what was deleted is not
+    ck_assert_err(channel_resume(7, ticket, "n"), KD_ERR_SESSION_ENDED);
+    ticket = ticket_of(cx.session.id, room);
+    wait_a_little();
+    ck_assert_err(connect_peer(&new), KD_OK);
+    ck_assert_uint_eq(sessions(), 1);
+    ck_assert_err(channel_resume(7, ticket, "n"), KD_ERR_SESSION_ENDED);
+    ticket = ticket_of(cx.session.id, room);
+    ck_assert_err(channel_resume(7, ticket, "n"), KD_OK); // the new one's own
+    pki_wipe(&old);
+    pki_wipe(&new);
+}
+END_TEST
+
+START_TEST(reload_judges_strangers_again_with_their_chain) {
+    channel_start("start ok\n");
+    struct pki_cert middle = pki_ca("middle", &root);
+    struct pki_cert other = pki_ca("other", NULL);
+    struct pki_cert chain[] = { device_of("deep", &middle), middle };
+    struct pki_cert flat = device_of("flat", &root);
+    ck_assert_err(connect_by(says(chain, 2)), KD_OK);
+    ck_assert_err(connect_peer(&flat), KD_OK);
+    kd_service_reload(sx.service);
+    ck_assert_uint_eq(sessions(), 2);
+    pki_write_pem(anchors, &middle, 1); // the intermediate CA alone
+    kd_service_reload(sx.service);
+    ck_assert(is_there("deep", false) && !is_there("flat", false));
+    pki_write_pem(anchors, &other, 1);
+    kd_service_reload(sx.service);
+    ck_assert_uint_eq(sessions(), 0);
+    ck_assert(is_there("device", true));
+    ck_assert_err(connect_peer(&flat), KD_ERR_HS_CREDENTIAL);
+    pki_wipe(&chain[0]);
+    pki_wipe(&flat);
+    pki_wipe(&middle);
+    pki_wipe(&other);
+}
+END_TEST
+
+START_TEST(stranger_connects_or_there_is_no_memory) {
+    channel_start("start ok\n");
+    struct pki_cert middle = pki_ca("middle", &root);
+    struct pki_cert chain[] = { device_of("deep", &middle), middle };
+    const struct kd_bytes message = says(chain, 2);
+    unsigned failures = 0;
+    unsigned turn = 0;
+    for (bool was_reached = true; was_reached; turn++) {
+        ck_assert_uint_lt(turn, TURNS_MAX);
+        countdown = turn;
+        const enum kd_err r = connect_by(message);
+        was_reached = countdown < 0;
+        countdown = -1;
+        failures += r != KD_OK;
+        ck_assert_msg(r == KD_OK || r == KD_ERR_NO_MEMORY, "turn %u: %s", turn, kd_err_name(r));
+        if (r == KD_OK) {
+            ck_assert_err(channel_end(7, cx.session.id), KD_OK);
+        }
+        ck_assert_msg(!is_there("deep", false), "turn %u", turn);
+    }
+    ck_assert_uint_gt(failures, 5);
+    ck_assert_err(connect_by(message), KD_OK);
+    pki_wipe(&chain[0]);
+    pki_wipe(&middle);
+}
+END_TEST
+
+static TCase *tcase_claim(void) {
+    TCase *t = tcase_create("claim");
+    tcase_add_checked_fixture(t, set_up, tear_down);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, stranger_is_refused_without_the_switch);
+    tcase_add_test(t, anchors_that_cannot_be_read_stop_the_start);
+    tcase_add_test(t, stranger_is_here_while_its_sessions_are);
+    tcase_add_test(t, peers_max_is_for_strangers_too);
+    tcase_add_test(t, registered_name_stays_with_its_certificate);
+    tcase_add_test(t, registration_ends_a_stranger_of_its_name);
+    tcase_add_test(t, tickets_end_with_a_deleted_stranger_and_with_its_old_certificate);
+    tcase_add_test(t, reload_judges_strangers_again_with_their_chain);
+    tcase_add_test(t, stranger_connects_or_there_is_no_memory);
+    return t;
+}
+
+UNIT_MAIN("claim", tcase_claim())
