@@ -122,14 +122,14 @@ KD_MUST_CHECK enum kd_err kd_channel_put_keys(const struct kd_channel *c, uint32
                                               uint32_t root_version, struct kd_hsm_request *head);
 
 // The terms of a session that begins now, and the keys that it is made with (root NULL:
-// released).  (terms.c)
+// released).  It ends with the peer's certificate, upto_ms (wall clock).  (terms.c)
 KD_MUST_CHECK enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer,
+                                                  uint64_t upto_ms,
                                                   struct kd_hsm_session_terms *terms,
                                                   uint32_t *ticket_version,
                                                   const struct kd_key_version **root);
 // What a client learns with the last message: docs/protocol.md.
-void kd_channel_put_ead(struct kd_buf *out, const struct kd_channel *c,
-                        const struct kd_hsm_session_terms *terms,
+void kd_channel_put_ead(struct kd_buf *out, const struct kd_hsm_session_terms *terms,
                         const struct kd_key_version *root);
 // Methods in which our side does what the identity's key can, as a set; as initiator `method`
 // alone.

@@ -288,11 +288,12 @@ static enum kd_err go_on_with_peer(struct kd_handshake_entry *h, const struct kd
     const struct kd_key_version *root = NULL;
     kd_auto(buf) struct kd_buf ead = KD_BUF_INIT(KD_HSM_EAD_MAX_BYTES);
     memcpy(h->peer, peer->info.name, strlen(peer->info.name) + 1);
-    enum kd_err r = kd_channel_choose_terms(h->c, h->peer, &h->terms, &h->ticket_version, &root);
+    enum kd_err r =
+        kd_channel_choose_terms(h->c, h->peer, peer->upto_ms, &h->terms, &h->ticket_version, &root);
     if (r != KD_OK) {
         return r;
     }
-    kd_channel_put_ead(&ead, h->c, &h->terms, root);
+    kd_channel_put_ead(&ead, &h->terms, root);
     struct kd_hsm_request head = { .op = KD_HSM_HS_FINISH };
     struct kd_hsm_handshake message = {
         .peer_point = { peer->key.point, peer->key.n_point },

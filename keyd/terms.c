@@ -4,13 +4,12 @@
 
 #include <string.h>
 
-void kd_channel_put_ead(struct kd_buf *out, const struct kd_channel *c,
-                        const struct kd_hsm_session_terms *terms,
+void kd_channel_put_ead(struct kd_buf *out, const struct kd_hsm_session_terms *terms,
                         const struct kd_key_version *root) {
     kd_cbor_put_array(out, root == NULL ? 4 : 6);
     kd_cbor_put_uint(out, terms->created_ms);
     kd_cbor_put_bytes(out, (struct kd_bytes) { terms->id, sizeof(terms->id) });
-    kd_cbor_put_uint(out, c->config->session_lifetime_sec);
+    kd_cbor_put_uint(out, (terms->expires_ms - terms->created_ms) / 1000);
     kd_cbor_put_uint(out, terms->profile);
     if (root != NULL) {
         kd_cbor_put_uint(out, root->number);
@@ -30,7 +29,7 @@ static enum kd_err choose_id(const struct kd_channel *c,
     return r;
 }
 
-enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer,
+enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer, uint64_t upto_ms,
                                     struct kd_hsm_session_terms *terms, uint32_t *ticket_version,
                                     const struct kd_key_version **root) {
     const struct kd_channel_config *config = c->config;
@@ -53,6 +52,7 @@ enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer
         .root_version = *root == NULL ? 0 : (*root)->number,
     };
     terms->expires_ms = terms->created_ms + (uint64_t)config->session_lifetime_sec * 1000;
+    terms->expires_ms = upto_ms < terms->expires_ms ? upto_ms : terms->expires_ms;
     return choose_id(c, terms->id);
 }
 

@@ -186,6 +186,26 @@ def a_stranger_is_a_peer_while_its_sessions_are(token):
 
 
 @test(on=SOFTHSM)
+def a_session_ends_with_the_certificate(token):
+    with World(token) as w:
+        with w.device("d", w.ca.issue("d", days=0.01)) as d:
+            d.connect(w.keyd)
+            assert 800 <= int(d.tell("terms")[1]) <= 864, d.tell("terms")
+
+
+@test(on=SOFTHSM)
+def a_certificate_of_a_megabyte_is_no_message(token):
+    with World(token) as w:
+        with w.device("d") as d:
+            first = w.keyd.ok("/v1/handshakes", {"message": b64(d.begin())}, 201)
+            path = "/v1/handshakes/" + first["handshake"]
+            expect(w.keyd.post(path, {"message": b64(bytes(1_000_000))}), 413,
+                   "item-too-large")
+            third = d.read(unb64(first["message"]))
+            w.keyd.ok(path, {"message": b64(third)})  # nothing has happened to the handshake
+
+
+@test(on=SOFTHSM)
 def a_registered_name_is_not_taken_by_another_certificate(token):
     with World(token) as w:
         with w.device("car") as first, w.device("car") as second:
