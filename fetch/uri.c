@@ -71,7 +71,9 @@ bool kd_fetch_uri_is_plain(struct kd_bytes uri) {
     while (i < uri.n && is_host_byte(uri.p[i])) {
         i++;
     }
-    if (i == SCHEME_BYTES || i == uri.n || uri.p[i] != '/') {
+    // It begins with a letter, a digit or a bracket.
+    if (i == SCHEME_BYTES || i == uri.n || uri.p[i] != '/' ||
+        strchr(".-:]", uri.p[SCHEME_BYTES]) != NULL) {
         return false;
     }
     const struct kd_bytes path = { uri.p + i, uri.n - i };
