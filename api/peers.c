@@ -33,8 +33,10 @@ static void put_peer(struct kd_buf *out, const struct kd_peer_info *p) {
     }
     kd_json_member(out, "created");
     kd_json_put_time(out, p->created_ms);
-    kd_json_member(out, "registered");
-    kd_json_put_bool(out, p->is_registered);
+    if (!p->is_registered) { // what is registered has only members that can be posted again
+        kd_json_member(out, "registered");
+        kd_json_put_bool(out, false);
+    }
     kd_buf_u8(out, '}');
 }
 

@@ -14,9 +14,20 @@
 
 enum { LEVEL_112_BITS = 2 }; // SSL_CTX_set_security_level(3): no MD5, no SHA-1
 
+// A revocation list, and by whose certificate its signature was found to be good.
+struct checked {
+    X509_CRL *crl;
+    X509 *issuer;
+};
+
+enum { CHECKED_MAX = 64 };
+
 struct kd_trust {
     X509_STORE *store;
     bool has_crls;
+    X509_STORE_CTX_check_crl_fn check_crl; // OpenSSL's own
+    size_t n_checked;
+    struct checked checked[CHECKED_MAX];
 };
 
 // ---- certificates ----------------------------------------------------------
@@ -114,12 +125,67 @@ static enum kd_err read_file(struct kd_trust *t, const char *path, bool is_crl) 
     return r;
 }
 
+// ---- revocation lists ------------------------------------------------------
+
+static bool is_current(X509_STORE_CTX *ctx, const X509_CRL *crl) {
+    time_t now = X509_VERIFY_PARAM_get_time(X509_STORE_CTX_get0_param(ctx));
+    const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
+    return next != NULL && X509_cmp_time(X509_CRL_get0_lastUpdate(crl), &now) < 0 &&
+           X509_cmp_time(next, &now) > 0;
+}
+
+// A list for all certificates of its issuer, and a certificate that names no other list.
+static bool is_simple(const X509 *x, const X509_CRL *crl) {
+    return x != NULL && X509_get_ext_by_NID(x, NID_crl_distribution_points, -1) < 0 &&
+           X509_CRL_get_ext_by_NID(crl, NID_issuing_distribution_point, -1) < 0;
+}
+
+static bool was_checked(const struct kd_trust *t, const X509_CRL *crl, const X509 *issuer) {
+    for (size_t i = 0; i < t->n_checked; i++) {
+        if (t->checked[i].crl == crl && X509_cmp(t->checked[i].issuer, issuer) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// OpenSSL would hash the list for every peer: milliseconds, for one of 100,000 entries.
+static int check_crl(X509_STORE_CTX *ctx, X509_CRL *crl) {
+    struct kd_trust *t = X509_STORE_CTX_get_app_data(ctx);
+    X509 *issuer = X509_STORE_CTX_get0_current_issuer(ctx);
+    const bool is_plain = issuer != NULL && is_current(ctx, crl) &&
+                          is_simple(X509_STORE_CTX_get_current_cert(ctx), crl);
+    if (is_plain && was_checked(t, crl, issuer)) {
+        return 1;
+    }
+    const int is_good = t->check_crl(ctx, crl);
+    if (is_good == 1 && is_plain && t->n_checked < CHECKED_MAX && X509_up_ref(issuer) == 1) {
+        t->checked[t->n_checked++] = (struct checked) { crl, issuer }; // the list is the store's
+    }
+    return is_good;
+}
+
+static enum kd_err watch_crls(struct kd_trust *t) {
+    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+    if (ctx == NULL || X509_STORE_CTX_init(ctx, t->store, NULL, NULL) != 1) {
+        X509_STORE_CTX_free(ctx);
+        return KD_ERR_NO_MEMORY;
+    }
+    t->check_crl = X509_STORE_CTX_get_check_crl(ctx);
+    X509_STORE_CTX_free(ctx);
+    X509_STORE_set_check_crl(t->store, check_crl);
+    return KD_OK;
+}
+
+// ---- open ------------------------------------------------------------------
+
 enum kd_err kd_trust_open(const char *anchors_file, const char *crl_file, struct kd_trust **out) {
     kd_auto(trust) struct kd_trust *t = calloc(1, sizeof(*t));
     if (t == NULL || (t->store = X509_STORE_new()) == NULL) {
         return KD_ERR_NO_MEMORY;
     }
-    enum kd_err r = read_file(t, anchors_file, false);
+    enum kd_err r = watch_crls(t);
+    r = r == KD_OK ? read_file(t, anchors_file, false) : r;
     t->has_crls = crl_file[0] != '\0';
     if (r != KD_OK || (t->has_crls && (r = read_file(t, crl_file, true)) != KD_OK)) {
         return r;
@@ -130,6 +196,9 @@ enum kd_err kd_trust_open(const char *anchors_file, const char *crl_file, struct
 
 void kd_trust_free(struct kd_trust *t) {
     if (t != NULL) {
+        for (size_t i = 0; i < t->n_checked; i++) {
+            X509_free(t->checked[i].issuer);
+        }
         X509_STORE_free(t->store);
         free(t);
     }
@@ -167,11 +236,12 @@ static const char *reason_of(int code) {
     return X509_verify_cert_error_string(code); // constants
 }
 
-static enum kd_err set_up(const struct kd_trust *t, X509_STORE_CTX *ctx, uint64_t now_ms) {
+static enum kd_err set_up(struct kd_trust *t, X509_STORE_CTX *ctx, uint64_t now_ms) {
     X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
     unsigned long flags =
         X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST;
     flags |= t->has_crls ? X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL : 0;
+    X509_STORE_CTX_set_app_data(ctx, t);
     X509_VERIFY_PARAM_set_depth(param, KD_X5CHAIN_MAX);
     X509_VERIFY_PARAM_set_auth_level(param, LEVEL_112_BITS);
     X509_VERIFY_PARAM_set_time(param, (time_t)(now_ms / 1000));
@@ -193,8 +263,8 @@ static const char *judge_path(STACK_OF(X509) * path) {
     return NULL;
 }
 
-static enum kd_err find_path(const struct kd_trust *t, X509 *x, STACK_OF(X509) * others,
-                             uint64_t now_ms, const char **why) {
+static enum kd_err find_path(struct kd_trust *t, X509 *x, STACK_OF(X509) * others, uint64_t now_ms,
+                             const char **why) {
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     if (ctx == NULL || X509_STORE_CTX_init(ctx, t->store, x, others) != 1 ||
         set_up(t, ctx, now_ms) != KD_OK) {
@@ -305,7 +375,7 @@ static const char *judge_names(X509 *x, const struct kd_trust_rules *rules, char
 
 // ---- all of it -------------------------------------------------------------
 
-static enum kd_err judge(const struct kd_trust *t, const struct kd_trust_rules *rules, X509 *x,
+static enum kd_err judge(struct kd_trust *t, const struct kd_trust_rules *rules, X509 *x,
                          STACK_OF(X509) * others, enum kd_trust_use use, uint64_t now_ms,
                          struct kd_trust_name *out, const char **why) {
     enum kd_err r = find_path(t, x, others, now_ms, why);
@@ -320,7 +390,7 @@ static enum kd_err judge(const struct kd_trust *t, const struct kd_trust_rules *
     return KD_OK;
 }
 
-enum kd_err kd_trust_check(const struct kd_trust *t, const struct kd_trust_rules *rules,
+enum kd_err kd_trust_check(struct kd_trust *t, const struct kd_trust_rules *rules,
                            const struct kd_bytes *chain, size_t n, enum kd_trust_use use,
                            uint64_t now_ms, struct kd_trust_name *out, const char **why) {
     struct kd_trust_name name = { .uses = 0 };

@@ -41,8 +41,7 @@ struct kd_trust_name {
 
 // chain[0] is the peer's own, DER; the others may help to find a path.  KD_ERR_HS_CREDENTIAL:
 // *why (a constant, for the log) says what is wrong; the peer is not told.  now_ms: wall clock.
-KD_MUST_CHECK enum kd_err kd_trust_check(const struct kd_trust *t,
-                                         const struct kd_trust_rules *rules,
+KD_MUST_CHECK enum kd_err kd_trust_check(struct kd_trust *t, const struct kd_trust_rules *rules,
                                          const struct kd_bytes *chain, size_t n,
                                          enum kd_trust_use use, uint64_t now_ms,
                                          struct kd_trust_name *out, const char **why);

@@ -181,8 +181,8 @@ def eight_devices_talk_at_once(token):
     for d, c in zip(devices, clients):
         d.__exit__()
         c.close()
-    assert keyd.get("/v1/status").json["channel"] == {
-        "on": True, "peers": 8, "handshakes": 0, "sessions": 24}
+    channel = keyd.get("/v1/status").json["channel"]
+    assert [channel[k] for k in ("on", "peers", "handshakes", "sessions")] == [True, 8, 0, 24]
     keyd.stop()
 
 

@@ -192,10 +192,10 @@ END_TEST
 #define DEVICE                                                                                     \
     "{\"name\":\"device\",\"certificate\":\"-----BEGIN "                                           \
     "CERTIFICATE-----\\nbm90IHJlYWxseSBERVI=\\n-----END CERTIFICATE-----\\n\","                    \
-    "\"uri\":\"http://x\",\"created\":\"1970-01-01T00:00:00.500Z\",\"registered\":true}"
+    "\"uri\":\"http://x\",\"created\":\"1970-01-01T00:00:00.500Z\"}"
 #define SENSOR                                                                                     \
     "{\"name\":\"sensor\",\"public_key\":" JWK                                                     \
-    ",\"kid\":\"aw\",\"created\":\"1970-01-01T00:00:00.500Z\",\"registered\":true}"
+    ",\"kid\":\"aw\",\"created\":\"1970-01-01T00:00:00.500Z\"}"
 
 START_TEST(peers_are_listed_shown_and_deleted) {
     expect_json(&f, "GET", "/v1/peers", NULL, 200,

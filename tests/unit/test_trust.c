@@ -263,6 +263,13 @@ START_TEST(revoked_certificates_are_refused) {
         ck_assert_err(check_chain(&good, 1, KD_TRUST_SIGNS),
                       is_good ? KD_OK : KD_ERR_HS_CREDENTIAL);
         ck_assert_str_eq(why, cases[i].good);
+        // And again, when the list's signature has been seen.
+        ck_assert_err(check_chain(&good, 1, KD_TRUST_SIGNS),
+                      is_good ? KD_OK : KD_ERR_HS_CREDENTIAL);
+        const uint64_t later = kd_clock_wall_ms() + UINT64_C(2) * 3600 * 1000;
+        const struct kd_bytes der = pki_der(&good);
+        ck_assert_err(kd_trust_check(trust, &rules, &der, 1, KD_TRUST_SIGNS, later, &name, &why),
+                      KD_ERR_HS_CREDENTIAL); // the list has expired by then
         ck_assert_err(check_chain(&bad, 1, KD_TRUST_SIGNS), KD_ERR_HS_CREDENTIAL);
         ck_assert_str_eq(why, cases[i].bad == NULL ? cases[i].good : cases[i].bad);
     }
