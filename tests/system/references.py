@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import time
 
 from harness import (BOTH, SOFTHSM, b64, children, expect, is_alive, main, peer, test, unb64,
@@ -366,6 +367,20 @@ def an_address_that_is_not_public_is_not_connected_to(token):
 
 
 @test(on=SOFTHSM)
+def a_host_that_takes_the_connection_and_says_nothing_costs_the_timeout(token):
+    with socket.create_server(("127.0.0.1", 0)) as mute, socket.socket() as shut:
+        shut.bind(("127.0.0.1", 0))  # and does not listen
+        bases = [f"https://127.0.0.1:{s.getsockname()[1]}/" for s in (mute, shut)]
+        with World(token, {"fetch.allow-private": bases, "fetch.timeout-ms": 700}) as w:
+            with w.device("d", named_by=bases[0] + "c/d") as d:
+                before = time.monotonic()
+                w.refuses(d, "the answer from its URI took too long")
+                assert time.monotonic() - before >= 0.6
+                d.be(bases[1] + "c/d")
+                w.refuses(d, "nobody answers at its URI")
+
+
+@test(on=SOFTHSM)
 def a_web_server_that_is_not_trusted_gives_nothing(token):
     with World(token) as w, Web(Ca("other")) as other:
         w.keyd.stop()
@@ -616,6 +631,23 @@ def the_process_that_fetches_can_do_little_else(token):
             maps = f.read()
         for library in ("libsofthsm", "libsqlite3"):
             assert library not in maps, library
+
+
+@test(on=SOFTHSM)
+def a_process_that_says_what_it_should_not_is_replaced(token):
+    """What comes from keyd-fetch is not believed either."""
+    program = os.path.join(token.directory, "liar")
+    for said in (r"\377\377\377\377x", r"\0\0\0\0", r"\0\0\0\6\0\0\0\1\1\0",
+                 r"\0\0\0\11\0\0\0\1\143\0\0\0\0"):
+        write(program, f"#!/bin/sh\nprintf '{said}' >&3\nexec sleep 600\n", 0o700)
+        with World(token, {"fetch.program": program}) as w:
+            wait_for(lambda: w.keyd.get("/v1/status").json["channel"]["fetch"]["restarts"] >= 2,
+                     what="restarts")
+            assert "it said what is no answer" in w.keyd.log()
+            with w.on_web("far") as far, w.device("near") as near:
+                r = w.step(far)
+                assert r.status in (422, 503) and unb64(r.json["message"]) == REFUSED, r
+                near.connect(w.keyd)
 
 
 @test(on=SOFTHSM)
