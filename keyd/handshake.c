@@ -308,21 +308,17 @@ static enum kd_err go_on_with_peer(struct kd_handshake_entry *h, const struct kd
     return ask(h, &head, &message, on_finished);
 }
 
-static void take_peer(struct kd_handshake_entry *h, const struct kd_peer_entry *peer) {
-    const enum kd_err r = go_on_with_peer(h, peer);
-    if (r != KD_OK) {
-        drop_at_worker(h);
-        fail(h, r, KD_BYTES_NONE);
-    }
-}
-
 static void on_found(void *arg, enum kd_err err, const char *why,
                      const struct kd_peer_entry *peer) {
     struct kd_handshake_entry *h = arg;
     if (err != KD_OK) {
         refuse(h, err, why);
-    } else {
-        take_peer(h, peer);
+        return;
+    }
+    const enum kd_err r = go_on_with_peer(h, peer);
+    if (r != KD_OK) {
+        drop_at_worker(h);
+        fail(h, r, KD_BYTES_NONE);
     }
 }
 
@@ -342,11 +338,9 @@ static enum kd_err on_read(void *arg, const struct kd_hsm_reply *reply, struct k
     h->claim.done = on_found;
     h->claim.arg = h;
     const enum kd_err r = kd_claim_find(&h->claim, result.id_cred, &peer, &why);
-    if (r != KD_OK) {
-        refuse(h, r, why);
-    } else if (peer != NULL) {
-        take_peer(h, peer);
-    } // else on_found, or its time is over
+    if (r != KD_OK || peer != NULL) { // else a certificate is fetched
+        on_found(h, r, why, peer);
+    }
     return KD_OK;
 }
 
@@ -591,6 +585,10 @@ void kd_channel_on_handshake_timer(void *channel) {
 void kd_channel_free_handshakes(struct kd_channel *c) {
     while (c->oldest != NULL) {
         struct kd_handshake_entry *h = c->oldest;
+        if (h->claim.wait != NULL) { // no worker answers this one
+            refuse(h, KD_ERR_STOPPING, "keyd stops");
+            continue;
+        }
         c->oldest = h->newer;
         kd_claim_wipe(&h->claim);
         free(h);

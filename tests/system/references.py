@@ -494,6 +494,23 @@ def a_handshake_ends_in_its_time_while_its_certificate_is_fetched(token):
             assert unb64(r.json["message"]) == REFUSED, r
 
 
+@test(on=SOFTHSM)
+def who_waits_for_a_certificate_is_answered_when_keyd_must_stop(token):
+    with World(token, {"fetch.timeout-ms": 30000}) as w:
+        with w.device("d", named_by=w.web.base + "never/stop") as d, \
+                concurrent.futures.ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(w.step, d)
+            wait_for(lambda: w.web.asked, what="the fetch")
+            before = time.monotonic()
+            w.keyd.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: "info main stopping" in w.keyd.log(), what="the log")
+            w.keyd.stop()  # asked twice: at once
+            assert time.monotonic() - before < 20
+            r = answer.result()
+            assert r.status == 503 and unb64(r.json["message"]) == REFUSED, r
+        w.keyd.start()
+
+
 # ---- how the server names itself ----
 
 def fingerprint(number, name, der):
