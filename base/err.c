@@ -23,6 +23,7 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_BAD_NAME] = { "bad-name", KD_CLASS_USAGE, "A name is 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first." },
     [KD_ERR_BAD_URI] = { "bad-uri", KD_CLASS_USAGE, "The PKCS#11 URI is not valid (RFC 7512)." },
     [KD_ERR_BAD_PUBLIC_KEY] = { "bad-public-key", KD_CLASS_USAGE, "This is not a public key or certificate of a kind that keyd uses (EC P-256 or P-384)." },
+    [KD_ERR_BAD_CSR] = { "bad-csr", KD_CLASS_USAGE, "This is not a certificate request for this name, with an EC P-256 or P-384 key and signed by it." },
     [KD_ERR_BATCH_EMPTY] = { "batch-empty", KD_CLASS_USAGE, "The batch has no items." },
     [KD_ERR_PRIVATE_KEY_IMPORT] = { "private-key-import", KD_CLASS_USAGE, "Private and secret keys are made in the token and cannot be imported." },
     [KD_ERR_CONFIG] = { "config", KD_CLASS_USAGE, "The configuration has an error." },
@@ -42,6 +43,7 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_CBOR_RANGE] = { "cbor-range", KD_CLASS_USAGE, "A CBOR number is out of the range that is used here." },
 
     [KD_ERR_UNAUTHENTICATED] = { "unauthenticated", KD_CLASS_AUTH, "The caller is not known to the policy." },
+    [KD_ERR_ENROLMENT] = { "enrolment", KD_CLASS_AUTH, "A one-time secret, or a certificate from here that is not revoked, is needed." },
     [KD_ERR_DENIED] = { "denied", KD_CLASS_POLICY, "The policy does not allow this to the caller." },
 
     [KD_ERR_NO_ROUTE] = { "no-such-route", KD_CLASS_MISSING, "There is nothing at this path." },
@@ -49,6 +51,7 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_NO_VERSION] = { "no-such-version", KD_CLASS_MISSING, "The key has no such version." },
     [KD_ERR_NO_SECRET] = { "no-such-secret", KD_CLASS_MISSING, "There is no such secret, or it has expired." },
     [KD_ERR_NO_PEER] = { "no-such-peer", KD_CLASS_MISSING, "There is no peer of this name." },
+    [KD_ERR_NO_DEVICE] = { "no-such-device", KD_CLASS_MISSING, "There is no device of this id." },
     [KD_ERR_NO_HANDSHAKE] = { "no-such-handshake", KD_CLASS_MISSING, "There is no such handshake, or its time is over; begin another." },
     [KD_ERR_NO_SESSION] = { "no-such-session", KD_CLASS_MISSING, "There is no such session here; resume it with its ticket or make a new handshake." },
     [KD_ERR_NO_OBJECT] = { "no-such-object", KD_CLASS_MISSING, "The token has no such object." },
@@ -70,6 +73,9 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_SESSION_EXPIRED] = { "session-expired", KD_CLASS_CONFLICT, "The session is at its limit; make a new handshake." },
     [KD_ERR_SESSION_ENDED] = { "session-ended", KD_CLASS_CONFLICT, "The session was ended, or is too old to know that it was not; make a new handshake." },
     [KD_ERR_PEER_EXISTS] = { "peer-exists", KD_CLASS_CONFLICT, "There is a peer of this name, or with this credential, already." },
+    [KD_ERR_DEVICE_EXISTS] = { "device-exists", KD_CLASS_CONFLICT, "There is a device of this id already." },
+    [KD_ERR_DEVICE_REVOKED] = { "device-revoked", KD_CLASS_CONFLICT, "The device is revoked, for good." },
+    [KD_ERR_PEER_IS_DEVICE] = { "peer-is-device", KD_CLASS_CONFLICT, "The peer is a device of the bootstrap server: revoke it there." },
     [KD_ERR_KEY_RESERVED] = { "key-reserved", KD_CLASS_CONFLICT, "This key is for the secure channel alone." },
 
     [KD_ERR_BODY_TOO_LARGE] = { "body-too-large", KD_CLASS_TOO_LARGE, "The body is larger than the server accepts." },

@@ -41,6 +41,7 @@ enum kd_err {
     KD_ERR_BAD_NAME,
     KD_ERR_BAD_URI,
     KD_ERR_BAD_PUBLIC_KEY,
+    KD_ERR_BAD_CSR,
     KD_ERR_BATCH_EMPTY,
     KD_ERR_PRIVATE_KEY_IMPORT,
     KD_ERR_CONFIG,
@@ -60,6 +61,7 @@ enum kd_err {
     KD_ERR_CBOR_RANGE,
     // auth, policy
     KD_ERR_UNAUTHENTICATED,
+    KD_ERR_ENROLMENT,
     KD_ERR_DENIED,
     // missing
     KD_ERR_NO_ROUTE,
@@ -67,6 +69,7 @@ enum kd_err {
     KD_ERR_NO_VERSION,
     KD_ERR_NO_SECRET,
     KD_ERR_NO_PEER,
+    KD_ERR_NO_DEVICE,
     KD_ERR_NO_HANDSHAKE,
     KD_ERR_NO_SESSION,
     KD_ERR_NO_OBJECT,
@@ -88,6 +91,9 @@ enum kd_err {
     KD_ERR_SESSION_EXPIRED,
     KD_ERR_SESSION_ENDED,
     KD_ERR_PEER_EXISTS,
+    KD_ERR_DEVICE_EXISTS,
+    KD_ERR_DEVICE_REVOKED,
+    KD_ERR_PEER_IS_DEVICE,
     KD_ERR_KEY_RESERVED,
     // too large
     KD_ERR_BODY_TOO_LARGE,

@@ -10,12 +10,13 @@ allowed() {
     case $1 in
     base/*) ;;
     channel/*) echo base/base.h ;;
+    ca/*) echo base/base.h ;;
     hsm/*) echo base/base.h channel/channel.h ;;
     client/*) echo base/base.h channel/channel.h ;;
     gateway/*) echo base/base.h channel/channel.h keyd/conf.h keyd/notify.h ;;
     keyd/config.c | keyd/main.c) echo base/base.h hsm/hsm.h api/api.h ;;
     fetch/*) echo base/base.h ;;
-    keyd/*) echo base/base.h channel/channel.h fetch/fetch.h hsm/channel.h hsm/hsm.h ;;
+    keyd/*) echo base/base.h ca/ca.h channel/channel.h fetch/fetch.h hsm/channel.h hsm/hsm.h ;;
     api/*) echo base/base.h keyd/channel.h keyd/service.h ;; # these show it hsm/
     *) echo none ;;
     esac
@@ -50,7 +51,7 @@ strangers() {
 }
 
 folders=
-for folder in base channel hsm fetch keyd api client gateway; do
+for folder in base channel hsm fetch ca keyd api client gateway; do
     [ ! -d "$folder" ] || folders="$folders $folder"
 done
 echo "1..$(($(echo "$folders" | wc -w) + 2))"

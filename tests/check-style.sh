@@ -8,7 +8,7 @@ cd "${KD_SRCDIR:-$(dirname "$0")/..}"
 # is compared with a secret or with something that a peer sent as proof.
 memcmp_allowed='base/buf.c api/route.c client/args.c client/cmd_bench.c client/ctl.c client/doctor_token.c hsm/command.c hsm/manage.c hsm/probe.c keyd/sessions.c'
 
-sources=$(for file in base/*.[ch] channel/*.[ch] hsm/*.[ch] keyd/*.[ch] api/*.[ch] client/*.[ch] \
+sources=$(for file in base/*.[ch] channel/*.[ch] ca/*.[ch] hsm/*.[ch] keyd/*.[ch] api/*.[ch] client/*.[ch] \
     tests/unit/*.[ch] tests/bench/*.[ch] tests/system/*.[ch]; do
     case $file in
     *\** | *.gen.c) ;;

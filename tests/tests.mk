@@ -14,6 +14,7 @@ EXTRA_DIST += tests/unit/unit.h tests/vectors
 if HAVE_CHECK
 include $(top_srcdir)/tests/unit/base.mk
 include $(top_srcdir)/tests/unit/channel.mk
+include $(top_srcdir)/tests/unit/ca.mk
 include $(top_srcdir)/tests/unit/hsm.mk
 include $(top_srcdir)/tests/unit/keyd.mk
 include $(top_srcdir)/tests/unit/gateway.mk
