@@ -76,7 +76,7 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_DEVICE_EXISTS] = { "device-exists", KD_CLASS_CONFLICT, "There is a device of this id already." },
     [KD_ERR_DEVICE_REVOKED] = { "device-revoked", KD_CLASS_CONFLICT, "The device is revoked, for good." },
     [KD_ERR_PEER_IS_DEVICE] = { "peer-is-device", KD_CLASS_CONFLICT, "The peer is a device of the bootstrap server: revoke it there." },
-    [KD_ERR_KEY_RESERVED] = { "key-reserved", KD_CLASS_CONFLICT, "This key is for the secure channel alone." },
+    [KD_ERR_KEY_RESERVED] = { "key-reserved", KD_CLASS_CONFLICT, "This key is for the secure channel or for certificates alone." },
 
     [KD_ERR_BODY_TOO_LARGE] = { "body-too-large", KD_CLASS_TOO_LARGE, "The body is larger than the server accepts." },
     [KD_ERR_BATCH_TOO_LARGE] = { "batch-too-large", KD_CLASS_TOO_LARGE, "The batch has more than 1024 items." },

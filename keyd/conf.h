@@ -30,4 +30,8 @@ int kd_conf_one(cfg_t *parent, cfg_opt_t *option);
 
 KD_AUTO_DEFINE(cfg, cfg_t *, cfg_free)
 
+// What is wrong between the keys of the sections ca and bootstrap, or NULL (config_parts.c).
+struct kd_config;
+const char *kd_config_check_ca(const struct kd_config *c);
+
 #endif

@@ -27,6 +27,8 @@ enum { HSM_THREADS_AUTO = 16, PROCESSES_AUTO_MAX = 8, SECTION_ROWS_MAX = 48 };
 #define SECRETS(field) false, offsetof(struct kd_config, secrets.field)
 #define CHANNEL(field) false, offsetof(struct kd_config, channel.field)
 #define TRUST(field) false, offsetof(struct kd_config, trust.field)
+#define CA(field) false, offsetof(struct kd_config, ca.field)
+#define BOOTSTRAP(field) false, offsetof(struct kd_config, bootstrap.field)
 #define FETCH(field) false, offsetof(struct kd_config, fetch.field)
 #define HTTP(field) true, offsetof(struct kd_http_config, field)
 
@@ -116,11 +118,30 @@ static const struct kd_config_row rows[] = {
     { "fetch", "pending-max", NUMBER, FETCH(pending_max), "64", 1, 1024, "URIs that are fetched at once. With more, handshakes that need one are refused." },
     { "fetch", "failed-for", NUMBER, FETCH(failed_sec), "30", 0, 3600, "Seconds that a URI is not tried again after it failed." },
     { "fetch", "failed-max", NUMBER, FETCH(failed_max), "1024", 1, 100000, "Failed URIs that are remembered; the oldest goes first." },
+
+    { "ca", "key", NAME, CA(key), "", 0, KD_NAME_MAX_BYTES, "Name of the EC key (sign) that issues certificates to devices. Empty: this is no bootstrap server." },
+    { "ca", "certificate-file", PATH, CA(certificate_file), "", 0, PATH_MAX_BYTES, "The CA's certificate (PEM), then those above it. Read again on SIGHUP; it may be missing until keydctl ca init has made it." },
+    { "ca", "server-id", NAME, CA(server_id), "", 0, KD_NAME_MAX_BYTES, "This server's id, in certificates and in their URIs." },
+    { "ca", "base-uri", TEXT, CA(base_uri), "", 0, 120, "https://host[:port] of the bootstrap server, as devices reach it; certificates are at BASE/c/SERVER-ID/DEVICE-ID." },
+    { "ca", "device-validity", NUMBER, CA(device_validity_sec), "31536000", 60, 3153600000, "Seconds that a device's certificate is valid, at most as long as the CA's." },
+    { "ca", "server-validity", NUMBER, CA(server_validity_sec), "31536000", 60, 3153600000, "The same for the server's own certificate." },
+    { "ca", "root-validity", NUMBER, CA(root_validity_sec), "315360000", 3600, 3153600000, "The same for the CA's own certificate, where keyd signs it." },
+    { "ca", "renew-grace", NUMBER, CA(renew_grace_sec), "2592000", 0, 315360000, "Seconds after its end that a certificate is still good to get the next one with." },
+    { "ca", "secret-lifetime", NUMBER, CA(secret_lifetime_sec), "86400", 1, 31536000, "Seconds that a one-time enrolment secret is good when the operator does not say." },
+    { "ca", "secret-lifetime-max", NUMBER, CA(secret_lifetime_max_sec), "2592000", 1, 31536000, "The longest that an operator may ask for." },
+    { "ca", "devices-max", NUMBER, CA(devices_max), "100000", 1, 10000000, "Devices in the registry, revoked ones too." },
+
+    { "bootstrap", "tcp-address", TEXT, BOOTSTRAP(tcp_address), "", 0, 64, "Numeric IPv4 or IPv6 address on which devices are served (EST, certificates, provisioning), always with TLS. Empty: they are not." },
+    { "bootstrap", "tcp-port", NUMBER16, BOOTSTRAP(tcp_port), "0", 0, 65535, "TCP port. 0: any free one; the log says which." },
+    { "bootstrap", "tls-certificate", PATH, BOOTSTRAP(tls_certificate), "", 0, PATH_MAX_BYTES, "Server certificate chain (PEM) of this listener." },
+    { "bootstrap", "tls-key", PATH, BOOTSTRAP(tls_key), "", 0, PATH_MAX_BYTES, "Private key of the certificate (PEM)." },
+    { "bootstrap", "connections-max", NUMBER, BOOTSTRAP(connections_max), "1024", 1, 1000000, "Connections of devices at once. Times are those of http." },
+    { "bootstrap", "body-max-bytes", NUMBER, BOOTSTRAP(body_max_bytes), "16384", 1024, 1048576, "The largest request body of a device." },
 };
 // clang-format on
 
-static const char *const sections[] = { "token",   "workers", "http", "secrets",
-                                        "channel", "trust",   "fetch" };
+static const char *const sections[] = { "token", "workers", "http", "secrets",  "channel",
+                                        "trust", "fetch",   "ca",   "bootstrap" };
 
 static const struct kd_config_row *row_of(const char *section, const char *name) {
     for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
@@ -332,6 +353,7 @@ static const char *check_together(const struct kd_config *c) {
         return "secrets: lifetime-default is longer than lifetime-max";
     }
     const char *wrong = check_references(c);
+    wrong = wrong == NULL ? kd_config_check_ca(c) : wrong;
     if (wrong != NULL || c->channel.identity[0] == '\0') {
         return wrong;
     }

@@ -104,6 +104,29 @@ struct kd_channel_config {
     uint32_t envelopes_max;
 };
 
+struct kd_ca_config {
+    const char *key; // name; "": the bootstrap server is off
+    const char *certificate_file;
+    const char *server_id;
+    const char *base_uri;
+    uint32_t device_validity_sec;
+    uint32_t server_validity_sec;
+    uint32_t root_validity_sec;
+    uint32_t renew_grace_sec;
+    uint32_t secret_lifetime_sec;
+    uint32_t secret_lifetime_max_sec;
+    uint32_t devices_max;
+};
+
+struct kd_bootstrap_config { // the listener for devices
+    const char *tcp_address; // "": none
+    uint16_t tcp_port;
+    const char *tls_certificate;
+    const char *tls_key;
+    uint32_t connections_max;
+    uint32_t body_max_bytes;
+};
+
 // Strings live as long as the configuration.
 struct kd_config {
     const char *state_directory;
@@ -116,6 +139,8 @@ struct kd_config {
     struct kd_channel_config channel;
     struct kd_trust_config trust;
     struct kd_fetch_config fetch;
+    struct kd_ca_config ca;
+    struct kd_bootstrap_config bootstrap;
     struct kd_http_config *http;
     struct cfg_t *source;  // owns the strings
     char *credential_path; // owned

@@ -3,11 +3,13 @@ noinst_LIBRARIES += libkeyd_service.a
 libkeyd_service_a_CFLAGS = $(AM_CFLAGS) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
 libkeyd_service_a_SOURCES = \
 	keyd/admission.c \
+	keyd/bootstrap.c keyd/bootstrap.h keyd/bootstrap_state.h \
 	keyd/call.c keyd/call.h \
 	keyd/change.c keyd/change.h \
 	keyd/channel.c keyd/channel.h keyd/channel_state.h \
 	keyd/channel_report.c \
 	keyd/conf.c keyd/conf.h \
+	keyd/config_parts.c \
 	keyd/config.c keyd/config.h \
 	keyd/cookie.c keyd/cookie.h \
 	keyd/config_check.c keyd/config_print.c keyd/config_row.h \
@@ -15,12 +17,15 @@ libkeyd_service_a_SOURCES = \
 	keyd/derive.c \
 	keyd/destroy.c \
 	keyd/envelope_work.c keyd/envelopes.h keyd/spent.c \
+	keyd/device_work.c \
+	keyd/devices.c keyd/devices.h \
 	keyd/end_work.c \
 	keyd/ended.c keyd/ended.h \
 	keyd/fetcher.c keyd/fetcher.h \
 	keyd/handshake.c \
 	keyd/identity.c \
 	keyd/import.c keyd/import.h \
+	keyd/issue.c \
 	keyd/manage.c \
 	keyd/peer_work.c \
 	keyd/peers.c keyd/peers.h \
@@ -37,6 +42,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/spawn.c keyd/spawn.h \
 	keyd/state.h \
 	keyd/store.c keyd/store.h keyd/store_channel.c keyd/store_sql.c keyd/store_sql.h \
+	keyd/store_devices.c keyd/store_devices.h \
 	keyd/store_thread.c keyd/store_thread.h \
 	keyd/supervise.c \
 	keyd/tally.c keyd/tally.h \
@@ -49,7 +55,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/workers_report.c \
 	keyd/words.c keyd/words.h
 
-keyd_service_libs = libkeyd_service.a libfetchwire.a libhsmwire.a libchannel.a libbase.a \
+keyd_service_libs = libkeyd_service.a libca.a libfetchwire.a libhsmwire.a libchannel.a libbase.a \
 	$(CONFUSE_LIBS) $(SQLITE_LIBS) $(CRYPTO_LIBS)
 
 sbin_PROGRAMS += keyd/keyd

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // peer_work.c: peers are added, deleted and looked at.  A change is written by
 // the store's thread; until then its name is taken and the peer not to be found.
-#include "keyd/channel_state.h"
+#include "keyd/bootstrap_state.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +80,9 @@ enum kd_err kd_channel_peer_add(struct kd_service *s, const struct kd_caller *ca
     if (r != KD_OK) {
         return r;
     }
+    if (kd_bootstrap_has_peer(s, spec->name)) {
+        return KD_ERR_PEER_EXISTS; // also one that has not enrolled yet
+    }
     if (c->peers.n >= c->config->peers_max) {
         return KD_ERR_TOO_MANY;
     }
@@ -145,6 +148,9 @@ enum kd_err kd_channel_peer_delete(struct kd_service *s, const struct kd_caller 
     struct kd_peer_entry *e = kd_peers_get(&c->peers, name);
     if (e == NULL) {
         return KD_ERR_NO_PEER;
+    }
+    if (kd_bootstrap_has_peer(s, name)) {
+        return KD_ERR_PEER_IS_DEVICE;
     }
     if (e->is_changing) {
         return KD_ERR_CHANGE_UNDER_WAY;

@@ -224,7 +224,8 @@ enum kd_err kd_peers_add(struct kd_peers *p, const struct kd_store_peer *peer,
     return KD_OK;
 }
 
-void kd_peers_remove(struct kd_peers *p, struct kd_peer_entry *e) {
+// From the list and from what finds it; the entry stays.
+static void take_out(struct kd_peers *p, struct kd_peer_entry *e) {
     const size_t at = index_after(p, e->info.name) - 1;
     assert(p->sorted[at] == e);
     memmove(&p->sorted[at], &p->sorted[at + 1], (p->n - at - 1) * sizeof(struct kd_peer_entry *));
@@ -237,7 +238,30 @@ void kd_peers_remove(struct kd_peers *p, struct kd_peer_entry *e) {
             kd_map_remove(maps[i], keys[i]);
         }
     }
+}
+
+void kd_peers_remove(struct kd_peers *p, struct kd_peer_entry *e) {
+    take_out(p, e);
     free(e);
+}
+
+enum kd_err kd_peers_prepare(const struct kd_store_peer *peer, struct kd_peer_entry **out) {
+    const enum kd_err r = new_entry(peer, KD_BYTES_NONE, out);
+    if (r == KD_OK) {
+        (*out)->info.is_registered = true;
+    }
+    return r;
+}
+
+void kd_peers_discard(struct kd_peer_entry *e) {
+    free(e);
+}
+
+enum kd_err kd_peers_replace(struct kd_peers *p, struct kd_peer_entry *old,
+                             struct kd_peer_entry *fresh) {
+    take_out(p, old);
+    fresh->holds = old->holds;
+    return enter(p, fresh);
 }
 
 void kd_peers_wipe(struct kd_peers *p) {

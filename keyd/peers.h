@@ -41,6 +41,16 @@ void kd_peers_wipe(struct kd_peers *p);
 KD_MUST_CHECK enum kd_err kd_peers_add(struct kd_peers *p, const struct kd_store_peer *peer,
                                        struct kd_peer_entry **out);
 void kd_peers_remove(struct kd_peers *p, struct kd_peer_entry *e);
+
+// Another credential for a peer, in two steps, so that what can be refused is refused before
+// anything is written.  The new entry is in no list and the caller's.
+KD_MUST_CHECK enum kd_err kd_peers_prepare(const struct kd_store_peer *peer,
+                                           struct kd_peer_entry **out);
+void kd_peers_discard(struct kd_peer_entry *e); // of one that was prepared; NULL does nothing
+// `fresh` stands in the place of `old`, which is the caller's from here, to be discarded when
+// nothing points to it.  On failure neither is in the list, and both are the caller's.
+KD_MUST_CHECK enum kd_err kd_peers_replace(struct kd_peers *p, struct kd_peer_entry *old,
+                                           struct kd_peer_entry *fresh);
 // A kd_store_peer_fn; arg is the peers.
 KD_MUST_CHECK enum kd_err kd_peers_load(void *peers, const struct kd_store_peer *peer);
 

@@ -66,6 +66,8 @@ static const char *const permission_names[KD_PERMISSIONS] = {
     [KD_MAY_HANDSHAKE] = "handshake",
     [KD_MAY_PEER] = "peer",
     [KD_MAY_ENVELOPE] = "envelope",
+    [KD_MAY_DEVICE] = "device",
+    [KD_MAY_CA] = "ca",
 };
 
 const char *kd_permission_name(enum kd_permission p) {

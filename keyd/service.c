@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // service.c: puts the parts of the service together, knows its callers, and
 // reports.  Keys are changed in manage.c, used in work.c and derive.c.
-#include "keyd/channel_state.h"
+#include "keyd/bootstrap_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,6 +132,9 @@ static enum kd_err open_store(struct kd_service *s, struct kd_buf *pin_record) {
         (r = kd_channel_open(s, store, &s->channel)) != KD_OK) {
         return r;
     }
+    if (s->config->ca.key[0] != '\0' && (r = kd_bootstrap_open(s, store, &s->bootstrap)) != KD_OK) {
+        return r;
+    }
     return kd_store_thread_new(s->loop, KD_STEAL(store), &s->store);
 }
 
@@ -174,6 +177,7 @@ void kd_service_close(struct kd_service *s) {
     s->workers = NULL;
     kd_channel_run_later(s->channel);
     kd_store_thread_free(s->store); // every change is written and answered
+    kd_bootstrap_free(s->bootstrap);
     kd_channel_free(s->channel);
     kd_secrets_free(s->secrets);
     kd_timer_free(s->recover_timer);
@@ -186,6 +190,7 @@ void kd_service_reload(struct kd_service *s) {
     const enum kd_err r KD_UNUSED = read_policy(s); // the log has said it
     kd_workers_retry(s->workers);                   // the PIN may have been put right
     kd_channel_reload(s->channel);
+    kd_bootstrap_reload(s->bootstrap);
 }
 
 void kd_service_stop(struct kd_service *s) {
@@ -242,7 +247,8 @@ enum kd_err kd_service_version(const struct kd_entry *e, uint32_t number,
 enum kd_err kd_service_check_free(const struct kd_service *s, const char *key) {
     const struct kd_channel_config *c = &s->config->channel;
     const bool is_reserved = strcmp(key, c->identity) == 0 || strcmp(key, c->root) == 0 ||
-                             strcmp(key, c->ticket) == 0 || strcmp(key, c->envelope) == 0;
+                             strcmp(key, c->ticket) == 0 || strcmp(key, c->envelope) == 0 ||
+                             strcmp(key, s->config->ca.key) == 0;
     return is_reserved ? KD_ERR_KEY_RESERVED : KD_OK;
 }
 
@@ -337,6 +343,7 @@ void kd_service_report(const struct kd_service *s, struct kd_service_report *out
 
 void kd_service_metrics(const struct kd_service *s, struct kd_buf *out) {
     kd_channel_metrics(s, out);
+    kd_bootstrap_metrics(s, out);
     kd_tally_print(&s->tally, out);
     kd_workers_metrics(s->workers, out);
     kd_tally_head(out, "keyd_keys", "gauge", "Keys in the registry.");

@@ -82,8 +82,10 @@ enum kd_permission {
     KD_MAY_HANDSHAKE, // the secure channel (keyd/channel.h), on its identity
     KD_MAY_PEER,
     KD_MAY_ENVELOPE, // open envelopes, on their key
+    KD_MAY_DEVICE,   // the bootstrap server (keyd/bootstrap.h), on the CA's key
+    KD_MAY_CA,
 };
-#define KD_PERMISSIONS (KD_MAY_ENVELOPE + 1)
+#define KD_PERMISSIONS (KD_MAY_CA + 1)
 const char *kd_permission_name(enum kd_permission p); // "create", "mac-verify", ...
 KD_MUST_CHECK bool kd_permission_parse(const char *name, enum kd_permission *out);
 

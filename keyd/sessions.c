@@ -293,6 +293,17 @@ void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e,
     set_timer(s);
 }
 
+void kd_sessions_move(struct kd_sessions *s, const struct kd_peer_entry *from,
+                      const struct kd_peer_entry *to) {
+    size_t cursor = 0;
+    for (struct kd_session_entry *e; (e = kd_map_next(&s->by_id, &cursor)) != NULL;) {
+        if (e->peer == from) {
+            e->peer = to;
+            e->terms.peer = kd_bytes_of_text(to->info.name);
+        }
+    }
+}
+
 void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entry *peer,
                                 enum kd_session_end why) {
     size_t cursor = 0;

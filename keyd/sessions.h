@@ -104,6 +104,9 @@ void kd_sessions_confirm(struct kd_sessions *s, struct kd_session_entry *e,
 void kd_sessions_expire(struct kd_sessions *s, struct kd_session_entry *e,
                         enum kd_record_expiry why);
 void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e, enum kd_session_end why);
+// The peer's sessions go on with another entry, of the same name, in its place.
+void kd_sessions_move(struct kd_sessions *s, const struct kd_peer_entry *from,
+                      const struct kd_peer_entry *to);
 void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entry *peer,
                                 enum kd_session_end why);
 

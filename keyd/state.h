@@ -17,7 +17,8 @@
 #define KD_RECOVER_FIRST_MS 1000 // doubled at each look, up to KD_RECOVER_MAX_MS
 #define KD_RECOVER_MAX_MS 60000
 
-struct kd_channel; // channel_state.h
+struct kd_channel;   // channel_state.h
+struct kd_bootstrap; // bootstrap_state.h
 
 struct kd_service {
     struct kd_loop *loop;
@@ -30,8 +31,9 @@ struct kd_service {
     struct kd_secrets *secrets;
     struct kd_workers *workers; // NULL while the service closes
     struct kd_tally tally;
-    struct kd_channel *channel; // NULL: off
-    size_t pending;             // operations accepted and not done
+    struct kd_channel *channel;     // NULL: off
+    struct kd_bootstrap *bootstrap; // NULL: off
+    size_t pending;                 // operations accepted and not done
     bool is_stopping;
     uint64_t started_ms; // wall clock
     struct kd_timer *recover_timer;
@@ -52,7 +54,7 @@ KD_MUST_CHECK enum kd_err kd_service_admit(const struct kd_service *s,
 KD_MUST_CHECK enum kd_err kd_service_version(const struct kd_entry *e, uint32_t number,
                                              const struct kd_key_version **out);
 
-// KD_ERR_KEY_RESERVED for the channel's own keys, which are for nothing else.
+// KD_ERR_KEY_RESERVED for the channel's own keys and the CA's, which are for nothing else.
 KD_MUST_CHECK enum kd_err kd_service_check_free(const struct kd_service *s, const char *key);
 
 // The caller's secret, with its key still there and enabled: KD_ERR_NO_SECRET,

@@ -36,6 +36,17 @@ static const char *const schema[] = {
     // ids of envelopes that were opened
     "CREATE TABLE spent("
     " id BLOB PRIMARY KEY NOT NULL, until_ms INTEGER NOT NULL) WITHOUT ROWID;",
+    // devices and their certificates; of a server's certificate the device is empty
+    "CREATE TABLE devices("
+    " id TEXT PRIMARY KEY NOT NULL, relation TEXT NOT NULL, usage INTEGER NOT NULL,"
+    " state INTEGER NOT NULL, created_ms INTEGER NOT NULL, secret BLOB NOT NULL,"
+    " secret_until_ms INTEGER NOT NULL, serial BLOB NOT NULL, previous BLOB NOT NULL)"
+    " WITHOUT ROWID;"
+    "CREATE TABLE certificates("
+    " serial BLOB PRIMARY KEY NOT NULL, device TEXT NOT NULL, from_ms INTEGER NOT NULL,"
+    " upto_ms INTEGER NOT NULL, issued_ms INTEGER NOT NULL, revoked_ms INTEGER NOT NULL,"
+    " certificate BLOB NOT NULL);"
+    "CREATE INDEX certificates_of_device ON certificates(device);",
 };
 enum { SCHEMA_VERSION = KD_COUNT_OF(schema) };
 

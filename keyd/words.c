@@ -14,6 +14,15 @@ static const struct {
     { "shake256", KD_COSE_SHAKE256 },
 };
 
+const char *kd_config_hash_name(int hash) {
+    for (size_t i = 0; i < KD_COUNT_OF(hashes); i++) {
+        if (hashes[i].hash == hash) {
+            return hashes[i].text;
+        }
+    }
+    return "";
+}
+
 bool kd_config_hash_parse(const char *text, int *out) {
     for (size_t i = 0; i < KD_COUNT_OF(hashes); i++) {
         if (strcmp(text, hashes[i].text) == 0) {
