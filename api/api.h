@@ -26,6 +26,9 @@ struct kd_http_config {
     uint32_t body_timeout_ms;   // to the end of its body; also for taking the answer
     uint32_t idle_timeout_ms;   // a connection without a request
     uint32_t retry_after_sec;   // said in 503
+    // The server for devices: other routes, no callers of the policy, and client certificates
+    // are not verified but looked up (keyd/bootstrap.h).
+    bool is_bootstrap;
 };
 
 struct kd_http;

@@ -3,8 +3,11 @@ noinst_LIBRARIES += libapi.a
 libapi_a_SOURCES = \
 	api/api.h \
 	api/channel.h \
+	api/ca.c \
 	api/connection.c \
 	api/credential.c \
+	api/devices.c \
+	api/est.c \
 	api/handshakes.c \
 	api/headers.c \
 	api/http.c api/http.h \

@@ -35,7 +35,7 @@ static void read_certificate(struct kd_request *q) {
     if (chain == NULL || n == 0) {
         return;
     }
-    if (!is_verified(info->tls_session)) {
+    if (!q->http->config.is_bootstrap && !is_verified(info->tls_session)) {
         if (kd_http_may_warn(q->http)) {
             kd_log(KD_LOG_WARN, "http", "a client certificate cannot be verified and is ignored",
                    "");
@@ -47,6 +47,16 @@ static void read_certificate(struct kd_request *q) {
         GNUTLS_E_SUCCESS) {
         c->certificate_state = KD_CERTIFICATE_VERIFIED;
     }
+}
+
+struct kd_bytes kd_credential_certificate(struct kd_request *q) {
+    struct kd_connection *c = q->connection;
+    if (c->certificate_state == KD_CERTIFICATE_UNREAD) {
+        read_certificate(q);
+    }
+    return (struct kd_bytes) { c->certificate, c->certificate_state == KD_CERTIFICATE_NONE
+                                                   ? 0
+                                                   : sizeof(c->certificate) };
 }
 
 enum kd_err kd_credential_get(struct kd_request *q, struct kd_credential *out) {

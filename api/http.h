@@ -149,6 +149,7 @@ struct kd_request {
     struct kd_caller caller;
     char principal[KD_NAME_MAX_BYTES + 1]; // a copy, for the log
     char name[KD_NAME_MAX_BYTES + 1];      // {name} or {id} of the path
+    const char *url;                       // the path, decoded; within a callback
     struct kd_buf body;
     json_t *json;        // the body's object, NULL without one
     struct kd_buf arena; // decoded values; never moves
@@ -157,6 +158,7 @@ struct kd_request {
     unsigned status;
     enum kd_err problem; // KD_OK: the answer is not a problem
     const char *content_type;
+    const char *cache_control;
     char location[KD_NAME_MAX_BYTES + 16]; // "": none
     size_t n_headers;                      // of a raw answer: what stands beside the bytes
     struct kd_header {
@@ -207,5 +209,8 @@ KD_MUST_CHECK enum kd_err kd_request_blame_header(struct kd_request *q, const ch
 // Who calls, as far as the connection and header show (credential.c).  The
 // bytes are borrowed from the connection and the header.
 KD_MUST_CHECK enum kd_err kd_credential_get(struct kd_request *q, struct kd_credential *out);
+// On the server for devices: SHA-256 of the client's certificate, whose key TLS has seen at
+// work and which nobody has verified; empty without one.
+struct kd_bytes kd_credential_certificate(struct kd_request *q);
 
 #endif

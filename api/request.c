@@ -44,12 +44,17 @@ void *kd_request_begin(void *http, const char *uri, struct MHD_Connection *mhd) 
     q->mhd = mhd;
     q->holders = 1;
     q->content_type = "application/json";
+    q->cache_control = "no-store";
     q->started_us = kd_clock_mono_us();
     q->body = KD_BUF_INIT(h->config.body_max_bytes);
     q->arena = KD_BUF_INIT(h->config.body_max_bytes);
     q->out = KD_BUF_INIT(KD_HTTP_ANSWER_MAX_BYTES);
     make_id(h, q->caller.request_id);
     q->refused = kd_route_find(uri, &q->path, q->name);
+    if (q->path != NULL && q->path->is_for_devices != h->config.is_bootstrap) {
+        q->path = NULL; // of the other server
+        q->refused = KD_ERR_NO_ROUTE;
+    }
     h->n_pending++;
     kd_connection_await(c, false);
     kd_connection_allow(c, h->config.header_timeout_ms);
@@ -155,6 +160,7 @@ void kd_request_fail_with(struct kd_request *q, enum kd_err err, const char *nam
     q->problem = err;
     q->status = kd_problem_status(err);
     q->content_type = "application/problem+json";
+    q->cache_control = "no-store";
     q->state = KD_REQUEST_ANSWERED;
 }
 
@@ -166,7 +172,7 @@ void kd_request_resume(struct kd_request *q) {
 
 static bool add_headers(const struct kd_request *q, struct MHD_Response *r) {
     bool is_ok = MHD_add_response_header(r, "X-Request-Id", q->caller.request_id) == MHD_YES &&
-                 MHD_add_response_header(r, "Cache-Control", "no-store") == MHD_YES;
+                 MHD_add_response_header(r, "Cache-Control", q->cache_control) == MHD_YES;
     if (q->out.n > 0) {
         is_ok = is_ok && MHD_add_response_header(r, "Content-Type", q->content_type) == MHD_YES;
     }
@@ -183,7 +189,8 @@ static bool add_headers(const struct kd_request *q, struct MHD_Response *r) {
         is_ok = is_ok && MHD_add_response_header(r, "Retry-After", seconds) == MHD_YES;
     }
     if (q->status == 401) {
-        is_ok = is_ok && MHD_add_response_header(r, "WWW-Authenticate", "Bearer") == MHD_YES;
+        const char *scheme = q->http->config.is_bootstrap ? "Basic realm=\"keyd\"" : "Bearer";
+        is_ok = is_ok && MHD_add_response_header(r, "WWW-Authenticate", scheme) == MHD_YES;
     }
     if (q->status == 405) {
         kd_auto(buf) struct kd_buf allow = KD_BUF_INIT(64);
@@ -347,12 +354,14 @@ static bool is_raw(const struct kd_request *q) {
 static enum kd_err check_media(struct kd_request *q) {
     q->is_raw = is_raw(q);
     q->is_cbor = q->route->may_be_cbor && is_media(media_of(q), KD_MEDIA_CBOR_SEQUENCE);
-    if (q->is_raw || q->is_cbor || is_media(media_of(q), "application/json")) {
+    if (q->is_raw || q->is_cbor ||
+        (!q->route->raw_only && is_media(media_of(q), "application/json"))) {
         return KD_OK;
     }
     if (q->route->raw != NULL) {
         char detail[80];
-        snprintf(detail, sizeof(detail), "Or it may be %s%s.", q->route->raw,
+        snprintf(detail, sizeof(detail), "%s %s%s.",
+                 q->route->raw_only ? "Here it must be" : "Or it may be", q->route->raw,
                  q->route->may_be_cbor ? " or " KD_MEDIA_CBOR_SEQUENCE : "");
         kd_request_say(q, detail);
     }
@@ -368,7 +377,7 @@ static enum kd_err check_header(struct kd_request *q, const char *method, bool h
         q->is_head = strcmp(method, "HEAD") == 0;
         q->route = kd_route_for(q->path, method);
     }
-    const bool is_open = q->route != NULL && q->route->is_open;
+    const bool is_open = q->http->config.is_bootstrap || (q->route != NULL && q->route->is_open);
     // Before anything is told of paths and methods that are not open.
     enum kd_err err = is_open ? KD_OK : kd_request_identify(q);
     if (err != KD_OK) {
@@ -543,13 +552,14 @@ static enum MHD_Result end_body(struct kd_request *q) {
 }
 
 enum MHD_Result kd_request_access(void *http KD_UNUSED, struct MHD_Connection *mhd KD_UNUSED,
-                                  const char *url KD_UNUSED, const char *method,
+                                  const char *url, const char *method,
                                   const char *version KD_UNUSED, const char *upload_data,
                                   size_t *upload_data_size, void **request) {
     struct kd_request *q = *request;
     if (q == NULL) {
         return MHD_NO;
     }
+    q->url = url;
     switch (q->state) {
     case KD_REQUEST_HEADER:
         return begin_body(q, method);

@@ -2,6 +2,8 @@
 // route.c: the routes, and how a request's target finds its row.
 #include "api/route.h"
 
+#include "keyd/bootstrap.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -10,6 +12,9 @@
 #define PEER "/v1/peers/{name}"
 #define HANDSHAKE "/v1/handshakes/{id}"
 #define SESSION "/v1/sessions/{id}"
+#define DEVICE "/v1/devices/{name}"
+#define EST "/.well-known/est"             // RFC 7030 3.2.2
+#define PKCS10 "application/pkcs10"        // RFC 5967
 #define EDHOC "application/edhoc+cbor-seq" // RFC 9528 10.9
 #define COSE "application/cose"            // RFC 9052 11.3
 #define BYTES "application/octet-stream"
@@ -70,6 +75,23 @@ static const struct kd_route routes[] = {
     { "POST", "/v1/records/open", kd_handle_record_open, .body = KD_BODY_NEEDED, .raw = COSE, .raw_answer = BYTES, .may_be_cbor = true, .may = "handshake" },
     { "GET", "/v1/envelopes/key", kd_handle_envelope_key, .may = "show" },
     { "POST", "/v1/envelopes/open", kd_handle_envelope_open, .body = KD_BODY_NEEDED, .raw = "application/cbor", .may = "envelope" },
+
+    { "GET", "/v1/devices", kd_handle_device_list, .has_page = true, .may = "show" },
+    { "POST", "/v1/devices", kd_handle_device_new, .body = KD_BODY_NEEDED, .may = "device" },
+    { "GET", DEVICE, kd_handle_device_show, KD_PARAM_DEVICE, .may = "show" },
+    { "POST", DEVICE "/secret", kd_handle_device_secret, KD_PARAM_DEVICE, KD_BODY_OPTIONAL, .may = "device" },
+    { "POST", DEVICE "/revoke", kd_handle_device_revoke, KD_PARAM_DEVICE, KD_BODY_OPTIONAL, .may = "device" },
+    { "GET", "/v1/ca", kd_handle_ca_show, .may = "show" },
+    { "POST", "/v1/ca/root", kd_handle_ca_make, .body = KD_BODY_NEEDED, .operation = KD_PAPER_ROOT, .may = "ca" },
+    { "POST", "/v1/ca/request", kd_handle_ca_make, .body = KD_BODY_NEEDED, .operation = KD_PAPER_REQUEST, .may = "ca" },
+    { "POST", "/v1/ca/server-certificate", kd_handle_ca_make, .body = KD_BODY_OPTIONAL, .operation = KD_PAPER_SERVER, .may = "ca" },
+
+    { "GET", EST "/cacerts", kd_handle_est_cacerts, .is_open = true, .is_for_devices = true, .may = "" },
+    { "GET", EST "/csrattrs", kd_handle_est_csrattrs, .is_open = true, .is_for_devices = true, .may = "" },
+    { "POST", EST "/simpleenroll", kd_handle_est_enroll, .body = KD_BODY_NEEDED, .raw = PKCS10, .raw_only = true, .is_open = true, .is_for_devices = true, .operation = false, .may = "" },
+    { "POST", EST "/simplereenroll", kd_handle_est_enroll, .body = KD_BODY_NEEDED, .raw = PKCS10, .raw_only = true, .is_open = true, .is_for_devices = true, .operation = true, .may = "" },
+    { "GET", "/c/{server}/{name}", kd_handle_certificate, KD_PARAM_DEVICE, .is_open = true, .is_for_devices = true, .may = "" },
+    { "GET", "/provision", kd_handle_provision, .is_open = true, .is_for_devices = true, .may = "" },
 };
 // clang-format on
 
@@ -132,8 +154,8 @@ static bool decode(struct segment s, char out[static DECODED_MAX], size_t *n) {
     return true;
 }
 
-// Whether the path has the shape of the pattern, in which at most one segment
-// stands in braces; *param is what the path has there.
+// Whether the path has the shape of the pattern, in which at most one segment, or two that
+// follow each other, stand in braces; *param is what the path has for the last one.
 static bool match(const char *pattern, struct segment path, struct segment *param) {
     const size_t n_head = strcspn(pattern, "{");
     if (path.n < n_head || memcmp(path.p, pattern, n_head) != 0) {
@@ -146,6 +168,16 @@ static bool match(const char *pattern, struct segment path, struct segment *para
     const char *slash = memchr(start, '/', path.n - n_head);
     const char *end = slash == NULL ? path.p + path.n : slash;
     const char *tail = strchr(pattern + n_head, '}') + 1;
+    if (strncmp(tail, "/{", 2) == 0) { // another one behind it, and that is the parameter
+        if (slash == NULL || slash == start) {
+            return false;
+        }
+        start = slash + 1;
+        end = path.p + path.n;
+        slash = memchr(start, '/', (size_t)(end - start));
+        end = slash == NULL ? end : slash;
+        tail = strchr(tail, '}') + 1;
+    }
     const size_t n_left = (size_t)(path.p + path.n - end);
     *param = (struct segment) { start, (size_t)(end - start) };
     return param->n > 0 && n_left == strlen(tail) && memcmp(end, tail, n_left) == 0;
@@ -180,6 +212,7 @@ static enum kd_err check_param(enum kd_route_param kind, const char *p, size_t n
         return KD_OK;
     case KD_PARAM_KEY:
     case KD_PARAM_PEER:
+    case KD_PARAM_DEVICE:
         return kd_name_is_valid((struct kd_bytes) { (const uint8_t *)p, n }) ? KD_OK
                                                                              : KD_ERR_BAD_NAME;
     case KD_PARAM_SECRET:

@@ -23,6 +23,7 @@ enum kd_route_param {
     KD_PARAM_PEER,   // a peer's name
     KD_PARAM_HANDSHAKE,
     KD_PARAM_SESSION, // their ids have one form
+    KD_PARAM_DEVICE,
 };
 
 struct kd_route {
@@ -38,6 +39,8 @@ struct kd_route {
     const char *raw_answer; // then the answer's; NULL: the same
     bool raw_may_be_empty;  // such a body
     bool may_be_cbor;       // the body, KD_MEDIA_CBOR_SEQUENCE
+    bool raw_only;          // no JSON in its place
+    bool is_for_devices;    // of the bootstrap listener, and of no other
     const char *may;        // the permission that the service asks for, "" if none
 };
 
@@ -74,6 +77,11 @@ kd_handler kd_handle_session_list, kd_handle_session_show, kd_handle_session_del
     kd_handle_session_ticket, kd_handle_session_resume, kd_handle_session_update; // sessions.c
 kd_handler kd_handle_record_seal, kd_handle_record_open;                          // records.c
 kd_handler kd_handle_envelope_key, kd_handle_envelope_open;                       // envelopes.c
-kd_handler kd_handle_metrics;                                                     // metrics.c
+kd_handler kd_handle_device_list, kd_handle_device_new, kd_handle_device_show,
+    kd_handle_device_revoke, kd_handle_device_secret; // devices.c
+kd_handler kd_handle_ca_show, kd_handle_ca_make;      // ca.c
+kd_handler kd_handle_est_cacerts, kd_handle_est_csrattrs, kd_handle_est_enroll,
+    kd_handle_certificate, kd_handle_provision; // est.c
+kd_handler kd_handle_metrics;                   // metrics.c
 
 #endif

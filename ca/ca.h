@@ -92,7 +92,8 @@ KD_MUST_CHECK enum kd_err kd_ca_read_chain(struct kd_bytes pem, struct kd_ca_cha
                                            const char **why);
 void kd_ca_chain_wipe(struct kd_ca_chain *chain);
 
-void kd_ca_put_pem(struct kd_buf *out, const char *what, struct kd_bytes der); // "CERTIFICATE"
+KD_MUST_CHECK enum kd_err kd_ca_hash(struct kd_bytes der, uint8_t out[static 32]); // SHA-256
+void kd_ca_put_pem(struct kd_buf *out, const char *what, struct kd_bytes der);     // "CERTIFICATE"
 
 // ---- EST (RFC 7030, RFC 8951) ----------------------------------------------
 

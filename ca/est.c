@@ -124,3 +124,7 @@ void kd_ca_put_pem(struct kd_buf *out, const char *what, struct kd_bytes der) {
     const enum kd_err r KD_UNUSED = kd_ca_put_base64(der, out); // the buffer remembers
     kd_buf_printf(out, "-----END %s-----\n", what);
 }
+
+enum kd_err kd_ca_hash(struct kd_bytes der, uint8_t out[static 32]) {
+    return EVP_Digest(der.p, der.n, out, NULL, EVP_sha256(), NULL) == 1 ? KD_OK : KD_ERR_NO_MEMORY;
+}

@@ -29,6 +29,7 @@ struct daemon {
     struct kd_loop *loop;
     struct kd_service *service;
     struct kd_http *http;
+    struct kd_http *bootstrap; // NULL: there is none, or not yet
     int signal_fd;
     struct kd_watch *signal_watch;
     struct kd_timer *stop_timer;
@@ -129,8 +130,9 @@ static int print_config(void) {
 // Descriptors for all connections that the configuration allows.
 static void raise_file_limit(const struct kd_config *c) {
     struct rlimit limit;
-    const rlim_t need =
-        (rlim_t)c->http->connections_max + c->workers.processes * 4 + FILES_BESIDE_CONNECTIONS;
+    const rlim_t need = (rlim_t)c->http->connections_max +
+                        (c->bootstrap.tcp_address[0] == '\0' ? 0 : c->bootstrap.connections_max) +
+                        c->workers.processes * 4 + FILES_BESIDE_CONNECTIONS;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need) {
         return;
     }
@@ -158,6 +160,43 @@ static void harden(void) {
     }
 }
 
+// ---- the listener for devices ----------------------------------------------
+
+// Its limits are its own, its times those of the API.
+static struct kd_http_config bootstrap_config(const struct kd_config *c) {
+    struct kd_http_config http = *c->http;
+    http.unix_path = "";
+    http.tcp_address = c->bootstrap.tcp_address;
+    http.tcp_port = c->bootstrap.tcp_port;
+    http.tls_certificate = c->bootstrap.tls_certificate;
+    http.tls_key = c->bootstrap.tls_key;
+    http.tls_client_ca = c->ca.certificate_file;
+    http.connections_max = c->bootstrap.connections_max;
+    http.body_max_bytes = c->bootstrap.body_max_bytes;
+    http.is_bootstrap = true;
+    return http;
+}
+
+// It asks clients for certificates of the CA, so it waits for the CA's own.
+static enum kd_err open_bootstrap(struct daemon *d) {
+    if (d->config->bootstrap.tcp_address[0] == '\0' || d->bootstrap != NULL) {
+        return KD_OK;
+    }
+    if (access(d->config->ca.certificate_file, F_OK) != 0) {
+        kd_log(KD_LOG_WARN, "main",
+               "devices are not served before the CA has a certificate (keydctl ca init, then "
+               "SIGHUP)",
+               "file=%s", d->config->ca.certificate_file);
+        return KD_OK;
+    }
+    const struct kd_http_config config = bootstrap_config(d->config);
+    return kd_http_open(d->loop, d->service, &config, &d->bootstrap);
+}
+
+static size_t http_pending(const struct daemon *d) {
+    return kd_http_pending(d->http) + (d->bootstrap == NULL ? 0 : kd_http_pending(d->bootstrap));
+}
+
 // ---- stopping, reloading ---------------------------------------------------
 
 static void begin_stop(struct daemon *d) {
@@ -169,6 +208,9 @@ static void begin_stop(struct daemon *d) {
     d->is_stopping = true;
     kd_notify_stopping();
     kd_http_stop(d->http);
+    if (d->bootstrap != NULL) {
+        kd_http_stop(d->bootstrap);
+    }
     kd_service_stop(d->service);
     kd_timer_set(d->stop_timer, (uint64_t)d->config->stop_timeout_sec * 1000);
 }
@@ -184,6 +226,9 @@ static void reload(struct daemon *d) {
     kd_log(KD_LOG_INFO, "main", "reloading", "");
     kd_notify_reloading();
     kd_service_reload(d->service);
+    if (open_bootstrap(d) != KD_OK) {
+        kd_log(KD_LOG_ERROR, "main", "devices cannot be served", "");
+    }
     kd_notify_ready();
 }
 
@@ -208,7 +253,7 @@ static void on_alive(void *daemon) {
 // Registered after the service's and the HTTP server's hooks: sees their work done.
 static uint64_t on_prepare(void *daemon) {
     struct daemon *d = daemon;
-    if (d->is_stopping && kd_service_pending(d->service) == 0 && kd_http_pending(d->http) == 0) {
+    if (d->is_stopping && kd_service_pending(d->service) == 0 && http_pending(d) == 0) {
         kd_loop_stop(d->loop);
     }
     return KD_LOOP_NO_LIMIT;
@@ -239,7 +284,8 @@ static enum kd_err open_daemon(struct daemon *d) {
         (r = kd_timer_new(d->loop, on_alive, d, &d->alive_timer)) != KD_OK ||
         // In this order: the service's hook runs before the HTTP server's.
         (r = kd_service_open(d->loop, d->config, &d->service)) != KD_OK ||
-        (r = kd_http_open(d->loop, d->service, d->config->http, &d->http)) != KD_OK) {
+        (r = kd_http_open(d->loop, d->service, d->config->http, &d->http)) != KD_OK ||
+        (r = open_bootstrap(d)) != KD_OK) {
         return r;
     }
     return kd_loop_prepare(d->loop, on_prepare, d);
@@ -247,6 +293,7 @@ static enum kd_err open_daemon(struct daemon *d) {
 
 static void close_daemon(struct daemon *d) {
     kd_service_close(d->service); // answers what is left, so the HTTP server is still there
+    kd_http_close(d->bootstrap);
     kd_http_close(d->http);
     kd_timer_free(d->stop_timer);
     kd_timer_free(d->alive_timer);

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// devices.c: the handlers of /v1/devices, for operators of the bootstrap server.
+#include "api/json_in.h"
+#include "api/json_out.h"
+#include "api/jwk.h"
+#include "api/page.h"
+#include "api/route.h"
+
+#include "keyd/bootstrap.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static enum kd_err told(struct kd_request *q, enum kd_err err) {
+    if (err == KD_ERR_CONFIG) {
+        kd_request_say(q, "There is no bootstrap server: the configuration names no key for it.");
+    }
+    return err;
+}
+
+static enum kd_err wait_for(struct kd_request *q, enum kd_err err) {
+    if (err == KD_OK) {
+        q->state = KD_REQUEST_WAITING;
+    }
+    return told(q, err);
+}
+
+// ---- writing ---------------------------------------------------------------
+
+static void put_device(struct kd_buf *out, const struct kd_device_info *d, const char *secret) {
+    kd_json_element(out);
+    kd_buf_u8(out, '{');
+    kd_json_member(out, "id");
+    kd_json_put_text(out, d->id);
+    if (d->relation[0] != '\0') {
+        kd_json_member(out, "relation");
+        kd_json_put_text(out, d->relation);
+    }
+    kd_json_member(out, "usage");
+    kd_json_put_text(out, kd_device_usage_name(d->usage));
+    kd_json_member(out, "state");
+    kd_json_put_text(out, kd_device_state_name(d->state));
+    kd_json_member(out, "uri");
+    kd_json_put_text(out, d->uri);
+    kd_json_member(out, "created");
+    kd_json_put_time(out, d->created_ms);
+    if (d->secret_until_ms > 0) {
+        kd_json_member(out, "secret_expires");
+        kd_json_put_time(out, d->secret_until_ms);
+    }
+    if (secret[0] != '\0') {
+        kd_json_member(out, "secret");
+        kd_json_put_text(out, secret);
+    }
+    if (d->certificate.n > 0) {
+        kd_json_member(out, "serial");
+        kd_json_put_text(out, d->serial);
+        kd_json_member(out, "not_before");
+        kd_json_put_time(out, d->from_ms);
+        kd_json_member(out, "not_after");
+        kd_json_put_time(out, d->upto_ms);
+        kd_json_member(out, "certificate");
+        kd_certificate_pem_write(out, d->certificate);
+    }
+    kd_buf_u8(out, '}');
+}
+
+static void finish(struct kd_request *q, enum kd_err err, const char *detail,
+                   const struct kd_device_info *device, const char *secret, unsigned status) {
+    if (err != KD_OK) {
+        kd_request_say(q, detail);
+        kd_request_fail(q, err);
+    } else {
+        put_device(&q->out, device, secret);
+        kd_request_answer(q, status);
+    }
+    kd_request_resume(q);
+}
+
+static void on_made(void *arg, enum kd_err err, const char *detail,
+                    const struct kd_device_info *device, const char *secret) {
+    struct kd_request *q = arg;
+    if (err == KD_OK) {
+        snprintf(q->location, sizeof(q->location), "/v1/devices/%s", device->id);
+    }
+    finish(q, err, detail, device, secret, 201);
+}
+
+static void on_changed(void *arg, enum kd_err err, const char *detail,
+                       const struct kd_device_info *device, const char *secret) {
+    finish(arg, err, detail, device, secret, 200);
+}
+
+// ---- reading ---------------------------------------------------------------
+
+static struct kd_json_in input(struct kd_request *q) {
+    return (struct kd_json_in) { .object = q->json, .arena = &q->arena, .why = &q->why };
+}
+
+static enum kd_err read_name(const struct kd_json_in *in, const char *member, bool needed,
+                             const char **out) {
+    enum kd_err err = kd_json_text(in, member, needed, out);
+    return err == KD_OK && *out != NULL && !kd_name_is_valid(kd_bytes_of_text(*out))
+               ? kd_json_blame(in, member, KD_ERR_BAD_NAME, "")
+               : err;
+}
+
+static enum kd_err read_lifetime(const struct kd_json_in *in, uint32_t *out) {
+    return kd_json_number(in, "secret_lifetime", false, 1, 31536000, out);
+}
+
+static enum kd_err read_usage(const struct kd_json_in *in, enum kd_device_usage *out) {
+    const char *text = "sign";
+    enum kd_err err = kd_json_text(in, "usage", false, &text);
+    return err == KD_OK && !kd_device_usage_parse(text, out)
+               ? kd_json_blame(in, "usage", KD_ERR_FIELD_INVALID, "sign or agree is expected.")
+               : err;
+}
+
+enum kd_err kd_handle_device_new(struct kd_request *q) {
+    static const char *const names[] = { "id", "relation", "usage", "secret_lifetime" };
+    const struct kd_json_in in = input(q);
+    struct kd_device_spec spec = { .id = NULL };
+    enum kd_err err;
+    if ((err = kd_json_only(&in, names, KD_COUNT_OF(names))) != KD_OK ||
+        (err = read_name(&in, "id", true, &spec.id)) != KD_OK ||
+        (err = read_name(&in, "relation", false, &spec.relation)) != KD_OK ||
+        (err = read_usage(&in, &spec.usage)) != KD_OK ||
+        (err = read_lifetime(&in, &spec.secret_lifetime_sec)) != KD_OK) {
+        return err;
+    }
+    return wait_for(q, kd_bootstrap_enrol(q->http->service, &q->caller, &spec, on_made, q));
+}
+
+enum kd_err kd_handle_device_secret(struct kd_request *q) {
+    static const char *const names[] = { "secret_lifetime" };
+    const struct kd_json_in in = input(q);
+    uint32_t lifetime_sec = 0;
+    if (q->json != NULL) {
+        enum kd_err err = kd_json_only(&in, names, KD_COUNT_OF(names));
+        if (err != KD_OK || (err = read_lifetime(&in, &lifetime_sec)) != KD_OK) {
+            return err;
+        }
+    }
+    return wait_for(q, kd_bootstrap_new_secret(q->http->service, &q->caller, q->name, lifetime_sec,
+                                               on_changed, q));
+}
+
+enum kd_err kd_handle_device_revoke(struct kd_request *q) {
+    const struct kd_json_in in = input(q);
+    enum kd_err err = q->json == NULL ? KD_OK : kd_json_only(&in, NULL, 0);
+    if (err != KD_OK) {
+        return err;
+    }
+    return wait_for(q, kd_bootstrap_revoke(q->http->service, &q->caller, q->name, on_changed, q));
+}
+
+// ---- looking ---------------------------------------------------------------
+
+enum kd_err kd_handle_device_show(struct kd_request *q) {
+    struct kd_device_info device;
+    enum kd_err err = told(q, kd_bootstrap_device(q->http->service, &q->caller, q->name, &device));
+    if (err != KD_OK) {
+        return err;
+    }
+    put_device(&q->out, &device, "");
+    kd_request_answer(q, 200);
+    return KD_OK;
+}
+
+enum kd_err kd_handle_device_list(struct kd_request *q) {
+    struct kd_page page;
+    struct kd_bootstrap_info ca;
+    enum kd_err err = told(q, kd_bootstrap_show(q->http->service, &q->caller, &ca));
+    if (err != KD_OK || (err = kd_page_read(q, &page)) != KD_OK) {
+        return err;
+    }
+    struct kd_device_info *devices = calloc(page.limit + 1, sizeof(*devices));
+    q->work = devices; // freed with the request
+    if (devices == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    const size_t n =
+        kd_bootstrap_devices(q->http->service, &q->caller, page.after, devices, page.limit + 1);
+    const size_t shown = n > page.limit ? page.limit : n;
+    kd_buf_text(&q->out, "{\"devices\":[");
+    for (size_t i = 0; i < shown; i++) {
+        put_device(&q->out, &devices[i], "");
+    }
+    kd_buf_u8(&q->out, ']');
+    kd_page_put_next(&q->out, n > shown ? devices[shown - 1].id : NULL);
+    kd_buf_u8(&q->out, '}');
+    kd_request_answer(q, 200);
+    return KD_OK;
+}
