@@ -135,8 +135,8 @@ static const struct kd_config_row rows[] = {
     { "bootstrap", "tcp-port", NUMBER16, BOOTSTRAP(tcp_port), "0", 0, 65535, "TCP port. 0: any free one; the log says which." },
     { "bootstrap", "tls-certificate", PATH, BOOTSTRAP(tls_certificate), "", 0, PATH_MAX_BYTES, "Server certificate chain (PEM) of this listener." },
     { "bootstrap", "tls-key", PATH, BOOTSTRAP(tls_key), "", 0, PATH_MAX_BYTES, "Private key of the certificate (PEM)." },
-    { "bootstrap", "connections-max", NUMBER, BOOTSTRAP(connections_max), "1024", 1, 1000000, "Connections of devices at once. Times are those of http." },
-    { "bootstrap", "body-max-bytes", NUMBER, BOOTSTRAP(body_max_bytes), "16384", 1024, 1048576, "The largest request body of a device." },
+    { "bootstrap", "clients-max", NUMBER, BOOTSTRAP(connections_max), "1024", 1, 1000000, "Connections of devices at once. Times are those of http." },
+    { "bootstrap", "request-max-bytes", NUMBER, BOOTSTRAP(body_max_bytes), "16384", 1024, 1048576, "The largest request body of a device." },
 };
 // clang-format on
 

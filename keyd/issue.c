@@ -195,6 +195,7 @@ static enum kd_err prepare_peer(struct issue *w) {
 
 static void take_signature(struct issue *w, struct kd_bytes signature) {
     enum kd_err r = kd_ca_finish(kd_buf_get(&w->tbs), &w->signer, signature, &w->der);
+    r = r == KD_ERR_NOT_AUTHENTIC ? KD_ERR_TOKEN : r; // the token's signature is none
     if (r == KD_OK && w->device != NULL) {
         r = prepare_peer(w);
     }

@@ -1,6 +1,7 @@
 # Real programs on real tokens.  One program a topic; each runs its cases on
 # every token that they concern (tests/system/harness/tap.py).
 system_tests = \
+	tests/system/certificates.py \
 	tests/system/channel.py \
 	tests/system/channel_edges.py \
 	tests/system/config.py \
@@ -35,6 +36,7 @@ tests/system/faulty.so: tests/system/faulty.c
 EXTRA_DIST += $(repo_tests) $(system_tests) packages run-tests .ci/run \
 	tests/system/faulty.c \
 	tests/system/harness/__init__.py \
+	tests/system/harness/boot.py \
 	tests/system/harness/cbor.py \
 	tests/system/harness/daemon.py \
 	tests/system/harness/gateway.py \

@@ -20,11 +20,13 @@ TESTS += $(api_unit_tests)
 check_LIBRARIES = tests/unit/libapifixture.a
 tests_unit_libapifixture_a_SOURCES = \
 	tests/unit/api_fixture.c tests/unit/api_fixture.h \
+	tests/unit/fake_bootstrap.c \
 	tests/unit/fake_channel.c \
 	tests/unit/fake_service.c tests/unit/fake_service.h
 tests_unit_libapifixture_a_CFLAGS = $(unit_cflags)
 # twice: the fixture opens the server, and the server calls the fake service
-api_unit_libs = tests/unit/libapifixture.a libapi.a tests/unit/libapifixture.a libhsmwire.a libbase.a \
+api_unit_libs = tests/unit/libapifixture.a libapi.a tests/unit/libapifixture.a libca.a libhsmwire.a \
+	libbase.a \
 	$(api_libs) $(CHECK_LIBS)
 
 tests_unit_test_api_problem_CFLAGS = $(unit_cflags)

@@ -111,7 +111,7 @@ START_TEST(every_row_is_found_by_its_path_and_method) {
     for (size_t i = 0; i < kd_route_count(); i++) {
         const struct kd_route *row = kd_route_at(i);
         char target[128] = "";
-        const char *brace = strchr(row->path, '{');
+        const char *brace = strrchr(row->path, '{'); // before the last one braces are any text
         if (brace == NULL) {
             snprintf(target, sizeof(target), "%s", row->path);
         } else {

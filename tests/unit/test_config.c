@@ -176,7 +176,8 @@ START_TEST(texts_at_their_edges) {
     for (size_t i = 0; kd_config_key_at(i, &k); i++) {
         const bool is_path = strcmp(k.type, "path") == 0;
         if ((!is_path && strcmp(k.type, "text") != 0) || strcmp(k.name, "pin-file") == 0 ||
-            strcmp(k.name, "pin-credential") == 0 || strncmp(k.name, "tls-", 4) == 0) {
+            strcmp(k.name, "pin-credential") == 0 || strncmp(k.name, "tls-", 4) == 0 ||
+            strcmp(k.section, "bootstrap") == 0) { // which must be whole
             continue;
         }
         char value[2100];
@@ -316,6 +317,38 @@ START_TEST(channel_is_refused_where_it_could_not_work) {
 }
 END_TEST
 
+START_TEST(a_bootstrap_server_is_refused_where_a_part_of_it_is_missing) {
+#define CHANNEL "channel { identity = id certificate-file = /c ticket = t root = r }\n"
+#define CA "key = ca certificate-file = /a server-id = hub "
+    refused(PIN "ca { key = ca }\n", 0, "channel");
+    refused(PIN CHANNEL "ca { key = ca }\n", 0, "certificate-file");
+    refused(PIN CHANNEL "ca { " CA "}\n", 0, "base-uri");
+    static const char *const uris[] = { "http://a",    "https://",    "https://a/", "https://a/b",
+                                        "https://u@a", "https://a?b", "a" };
+    for (size_t i = 0; i < KD_COUNT_OF(uris); i++) {
+        char text[512];
+        snprintf(text, sizeof(text), PIN CHANNEL "ca { " CA "base-uri = \"%s\" }\n", uris[i]);
+        refused(text, 0, "base-uri");
+    }
+    refused(PIN CHANNEL "ca { " CA "base-uri = \"https://a\" secret-lifetime = 10\n"
+                        "secret-lifetime-max = 9 }\n",
+            0, "secret-lifetime");
+    refused(PIN CHANNEL "ca { " CA "base-uri = \"https://a\" server-id = \"a/b\" }\n", 0,
+            "server-id");
+    refused(PIN CHANNEL "bootstrap { tcp-address = \"127.0.0.1\" }\n", 0, "section ca");
+    refused(PIN CHANNEL "ca { " CA "base-uri = \"https://a\" }\n"
+                        "bootstrap { tcp-address = \"127.0.0.1\" tls-key = /k }\n",
+            0, "tls-certificate");
+    ck_assert_err(read_text(PIN CHANNEL "ca { " CA "base-uri = \"https://[::1]:8443\" }\n"
+                                        "bootstrap { tcp-address = \"127.0.0.1\"\n"
+                                        "tls-certificate = /c tls-key = /k }\n"),
+                  KD_OK);
+    ck_assert_str_eq(config->ca.server_id, "hub");
+    ck_assert_uint_eq(config->ca.device_validity_sec, 31536000);
+    ck_assert_uint_eq(config->bootstrap.connections_max, 1024);
+}
+END_TEST
+
 START_TEST(channel_takes_what_it_is_given) {
     ck_assert_err(read_text(PIN), KD_OK);
     const struct kd_channel_config *c = &config->channel;
@@ -352,6 +385,7 @@ static TCase *tcase_config(void) {
     tcase_add_test(t, values_that_do_not_go_together_are_refused);
     tcase_add_test(t, environment_entries_are_checked);
     tcase_add_test(t, channel_is_refused_where_it_could_not_work);
+    tcase_add_test(t, a_bootstrap_server_is_refused_where_a_part_of_it_is_missing);
     tcase_add_test(t, channel_takes_what_it_is_given);
     tcase_add_test(t, numbers_at_their_edges);
     tcase_add_test(t, texts_at_their_edges);

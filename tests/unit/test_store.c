@@ -168,7 +168,8 @@ START_TEST(registry_of_the_version_before_peers_is_taken_over) {
     const struct kd_store_row row = row_of("k", 1, KD_VERSION_ENABLED);
     const struct kd_store_peer peer = { .name = "p", .uri = "" };
     ck_assert_err(kd_store_add(store, &row), KD_OK);
-    spoil("DROP TABLE peers; DROP TABLE ended; DROP TABLE spent; PRAGMA user_version=1");
+    spoil("DROP TABLE devices; DROP TABLE certificates; DROP TABLE peers; DROP TABLE ended;"
+          "DROP TABLE spent; PRAGMA user_version=1");
     ck_assert_ptr_nonnull(strstr(all(), "k#1:"));
     ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
     reopen();
@@ -180,7 +181,8 @@ START_TEST(registry_of_the_version_before_ends_is_taken_over) {
     const struct kd_store_peer peer = { .name = "p", .uri = "" };
     const struct kd_store_ended row = { KD_ENDED_SESSION, kd_bytes_of_text("s"), 1, 2, NULL };
     ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
-    spoil("DROP TABLE ended; DROP TABLE spent; PRAGMA user_version=2");
+    spoil("DROP TABLE devices; DROP TABLE certificates; DROP TABLE ended; DROP TABLE spent;"
+          "PRAGMA user_version=2");
     ck_assert_err(kd_store_add_peer(store, &peer), KD_ERR_PEER_EXISTS);
     ck_assert_err(kd_store_add_ended(store, &row), KD_OK);
 }

@@ -91,11 +91,10 @@ class Device:
     def __init__(self, keyd, name, named_by, register, type_):
         self.name, self.session, self.sequence = name, None, 0
         self.named_by = named_by if named_by in ("chain", "x5t") or named_by.startswith("kid:") \
-            else f"{named_by}{name}"
-        private = oracle.ec_private(type_)
+            else self.name_of(named_by, name)
+        private, self.certificate = self.make_key(type_)
         public = oracle.ec_public(private)
         self.public_pem = public.decode()
-        self.certificate = certificate(public, name)
         self.kid = bytes.fromhex(named_by[4:]) if named_by.startswith("kid:") else b""
         cred = claims(self.kid, type_, oracle.point_of(public)) if self.kid else self.certificate
         self.files = oracle.Files(key=private, cert=cred, server=keyd.own_certificate)
@@ -106,6 +105,13 @@ class Device:
         self.tell("server", path("server"), keyd.own_point.hex())
         if register:
             self.register(keyd)
+
+    def name_of(self, named_by, name):
+        return f"{named_by}{name}"
+
+    def make_key(self, type_):
+        private = oracle.ec_private(type_)
+        return private, certificate(oracle.ec_public(private), self.name)
 
     def register(self, keyd):
         if self.kid:
