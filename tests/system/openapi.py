@@ -8,10 +8,12 @@ import signal
 
 from harness import (SOFTHSM, Client, Faulty, b64, daemon, expect, main, open_socket, oracle, raw,
                      schema, status_of, test, wait_for)
+from harness.boot import Bootstrap
 from harness.mailbox import Mailbox
 from harness.rest import unb64
 
 KEY, SECRET = "/v1/keys/{name}", "/v1/secrets/{id}"
+DEVICE = "/v1/devices/{name}"
 PEER, HANDSHAKE, SESSION = "/v1/peers/{name}", "/v1/handshakes/{id}", "/v1/sessions/{id}"
 POLICY = daemon.POLICY + 'principal "nobody" { token = { "sha256:%s" } }\n' % \
     daemon.sha256_hex("nobody-token")
@@ -50,15 +52,26 @@ ELSEWHERE_TOO = {(("DELETE", PEER), 409), (("POST", "/v1/handshakes"), 409),
 NONCE = b64(bytes(16))
 
 
+class Everything(Bootstrap, Mailbox):
+    """Devices enrol with it, and it opens envelopes."""
+
+    def set_up(self, *argv, **more):
+        Bootstrap.set_up(self, *argv, **more)
+        self.create("mailbox", "ec-p256", "derive")
+        self.read_key()
+        return self
+
+
 class Api:
     """Calls, and which status each documented operation has answered with."""
 
     def __init__(self, token):
         self.faulty = Faulty(token)
         # Not a software token to keyd, so: one process; keys without copies.
-        self.keyd = Mailbox(token, {"workers.processes": 1, "workers.threads": 1,
-                                    "workers.restart-delay": 1, "workers.deadline-ms": 10_000,
-                                    "http.body-max-bytes": 5000}, POLICY).set_up()
+        self.keyd = Everything(token, {"workers.processes": 1, "workers.threads": 1,
+                                       "workers.restart-delay": 1, "workers.deadline-ms": 10_000,
+                                       "http.body-max-bytes": 5000}, POLICY).set_up()
+        self.n_devices = 0
         self.device = self.keyd.device("device")
         for name, type_, *usages in (("sign", "ec-p256", "sign"), ("agree", "ec-p256", "derive"),
                                      ("mac", "hmac-sha256", "sign", "verify"),
@@ -101,6 +114,20 @@ class Api:
         yield from self.peer_requests()
         yield from self.handshake_requests()
         yield from self.session_requests()
+        yield from self.device_requests()
+
+    def device_requests(self):
+        self.n_devices += 1
+        name = f"d{self.n_devices}"
+        yield "GET", "/v1/devices", "/v1/devices", None, []
+        yield "POST", "/v1/devices", "/v1/devices", {"id": name, "relation": "r"}, []
+        self.keyd.post("/v1/devices", {"id": name})
+        yield "GET", DEVICE, "/v1/devices/" + name, None, []
+        yield "POST", DEVICE + "/secret", f"/v1/devices/{name}/secret", {"secret_lifetime": 9}, []
+        yield "POST", DEVICE + "/revoke", f"/v1/devices/{name}/revoke", {}, []
+        yield "GET", "/v1/ca", "/v1/ca", None, []
+        for paper, body in PAPERS:
+            yield "POST", "/v1/ca/" + paper, "/v1/ca/" + paper, body, ["C_Sign"]
 
     def peer_requests(self):
         yield "GET", "/v1/peers", "/v1/peers", None, []
@@ -191,7 +218,7 @@ class Api:
 def every_documented_route_and_status_is_reached_and_no_other(token):
     api = Api(token)
     for part in (check_document, reach_good_answers, reach_refusals, reach_conflicts,
-                 reach_refused_peers, reach_ends_of_sessions, reach_token_errors,
+                 reach_conflicts_of_devices, reach_refused_peers, reach_ends_of_sessions, reach_token_errors,
                  reach_absent_token, reach_full_server, reach_deadlines):
         part(api)
     every = {s for documented in api.documented.values() for s in documented}
@@ -309,6 +336,28 @@ def reach_conflicts(api):
         api.call("DELETE", KEY, "/v1/keys/slow", None, 409)
         os.kill(pid, signal.SIGCONT)
         assert status_of(s.recv(65536)) == 201
+
+
+PAPERS = (("root", {"subject": "CA"}), ("request", {"subject": "CA"}), ("server-certificate", {}))
+
+
+def reach_conflicts_of_devices(api):
+    expect(api.keyd.post("/v1/devices", {"id": "twice"}), 201)
+    api.call("POST", "/v1/devices", "/v1/devices", {"id": "twice"}, 409)
+    api.call("POST", DEVICE + "/revoke", "/v1/devices/twice/revoke", {}, 200)
+    api.call("POST", DEVICE + "/revoke", "/v1/devices/twice/revoke", {}, 409)
+    api.call("POST", DEVICE + "/secret", "/v1/devices/twice/secret", {}, 409)
+    expect(api.keyd.post("/v1/keys/ca/disable", {}), 200)
+    for paper, body in PAPERS:
+        api.call("POST", "/v1/ca/" + paper, "/v1/ca/" + paper, body, 409)
+    expect(api.keyd.post("/v1/keys/ca/enable", {}), 200)
+    restart(api, **{"ca.key": "none"})
+    api.keyd.wait_ready()
+    for paper, body in PAPERS:
+        api.call("POST", "/v1/ca/" + paper, "/v1/ca/" + paper, body, 404)
+    restart(api)
+    api.keyd.wait_ready()
+    api.make_secrets()
 
 
 def reach_token_errors(api):

@@ -192,7 +192,8 @@ static const struct kd_bytes first_id = { (const uint8_t *)"0123456789abcdef", 1
 static const struct kd_bytes second_id = { (const uint8_t *)"0123456789abcdeg", 16 };
 
 START_TEST(registry_of_the_version_before_envelopes_is_taken_over) {
-    spoil("DROP TABLE spent; PRAGMA user_version=3");
+    spoil("DROP TABLE devices; DROP TABLE certificates; DROP TABLE spent;"
+          "PRAGMA user_version=3");
     ck_assert_err(kd_store_add_spent(store, first_id, 10, 1), KD_OK);
     reopen();
     ck_assert_err(kd_store_add_spent(store, first_id, 10, 1), KD_ERR_ENVELOPE_REPLAYED);

@@ -24,11 +24,12 @@ class Bootstrap(peer.Server):
                        "-nodes", "-keyout", self.tls_key, "-out", self.tls_file, "-days", "2",
                        "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
         os.chmod(self.tls_key, 0o600)
-        self.set_config({**self.channel, "ca.key": "ca", "ca.certificate-file": self.ca_file,
+        self.channel = {**self.channel, "ca.key": "ca", "ca.certificate-file": self.ca_file,
                          "ca.server-id": "hub", "ca.base-uri": base,
                          "bootstrap.tcp-address": "127.0.0.1",
                          "bootstrap.tls-certificate": self.tls_file,
-                         "bootstrap.tls-key": self.tls_key, **(config or {})})
+                         "bootstrap.tls-key": self.tls_key, **(config or {})}
+        self.set_config(self.channel)
 
     def set_up(self, type_="ec-p256", usage="sign", ca="ec-p256"):
         self.start()
