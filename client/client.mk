@@ -6,6 +6,7 @@ libclient_a_SOURCES = \
 	client/cmd_bench.c \
 	client/cmd_channel.c \
 	client/cmd_derive.c \
+	client/cmd_device.c \
 	client/cmd_doctor.c \
 	client/cmd_encrypt.c \
 	client/cmd_envelope.c \

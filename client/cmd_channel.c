@@ -131,8 +131,7 @@ enum kd_exit kd_cmd_peer_add(struct kd_ctl *ctl) {
     return code != KD_EXIT_OK ? code : print_peer(ctl, peer);
 }
 
-// All of a folder: for programs as it came, else row by row.
-static enum kd_exit print_list(struct kd_ctl *ctl, const char *folder, const char *const *heads,
+enum kd_exit kd_ctl_print_list(struct kd_ctl *ctl, const char *folder, const char *const *heads,
                                size_t n_heads,
                                void (*put_row)(struct kd_table *t, const json_t *one)) {
     kd_auto(json) json_t *all = json_array();
@@ -158,7 +157,7 @@ static enum kd_exit print_list(struct kd_ctl *ctl, const char *folder, const cha
 
 enum kd_exit kd_cmd_peer_list(struct kd_ctl *ctl) {
     static const char *const heads[] = { "NAME", "CREDENTIAL", "KID", "URI", "CREATED" };
-    return print_list(ctl, "peers", heads, KD_COUNT_OF(heads), put_peer_row);
+    return kd_ctl_print_list(ctl, "peers", heads, KD_COUNT_OF(heads), put_peer_row);
 }
 
 // Calls METHOD /v1/peers/NAME.
@@ -205,7 +204,7 @@ static void put_session_row(struct kd_table *t, const json_t *session) {
 enum kd_exit kd_cmd_session_list(struct kd_ctl *ctl) {
     static const char *const heads[] = { "SESSION",  "PEER",  "PROFILE", "SENT",
                                          "RECEIVED", "BYTES", "CREATED", "EXPIRES" };
-    return print_list(ctl, "sessions", heads, KD_COUNT_OF(heads), put_session_row);
+    return kd_ctl_print_list(ctl, "sessions", heads, KD_COUNT_OF(heads), put_session_row);
 }
 
 // Calls METHOD /v1/sessions/ID.

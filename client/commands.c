@@ -139,6 +139,27 @@ static const struct kd_option envelope_seal_options[] = {
     OPTION_IN, OPTION_OUT, END_OF_OPTIONS,
 };
 static const struct kd_option envelope_open_options[] = { OPTION_IN, OPTION_OUT, END_OF_OPTIONS };
+static const struct kd_option ca_init_options[] = {
+    { "subject", "TEXT", "common name of the CA; the server's id where it is not given" },
+    { "type", "TYPE", "of the key, if it is not there yet: ec-p256 (the default) or ec-p384" },
+    { "request", NULL, "a request for a CA above, in place of a certificate signed by itself" },
+    { "again", NULL, "also where the CA has a certificate" }, OPTION_OUT,
+    END_OF_OPTIONS,
+};
+static const struct kd_option ca_show_options[] = {
+    { "pem", NULL, "print the certificates only, in PEM" }, OPTION_OUT,
+    END_OF_OPTIONS,
+};
+static const struct kd_option out_options[] = { OPTION_OUT, END_OF_OPTIONS };
+
+#define OPTION_LIFETIME { "lifetime", "SECONDS", "how long the one-time secret is good" }
+#define OPTION_SECRET_OUT { "out", "FILE", "new file for the secret alone, mode 0600" }
+static const struct kd_option enroll_options[] = {
+    { "relation", "ID", "of what is between device and server; it is in the certificate" },
+    { "usage", "USE", "sign (the default) or agree (static Diffie-Hellman)" },
+    OPTION_LIFETIME, OPTION_SECRET_OUT, END_OF_OPTIONS,
+};
+static const struct kd_option renew_options[] = { OPTION_LIFETIME, OPTION_SECRET_OUT, END_OF_OPTIONS };
 static const struct kd_option token_options[] = {
     { "out", "FILE", "new file for the token, mode 0600; standard output where it is not given" },
     END_OF_OPTIONS,
@@ -195,6 +216,19 @@ const struct kd_command kd_commands[] = {
     { "envelope seal", "", 0, 0, envelope_seal_options, "seal data to keyd's key, without keyd",
       "For who has no session yet.  It proves nothing of who sent it.", kd_cmd_envelope_seal, .is_offline = true },
     { "envelope open", "", 0, 0, envelope_open_options, "open an envelope, once", "", kd_cmd_envelope_open },
+    { "ca init", "", 0, 0, ca_init_options, "make the CA of the bootstrap server: its key and certificate",
+      "The section ca of keyd.conf names the key. The certificate signs itself, or --request makes\n"
+      "a request (PKCS #10) for a CA above.", kd_cmd_ca_init },
+    { "ca show", "", 0, 0, ca_show_options, "show the CA, or its certificates", "", kd_cmd_ca_show },
+    { "server-cert", "", 0, 0, out_options, "make a certificate of the channel's identity, from the CA", "", kd_cmd_server_cert },
+    { "device enroll", "ID", 1, 1, enroll_options, "let a device enrol: make its one-time secret",
+      "The device gives ID and secret to the bootstrap server (EST) with its own request.", kd_cmd_device_enroll },
+    { "device list", "", 0, 0, NULL, "list the devices",
+      "With --json the certificates too: that is the registry as a whole.", kd_cmd_device_list },
+    { "device show", "ID", 1, 1, peer_show_options, "show a device, or its certificate", "", kd_cmd_device_show },
+    { "device renew", "ID", 1, 1, renew_options, "make a new one-time secret, to enrol once more",
+      "A device renews by itself with its certificate; this is for one that has lost it.", kd_cmd_device_renew },
+    { "device revoke", "ID", 1, 1, delete_options, "let a device in no more, for ever, and end its sessions", "", kd_cmd_device_revoke },
     { "bench", "", 0, 0, bench_options, "measure your own token, through keyd and directly", "", kd_cmd_bench },
     { "token new", "NAME", 1, 1, token_options, "make a bearer token for a principal",
       "Prints the lines for the policy file; they hold the token's hash, not the token.", kd_cmd_token_new, .is_offline = true },

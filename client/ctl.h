@@ -61,6 +61,10 @@ KD_MUST_CHECK enum kd_exit kd_ctl_call(struct kd_ctl *ctl, const char *method, c
                                        const json_t *body, json_t **answer);
 // GET /v1/FOLDER, which is also the member with the list: all its pages, appended to `all`.
 KD_MUST_CHECK enum kd_exit kd_ctl_get_pages(struct kd_ctl *ctl, const char *folder, json_t *all);
+// All of a folder: for programs as it came, else row by row.
+enum kd_exit kd_ctl_print_list(struct kd_ctl *ctl, const char *folder, const char *const *heads,
+                               size_t n_heads,
+                               void (*put_row)(struct kd_table *t, const json_t *one));
 // Prints an item of a batch that is a problem, as kd_ctl_call does.
 enum kd_exit kd_ctl_problem(const struct kd_ctl *ctl, unsigned status, const json_t *problem);
 // The connection to keyd, opened if it is not.
@@ -135,6 +139,14 @@ enum kd_exit kd_cmd_peer_add(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_peer_list(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_peer_show(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_peer_delete(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_ca_init(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_ca_show(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_server_cert(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_device_enroll(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_device_list(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_device_show(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_device_renew(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_device_revoke(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_list(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_show(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_delete(struct kd_ctl *ctl);

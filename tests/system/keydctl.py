@@ -4,8 +4,8 @@ import json
 import os
 import subprocess
 
-from harness import (SOFTHSM, Keyd, b64, daemon, expect, main, oracle, peer, test, tokens, unb64,
-                     wait_for)
+from harness import (SOFTHSM, Keyd, b64, boot, daemon, expect, main, oracle, peer, test, tokens,
+                     unb64, wait_for)
 
 KEYDCTL = os.path.join(tokens.BUILD, "client", "keydctl")
 OK, NO, USAGE, REFUSED, UNREACHABLE = range(5)
@@ -261,6 +261,53 @@ def peers_are_registered_and_their_sessions_shown_and_ended(token):
         [["named", "certificate", "-"], ["raw", "public key", "2b"]]
     assert [p["name"] for p in ctl.json("peer", "list")["peers"]] == ["named", "raw"]
     ctl("peer", "delete", "d", status=REFUSED)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_bootstrap_server_is_set_up_and_devices_enrol(token):
+    keyd = boot.Bootstrap(token).start()
+    for name, type_, use in (("identity", "ec-p256", "sign"), ("root", "ec-p256", "derive"),
+                             ("ticket", "aes-256", "encrypt,decrypt")):
+        keyd.create(name, type_, *use.split(","))
+    ctl = Ctl(keyd)
+    ctl("server-cert", status=REFUSED)  # the CA has no certificate
+    request = ctl("ca", "init", "--request", "--subject", "lower")
+    assert oracle.openssl("req", "-verify", "-noout", data=request) is not None
+    ctl("ca", "init", "--subject", "unit CA", "--out", keyd.ca_file)
+    keyd.hup()
+    ctl("ca", "init", status=USAGE)
+    ctl("server-cert", "--out", keyd.certificate_file)
+    keyd.hup()
+    assert b"certificates: 1\n" in ctl("ca", "show")
+    with open(keyd.ca_file, "rb") as f:
+        assert ctl("ca", "show", "--pem") == f.read()
+    secret_file = ctl.file("secret", b"")
+    os.unlink(secret_file)
+    said = ctl("device", "enroll", "d", "--relation", "r", "--lifetime", "600", "--out",
+               secret_file)
+    assert b"secret:" not in said and b"state: enrolled\n" in said, said
+    assert os.stat(secret_file).st_mode & 0o777 == 0o600
+    with open(secret_file, encoding="ascii") as f:
+        first = f.read()
+    again = ctl.json("device", "renew", "d")["secret"]
+    owner = boot.Owner("d")
+    assert owner.enroll(keyd, first)[0] == 401
+    assert owner.enroll(keyd, again)[0] == 200
+    assert oracle.der_of(ctl("device", "show", "d", "--pem")) == owner.certificate
+    assert ctl("device", "list").decode().split("\t")[:4] == ["d", "r", "sign", "active"]
+    assert ctl.json("device", "list")["devices"][0]["certificate"].startswith("-----BEGIN")
+    ctl("device", "enroll", "e", "--usage", "agree")
+    ctl("device", "show", "e", "--pem", status=USAGE)
+    ctl("device", "enroll", "e", status=REFUSED)
+    ctl("device", "enroll", "../e", status=REFUSED)
+    ctl("device", "enroll", "f", "--usage", "both", status=REFUSED)
+    ctl("device", "enroll", "f", "--lifetime", "0", status=USAGE)
+    ctl("device", "show", "../e", status=USAGE)
+    ctl("device", "revoke", "d", status=USAGE)
+    assert b"state: revoked\n" in ctl("device", "revoke", "d", "--yes")
+    ctl("device", "revoke", "d", "--yes", status=REFUSED)
+    ctl("device", "renew", "d", status=REFUSED)
     keyd.stop()
 
 
