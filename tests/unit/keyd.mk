@@ -3,6 +3,7 @@ keyd_unit_tests = \
 	tests/unit/test_claim \
 	tests/unit/test_config \
 	tests/unit/test_cookie \
+	tests/unit/test_devices \
 	tests/unit/test_ended \
 	tests/unit/test_fetch \
 	tests/unit/test_handshakes \
@@ -37,6 +38,8 @@ tests_unit_test_config_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_config_LDADD = $(keyd_unit_libs)
 tests_unit_test_cookie_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_cookie_LDADD = $(keyd_unit_libs)
+tests_unit_test_devices_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_devices_LDADD = $(keyd_unit_libs)
 tests_unit_test_ended_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_ended_LDADD = $(keyd_unit_libs)
 tests_unit_test_import_CFLAGS = $(keyd_unit_cflags)
