@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import sqlite3
 import ssl
 import threading
@@ -499,17 +500,88 @@ def without_a_ca_there_is_no_bootstrap_server(token):
 
 
 @test(on=SOFTHSM)
-def a_device_whose_key_is_in_a_token_enrols_by_its_own_keyd(token):
-    """Its request is put together around a signature that its keyd makes."""
+def a_secret_used_by_many_at_once_gives_one_certificate(token):
     keyd = Bootstrap(token).set_up()
-    key = keyd.create("device-key", "ec-p256", "sign")  # stands for another keyd's token
-    public = key["versions"][0]["pem"].encode()
+    secret = keyd.enrol("d")
+    owners = [Owner("d") for _ in range(8)]
+    requests = [o.request() for o in owners]
+    answers = []
+    threads = [threading.Thread(target=lambda o=o, r=r: answers.append(o.enroll(keyd, secret, r)))
+               for o, r in zip(owners, requests)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    good = [a for a in answers if a[0] == 200]
+    assert len(answers) == 8 and len(good) == 1, answers
+    assert all(a[0] in (200, 401, 409) for a in answers), answers
+    winner, = [o for o in owners if o.certificate]
+    assert keyd.curl("/c/hub/d")[2] == winner.certificate
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def what_is_another_peers_is_not_taken_and_the_secret_stays_good(token):
+    keyd = Bootstrap(token).set_up()
+    with keyd.device("squatter", named_by=f"{BASE}/c/hub/", register=False) as other:
+        keyd.ok("/v1/peers", {"name": "squatter", "uri": f"{BASE}/c/hub/d",
+                              "certificate": peer.pem(other.certificate)}, 201)
+        secret, owner = keyd.enrol("d"), Owner("d")
+        expect(keyd.post("/v1/devices", {"id": "squatter"}), 409, "peer-exists")
+        expect(keyd.post("/v1/peers", {"name": "d", "certificate": peer.pem(other.certificate)}),
+               409, "peer-exists")
+        problem(owner.enroll(keyd, secret), 409, "peer-exists")
+        expect(keyd.delete("/v1/peers/squatter"), 204)
+        assert owner.enroll(keyd, secret)[0] == 200
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_worker_that_dies_while_it_signs_costs_no_secret(token):
+    keyd = Bootstrap(token).set_up()
+    for i in range(3):
+        secret, owner = keyd.enrol(f"d{i}"), Owner(f"d{i}")
+        for pid in keyd.workers():
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda o=owner, s=secret: o.enroll(keyd, s)[0] == 200, what="a certificate")
+        wait_for(lambda: keyd.try_get("/readyz") == 200 and len(keyd.workers()) == 2,
+                 what="the workers")
+    assert len(keyd.get("/v1/peers").json["peers"]) == 3
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_device_whose_key_is_in_a_token_enrols_and_makes_a_session_by_its_own_keyd(token):
+    """Its request is put together around a signature that its keyd makes; then its keyd takes
+    the key as identity, which signs handshakes only."""
+    keyd = Bootstrap(token).set_up()
+    own = peer.Keyd(token).start()
+    public = own.create("device-identity", "ec-p256", "sign")["versions"][0]["pem"].encode()
+    own.create("device-root", "ec-p256", "derive")
+    own.create("device-ticket", "aes-256", "encrypt", "decrypt")
     owner = Owner("d")
     request = request_of(public, "d", lambda data: unb64(
-        keyd.ok("/v1/keys/device-key/sign", {"data": b64(data)})["signature"]))
-    assert owner.enroll(keyd, keyd.enrol("d"), request)[0] == 200
+        own.ok("/v1/keys/device-identity/sign", {"data": b64(data)})["signature"]))
+    secret = keyd.enrol("d")
+    provision = json.loads(owner.provision(keyd, secret)[2])
+    assert owner.enroll(keyd, secret, request)[0] == 200
     assert oracle.openssl("x509", "-inform", "DER", "-noout", "-pubkey",
                           data=owner.certificate) == oracle.openssl("pkey", "-pubin", data=public)
+    own.stop()
+    path = os.path.join(own.directory, "own.pem")
+    keyd.write_pem(path, peer.pem(owner.certificate))
+    own.set_config({"channel.identity": "device-identity", "channel.root": "device-root",
+                    "channel.ticket": "device-ticket", "channel.certificate-file": path})
+    own.start()
+    expect(own.post("/v1/keys/device-identity/sign", {"data": ""}), 409, "key-reserved")
+    own.ok("/v1/peers", {"name": "hub", "certificate": provision["server"]["certificate"]}, 201)
+    first = own.ok("/v1/handshakes", {"initiate": True, "method": 0}, 201)
+    second = keyd.ok("/v1/handshakes", {"message": first["message"]}, 201)
+    third = own.ok("/v1/handshakes/" + first["handshake"], {"message": second["message"]})
+    fourth = keyd.ok("/v1/handshakes/" + second["handshake"], {"message": third["message"]})
+    last = own.ok("/v1/handshakes/" + first["handshake"], {"message": fourth["message"]})
+    assert (fourth["session"]["peer"], last["session"]["peer"]) == ("d", "hub"), (fourth, last)
+    own.stop()
     keyd.stop()
 
 
