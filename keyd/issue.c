@@ -182,7 +182,7 @@ static enum kd_err prepare_peer(struct issue *w) {
     if (w->device->state == KD_DEVICE_REVOKED) {
         return KD_ERR_DEVICE_REVOKED; // while the token signed
     }
-    if (w->device->state == KD_DEVICE_ACTIVE) {
+    if (w->device->state == KD_DEVICE_ACTIVE && kd_peers_get(&c->peers, w->device->id) != NULL) {
         return kd_peers_prepare(&peer, &w->peer);
     }
     if (c->peers.n >= c->config->peers_max) {

@@ -171,6 +171,46 @@ START_TEST(credential_of_a_raw_key_is_a_claims_set) {
 }
 END_TEST
 
+START_TEST(a_new_credential_takes_the_place_of_the_old_one) {
+    struct kd_peers p = KD_PEERS_INIT;
+    uint8_t hash[KD_PEER_HASH_BYTES];
+    struct kd_peer_entry *old = NULL;
+    struct kd_peer_entry *other = NULL;
+    struct kd_peer_entry *fresh = NULL;
+    struct kd_store_peer peer = { .name = "b", .uri = "u:b" };
+    peer.certificate = channel_certificate(2, 10);
+    ck_assert_err(kd_peers_add(&p, &peer, &old), KD_OK);
+    memcpy(hash, old->hash, sizeof(hash));
+    const struct kd_store_peer next = { .name = "c",
+                                        .uri = "u:c",
+                                        .certificate = channel_certificate(3, 10) };
+    ck_assert_err(kd_peers_add(&p, &next, &other), KD_OK);
+    peer.certificate = channel_certificate(2, 20);
+    ck_assert_err(kd_peers_prepare(&peer, &fresh), KD_OK);
+    ck_assert_ptr_eq(kd_peers_get(&p, "b"), old); // not yet
+    ck_assert_err(kd_peers_replace(&p, old, fresh), KD_OK);
+    ck_assert_ptr_eq(kd_peers_get(&p, "b"), fresh);
+    ck_assert_ptr_eq(kd_map_get(&p.by_uri, kd_bytes_of_text("u:b")), fresh);
+    ck_assert_ptr_null(kd_map_get(&p.by_hash, (struct kd_bytes) { hash, sizeof(hash) }));
+    ck_assert_ptr_eq(kd_map_get(&p.by_hash, (struct kd_bytes) { fresh->hash, sizeof(fresh->hash) }),
+                     fresh);
+    ck_assert_uint_eq(p.n, 2);
+    ck_assert_ptr_eq(kd_peers_next(&p, NULL), fresh);
+    ck_assert_ptr_eq(kd_peers_next(&p, "b"), other);
+    kd_peers_discard(old);
+    // What another has is refused, and then neither is in the list.
+    peer.uri = "u:c";
+    peer.certificate = channel_certificate(2, 30);
+    ck_assert_err(kd_peers_prepare(&peer, &old), KD_OK);
+    ck_assert_err(kd_peers_replace(&p, fresh, old), KD_ERR_PEER_EXISTS);
+    ck_assert_ptr_null(kd_peers_get(&p, "b"));
+    ck_assert_ptr_eq(kd_map_get(&p.by_uri, kd_bytes_of_text("u:c")), other);
+    kd_peers_discard(old);
+    kd_peers_discard(fresh);
+    kd_peers_wipe(&p);
+}
+END_TEST
+
 static TCase *tcase_peers(void) {
     TCase *t = tcase_create("peers");
     tcase_add_checked_fixture(t, channel_setup, channel_teardown);
@@ -179,6 +219,7 @@ static TCase *tcase_peers(void) {
     tcase_add_test(t, peers_are_there_after_a_restart_and_deleted_ones_are_not);
     tcase_add_test(t, peer_is_found_by_each_of_its_names_and_no_other);
     tcase_add_test(t, credential_of_a_raw_key_is_a_claims_set);
+    tcase_add_test(t, a_new_credential_takes_the_place_of_the_old_one);
     return t;
 }
 
