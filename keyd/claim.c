@@ -2,6 +2,7 @@
 // claim.c: see claim.h.
 #include "keyd/claim.h"
 
+#include "keyd/bootstrap_state.h"
 #include "keyd/channel_state.h"
 
 #include <string.h>
@@ -13,6 +14,13 @@ static struct kd_trust_rules rules_of(const struct kd_channel *c) {
     return (struct kd_trust_rules) { .peer_uri = t->peer_uri,
                                      .n_required = t->required_uris.n,
                                      .required = t->required_uris.values };
+}
+
+// A device of this bootstrap server that is revoked does not come in by the CA's word.
+static bool is_revoked(const struct kd_channel *c, const char *name) {
+    const struct kd_device_entry *e =
+        c->s->bootstrap == NULL ? NULL : kd_devices_get(&c->s->bootstrap->devices, name);
+    return e != NULL && e->state == KD_DEVICE_REVOKED;
 }
 
 static enum kd_err refuse_name(const struct kd_peer_entry *there, const char **why) {
@@ -31,6 +39,10 @@ static enum kd_err believe(struct kd_claim *q, const struct kd_bytes *chain, siz
         kd_trust_check(q->c->trust, &rules, chain, n, q->use, kd_clock_wall_ms(), &name, why);
     if (r != KD_OK) {
         return r;
+    }
+    if (is_revoked(q->c, name.name)) {
+        *why = "its device is revoked";
+        return KD_ERR_HS_CREDENTIAL;
     }
     const struct kd_peer_entry *there = kd_peers_get(&q->c->peers, name.name);
     if (there != NULL && (!there->is_passing || there->is_changing)) {
@@ -184,9 +196,18 @@ enum kd_err kd_claim_settle(struct kd_claim *q, const char *name, uint64_t made_
 
 void kd_claim_wipe(struct kd_claim *q) {
     kd_fetcher_cancel(q->wait);
-    kd_peers_free_passing(q->passing);
+    kd_peers_discard(q->passing);
     q->wait = NULL;
     q->passing = NULL;
+}
+
+bool kd_claim_end_namesake(struct kd_channel *c, const char *name) {
+    struct kd_peer_entry *e = kd_peers_get(&c->peers, name);
+    if (e == NULL || !e->is_passing || e->is_changing) {
+        return false;
+    }
+    kd_claim_end_passing(c, e, kd_clock_wall_ms(), KD_SESSION_OF_OTHER);
+    return true;
 }
 
 // ---- trust -----------------------------------------------------------------

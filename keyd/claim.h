@@ -45,6 +45,9 @@ void kd_claim_wipe(struct kd_claim *q);
 void kd_claim_end_passing(struct kd_channel *c, struct kd_peer_entry *e, uint64_t made_ms,
                           enum kd_session_end why);
 
+// Registration takes the place of a passing peer of this name; true where there was one.
+bool kd_claim_end_namesake(struct kd_channel *c, const char *name);
+
 // Reads the files of trust, if there are any.  KD_ERR_CONFIG: the log says why; what was read
 // before stays.  Passing peers that would not be believed any more lose their sessions.
 KD_MUST_CHECK enum kd_err kd_claim_read_trust(struct kd_channel *c);

@@ -132,7 +132,8 @@ static enum kd_err check_spec(const struct kd_bootstrap *b, const struct kd_devi
     if (kd_devices_get(&b->devices, spec->id) != NULL) {
         return KD_ERR_DEVICE_EXISTS;
     }
-    if (kd_peers_get(&b->s->channel->peers, spec->id) != NULL) {
+    const struct kd_peer_entry *peer = kd_peers_get(&b->s->channel->peers, spec->id);
+    if (peer != NULL && !peer->is_passing) {
         return KD_ERR_PEER_EXISTS;
     }
     return b->devices.n >= b->config->devices_max ? KD_ERR_TOO_MANY : KD_OK;
@@ -257,6 +258,7 @@ static void shut_out(struct change *w, struct kd_device_entry *e) {
     if (peer == NULL || peer->is_changing) {
         return; // issue.c, which is adding it, will see the state
     }
+    peer->is_changing = true; // nobody else removes it
     w->has_end = true;
     w->floor = kd_channel_note_peer(c, peer, &w->end);
     w->end.name = kd_bytes_of_text(e->id); // the same, and lives longer

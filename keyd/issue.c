@@ -189,6 +189,9 @@ static enum kd_err prepare_peer(struct issue *w) {
         return KD_ERR_TOO_MANY;
     }
     r = kd_peers_add(&c->peers, &peer, &w->peer);
+    if (r == KD_ERR_PEER_EXISTS && kd_claim_end_namesake(c, peer.name)) {
+        r = kd_peers_add(&c->peers, &peer, &w->peer);
+    }
     w->is_listed = r == KD_OK;
     return r;
 }

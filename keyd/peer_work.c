@@ -60,16 +60,6 @@ static void add_done(struct kd_store_job *job, enum kd_err err) {
     end(w, KD_OK, &w->entry->info);
 }
 
-// A registration takes the place of a passing peer of the same name.
-static bool end_passing(struct kd_channel *c, const char *name) {
-    struct kd_peer_entry *e = kd_peers_get(&c->peers, name);
-    if (e == NULL || !e->is_passing || e->is_changing) {
-        return false;
-    }
-    kd_claim_end_passing(c, e, kd_clock_wall_ms(), KD_SESSION_OF_OTHER);
-    return true;
-}
-
 enum kd_err kd_channel_peer_add(struct kd_service *s, const struct kd_caller *caller,
                                 const struct kd_peer_spec *spec, kd_peer_done *done, void *arg) {
     struct kd_channel *c = s->channel;
@@ -100,7 +90,7 @@ enum kd_err kd_channel_peer_add(struct kd_service *s, const struct kd_caller *ca
         return KD_ERR_NO_MEMORY;
     }
     r = kd_peers_add(&c->peers, &peer, &e);
-    if (r == KD_ERR_PEER_EXISTS && end_passing(c, spec->name)) {
+    if (r == KD_ERR_PEER_EXISTS && kd_claim_end_namesake(c, spec->name)) {
         r = kd_peers_add(&c->peers, &peer, &e);
     }
     if (r != KD_OK) {

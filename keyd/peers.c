@@ -314,10 +314,6 @@ enum kd_err kd_peers_new_passing(const struct kd_passing *from, struct kd_peer_e
     return KD_OK;
 }
 
-void kd_peers_free_passing(struct kd_peer_entry *e) {
-    free(e);
-}
-
 enum kd_err kd_peers_settle(struct kd_peers *p, struct kd_peer_entry *e,
                             struct kd_peer_entry **out) {
     struct kd_peer_entry *there = kd_peers_get(p, e->info.name);
@@ -337,18 +333,17 @@ enum kd_err kd_peers_settle(struct kd_peers *p, struct kd_peer_entry *e,
     return KD_ERR_CHANGE_UNDER_WAY;
 }
 
-static struct kd_peer_entry *own(const struct kd_peers *p, const struct kd_peer_entry *e) {
+void kd_peers_hold(struct kd_peers *p, const struct kd_peer_entry *e) {
     struct kd_peer_entry *mine = kd_peers_get(p, e->info.name);
     assert(mine == e);
-    return mine;
-}
-
-void kd_peers_hold(struct kd_peers *p, const struct kd_peer_entry *e) {
-    own(p, e)->holds++;
+    mine->holds++;
 }
 
 void kd_peers_release(struct kd_peers *p, const struct kd_peer_entry *e) {
-    struct kd_peer_entry *mine = own(p, e);
+    struct kd_peer_entry *mine = kd_peers_get(p, e->info.name);
+    if (mine != e) {
+        return; // it has been replaced, and is its owner's
+    }
     if (--mine->holds == 0 && mine->is_passing && !mine->is_changing) {
         kd_peers_remove(p, mine);
     }

@@ -69,7 +69,6 @@ struct kd_passing {
 // A peer that is in no list yet: the caller's, until it has proven itself.
 KD_MUST_CHECK enum kd_err kd_peers_new_passing(const struct kd_passing *from,
                                                struct kd_peer_entry **out);
-void kd_peers_free_passing(struct kd_peer_entry *e); // NULL does nothing
 // Its place among the others: *out is it, or the one with the same certificate that was there
 // before.  Takes e where it is KD_OK.  KD_ERR_PEER_EXISTS: a registered peer has the name, or
 // another the certificate.  KD_ERR_CHANGE_UNDER_WAY: *out is a passing peer with another

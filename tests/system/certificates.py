@@ -339,6 +339,32 @@ def a_revoked_device_has_nothing_any_more_and_a_restart_knows(token):
     keyd.stop()
 
 
+@test(on=SOFTHSM)
+def a_revoked_device_is_not_let_in_by_the_word_of_its_ca(token):
+    """Nor is the old certificate of one that is not revoked."""
+    keyd = Bootstrap(token).set_up()
+    keyd.stop()
+    keyd.set_config({**keyd.channel, "trust.anchors-file": keyd.ca_file,
+                     "trust.accept-unregistered": True})
+    keyd.start()
+    owner = Owner("d")
+    owner.enroll(keyd, keyd.enrol("d"))
+    with Issued(keyd, owner) as device:
+        device.connect(keyd)
+        device.tell("own", device.files.directory.name + "/key",
+                    device.files.directory.name + "/cert", "chain")
+        device.connect(keyd)
+        keyd.ok("/v1/devices/d/revoke", {})
+        for _ in range(2):
+            first = keyd.ok("/v1/handshakes", {"message": b64(device.begin())}, 201)
+            third = device.read(unb64(first["message"]))
+            expect(keyd.post("/v1/handshakes/" + first["handshake"], {"message": b64(third)}), 422,
+                   "handshake-credential")
+            assert "detail=its device is revoked" in keyd.log()
+            keyd.restart()
+    keyd.stop()
+
+
 # ---- the channel -----------------------------------------------------------
 
 @test(on=BOTH)
