@@ -40,3 +40,26 @@ client_libs = libclient.a libchannel.a libbase.a \
 	$(CURL_LIBS) $(JANSSON_LIBS) $(CONFUSE_LIBS) $(CRYPTO_LIBS)
 client_keydctl_LDADD = $(client_libs)
 EXTRA_DIST += packages quickstart
+
+# libkeyd: a device's end of the secure channel.  channel/ and base/ are compiled into it,
+# hidden; all it needs is libcrypto.
+lib_LTLIBRARIES = client/libkeyd.la
+include_HEADERS = client/keyd.h
+pkgconfigdir = $(libdir)/pkgconfig
+pkgconfig_DATA = client/keyd.pc
+client_libkeyd_la_SOURCES = \
+	client/device.c client/keyd.h \
+	client/device_credentials.c client/device_credentials.h \
+	client/device_session.c client/device_session.h \
+	client/device_wire.c client/device_wire.h \
+	$(libchannel_a_SOURCES) $(libbase_a_SOURCES)
+client_libkeyd_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -ffunction-sections -fdata-sections
+client_libkeyd_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined -Wl,--gc-sections \
+	-export-symbols-regex '^keyd_'
+client_libkeyd_la_LIBADD = $(CRYPTO_LIBS)
+
+# An example that the tests compile and run.
+check_PROGRAMS += client/examples/request
+client_examples_request_LDADD = client/libkeyd.la
+EXTRA_DIST += client/keyd.pc.in
+dist_man_MANS += docs/libkeyd.3

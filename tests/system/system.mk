@@ -13,6 +13,7 @@ system_tests = \
 	tests/system/gateway.py \
 	tests/system/keydctl.py \
 	tests/system/keys.py \
+	tests/system/libkeyd.py \
 	tests/system/memory.py \
 	tests/system/metrics.py \
 	tests/system/openapi.py \

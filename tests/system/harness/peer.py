@@ -16,11 +16,11 @@ class PeerError(Exception):
     """The device refuses; args[0] is the error's name."""
 
 
-def certificate(public_pem, name):
+def certificate(public_pem, name, days="30"):
     """A certificate, DER, for a public key whose private part is elsewhere."""
     with oracle.Files(ca=oracle.ec_private("ec-p256"), public=public_pem) as path:
         return oracle.openssl("x509", "-new", "-key", path("ca"), "-force_pubkey", path("public"),
-                              "-subj", "/CN=" + name, "-days", "30", "-outform", "DER")
+                              "-subj", "/CN=" + name, "-days", days, "-outform", "DER")
 
 
 def claims(kid, type_, point):

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/device_credentials.h"
+
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { FILE_MAX_BYTES = 65536, CERTIFICATE_MAX_BYTES = 4096 };
+
+enum keyd_err kd_device_told(enum kd_err r, enum keyd_err other) {
+    return r == KD_OK              ? KEYD_OK
+           : r == KD_ERR_NO_MEMORY ? KEYD_ERR_MEMORY
+           : r == KD_ERR_SYSTEM    ? KEYD_ERR_TRANSPORT
+           : r == KD_ERR_DEADLINE  ? KEYD_ERR_TIMEOUT
+                                   : other;
+}
+
+// ---- files -----------------------------------------------------------------
+
+static enum keyd_err read_file(const char *path, bool is_secret, struct kd_buf *out) {
+    struct stat st;
+    FILE *f = path == NULL ? NULL : fopen(path, "re");
+    if (f == NULL) {
+        return KEYD_ERR_FILE;
+    }
+    (void)kd_buf_extend(out, FILE_MAX_BYTES);
+    out->n = 0;
+    const bool is_open_to_others =
+        fstat(fileno(f), &st) != 0 || (is_secret && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0);
+    if (kd_buf_finish(out) == KD_OK && !is_open_to_others) {
+        out->n = fread(out->p, 1, FILE_MAX_BYTES, f);
+    }
+    fclose(f);
+    return out->n > 0 ? KEYD_OK : KEYD_ERR_FILE;
+}
+
+static enum keyd_err put_der(struct kd_buf *out, const X509 *x) {
+    unsigned char *p = NULL;
+    const int n = x == NULL ? -1 : i2d_X509(x, &p);
+    if (n > 0) {
+        kd_buf_reset(out);
+        kd_buf_put(out, p, (size_t)n);
+    }
+    OPENSSL_free(p);
+    return n > 0 && kd_buf_finish(out) == KD_OK ? KEYD_OK : KEYD_ERR_FILE;
+}
+
+static X509 *parse_certificate(struct kd_bytes text) {
+    BIO *bio = BIO_new_mem_buf(text.p, (int)text.n);
+    X509 *x = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    const unsigned char *p = text.p;
+    return x != NULL ? x : d2i_X509(NULL, &p, (long)text.n);
+}
+
+static enum keyd_err read_certificate(const char *path, struct kd_buf *der) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(FILE_MAX_BYTES);
+    enum keyd_err r = read_file(path, false, &text);
+    if (r != KEYD_OK) {
+        return r;
+    }
+    X509 *x = parse_certificate(kd_buf_get(&text));
+    r = put_der(der, x);
+    X509_free(x);
+    return r;
+}
+
+static enum keyd_err point_of(struct kd_bytes der, struct kd_point *out) {
+    X509 *x = parse_certificate(der);
+    const ASN1_BIT_STRING *key = x == NULL ? NULL : X509_get0_pubkey_bitstr(x);
+    enum kd_err r = KD_ERR_BAD_PUBLIC_KEY;
+    if (key != NULL) {
+        const struct kd_bytes point = { ASN1_STRING_get0_data(key),
+                                        (size_t)ASN1_STRING_length(key) };
+        r = kd_point_read(point.n == kd_point_bytes(KD_CURVE_P256) ? KD_CURVE_P256 : KD_CURVE_P384,
+                          point, out);
+    }
+    X509_free(x);
+    return kd_device_told(r, KEYD_ERR_FILE);
+}
+
+static bool has_expired(struct kd_bytes der) {
+    X509 *x = parse_certificate(der);
+    const bool is_over = x == NULL || X509_cmp_current_time(X509_get0_notAfter(x)) <= 0;
+    X509_free(x);
+    return is_over;
+}
+
+// ---- credentials -----------------------------------------------------------
+
+// How the own certificate is named: by its URI, by its fingerprint, or whole.
+static enum keyd_err name_own(struct kd_device_credentials *c, bool is_whole) {
+    const struct kd_bytes cert = kd_buf_get(&c->own_cert);
+    enum kd_err r = KD_OK;
+    kd_buf_reset(&c->own_id);
+    kd_buf_reset(&c->own_cred);
+    kd_cred_put_certificate(&c->own_cred, cert);
+    if (is_whole) {
+        kd_idcred_put_x5chain(&c->own_id, &cert, 1);
+    } else if (c->uri != NULL) {
+        kd_idcred_put_x5u(&c->own_id, kd_bytes_of_text(c->uri));
+    } else {
+        r = kd_idcred_put_x5t(&c->own_id, KD_COSE_SHA256, cert);
+    }
+    c->identity.id_cred = kd_buf_get(&c->own_id);
+    c->identity.cred = kd_buf_get(&c->own_cred);
+    return kd_device_told(r, KEYD_ERR_FILE);
+}
+
+static enum keyd_err read_own(struct kd_device_credentials *c, const struct keyd_config *config) {
+    kd_auto(buf) struct kd_buf key = KD_BUF_INIT(FILE_MAX_BYTES);
+    struct kd_point point, certified;
+    enum keyd_err r;
+    if ((r = read_file(config->key_file, true, &key)) != KEYD_OK ||
+        (r = kd_device_told(kd_openssl_key_load(kd_buf_get(&key), &c->identity.key),
+                            KEYD_ERR_FILE)) != KEYD_OK ||
+        (r = kd_device_told(kd_openssl_key_point(c->identity.key, &point), KEYD_ERR_FILE)) !=
+            KEYD_OK ||
+        (r = read_certificate(config->certificate_file, &c->own_cert)) != KEYD_OK ||
+        (r = point_of(kd_buf_get(&c->own_cert), &certified)) != KEYD_OK) {
+        return r;
+    }
+    if (!kd_bytes_equal(kd_point_get(&point), kd_point_get(&certified))) {
+        return KEYD_ERR_FILE; // the certificate is of another key
+    }
+    c->identity.curve = point.curve;
+    return name_own(c, false);
+}
+
+static enum keyd_err read_server(struct kd_device_credentials *c,
+                                 const struct keyd_config *config) {
+    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(CERTIFICATE_MAX_BYTES);
+    enum keyd_err r;
+    if ((r = read_certificate(config->server_certificate_file, &der)) != KEYD_OK ||
+        (r = point_of(kd_buf_get(&der), &c->server_point)) != KEYD_OK) {
+        return r;
+    }
+    kd_cred_put_certificate(&c->server_cred, kd_buf_get(&der));
+    return kd_device_told(kd_buf_finish(&c->server_cred), KEYD_ERR_FILE);
+}
+
+// A05: the expiry is seen before the URI is sent.
+enum keyd_err kd_device_check_own(struct kd_device_credentials *c) {
+    struct kd_buf *own = &c->own_cert;
+    if (!has_expired(kd_buf_get(own))) {
+        return KEYD_OK;
+    }
+    uint8_t der[CERTIFICATE_MAX_BYTES];
+    size_t n = 0;
+    struct kd_point point, before;
+    if (c->renew == NULL || c->renew(c->renew_arg, der, sizeof(der), &n) != 0 || n == 0 ||
+        n > sizeof(der) || has_expired((struct kd_bytes) { der, n })) {
+        return KEYD_ERR_EXPIRED;
+    }
+    if (point_of((struct kd_bytes) { der, n }, &point) != KEYD_OK ||
+        point_of(kd_buf_get(own), &before) != KEYD_OK ||
+        !kd_bytes_equal(kd_point_get(&point), kd_point_get(&before))) {
+        return KEYD_ERR_FILE;
+    }
+    kd_buf_reset(own);
+    kd_buf_put(own, der, n);
+    return kd_buf_finish(own) == KD_OK ? name_own(c, true) : KEYD_ERR_MEMORY;
+}
+
+// ---- all of them -------------------------------------------------------------
+
+enum keyd_err kd_device_read_credentials(struct kd_device_credentials *c,
+                                         const struct keyd_config *config) {
+    *c = (struct kd_device_credentials) {
+        .own_cert = KD_BUF_INIT(CERTIFICATE_MAX_BYTES),
+        .own_cred = KD_BUF_INIT(CERTIFICATE_MAX_BYTES + 8),
+        .own_id = KD_BUF_INIT(CERTIFICATE_MAX_BYTES + 64),
+        .server_cred = KD_BUF_INIT(CERTIFICATE_MAX_BYTES + 8),
+        .renew = config->renew,
+        .renew_arg = config->renew_arg,
+    };
+    if (config->certificate_uri != NULL) {
+        if (strlen(config->certificate_uri) > KD_X5U_MAX_BYTES) {
+            return KEYD_ERR_ARGUMENT;
+        }
+        if ((c->uri = strdup(config->certificate_uri)) == NULL) {
+            return KEYD_ERR_MEMORY;
+        }
+    }
+    const enum keyd_err r = read_own(c, config);
+    return r == KEYD_OK ? read_server(c, config) : r;
+}
+
+void kd_device_credentials_wipe(struct kd_device_credentials *c) {
+    kd_keyops_openssl.destroy(NULL, c->identity.key);
+    kd_buf_wipe(&c->own_cert);
+    kd_buf_wipe(&c->own_cred);
+    kd_buf_wipe(&c->own_id);
+    kd_buf_wipe(&c->server_cred);
+    free(c->uri);
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// device_credentials.h: a device's key and certificate, and its server's, from files.
+#ifndef KD_CLIENT_DEVICE_CREDENTIALS_H
+#define KD_CLIENT_DEVICE_CREDENTIALS_H
+
+#include "channel/channel.h"
+#include "client/keyd.h"
+
+struct kd_device_credentials {
+    struct kd_buf own_cert, own_cred, own_id; // certificate, CRED_I, ID_CRED_I
+    struct kd_buf server_cred;
+    struct kd_point server_point;
+    struct kd_identity identity;
+    char *uri; // of the own certificate; NULL: the fingerprint is sent
+    keyd_renew_fn *renew;
+    void *renew_arg;
+};
+
+// Also after a failure the credentials are to be wiped.
+KD_MUST_CHECK enum keyd_err kd_device_read_credentials(struct kd_device_credentials *c,
+                                                       const struct keyd_config *config);
+void kd_device_credentials_wipe(struct kd_device_credentials *c);
+// Before each handshake: asks for another certificate where the own one has expired (A05).
+KD_MUST_CHECK enum keyd_err kd_device_check_own(struct kd_device_credentials *c);
+
+// What an error of ours is to the library's user; `other` where it has no name there.
+enum keyd_err kd_device_told(enum kd_err r, enum keyd_err other);
+
+#endif

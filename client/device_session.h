@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// device_session.h: a device's session: made by a handshake, renewed, resumed, and the
+// records in it.  Bytes in, bytes out; device.c carries them.
+#ifndef KD_CLIENT_DEVICE_SESSION_H
+#define KD_CLIENT_DEVICE_SESSION_H
+
+#include "client/device_credentials.h"
+
+struct kd_device_session {
+    bool is_open;
+    struct kd_edhoc *edhoc; // under way
+    struct kd_secret *prk_out;
+    enum kd_md md;
+    bool is_resident;
+    struct kd_key32 share;
+    uint8_t id[KD_RECORD_ID_MAX_BYTES];
+    size_t n_id;
+    uint8_t nonces[2][KD_SESSION_NONCE_MAX_BYTES]; // of the attachment: ours, the node's
+    size_t n_nonces[2];
+    uint64_t update;
+    int64_t offset_ms; // the server's clock less ours
+    struct kd_soft_traffic traffic;
+    struct kd_record_ivs ivs;
+    struct kd_window window; // of the server's records
+    uint64_t sequence;       // our next
+    struct kd_buf ticket;
+};
+
+void kd_device_session_init(struct kd_device_session *s);
+void kd_device_session_wipe(struct kd_device_session *s);
+
+// The handshake: message_1; then, with message_2, message_3 with the gateway's
+// connection identifier before it; then message_4.  Errors are those of edhoc.h.
+KD_MUST_CHECK enum kd_err kd_device_write_1(struct kd_device_session *s,
+                                            const struct kd_device_credentials *c,
+                                            struct kd_buf *out);
+KD_MUST_CHECK enum kd_err kd_device_read_2(struct kd_device_session *s,
+                                           const struct kd_device_credentials *c,
+                                           struct kd_bytes message, struct kd_buf *out);
+KD_MUST_CHECK enum kd_err kd_device_read_4(struct kd_device_session *s, struct kd_bytes message);
+
+// Records, bound to the five bytes of their frame's head.
+KD_MUST_CHECK enum kd_err kd_device_seal(struct kd_device_session *s, enum kd_record_type type,
+                                         struct kd_bytes body, struct kd_bytes aad,
+                                         struct kd_buf *out);
+// `record` borrows from text.
+KD_MUST_CHECK enum kd_err kd_device_open(struct kd_device_session *s, struct kd_bytes sealed,
+                                         struct kd_bytes aad, struct kd_buf *text,
+                                         struct kd_record *record);
+
+// The server's key-update record: the keys are the next ones.
+KD_MUST_CHECK enum kd_err kd_device_take_update(struct kd_device_session *s,
+                                                struct kd_bytes record);
+// [session id, node nonce, record], after a frame with our ticket and nonce.
+KD_MUST_CHECK enum kd_err kd_device_take_resumed(struct kd_device_session *s, struct kd_bytes nonce,
+                                                 struct kd_bytes answer);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * keyd.h: a device's end of keyd's secure channel (libkeyd).  A device has a private
+ * key in software, a certificate, and the certificate of its server.  It asks; the
+ * handshake, the renewal of a session that has expired, and repeats over UDP happen by
+ * themselves.  docs/protocol.md says what is on the wire; libkeyd(3) more about this.
+ *
+ * Threads: one device may be used by many at once; its requests go one after the other.
+ * Devices have nothing in common: one process may have many, with different servers.
+ * Memory: what is passed in is copied; what is given out is the caller's.
+ */
+#ifndef KEYD_H
+#define KEYD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
+enum keyd_err {
+    KEYD_OK = 0,
+    KEYD_ERR_ARGUMENT,  /* the call is wrong: a missing or too long argument */
+    KEYD_ERR_FILE,      /* a file cannot be read, or its key be used */
+    KEYD_ERR_MEMORY,
+    KEYD_ERR_TRANSPORT, /* no connection, or it was lost; perhaps the message was delivered */
+    KEYD_ERR_TIMEOUT,   /* no answer in time; perhaps the message was delivered */
+    KEYD_ERR_BUSY,      /* the server says: later */
+    KEYD_ERR_REFUSED,   /* the server did not accept handshake or message */
+    KEYD_ERR_SERVER,    /* it is not the server that we know, or it sent what is not its own */
+    KEYD_ERR_BACKEND,   /* the message was delivered, and the answer is an error: keyd_status */
+    KEYD_ERR_EXPIRED,   /* the own certificate has expired */
+};
+
+/* A name that does not change, "timeout"; and a sentence for people. */
+const char *keyd_err_name(enum keyd_err err);
+const char *keyd_err_text(enum keyd_err err);
+
+#define KEYD_BODY_MAX 65536 /* bytes of a message and of an answer */
+
+/* A transport of the caller's: gives one frame to the gateway and waits for the frame that
+ * answers it.  `answer` has room for `max` bytes.  0: *n is set; -1: no answer. */
+typedef int keyd_exchange_fn(void *arg, const uint8_t *frame, size_t n_frame, uint8_t *answer,
+                             size_t max, size_t *n, unsigned timeout_ms);
+
+/* The own certificate has expired: writes a new one (DER) and its length, and 0; or -1.  It is
+ * sent whole with the next handshake, as the server may not know it yet. */
+typedef int keyd_renew_fn(void *arg, uint8_t *certificate, size_t max, size_t *n);
+
+struct keyd_config {
+    const char *server;   /* "tcp://HOST:PORT", "udp://HOST:PORT"; NULL: `exchange` is there */
+    const char *key_file; /* private key on P-256 or P-384, PEM; others may not read it */
+    const char *certificate_file;        /* own certificate, PEM or DER */
+    const char *certificate_uri;         /* sent in its place; NULL: its fingerprint is sent */
+    const char *server_certificate_file; /* the stored copy that the server's fingerprint is
+                                            compared with, PEM or DER */
+    unsigned timeout_ms;                 /* for an answer; 0: 30000 */
+    keyd_exchange_fn *exchange;
+    void *exchange_arg;
+    keyd_renew_fn *renew; /* NULL: an expired certificate is KEYD_ERR_EXPIRED */
+    void *renew_arg;
+};
+
+struct keyd_device;
+
+/* Reads the files, and connects to nobody yet. */
+enum keyd_err keyd_device_new(const struct keyd_config *config, struct keyd_device **out);
+/* Wipes what it knew; the server is not told. */
+void keyd_device_free(struct keyd_device *device);
+
+/* A message and its answer.  Without a session, or with one that has expired or is not known
+ * any more, first a handshake, or a resumption by ticket; the message is then sent once more.
+ * *answer is allocated (free it) where there is one; may be NULL: not wanted. */
+enum keyd_err keyd_request(struct keyd_device *device, const void *message, size_t n,
+                           uint8_t **answer, size_t *n_answer);
+/* The error that the last KEYD_ERR_BACKEND brought: an HTTP status. */
+unsigned keyd_status(struct keyd_device *device);
+
+/* A handshake now; also where there is a session. */
+enum keyd_err keyd_connect(struct keyd_device *device);
+/* Fresh keys for the session. */
+enum keyd_err keyd_update(struct keyd_device *device);
+/* Takes a ticket, for keyd_move. */
+enum keyd_err keyd_save(struct keyd_device *device);
+/* Goes on at another server of the same keys: "tcp://HOST:PORT", "udp://...". */
+enum keyd_err keyd_move(struct keyd_device *device, const char *server);
+/* Ends the session at the server too. */
+enum keyd_err keyd_close(struct keyd_device *device);
+/* The server's clock less ours, in milliseconds, as the last handshake told. */
+int64_t keyd_clock_offset(struct keyd_device *device);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
+#ifdef __cplusplus
+}
+#endif
+#endif

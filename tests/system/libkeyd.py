@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libkeyd, by its example client/examples/request.c, against the real gateway and keyd."""
+import os
+import socket
+import subprocess
+import threading
+
+from harness import BOTH, SOFTHSM, main, oracle, test, tokens, wait_for
+from harness.gateway import Backend, Gateway
+from harness.peer import Server, certificate, pem
+
+REQUEST = os.path.join(tokens.BUILD, "client", "examples", "request")
+
+
+class Lib:
+    """The example with a software key, registered as a peer."""
+
+    def __init__(self, keyd, name, server, uri=True, register=True, server_certificate=None,
+                 days="30"):
+        private = oracle.ec_private("ec-p256")
+        self.certificate = certificate(oracle.ec_public(private), name, days)
+        self.uri = f"https://pki.example/c/{name}" if uri else "-"
+        self.files = oracle.Files(key=private, cert=pem(self.certificate).encode(), server=pem(
+            server_certificate or keyd.own_certificate).encode())
+        path = self.files.__enter__()
+        os.chmod(path("key"), 0o600)
+        if register:
+            keyd.ok("/v1/peers", {"name": name, "certificate": pem(self.certificate),
+                                  **({"uri": self.uri} if uri else {})}, 201)
+        self.path = path
+        self.process = subprocess.Popen(
+            [REQUEST, server, path("key"), path("cert"), self.uri, path("server")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        assert self.process.wait(30) == 0
+        self.process.stdout.close()
+        self.files.__exit__()
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().rstrip("\n")
+
+
+class Set:
+    def __init__(self, token, **channel):
+        self.keyd = Server(token, {f"channel.{k}": v for k, v in channel.items()}).set_up()
+        self.backend = Backend()
+        self.gateway = Gateway(self.keyd, self.backend).start()
+        self.tcp = f"tcp://127.0.0.1:{self.gateway.ports['tcp']}"
+        self.udp = f"udp://127.0.0.1:{self.gateway.ports['udp']}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.gateway.stop()
+            self.keyd.stop()
+        self.backend.close()
+
+
+@test(on=SOFTHSM)
+def what_cannot_work_is_said(token):
+    """A07, J06: files, a server that is another, a peer that nobody knows."""
+    with Set(token) as s:
+        with Lib(s.keyd, "nobody", s.tcp, register=False) as d:
+            assert d.ask("x") == "refused"
+        other = certificate(oracle.ec_public(oracle.ec_private("ec-p256")), "other")
+        with Lib(s.keyd, "misled", s.tcp, server_certificate=other) as d:
+            assert d.ask("x") == "server"
+        with Lib(s.keyd, "late", "tcp://127.0.0.1:1") as d:
+            assert d.ask("x") == "transport"
+            assert d.ask("!move http://127.0.0.1:1") == "argument"
+            for argv in ((s.tcp, "/nowhere", d.path("cert")), (s.tcp, d.path("cert"), d.path("cert")),
+                         ("tcp://", d.path("key"), d.path("cert")),
+                         (s.tcp, d.path("key"), d.path("server"))):
+                r = subprocess.run([REQUEST, *argv, "-", d.path("server")], capture_output=True,
+                                   text=True, check=False)
+                assert r.returncode == 1 and r.stdout in ("file\n", "argument\n"), r
+            os.chmod(d.path("key"), 0o644)  # others may read it
+            r = subprocess.run([REQUEST, s.tcp, d.path("key"), d.path("cert"), "-",
+                                d.path("server")], capture_output=True, text=True, check=False)
+            assert r.returncode == 1 and r.stdout == "file\n", r
+        assert not s.backend.messages
+
+
+@test(on=BOTH)
+def device_asks_and_gets_its_answer(token):
+    """J01, J03, J04, J09, A01, A06: over TCP and UDP, named by URI and by fingerprint."""
+    with Set(token) as s:
+        for server, uri in ((s.tcp, True), (s.udp, True), (s.tcp, False)):
+            name = f"{server[:3]}-{uri}"
+            with Lib(s.keyd, name, server, uri) as d:
+                assert d.ask("hello") == "ok olleh"
+                assert d.ask("") == "ok "
+                assert s.backend.messages[-1][0]["Keyd-Peer"] == name
+                assert d.ask("!update") == "ok"
+                assert d.ask("new keys") == "ok syek wen"
+                assert d.ask("!connect") == "ok" and d.ask("again") == "ok niaga"
+                assert d.ask("!close") == "ok" and d.ask("anew") == "ok wena"
+                s.backend.status = 418
+                assert d.ask("teapot") == "backend 418"
+                s.backend.status = 200
+
+
+@test(on=SOFTHSM)
+def session_that_ends_is_renewed_without_the_user_noticing(token):
+    """J08: by an expiry; by a restart of keyd, with and without a ticket."""
+    with Set(token, **{"session-records-max": 6}) as s:
+        with Lib(s.keyd, "d", s.tcp) as d:
+            for i in range(12):
+                assert d.ask(f"message {i}") == "ok " + f"message {i}"[::-1]
+            assert s.backend.bodies() == [b"message %d" % i for i in range(12)]
+    with Set(token) as s:
+        with Lib(s.keyd, "d2", s.tcp) as d:
+            assert d.ask("before") == "ok erofeb"
+            assert d.ask("!save") == "ok"
+            s.keyd.kill()
+            assert d.ask("away") == "busy"
+            s.keyd.start()
+            assert d.ask("resumed") == "ok demuser"
+            assert 'keyd_channel_resumes_total{result="ok"} 1' in \
+                s.keyd.get("/metrics").body.decode()
+            s.keyd.restart()
+            assert d.ask("once more") == "ok erom ecno"
+            assert s.backend.bodies() == [b"before", b"resumed", b"once more"]
+
+
+@test(on=SOFTHSM)
+def session_moves_to_another_server(token):
+    """J13"""
+    with Set(token) as s:
+        other = Server(token, like=s.keyd).adopt_from(s.keyd)
+        second = Gateway(other, s.backend).start()
+        with Lib(s.keyd, "d", s.tcp) as d:
+            other.ok("/v1/peers", {"name": "d", "certificate": pem(d.certificate),
+                                   "uri": d.uri}, 201)
+            assert d.ask("here") == "ok ereh" and d.ask("!save") == "ok"
+            assert d.ask(f"!move tcp://127.0.0.1:{second.ports['tcp']}") == "ok"
+            assert d.ask("there") == "ok ereht"
+        assert 'keyd_channel_resumes_total{result="ok"} 1' in other.get("/metrics").body.decode()
+        second.stop()
+        other.stop()
+
+
+class Proxy:
+    """A UDP proxy that loses, repeats and reorders as it is told."""
+
+    def __init__(self, port, plan):
+        self.front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.front.bind(("127.0.0.1", 0))
+        self.back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.back.connect(("127.0.0.1", port))
+        self.port, self.plan, self.client = self.front.getsockname()[1], plan, None
+        self.seen = [0, 0]
+        for i, run in enumerate((self.up, self.down)):
+            threading.Thread(target=run, args=(i,), daemon=True).start()
+
+    def pass_on(self, side, data, send):
+        what = self.plan(side, self.seen[side])
+        self.seen[side] += 1
+        for _ in range(what):
+            send(data)
+
+    def up(self, side):
+        while True:
+            data, self.client = self.front.recvfrom(65536)
+            self.pass_on(side, data, self.back.send)
+
+    def down(self, side):
+        while True:
+            data = self.back.recv(65536)
+            self.pass_on(side, data, lambda d: self.front.sendto(d, self.client))
+
+
+@test(on=SOFTHSM)
+def lost_and_repeated_datagrams_change_nothing(token):
+    """J09, J10: each message is delivered once."""
+    with Set(token) as s:
+        # Of what goes up the first is lost, then each third twice; of what comes down each fourth
+        # is lost.
+        proxy = Proxy(s.gateway.ports["udp"], lambda side, n: (
+            (0 if n == 0 else 2 if n % 3 == 0 else 1) if side == 0 else (0 if n % 4 == 1 else 1)))
+        with Lib(s.keyd, "d", f"udp://127.0.0.1:{proxy.port}") as d:
+            for i in range(6):
+                assert d.ask(f"m{i}") == f"ok {i}m"
+        assert s.backend.bodies() == [b"m%d" % i for i in range(6)]
+        assert s.gateway.metric("keyd_gateway_repeated_total") > 0
+
+
+@test(on=SOFTHSM)
+def many_devices_at_once(token):
+    """J12, J14"""
+    with Set(token) as s:
+        devices = [Lib(s.keyd, f"d{i}", s.udp if i % 3 == 0 else s.tcp) for i in range(20)]
+
+        def run(d, i):
+            for n in range(20):
+                text = f"{i}-{n}"
+                assert d.ask(text) == "ok " + text[::-1]
+            done.append(i)
+
+        done = []
+        threads = [threading.Thread(target=run, args=(d, i)) for i, d in enumerate(devices)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        for d in devices:
+            d.__exit__()
+        assert len(done) == 20
+        bodies = s.backend.bodies()
+        assert len(bodies) == 400 and len(set(bodies)) == 400
+
+
+if __name__ == "__main__":
+    main()
