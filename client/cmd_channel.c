@@ -207,8 +207,9 @@ enum kd_exit kd_cmd_session_list(struct kd_ctl *ctl) {
     return kd_ctl_print_list(ctl, "sessions", heads, KD_COUNT_OF(heads), put_session_row);
 }
 
-// Calls METHOD /v1/sessions/ID.
-static enum kd_exit call_session(struct kd_ctl *ctl, const char *method, json_t **answer) {
+// Calls METHOD /v1/sessions/ID, or what is below it: "/ticket".
+static enum kd_exit call_session(struct kd_ctl *ctl, const char *method, const char *below,
+                                 const json_t *body, json_t **answer) {
     kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
     const char *id = ctl->args->words[0];
     if (strlen(id) != SESSION_ID_DIGITS || strspn(id, "0123456789abcdef") != SESSION_ID_DIGITS) {
@@ -216,13 +217,13 @@ static enum kd_exit call_session(struct kd_ctl *ctl, const char *method, json_t 
                            "\"%.80s\" is no id of a session; keydctl session list shows yours.",
                            id);
     }
-    kd_buf_printf(&path, "/v1/sessions/%s", id);
-    return kd_ctl_call(ctl, method, kd_buf_get_text(&path), NULL, answer);
+    kd_buf_printf(&path, "/v1/sessions/%s%s", id, below);
+    return kd_ctl_call(ctl, method, kd_buf_get_text(&path), body, answer);
 }
 
 enum kd_exit kd_cmd_session_show(struct kd_ctl *ctl) {
     kd_auto(json) json_t *session = NULL;
-    const enum kd_exit code = call_session(ctl, "GET", &session);
+    const enum kd_exit code = call_session(ctl, "GET", "", NULL, &session);
     if (code != KD_EXIT_OK) {
         return code;
     }
@@ -235,5 +236,60 @@ enum kd_exit kd_cmd_session_show(struct kd_ctl *ctl) {
 
 enum kd_exit kd_cmd_session_delete(struct kd_ctl *ctl) {
     kd_auto(json) json_t *none = NULL;
-    return call_session(ctl, "DELETE", &none);
+    return call_session(ctl, "DELETE", "", NULL, &none);
+}
+
+// ---- session ticket, update, seal, open --------------------------------------
+
+// Prints answer[member], which is bytes.
+static enum kd_exit write_bytes(struct kd_ctl *ctl, const json_t *answer, const char *member,
+                                bool is_secret) {
+    kd_auto(buf) struct kd_buf bytes = KD_BUF_INIT(KD_INPUT_MAX_BYTES);
+    if (ctl->json) {
+        return kd_ctl_print_json(ctl, answer);
+    }
+    const enum kd_exit code = kd_ctl_get_bytes(ctl, answer, member, &bytes);
+    return code == KD_EXIT_OK ? kd_ctl_write(ctl, kd_buf_get(&bytes), is_secret) : code;
+}
+
+enum kd_exit kd_cmd_session_ticket(struct kd_ctl *ctl) {
+    kd_auto(json) json_t *answer = NULL;
+    const enum kd_exit code = call_session(ctl, "GET", "/ticket", NULL, &answer);
+    return code == KD_EXIT_OK ? write_bytes(ctl, answer, "ticket", false) : code;
+}
+
+enum kd_exit kd_cmd_session_update(struct kd_ctl *ctl) {
+    kd_auto(json) json_t *body = json_object();
+    kd_auto(json) json_t *answer = NULL;
+    const enum kd_exit code = call_session(ctl, "POST", "/key-update", body, &answer);
+    return code == KD_EXIT_OK ? write_bytes(ctl, answer, "record", false) : code;
+}
+
+// What is read goes to keyd as request[member].
+static enum kd_exit call_record(struct kd_ctl *ctl, const char *path, const char *member,
+                                json_t *request, json_t **answer) {
+    kd_auto(buf) struct kd_buf input = KD_BUF_INIT(KD_INPUT_MAX_BYTES + 1);
+    enum kd_exit code;
+    if (request == NULL) {
+        return no_memory(ctl);
+    }
+    if ((code = kd_ctl_read_input(ctl, &input)) != KD_EXIT_OK ||
+        (code = kd_ctl_put_bytes(ctl, request, member, kd_buf_get(&input))) != KD_EXIT_OK) {
+        return code;
+    }
+    return kd_ctl_call(ctl, "POST", path, request, answer);
+}
+
+enum kd_exit kd_cmd_session_seal(struct kd_ctl *ctl) {
+    kd_auto(json) json_t *request = json_pack("{s:s}", "session", ctl->args->words[0]);
+    kd_auto(json) json_t *answer = NULL;
+    const enum kd_exit code = call_record(ctl, "/v1/records/seal", "data", request, &answer);
+    return code == KD_EXIT_OK ? write_bytes(ctl, answer, "record", false) : code;
+}
+
+enum kd_exit kd_cmd_session_open(struct kd_ctl *ctl) {
+    kd_auto(json) json_t *request = json_object();
+    kd_auto(json) json_t *answer = NULL;
+    const enum kd_exit code = call_record(ctl, "/v1/records/open", "record", request, &answer);
+    return code == KD_EXIT_OK ? write_bytes(ctl, answer, "data", true) : code;
 }

@@ -131,6 +131,8 @@ static const struct kd_option peer_show_options[] = {
     { "pem", NULL, "print the certificate only, in PEM" }, OPTION_OUT,
     END_OF_OPTIONS,
 };
+static const struct kd_option record_key_options[] = { OPTION_OUT, END_OF_OPTIONS };
+static const struct kd_option record_options[] = { OPTION_IN, OPTION_OUT, END_OF_OPTIONS };
 static const struct kd_option envelope_key_options[] = { OPTION_OUT, END_OF_OPTIONS };
 static const struct kd_option envelope_seal_options[] = {
     { "to", "FILE", "the recipient's public key: what keydctl envelope key prints" },
@@ -212,6 +214,10 @@ const struct kd_command kd_commands[] = {
     { "session list", "", 0, 0, NULL, "list your sessions on the secure channel", "", kd_cmd_session_list },
     { "session show", "ID", 1, 1, NULL, "show what is known of a session; never its keys", "", kd_cmd_session_show },
     { "session delete", "ID", 1, 1, NULL, "end a session; its peer is not told", "", kd_cmd_session_delete },
+    { "session ticket", "ID", 1, 1, record_key_options, "write the ticket that another node can continue the session from", "", kd_cmd_session_ticket },
+    { "session update", "ID", 1, 1, record_key_options, "renew the session's keys, and write the record that tells the peer", "", kd_cmd_session_update },
+    { "session seal", "ID", 1, 1, record_options, "seal a message for the session's peer", "", kd_cmd_session_seal },
+    { "session open", "", 0, 0, record_options, "open a record, once; it says of which session it is", "", kd_cmd_session_open },
     { "envelope key", "", 0, 0, envelope_key_options, "print the public key that envelopes are sealed to", "", kd_cmd_envelope_key },
     { "envelope seal", "", 0, 0, envelope_seal_options, "seal data to keyd's key, without keyd",
       "For who has no session yet.  It proves nothing of who sent it.", kd_cmd_envelope_seal, .is_offline = true },

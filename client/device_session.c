@@ -61,11 +61,9 @@ static enum kd_err find_server(void *credentials, const struct kd_idcred *id,
 
 enum kd_err kd_device_read_2(struct kd_device_session *s, const struct kd_device_credentials *c,
                              struct kd_bytes message, struct kd_buf *out) {
-    enum kd_err r;
-    if (s->edhoc == NULL || (r = kd_edhoc_read_2(s->edhoc, message)) != KD_OK) {
-        return s->edhoc == NULL ? KD_ERR_HS_STATE : r;
-    }
-    if ((r = kd_edhoc_authenticate_by(s->edhoc, find_server, (void *)(uintptr_t)c)) != KD_OK) {
+    enum kd_err r = s->edhoc == NULL ? KD_ERR_HS_STATE : kd_edhoc_read_2(s->edhoc, message);
+    if (r != KD_OK ||
+        (r = kd_edhoc_authenticate_by(s->edhoc, find_server, (void *)(uintptr_t)c)) != KD_OK) {
         return r;
     }
     kd_cbor_put_bytes(out, kd_edhoc_peer_conn_id(s->edhoc));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Sends each line of standard input as a message, and prints the answers.
- *     request SERVER KEY.pem CERTIFICATE.pem URI|- SERVER_CERTIFICATE.pem
+ *     request SERVER KEY.pem CERTIFICATE.pem URI|- SERVER_CERTIFICATE.pem [NEW.der]
  * A line that begins with "!" is a command: !connect, !update, !save, !close, !move SERVER.
  */
 #include "client/keyd.h"
@@ -11,6 +11,18 @@
 #include <string.h>
 
 enum { ARGUMENTS = 6 };
+
+/* A real device asks its bootstrap server for a new certificate (EST); this one has it in a file.
+ */
+static int renew(void *path, uint8_t *certificate, size_t max, size_t *n) {
+    FILE *f = fopen(path, "rb");
+    if (f == NULL) {
+        return -1;
+    }
+    *n = fread(certificate, 1, max, f);
+    fclose(f);
+    return 0;
+}
 
 static enum keyd_err command(struct keyd_device *device, const char *name) {
     if (strncmp(name, "move ", 5) == 0) {
@@ -39,8 +51,8 @@ static enum keyd_err send_line(struct keyd_device *device, const char *line) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != ARGUMENTS) {
-        fprintf(stderr, "usage: request SERVER KEY CERTIFICATE URI|- SERVER_CERTIFICATE\n");
+    if (argc != ARGUMENTS && argc != ARGUMENTS + 1) {
+        fprintf(stderr, "usage: request SERVER KEY CERTIFICATE URI|- SERVER_CERTIFICATE [NEW]\n");
         return 2;
     }
     const struct keyd_config config = {
@@ -50,6 +62,8 @@ int main(int argc, char **argv) {
         .certificate_uri = strcmp(argv[4], "-") == 0 ? NULL : argv[4],
         .server_certificate_file = argv[5],
         .timeout_ms = 5000,
+        .renew = argc > ARGUMENTS ? renew : NULL,
+        .renew_arg = argc > ARGUMENTS ? argv[ARGUMENTS] : NULL,
     };
     struct keyd_device *device = NULL;
     const enum keyd_err err = keyd_device_new(&config, &device);

@@ -26,3 +26,15 @@ bench-channel: all tests/system/peer
 	KD_SRCDIR='$(abs_top_srcdir)' KD_BUILDDIR='$(abs_top_builddir)' \
 	$(PYTHON3) $(srcdir)/tests/bench/channel_bench.py
 .PHONY: bench-channel
+
+# Messages through the gateway.
+EXTRA_PROGRAMS += tests/bench/echo
+EXTRA_DIST += tests/bench/gateway_bench.py
+tests_bench_echo_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS)
+tests_bench_echo_LDADD = $(MHD_LIBS)
+CLEANFILES += tests/bench/echo
+
+bench-gateway: all tests/bench/echo tests/system/peer
+	KD_SRCDIR='$(abs_top_srcdir)' KD_BUILDDIR='$(abs_top_builddir)' \
+	$(PYTHON3) $(srcdir)/tests/bench/gateway_bench.py
+.PHONY: bench-gateway

@@ -242,6 +242,16 @@ def peers_are_registered_and_their_sessions_shown_and_ended(token):
         expect(keyd.open(d.seal(b"four")), 200)
         assert ctl.json("session", "show", session)["bytes"] == 4
         assert b"received: 1\n" in ctl("session", "show", session)
+        record = ctl("session", "seal", session, data=b"from a person")
+        assert d.open(record)[2] == b"from a person"
+        record = d.seal(b"to one")
+        assert ctl("session", "open", data=record) == b"to one"
+        ctl("session", "open", data=record, status=REFUSED)
+        ctl("session", "open", data=b"no record", status=REFUSED)
+        assert len(ctl("session", "ticket", session)) > 100
+        assert d.open(ctl("session", "update", session))[0] == 2
+        for verb in ("ticket", "update"):
+            ctl("session", verb, "no-id", status=USAGE)
         ctl("session", "delete", session)
         ctl("session", "show", session, status=REFUSED)
         assert ctl("session", "list") == b""

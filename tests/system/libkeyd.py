@@ -90,6 +90,28 @@ def what_cannot_work_is_said(token):
         assert not s.backend.messages
 
 
+@test(on=SOFTHSM)
+def expired_certificate_is_renewed_before_it_is_sent(token):
+    """A05: no URI of an expired certificate leaves the device; the new one is sent whole."""
+    with Set(token) as s:
+        private = oracle.ec_private("ec-p256")
+        old = certificate(oracle.ec_public(private), "d", days="0")
+        new = certificate(oracle.ec_public(private), "d")
+        s.keyd.ok("/v1/peers", {"name": "d", "certificate": pem(new)}, 201)
+        with oracle.Files(key=private, old=pem(old).encode(), new=new,
+                          server=pem(s.keyd.own_certificate).encode()) as path:
+            os.chmod(path("key"), 0o600)
+            argv = [REQUEST, s.tcp, path("key"), path("old"), "https://pki.example/c/d",
+                    path("server")]
+            for more, answer in (([], "expired\n"), ([path("old")], "expired\n"),
+                                 (["/nowhere"], "expired\n"), ([path("new")], "ok olleh\n")):
+                r = subprocess.run(argv + more, input="hello\n", capture_output=True, text=True,
+                                   check=False, timeout=60)
+                assert r.stdout == answer, (more, r)
+        assert s.gateway.metric('keyd_gateway_frames_total{kind="handshake"}') == 2
+        assert s.backend.bodies() == [b"hello"]
+
+
 @test(on=BOTH)
 def device_asks_and_gets_its_answer(token):
     """J01, J03, J04, J09, A01, A06: over TCP and UDP, named by URI and by fingerprint."""

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// echo.c: a backend for the gateway's benchmark: answers each POST with its body.
+//     echo PORT
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BODY_MAX_BYTES = 65536 };
+
+struct request {
+    size_t n;
+    char body[BODY_MAX_BYTES];
+};
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *n, void **state) {
+    struct request *r = *state;
+    (void)arg, (void)url, (void)method, (void)version;
+    if (r == NULL) {
+        *state = calloc(1, sizeof(*r));
+        return *state == NULL ? MHD_NO : MHD_YES;
+    }
+    if (*n > 0) {
+        const size_t room = sizeof(r->body) - r->n;
+        const size_t part = *n < room ? *n : room;
+        memcpy(r->body + r->n, data, part);
+        r->n += part;
+        *n = 0;
+        return MHD_YES;
+    }
+    struct MHD_Response *answer =
+        MHD_create_response_from_buffer(r->n, r->body, MHD_RESPMEM_MUST_COPY);
+    const enum MHD_Result result = MHD_queue_response(c, MHD_HTTP_OK, answer);
+    MHD_destroy_response(answer);
+    return result;
+}
+
+static void on_completed(void *arg, struct MHD_Connection *c, void **state,
+                         enum MHD_RequestTerminationCode why) {
+    (void)arg, (void)c, (void)why;
+    free(*state);
+    *state = NULL;
+}
+
+int main(int argc, char **argv) {
+    const unsigned port = argc == 2 ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
+    struct MHD_Daemon *d =
+        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD, (uint16_t)port, NULL, NULL, on_request,
+                         NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+                         MHD_OPTION_CONNECTION_LIMIT, 4096u, MHD_OPTION_END);
+    if (d == NULL) {
+        return EXIT_FAILURE;
+    }
+    (void)getchar(); // until standard input ends
+    MHD_stop_daemon(d);
+    return EXIT_SUCCESS;
+}
