@@ -215,7 +215,7 @@ static void on_event(void *arg, uint32_t events) {
     if ((events & EPOLLOUT) != 0 && (!flush(c) || !take_frames(c))) {
         return;
     }
-    if ((events & EPOLLIN) != 0) {
+    if ((events & EPOLLIN) != 0 && may_read(c)) { // else there is no room for more
         read_some(c);
     }
 }

@@ -207,6 +207,26 @@ def frames_come_in_any_pieces(token):
 
 
 @test(on=SOFTHSM)
+def more_than_may_be_in_flight_waits_its_turn(token):
+    """J16: a device that sends far ahead of its answers loses none, in their order."""
+    with Set(token, in_flight_max=3) as s:
+        d = s.device("d").connect()
+        frames = [d.seal(MESSAGE, b"%04d" % i + bytes(900)) for i in range(400)]
+        stream = b"".join(len(f).to_bytes(4, "big") + f for _, f in frames)
+        sender = threading.Thread(target=d.transport.socket.sendall, args=(stream,))
+        sender.start()
+        got = set()
+        for _ in frames:
+            answer = d.transport.receive()
+            id_ = int.from_bytes(answer[1:5], "big")
+            assert d.open(MESSAGE, id_, answer)[0] == 0
+            got.add(id_)
+        sender.join()
+        assert got == {id_ for id_, _ in frames}
+        assert sorted(b[:4] for b in s.backend.bodies()) == [b"%04d" % i for i in range(400)]
+
+
+@test(on=SOFTHSM)
 def datagram_that_comes_again_gets_its_answer_and_does_nothing(token):
     """J10: over UDP, also a handshake's, and while the first is under way."""
     with Set(token) as s:
