@@ -15,38 +15,38 @@ enum { APPLICATION_ID = 0x6b657964 }; // "keyd"
 // What each version of the schema added to the one before, the first to nothing.
 static const char *const schema[] = {
     // keys
-    "CREATE TABLE keys("
-    " name TEXT PRIMARY KEY NOT NULL, type INTEGER NOT NULL, usages INTEGER NOT NULL,"
-    " origin INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
-    " deleting INTEGER NOT NULL DEFAULT 0, certificate BLOB NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE versions("
-    " name TEXT NOT NULL REFERENCES keys(name) ON DELETE CASCADE, number INTEGER NOT NULL,"
-    " state INTEGER NOT NULL, created_ms INTEGER NOT NULL, id BLOB NOT NULL,"
-    " label BLOB NOT NULL, proof BLOB NOT NULL, local INTEGER NOT NULL,"
-    " extractable INTEGER NOT NULL, PRIMARY KEY(name, number)) WITHOUT ROWID;"
-    "CREATE TABLE facts(name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;",
+    ("CREATE TABLE keys("
+     " name TEXT PRIMARY KEY NOT NULL, type INTEGER NOT NULL, usages INTEGER NOT NULL,"
+     " origin INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
+     " deleting INTEGER NOT NULL DEFAULT 0, certificate BLOB NOT NULL) WITHOUT ROWID;"
+     "CREATE TABLE versions("
+     " name TEXT NOT NULL REFERENCES keys(name) ON DELETE CASCADE, number INTEGER NOT NULL,"
+     " state INTEGER NOT NULL, created_ms INTEGER NOT NULL, id BLOB NOT NULL,"
+     " label BLOB NOT NULL, proof BLOB NOT NULL, local INTEGER NOT NULL,"
+     " extractable INTEGER NOT NULL, PRIMARY KEY(name, number)) WITHOUT ROWID;"
+     "CREATE TABLE facts(name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;"),
     // peers of the channel
-    "CREATE TABLE peers("
-    " name TEXT PRIMARY KEY NOT NULL, certificate BLOB NOT NULL, point BLOB NOT NULL,"
-    " kid BLOB NOT NULL, uri TEXT NOT NULL, created_ms INTEGER NOT NULL) WITHOUT ROWID;",
+    ("CREATE TABLE peers("
+     " name TEXT PRIMARY KEY NOT NULL, certificate BLOB NOT NULL, point BLOB NOT NULL,"
+     " kid BLOB NOT NULL, uri TEXT NOT NULL, created_ms INTEGER NOT NULL) WITHOUT ROWID;"),
     // what may not be resumed any more
-    "CREATE TABLE ended("
-    " kind INTEGER NOT NULL, name BLOB NOT NULL, made_ms INTEGER NOT NULL,"
-    " until_ms INTEGER NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;",
+    ("CREATE TABLE ended("
+     " kind INTEGER NOT NULL, name BLOB NOT NULL, made_ms INTEGER NOT NULL,"
+     " until_ms INTEGER NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;"),
     // ids of envelopes that were opened
-    "CREATE TABLE spent("
-    " id BLOB PRIMARY KEY NOT NULL, until_ms INTEGER NOT NULL) WITHOUT ROWID;",
+    ("CREATE TABLE spent("
+     " id BLOB PRIMARY KEY NOT NULL, until_ms INTEGER NOT NULL) WITHOUT ROWID;"),
     // devices and their certificates; of a server's certificate the device is empty
-    "CREATE TABLE devices("
-    " id TEXT PRIMARY KEY NOT NULL, relation TEXT NOT NULL, usage INTEGER NOT NULL,"
-    " state INTEGER NOT NULL, created_ms INTEGER NOT NULL, secret BLOB NOT NULL,"
-    " secret_until_ms INTEGER NOT NULL, serial BLOB NOT NULL, previous BLOB NOT NULL)"
-    " WITHOUT ROWID;"
-    "CREATE TABLE certificates("
-    " serial BLOB PRIMARY KEY NOT NULL, device TEXT NOT NULL, from_ms INTEGER NOT NULL,"
-    " upto_ms INTEGER NOT NULL, issued_ms INTEGER NOT NULL, revoked_ms INTEGER NOT NULL,"
-    " certificate BLOB NOT NULL);"
-    "CREATE INDEX certificates_of_device ON certificates(device);",
+    ("CREATE TABLE devices("
+     " id TEXT PRIMARY KEY NOT NULL, relation TEXT NOT NULL, usage INTEGER NOT NULL,"
+     " state INTEGER NOT NULL, created_ms INTEGER NOT NULL, secret BLOB NOT NULL,"
+     " secret_until_ms INTEGER NOT NULL, serial BLOB NOT NULL, previous BLOB NOT NULL)"
+     " WITHOUT ROWID;"
+     "CREATE TABLE certificates("
+     " serial BLOB PRIMARY KEY NOT NULL, device TEXT NOT NULL, from_ms INTEGER NOT NULL,"
+     " upto_ms INTEGER NOT NULL, issued_ms INTEGER NOT NULL, revoked_ms INTEGER NOT NULL,"
+     " certificate BLOB NOT NULL);"
+     "CREATE INDEX certificates_of_device ON certificates(device);"),
 };
 enum { SCHEMA_VERSION = KD_COUNT_OF(schema) };
 
