@@ -7,6 +7,11 @@
 
 enum { MEMBERS = 8, AAD_MAX_BYTES = 160 };
 
+// What is a text to C would end there, and be another's name.
+static bool has_nul(struct kd_bytes text) {
+    return text.n > 0 && memchr(text.p, 0, text.n) != NULL;
+}
+
 enum kd_err kd_envelope_parse(struct kd_bytes bytes, struct kd_envelope *out) {
     if (bytes.n > KD_ENVELOPE_MAX_BYTES) {
         return KD_ERR_ENVELOPE_FORM;
@@ -26,8 +31,8 @@ enum kd_err kd_envelope_parse(struct kd_bytes bytes, struct kd_envelope *out) {
     e.sealed = kd_cbor_read_bytes(&c);
     if (kd_cbor_finish(&c) != KD_OK || n != MEMBERS || version != KD_ENVELOPE_VERSION ||
         e.key_id.n != KD_ENVELOPE_KEY_ID_BYTES || e.id.n != KD_ENVELOPE_ID_BYTES ||
-        e.sender.n > KD_ENVELOPE_SENDER_MAX_BYTES || e.enc.n != KD_HPKE_ENC_BYTES ||
-        e.sealed.n < KD_HPKE_TAG_BYTES ||
+        e.sender.n > KD_ENVELOPE_SENDER_MAX_BYTES || has_nul(e.sender) ||
+        e.enc.n != KD_HPKE_ENC_BYTES || e.sealed.n < KD_HPKE_TAG_BYTES ||
         e.sealed.n > KD_ENVELOPE_BODY_MAX_BYTES + KD_HPKE_TAG_BYTES) {
         return KD_ERR_ENVELOPE_FORM;
     }
@@ -49,16 +54,24 @@ void kd_envelope_key_id(const struct kd_point *recipient,
 static void put_aad(struct kd_buf *out, const struct kd_point *recipient,
                     const struct kd_envelope *terms) {
     uint8_t key_id[KD_ENVELOPE_KEY_ID_BYTES];
-    char sender[KD_ENVELOPE_SENDER_MAX_BYTES + 1] = "";
-    memcpy(sender, terms->sender.p == NULL ? (const uint8_t *)"" : terms->sender.p,
-           terms->sender.n);
+    const struct kd_cbor_item sender = { .type = KD_CBOR_TEXT, .bytes = terms->sender };
     kd_envelope_key_id(recipient, key_id);
     kd_cbor_put_uint(out, KD_ENVELOPE_VERSION);
     kd_cbor_put_bytes(out, (struct kd_bytes) { key_id, sizeof(key_id) });
     kd_cbor_put_bytes(out, terms->id);
     kd_cbor_put_uint(out, terms->time_s);
     kd_cbor_put_uint(out, terms->expires_s);
-    kd_cbor_put_text(out, sender);
+    kd_cbor_put_item(out, &sender);
+}
+
+// What no recipient would take is not made.
+static enum kd_err check_own(struct kd_buf *out, size_t start) {
+    struct kd_envelope e;
+    enum kd_err r = kd_envelope_parse((struct kd_bytes) { out->p + start, out->n - start }, &e);
+    if (r != KD_OK) {
+        out->n = start;
+    }
+    return r;
 }
 
 enum kd_err kd_envelope_seal(const struct kd_keys *keys, const struct kd_point *recipient,
@@ -79,9 +92,10 @@ enum kd_err kd_envelope_seal(const struct kd_keys *keys, const struct kd_point *
         (r = kd_hpke_seal(h, kd_buf_get(&aad), body, &sealed)) != KD_OK) {
         return r;
     }
+    const size_t start = out->n;
     kd_cbor_put_array(out, MEMBERS);
     kd_buf_put(out, aad.p, aad.n);
     kd_cbor_put_bytes(out, (struct kd_bytes) { enc, sizeof(enc) });
     kd_cbor_put_bytes(out, kd_buf_get(&sealed));
-    return kd_buf_finish(out);
+    return (r = kd_buf_finish(out)) == KD_OK ? check_own(out, start) : r;
 }

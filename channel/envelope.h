@@ -22,7 +22,7 @@ struct kd_envelope {
     struct kd_bytes key_id;
     struct kd_bytes id;
     uint64_t time_s, expires_s; // since 1970
-    struct kd_bytes sender;     // UTF-8, as the sender says
+    struct kd_bytes sender;     // UTF-8 without NUL, as the sender says
     struct kd_bytes aad;        // the encoded items from the version to the sender
     struct kd_bytes enc;
     struct kd_bytes sealed; // with its tag
@@ -35,7 +35,7 @@ void kd_envelope_key_id(const struct kd_point *recipient,
                         uint8_t out[static KD_ENVELOPE_KEY_ID_BYTES]);
 
 // Appends.  Of `terms` id, times and sender count; KD_ERR_ITEM_TOO_LARGE for too long a body
-// or sender.
+// or sender, KD_ERR_ENVELOPE_FORM for terms that no recipient would take.
 KD_MUST_CHECK enum kd_err kd_envelope_seal(const struct kd_keys *keys,
                                            const struct kd_point *recipient,
                                            const struct kd_envelope *terms, struct kd_bytes body,

@@ -45,6 +45,7 @@ def what_is_not_as_it_was_sealed_is_refused(token):
     now = int(time.time())
     for bad in (b"", b"\x00", envelope[:-1], envelope + b"\x00", changed(envelope, version=2),
                 changed(envelope, id=b"short"), changed(envelope, sender="x" * 65),
+                changed(envelope, sender="admin\0x"),
                 changed(envelope, enc=b"\x04" * 64), changed(envelope, sealed=b"x" * 15)):
         keyd.open_it(bad, 422, "envelope-form")
     keyd.open_it(changed(envelope, key=b"12345678"), 422, "envelope-key")

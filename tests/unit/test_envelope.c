@@ -3,7 +3,9 @@
 // changed is.
 #include "channel/envelope.h"
 
+#include "replay_keys.h"
 #include "unit.h"
+#include "vectors.h"
 
 #include <string.h>
 
@@ -94,6 +96,30 @@ START_TEST(limits_of_body_and_sender_hold) {
 }
 END_TEST
 
+// J11: what would not be taken is not made, and nothing is left of it.
+START_TEST(terms_that_no_recipient_would_take_are_refused) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_ENVELOPE_MAX_BYTES);
+    const struct kd_bytes senders[] = { { (const uint8_t *)"admin\0x", 7 },
+                                        { (const uint8_t *)"\0", 1 },
+                                        { (const uint8_t *)"\xff", 1 },
+                                        { (const uint8_t *)"\xc3", 1 } };
+    kd_buf_text(&out, "before");
+    for (size_t i = 0; i < KD_COUNT_OF(senders); i++) {
+        struct kd_envelope terms = terms_of("");
+        terms.sender = senders[i];
+        ck_assert_err(kd_envelope_seal(&keys, &point, &terms, KD_BYTES_NONE, &out),
+                      KD_ERR_ENVELOPE_FORM);
+    }
+    for (size_t n = 0; n <= KD_ENVELOPE_ID_BYTES; n += KD_ENVELOPE_ID_BYTES - 1) {
+        struct kd_envelope terms = terms_of("");
+        terms.id.n = n;
+        ck_assert_err(kd_envelope_seal(&keys, &point, &terms, KD_BYTES_NONE, &out),
+                      KD_ERR_ENVELOPE_FORM);
+    }
+    ck_assert_str_eq(kd_buf_get_text(&out), "before");
+}
+END_TEST
+
 START_TEST(another_key_opens_nothing) {
     kd_auto(buf) struct kd_buf body = KD_BUF_INIT(64);
     const uint64_t right = key;
@@ -129,6 +155,62 @@ START_TEST(what_was_sealed_is_opened_with_its_terms) {
 }
 END_TEST
 
+// ---- the values of tests/vectors/channel/envelope.json, made by another writing ----
+
+static struct kd_bytes text_of(const json_t *v, const char *name, uint8_t *room) {
+    kd_auto(vectors_bytes) struct vectors_bytes b = vectors_hex(v, name);
+    if (b.n > 0) {
+        memcpy(room, b.p, b.n);
+    }
+    return (struct kd_bytes) { room, b.n };
+}
+
+static void check_sealed(const json_t *v, struct kd_bytes expected) {
+    uint8_t message_id[KD_ENVELOPE_ID_BYTES], sender[KD_ENVELOPE_SENDER_MAX_BYTES], body[256];
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_ENVELOPE_MAX_BYTES);
+    kd_auto(vectors_bytes) struct vectors_bytes ephemeral = vectors_hex(v, "ephemeral");
+    struct replay_keys replay = { .ephemeral = vectors_get(ephemeral) };
+    const struct kd_keys replayed = { &replay_keyops, &replay };
+    const struct kd_envelope terms = { .id = text_of(v, "id", message_id),
+                                       .time_s = (uint64_t)vectors_int(v, "time"),
+                                       .expires_s = (uint64_t)vectors_int(v, "expires"),
+                                       .sender = text_of(v, "sender", sender) };
+    ck_assert_err(kd_envelope_seal(&replayed, &point, &terms, text_of(v, "body", body), &out),
+                  KD_OK);
+    vectors_same("envelope", kd_buf_get(&out), expected);
+}
+
+static void check_vector(const json_t *v) {
+    uint8_t info[32], aad[128], text[256];
+    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(1024);
+    kd_auto(vectors_bytes) struct vectors_bytes scalar = vectors_hex(v, "recipient");
+    kd_auto(vectors_bytes) struct vectors_bytes whole = vectors_hex(v, "envelope");
+    struct kd_envelope e;
+    keys.ops->destroy(keys.ctx, key);
+    ck_assert_err(kd_openssl_key_from_scalar(KD_CURVE_P256, vectors_get(scalar), &key), KD_OK);
+    ck_assert_err(kd_openssl_key_point(key, &point), KD_OK);
+    ck_assert_err(kd_envelope_parse(vectors_get(whole), &e), KD_OK);
+    vectors_same("aad", e.aad, text_of(v, "aad", aad));
+    if (!kd_bytes_equal(text_of(v, "info", info), kd_bytes_of_text(KD_ENVELOPE_INFO))) {
+        ck_assert_err(open_it(vectors_get(whole), &body), KD_ERR_NOT_AUTHENTIC);
+        ck_assert_uint_eq(body.n, 0);
+        return;
+    }
+    ck_assert_err(open_it(vectors_get(whole), &body), KD_OK);
+    vectors_same("body", kd_buf_get(&body), text_of(v, "body", text));
+    check_sealed(v, vectors_get(whole));
+}
+
+// J15.  One of them is sealed with another info (RFC 9180 5.1) and must not be opened.
+START_TEST(values_of_another_writing_are_made_and_opened) {
+    kd_auto(json) json_t *all = vectors_load("channel/envelope.json");
+    ck_assert_uint_eq(json_array_size(all), 4);
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        check_vector(json_array_get(all, i));
+    }
+}
+END_TEST
+
 static TCase *tcase_envelope(void) {
     TCase *t = tcase_create("envelope");
     tcase_set_timeout(t, 60);
@@ -136,8 +218,10 @@ static TCase *tcase_envelope(void) {
     tcase_add_test(t, no_truncation_is_taken);
     tcase_add_test(t, no_changed_bit_is_opened);
     tcase_add_test(t, limits_of_body_and_sender_hold);
+    tcase_add_test(t, terms_that_no_recipient_would_take_are_refused);
     tcase_add_test(t, another_key_opens_nothing);
     tcase_add_test(t, what_was_sealed_is_opened_with_its_terms);
+    tcase_add_test(t, values_of_another_writing_are_made_and_opened);
     return t;
 }
 
