@@ -15,9 +15,14 @@ struct opening {
     uint8_t id[KD_ENVELOPE_ID_BYTES];
     char id_text[2 * KD_ENVELOPE_ID_BYTES + 1];
     char sender[KD_ENVELOPE_SENDER_MAX_BYTES + 1]; // not for the log: anybody may say anything
-    uint64_t time_s, expires_s, until_ms, now_ms;
+    uint64_t time_s, expires_s;
+    uint64_t past_ms; // what ended until then is refused for its time and can be forgotten
     struct kd_buf body;
 };
+
+static struct kd_bytes id_of(const struct opening *o) {
+    return (struct kd_bytes) { o->id, sizeof(o->id) };
+}
 
 static enum kd_err admit(const struct kd_service *s, const struct kd_caller *caller,
                          struct kd_channel **out) {
@@ -98,18 +103,36 @@ enum kd_err kd_envelope_key(const struct kd_service *s, const struct kd_caller *
     return KD_OK;
 }
 
+// ---- its time --------------------------------------------------------------
+
+// An id is kept with the end that its envelope says, without the leeway: that may be another one
+// after a restart.
+static uint64_t past_ms(const struct kd_channel_config *config) {
+    const uint64_t now_ms = kd_clock_wall_ms();
+    const uint64_t leeway_ms = config->envelope_leeway_sec * UINT64_C(1000);
+    return now_ms > leeway_ms ? now_ms - leeway_ms : 0;
+}
+
+static enum kd_err check_time(const struct kd_channel_config *config, const struct kd_envelope *e) {
+    const uint64_t now_s = kd_clock_wall_ms() / 1000;
+    const uint64_t leeway_s = config->envelope_leeway_sec;
+    const bool is_sound = e->time_s <= now_s + leeway_s && e->expires_s > e->time_s &&
+                          e->expires_s - e->time_s <= config->envelope_validity_max_sec &&
+                          e->expires_s * 1000 > past_ms(config);
+    return is_sound ? KD_OK : KD_ERR_ENVELOPE_TIME;
+}
+
 // ---- its way back ----------------------------------------------------------
 
 static enum kd_err run_note(struct kd_store_job *job, struct kd_store *store) {
     const struct opening *o = (const struct opening *)job;
-    return kd_store_add_spent(store, (struct kd_bytes) { o->id, sizeof(o->id) }, o->until_ms,
-                              o->now_ms);
+    return kd_store_add_spent(store, id_of(o), o->expires_s * 1000, o->past_ms);
 }
 
 static void note_done(struct kd_store_job *job, enum kd_err err) {
     struct opening *o = (struct opening *)job;
     if (err != KD_OK) { // nobody has seen the text: it may come again
-        kd_spent_remove(&o->c->envelopes.spent, (struct kd_bytes) { o->id, sizeof(o->id) });
+        kd_spent_remove(&o->c->envelopes.spent, id_of(o));
     }
     end(o, err, "");
 }
@@ -133,10 +156,10 @@ static enum kd_err on_opened(void *arg, const struct kd_hsm_reply *reply, struct
         return KD_ERR_MALFORMED;
     }
     enum kd_err r = reply->err != KD_OK ? reply->err : result.err;
-    o->now_ms = kd_clock_wall_ms();
+    o->past_ms = past_ms(o->c->config);
     if (r != KD_OK || (r = take_body(o, result.out)) != KD_OK ||
-        (r = kd_spent_add(&o->c->envelopes.spent, (struct kd_bytes) { o->id, sizeof(o->id) },
-                          o->until_ms, o->now_ms)) != KD_OK) {
+        (r = kd_spent_add(&o->c->envelopes.spent, id_of(o), o->expires_s * 1000, o->past_ms)) !=
+            KD_OK) {
         end(o, r, detail);
         return KD_OK;
     }
@@ -147,15 +170,6 @@ static enum kd_err on_opened(void *arg, const struct kd_hsm_reply *reply, struct
 }
 
 // ---- its way there ---------------------------------------------------------
-
-static enum kd_err check_time(const struct kd_channel_config *config, const struct kd_envelope *e) {
-    const uint64_t now_s = kd_clock_wall_ms() / 1000;
-    const uint64_t leeway_s = config->envelope_leeway_sec;
-    const bool is_sound = e->time_s <= now_s + leeway_s && e->expires_s > e->time_s &&
-                          e->expires_s - e->time_s <= config->envelope_validity_max_sec &&
-                          now_s < e->expires_s + leeway_s;
-    return is_sound ? KD_OK : KD_ERR_ENVELOPE_TIME;
-}
 
 static enum kd_err send(struct opening *o, const struct kd_key_version *key,
                         const struct kd_envelope *e) {
@@ -183,7 +197,6 @@ static struct opening *new_opening(struct kd_channel *c, const struct kd_envelop
         o->c = c;
         o->time_s = e->time_s;
         o->expires_s = e->expires_s;
-        o->until_ms = (e->expires_s + c->config->envelope_leeway_sec) * 1000;
         o->body = KD_BUF_INIT(KD_ENVELOPE_BODY_MAX_BYTES + 1);
         memcpy(o->id, e->id.p, sizeof(o->id));
         kd_hex_encode(o->id, sizeof(o->id), o->id_text);
@@ -201,8 +214,9 @@ static enum kd_err begin(struct kd_channel *c, struct kd_bytes envelope, kd_enve
         (r = check_time(c->config, &e)) != KD_OK || (r = find_key(c, e.key_id, &key)) != KD_OK) {
         return r;
     }
-    if (kd_spent_has(&c->envelopes.spent, e.id)) { // before the token has any work
-        return KD_ERR_ENVELOPE_REPLAYED;
+    // Before the token has any work.
+    if ((r = kd_spent_check(&c->envelopes.spent, e.id, e.expires_s * 1000)) != KD_OK) {
+        return r;
     }
     struct opening *o = new_opening(c, &e);
     if (o == NULL) {

@@ -13,14 +13,18 @@ struct kd_spent {
     struct kd_map by_id;
     struct kd_spent_entry *oldest, *newest; // in the order of their coming
     size_t max;
+    uint64_t floor_ms; // the latest end of those that were forgotten
 };
 
 void kd_spent_init(struct kd_spent *s, size_t max);
 void kd_spent_wipe(struct kd_spent *s);
 // A kd_store_spent_fn; arg is the list.
 KD_MUST_CHECK enum kd_err kd_spent_load(void *spent, struct kd_bytes id, uint64_t until_ms);
-bool kd_spent_has(const struct kd_spent *s, struct kd_bytes id);
-// Looks first at some, and forgets those that were spent until now_ms.  KD_ERR_ENVELOPE_REPLAYED,
+// KD_ERR_ENVELOPE_REPLAYED; KD_ERR_ENVELOPE_TIME: it may be one of those that were forgotten, when
+// the clock was ahead of what it is now.
+KD_MUST_CHECK enum kd_err kd_spent_check(const struct kd_spent *s, struct kd_bytes id,
+                                         uint64_t until_ms);
+// Looks first at some, and forgets those that ended until now_ms.  Errors of kd_spent_check,
 // KD_ERR_BUSY (full).
 KD_MUST_CHECK enum kd_err kd_spent_add(struct kd_spent *s, struct kd_bytes id, uint64_t until_ms,
                                        uint64_t now_ms);

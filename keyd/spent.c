@@ -48,8 +48,15 @@ void kd_spent_wipe(struct kd_spent *s) {
     kd_map_wipe(&s->by_id);
 }
 
-bool kd_spent_has(const struct kd_spent *s, struct kd_bytes id) {
-    return kd_map_get(&s->by_id, id) != NULL;
+enum kd_err kd_spent_check(const struct kd_spent *s, struct kd_bytes id, uint64_t until_ms) {
+    if (kd_map_get(&s->by_id, id) != NULL) {
+        return KD_ERR_ENVELOPE_REPLAYED;
+    }
+    return until_ms <= s->floor_ms ? KD_ERR_ENVELOPE_TIME : KD_OK;
+}
+
+static void raise_floor(struct kd_spent *s, uint64_t ms) {
+    s->floor_ms = s->floor_ms < ms ? ms : s->floor_ms;
 }
 
 // They come in the order of their ends, nearly: those that end late are put behind the
@@ -59,6 +66,7 @@ static void sweep(struct kd_spent *s, uint64_t now_ms) {
     for (size_t i = 0; i < SWEPT && e != NULL; i++) {
         struct kd_spent_entry *next = e->next;
         if (e->until_ms <= now_ms) {
+            raise_floor(s, e->until_ms);
             kd_spent_remove(s, id_of(e));
         } else if (next != NULL) {
             unlink_entry(s, e);
@@ -86,16 +94,21 @@ static enum kd_err add(struct kd_spent *s, struct kd_bytes id, uint64_t until_ms
 
 enum kd_err kd_spent_load(void *spent, struct kd_bytes id, uint64_t until_ms) {
     struct kd_spent *s = spent;
+    if (id.n == 0) {
+        raise_floor(s, until_ms);
+        return KD_OK;
+    }
     // A list that was made shorter since keeps what it has.
-    return id.n != KD_ENVELOPE_ID_BYTES || kd_spent_has(s, id) ? KD_ERR_FIELD_INVALID
-                                                               : add(s, id, until_ms);
+    return id.n != KD_ENVELOPE_ID_BYTES || kd_map_get(&s->by_id, id) != NULL ? KD_ERR_FIELD_INVALID
+                                                                             : add(s, id, until_ms);
 }
 
 enum kd_err kd_spent_add(struct kd_spent *s, struct kd_bytes id, uint64_t until_ms,
                          uint64_t now_ms) {
     sweep(s, now_ms);
-    if (kd_spent_has(s, id)) {
-        return KD_ERR_ENVELOPE_REPLAYED;
+    const enum kd_err r = kd_spent_check(s, id, until_ms);
+    if (r != KD_OK) {
+        return r;
     }
     return kd_map_count(&s->by_id) >= s->max ? KD_ERR_BUSY : add(s, id, until_ms);
 }

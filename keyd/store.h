@@ -85,12 +85,13 @@ KD_MUST_CHECK enum kd_err kd_store_add_ended(struct kd_store *s, const struct kd
 KD_MUST_CHECK enum kd_err kd_store_trim_ended(struct kd_store *s, uint64_t floor_ms,
                                               uint64_t now_ms);
 
-// Ids of envelopes that were opened (envelopes.h).
+// Ids of envelopes that were opened (envelopes.h).  An empty id comes with the latest end of those
+// that were forgotten.
 typedef KD_MUST_CHECK enum kd_err kd_store_spent_fn(void *arg, struct kd_bytes id,
                                                     uint64_t until_ms);
 // Ends with fn's first failure.
 KD_MUST_CHECK enum kd_err kd_store_load_spent(struct kd_store *s, kd_store_spent_fn *fn, void *arg);
-// Also forgets those that were spent until now_ms at most.
+// Also forgets those that ended until now_ms.
 KD_MUST_CHECK enum kd_err kd_store_add_spent(struct kd_store *s, struct kd_bytes id,
                                              uint64_t until_ms, uint64_t now_ms);
 

@@ -133,8 +133,10 @@ enum kd_err kd_store_add_spent(struct kd_store *s, struct kd_bytes id, uint64_t 
     if (r != KD_OK) {
         return r;
     }
+    kd_sql_number(s->statements[KD_SQL_RAISE_SPENT], 1, now_ms);
     kd_sql_number(s->statements[KD_SQL_TRIM_SPENT], 1, now_ms);
-    if ((r = kd_sql_change(s, KD_SQL_TRIM_SPENT)) != KD_OK) {
+    if ((r = kd_sql_change(s, KD_SQL_RAISE_SPENT)) != KD_OK ||
+        (r = kd_sql_change(s, KD_SQL_TRIM_SPENT)) != KD_OK) {
         return kd_sql_end(s, r);
     }
     sqlite3_stmt *q = s->statements[KD_SQL_ADD_SPENT];

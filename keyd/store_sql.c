@@ -47,6 +47,9 @@ static const char *const schema[] = {
      " upto_ms INTEGER NOT NULL, issued_ms INTEGER NOT NULL, revoked_ms INTEGER NOT NULL,"
      " certificate BLOB NOT NULL);"
      "CREATE INDEX certificates_of_device ON certificates(device);"),
+    // ids of envelopes are forgotten by their end; the row with an empty id has the latest end of
+    // those that were
+    "CREATE INDEX spent_until ON spent(until_ms);",
 };
 enum { SCHEMA_VERSION = KD_COUNT_OF(schema) };
 
@@ -82,9 +85,12 @@ static const char *const texts[KD_SQL_STATEMENTS] = {
     [KD_SQL_ADD_ENDED] = "INSERT OR REPLACE INTO ended(kind, name, made_ms, until_ms)"
                   " VALUES(?1, ?2, ?3, ?4)",
     [KD_SQL_TRIM_ENDED] = "DELETE FROM ended WHERE kind <> 0 AND (made_ms <= ?1 OR until_ms <= ?2)",
-    [KD_SQL_LOAD_SPENT] = "SELECT id, until_ms FROM spent",
+    [KD_SQL_LOAD_SPENT] = "SELECT id, until_ms FROM spent ORDER BY until_ms, id",
     [KD_SQL_ADD_SPENT] = "INSERT INTO spent(id, until_ms) VALUES(?1, ?2)",
-    [KD_SQL_TRIM_SPENT] = "DELETE FROM spent WHERE until_ms <= ?1",
+    [KD_SQL_RAISE_SPENT] = "INSERT INTO spent(id, until_ms) SELECT x'', max(until_ms) FROM spent"
+                    " WHERE until_ms <= ?1 AND id <> x'' GROUP BY id = x''"
+                    " ON CONFLICT(id) DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)",
+    [KD_SQL_TRIM_SPENT] = "DELETE FROM spent WHERE until_ms <= ?1 AND id <> x''",
 };
 // clang-format on
 _Static_assert(KD_VERSION_PENDING == 0 && KD_ENDED_FLOOR == 0, "the statements above say so");

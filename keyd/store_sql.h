@@ -33,6 +33,7 @@ enum kd_statement {
     KD_SQL_TRIM_ENDED,
     KD_SQL_LOAD_SPENT,
     KD_SQL_ADD_SPENT,
+    KD_SQL_RAISE_SPENT,
     KD_SQL_TRIM_SPENT,
     KD_SQL_STATEMENTS
 };

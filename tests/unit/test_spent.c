@@ -24,7 +24,7 @@ static void teardown(void) {
 START_TEST(id_is_spent_once_until_its_time) {
     ck_assert_err(kd_spent_add(&spent, number(1), 10, 1), KD_OK);
     ck_assert_err(kd_spent_add(&spent, number(1), 30, 9), KD_ERR_ENVELOPE_REPLAYED);
-    ck_assert(kd_spent_has(&spent, number(1)));
+    ck_assert_err(kd_spent_check(&spent, number(1), 30), KD_ERR_ENVELOPE_REPLAYED);
     ck_assert_err(kd_spent_add(&spent, number(1), 30, 10), KD_OK);
     kd_spent_remove(&spent, number(1)); // it was not written
     ck_assert_err(kd_spent_add(&spent, number(1), 30, 10), KD_OK);
@@ -59,7 +59,7 @@ START_TEST(those_whose_time_is_over_make_room_in_any_order) {
     }
     ck_assert_uint_eq(added, 50);
     for (unsigned i = 1; i < 100; i += 2) {
-        ck_assert(kd_spent_has(&spent, number(i)));
+        ck_assert_err(kd_spent_check(&spent, number(i), 1000), KD_ERR_ENVELOPE_REPLAYED);
     }
 }
 END_TEST
@@ -72,6 +72,27 @@ START_TEST(what_was_on_the_disk_is_spent) {
 }
 END_TEST
 
+// J10, J15: also an envelope that was under way when it was forgotten.
+START_TEST(what_was_forgotten_is_not_opened_when_the_clock_goes_back) {
+    ck_assert_err(kd_spent_add(&spent, number(1), 10, 1), KD_OK);
+    ck_assert_err(kd_spent_add(&spent, number(2), 50, 20), KD_OK); // 1 is forgotten
+    ck_assert_err(kd_spent_check(&spent, number(1), 10), KD_ERR_ENVELOPE_TIME);
+    ck_assert_err(kd_spent_add(&spent, number(1), 10, 2), KD_ERR_ENVELOPE_TIME);
+    ck_assert_err(kd_spent_add(&spent, number(3), 10, 2), KD_ERR_ENVELOPE_TIME); // may be it
+    ck_assert_err(kd_spent_add(&spent, number(3), 11, 2), KD_OK);
+    kd_spent_remove(&spent, number(3)); // it was not written
+    ck_assert_err(kd_spent_add(&spent, number(3), 11, 2), KD_OK);
+}
+END_TEST
+
+START_TEST(end_of_what_was_forgotten_is_kept_on_the_disk) {
+    ck_assert_err(kd_spent_load(&spent, KD_BYTES_NONE, 10), KD_OK);
+    ck_assert_err(kd_spent_load(&spent, KD_BYTES_NONE, 9), KD_OK); // it only grows
+    ck_assert_err(kd_spent_check(&spent, number(1), 10), KD_ERR_ENVELOPE_TIME);
+    ck_assert_err(kd_spent_check(&spent, number(1), 11), KD_OK);
+}
+END_TEST
+
 static TCase *tcase_spent(void) {
     TCase *t = tcase_create("spent");
     tcase_add_checked_fixture(t, setup, teardown);
@@ -79,6 +100,8 @@ static TCase *tcase_spent(void) {
     tcase_add_test(t, full_list_takes_no_more_and_forgets_nothing);
     tcase_add_test(t, those_whose_time_is_over_make_room_in_any_order);
     tcase_add_test(t, what_was_on_the_disk_is_spent);
+    tcase_add_test(t, what_was_forgotten_is_not_opened_when_the_clock_goes_back);
+    tcase_add_test(t, end_of_what_was_forgotten_is_kept_on_the_disk);
     return t;
 }
 

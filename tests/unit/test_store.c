@@ -217,6 +217,29 @@ START_TEST(envelopes_are_spent_once_until_they_expire) {
 }
 END_TEST
 
+static const char *spent_text(struct kd_buf *out) {
+    kd_buf_reset(out);
+    reopen();
+    ck_assert_err(kd_store_load_spent(store, see_spent, out), KD_OK);
+    return kd_buf_get_text(out);
+}
+
+// J10, J15: the clock may have gone back.
+START_TEST(end_of_forgotten_envelopes_is_kept_and_only_grows) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
+    ck_assert_err(kd_store_add_spent(store, first_id, 10, 1), KD_OK);
+    ck_assert_err(kd_store_add_spent(store, second_id, 90, 50), KD_OK);
+    ck_assert_str_eq(spent_text(&out), ":10 0123456789abcdeg:90 ");
+    ck_assert_err(kd_store_add_spent(store, first_id, 5, 1), KD_OK); // as spent.c does not do
+    ck_assert_err(kd_store_add_spent(store, second_id, 95, 60), KD_ERR_ENVELOPE_REPLAYED);
+    ck_assert_str_eq(spent_text(&out), "0123456789abcdef:5 :10 0123456789abcdeg:90 ");
+    ck_assert_err(kd_store_add_spent(store, second_id, 200, 100), KD_OK);
+    ck_assert_str_eq(spent_text(&out), ":90 0123456789abcdeg:200 ");
+    ck_assert_err(kd_store_add_spent(store, first_id, 300, 100), KD_OK);
+    ck_assert_str_eq(spent_text(&out), ":90 0123456789abcdeg:200 0123456789abcdef:300 ");
+}
+END_TEST
+
 static enum kd_err see_ended(void *arg, const struct kd_store_ended *row) {
     struct kd_buf *out = arg;
     kd_buf_printf(out, "%d:%.*s:%llu:%llu ", (int)row->kind, (int)row->name.n,
@@ -500,6 +523,7 @@ static TCase *tcase_store(void) {
     tcase_add_test(t, registry_of_the_version_before_ends_is_taken_over);
     tcase_add_test(t, registry_of_the_version_before_envelopes_is_taken_over);
     tcase_add_test(t, envelopes_are_spent_once_until_they_expire);
+    tcase_add_test(t, end_of_forgotten_envelopes_is_kept_and_only_grows);
     tcase_add_test(t, ends_are_kept_until_they_are_trimmed);
     tcase_add_test(t, rows_that_keyd_did_not_write_stop_the_start);
     tcase_add_test(t, version_is_added_once);
