@@ -5,6 +5,7 @@ keyd_unit_tests = \
 	tests/unit/test_cookie \
 	tests/unit/test_devices \
 	tests/unit/test_ended \
+	tests/unit/test_envelopes \
 	tests/unit/test_fetch \
 	tests/unit/test_handshakes \
 	tests/unit/test_peers \
@@ -40,6 +41,9 @@ tests_unit_test_cookie_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_cookie_LDADD = $(keyd_unit_libs)
 tests_unit_test_devices_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_devices_LDADD = $(keyd_unit_libs)
+tests_unit_test_envelopes_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_envelopes_SOURCES = tests/unit/test_envelopes.c $(channel_fixture)
+tests_unit_test_envelopes_LDADD = $(keyd_unit_libs)
 tests_unit_test_ended_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_ended_LDADD = $(keyd_unit_libs)
 tests_unit_test_import_CFLAGS = $(keyd_unit_cflags)
