@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct opening {
-    struct kd_store_job job; // first: a job's address is its opening's
+struct kd_opening {
+    struct kd_opening *next; // that waits for the disk, or is written with it
     struct kd_channel *c;
     kd_envelope_done *done;
     void *arg;
@@ -16,11 +16,11 @@ struct opening {
     char id_text[2 * KD_ENVELOPE_ID_BYTES + 1];
     char sender[KD_ENVELOPE_SENDER_MAX_BYTES + 1]; // not for the log: anybody may say anything
     uint64_t time_s, expires_s;
-    uint64_t past_ms; // what ended until then is refused for its time and can be forgotten
+    struct kd_store_spent row; // of the store's thread while it is written
     struct kd_buf body;
 };
 
-static struct kd_bytes id_of(const struct opening *o) {
+static struct kd_bytes id_of(const struct kd_opening *o) {
     return (struct kd_bytes) { o->id, sizeof(o->id) };
 }
 
@@ -33,7 +33,7 @@ static enum kd_err admit(const struct kd_service *s, const struct kd_caller *cal
     return kd_service_admit(s, caller, KD_MAY_ENVELOPE, s->config->channel.envelope);
 }
 
-static void end(struct opening *o, enum kd_err err, const char *detail) {
+static void end(struct kd_opening *o, enum kd_err err, const char *detail) {
     o->c->envelopes.counts[err]++;
     if (err != KD_OK) {
         kd_channel_warn(o->c, "an envelope was not opened", err, o->id_text, detail);
@@ -124,20 +124,57 @@ static enum kd_err check_time(const struct kd_channel_config *config, const stru
 
 // ---- its way back ----------------------------------------------------------
 
-static enum kd_err run_note(struct kd_store_job *job, struct kd_store *store) {
-    const struct opening *o = (const struct opening *)job;
-    return kd_store_add_spent(store, id_of(o), o->expires_s * 1000, o->past_ms);
+static enum kd_err run_notes(struct kd_store_job *job, struct kd_store *store) {
+    struct kd_spent_writer *w = (struct kd_spent_writer *)job;
+    return kd_store_add_spent(store, &w->writing->row, w->past_ms);
 }
 
-static void note_done(struct kd_store_job *job, enum kd_err err) {
-    struct opening *o = (struct opening *)job;
-    if (err != KD_OK) { // nobody has seen the text: it may come again
-        kd_spent_remove(&o->c->envelopes.spent, id_of(o));
+static void write_notes(struct kd_channel *c);
+
+static void notes_done(struct kd_store_job *job, enum kd_err err) {
+    struct kd_spent_writer *w = (struct kd_spent_writer *)job;
+    struct kd_channel *c = w->writing->c;
+    for (struct kd_opening *o = w->writing; o != NULL;) {
+        struct kd_opening *next = o->next;
+        const enum kd_err r = err != KD_OK ? err : o->row.err;
+        if (r != KD_OK) { // nobody has seen the text: it may come again
+            kd_spent_remove(&c->envelopes.spent, id_of(o));
+        }
+        end(o, r, "");
+        o = next;
     }
-    end(o, err, "");
+    w->writing = NULL;
+    if (w->waiting != NULL) {
+        write_notes(c);
+    }
 }
 
-static enum kd_err take_body(struct opening *o, struct kd_bytes body) {
+// All that wait, in one transaction: envelopes may come faster than a disk writes.
+static void write_notes(struct kd_channel *c) {
+    struct kd_spent_writer *w = &c->envelopes.writer;
+    w->writing = w->waiting;
+    w->waiting = NULL;
+    w->past_ms = past_ms(c->config);
+    for (struct kd_opening *o = w->writing; o != NULL; o = o->next) {
+        o->row = (struct kd_store_spent) { .id = id_of(o),
+                                           .until_ms = o->expires_s * 1000,
+                                           .next = o->next == NULL ? NULL : &o->next->row };
+    }
+    w->job.run = run_notes;
+    w->job.done = notes_done;
+    kd_store_thread_submit(c->s->store, &w->job);
+}
+
+static void note(struct kd_opening *o) {
+    struct kd_spent_writer *w = &o->c->envelopes.writer;
+    o->next = w->waiting;
+    w->waiting = o;
+    if (w->writing == NULL) {
+        write_notes(o->c);
+    }
+}
+
+static enum kd_err take_body(struct kd_opening *o, struct kd_bytes body) {
     (void)kd_buf_extend(&o->body, body.n + 1);
     o->body.n = 0;
     kd_buf_put(&o->body, body.p, body.n);
@@ -145,7 +182,7 @@ static enum kd_err take_body(struct opening *o, struct kd_bytes body) {
 }
 
 static enum kd_err on_opened(void *arg, const struct kd_hsm_reply *reply, struct kd_reader *items) {
-    struct opening *o = arg;
+    struct kd_opening *o = arg;
     struct kd_hsm_result result = { 0 };
     char detail[KD_DETAIL_BYTES];
     kd_detail_copy(detail, reply->detail);
@@ -156,22 +193,19 @@ static enum kd_err on_opened(void *arg, const struct kd_hsm_reply *reply, struct
         return KD_ERR_MALFORMED;
     }
     enum kd_err r = reply->err != KD_OK ? reply->err : result.err;
-    o->past_ms = past_ms(o->c->config);
     if (r != KD_OK || (r = take_body(o, result.out)) != KD_OK ||
-        (r = kd_spent_add(&o->c->envelopes.spent, id_of(o), o->expires_s * 1000, o->past_ms)) !=
-            KD_OK) {
+        (r = kd_spent_add(&o->c->envelopes.spent, id_of(o), o->expires_s * 1000,
+                          past_ms(o->c->config))) != KD_OK) {
         end(o, r, detail);
         return KD_OK;
     }
-    o->job.run = run_note;
-    o->job.done = note_done;
-    kd_store_thread_submit(o->c->s->store, &o->job);
+    note(o);
     return KD_OK;
 }
 
 // ---- its way there ---------------------------------------------------------
 
-static enum kd_err send(struct opening *o, const struct kd_key_version *key,
+static enum kd_err send(struct kd_opening *o, const struct kd_key_version *key,
                         const struct kd_envelope *e) {
     kd_auto(buf) struct kd_buf data = KD_BUF_INIT(KD_ENVELOPE_MAX_BYTES);
     struct kd_hsm_request head = { .op = KD_HSM_ENVELOPE_OPEN, .n_items = 1, .n_keys = 1 };
@@ -191,8 +225,8 @@ static enum kd_err send(struct opening *o, const struct kd_key_version *key,
     return kd_call_send(call, on_opened, o);
 }
 
-static struct opening *new_opening(struct kd_channel *c, const struct kd_envelope *e) {
-    struct opening *o = calloc(1, sizeof(*o));
+static struct kd_opening *new_opening(struct kd_channel *c, const struct kd_envelope *e) {
+    struct kd_opening *o = calloc(1, sizeof(*o));
     if (o != NULL) {
         o->c = c;
         o->time_s = e->time_s;
@@ -218,7 +252,7 @@ static enum kd_err begin(struct kd_channel *c, struct kd_bytes envelope, kd_enve
     if ((r = kd_spent_check(&c->envelopes.spent, e.id, e.expires_s * 1000)) != KD_OK) {
         return r;
     }
-    struct opening *o = new_opening(c, &e);
+    struct kd_opening *o = new_opening(c, &e);
     if (o == NULL) {
         return KD_ERR_NO_MEMORY;
     }

@@ -5,7 +5,7 @@
 #define KD_KEYD_ENVELOPES_H
 
 #include "keyd/channel.h"
-#include "keyd/store.h"
+#include "keyd/store_thread.h"
 
 struct kd_spent_entry;
 
@@ -32,8 +32,18 @@ void kd_spent_remove(struct kd_spent *s, struct kd_bytes id);
 
 // ---- the service's side ------------------------------------------------------
 
+struct kd_opening;
+
+// Writes ids down before the texts go out.
+struct kd_spent_writer {
+    struct kd_store_job job; // first
+    struct kd_opening *writing, *waiting;
+    uint64_t past_ms; // what ended until then is refused for its time and can be forgotten
+};
+
 struct kd_envelopes {
     struct kd_spent spent;
+    struct kd_spent_writer writer;
     uint64_t counts[KD_ERR_COUNT]; // by result
 };
 void kd_envelopes_metrics(const struct kd_envelopes *e, struct kd_buf *out);

@@ -91,9 +91,15 @@ typedef KD_MUST_CHECK enum kd_err kd_store_spent_fn(void *arg, struct kd_bytes i
                                                     uint64_t until_ms);
 // Ends with fn's first failure.
 KD_MUST_CHECK enum kd_err kd_store_load_spent(struct kd_store *s, kd_store_spent_fn *fn, void *arg);
-// Also forgets those that ended until now_ms.
-KD_MUST_CHECK enum kd_err kd_store_add_spent(struct kd_store *s, struct kd_bytes id,
-                                             uint64_t until_ms, uint64_t now_ms);
+struct kd_store_spent {
+    struct kd_bytes id;
+    uint64_t until_ms;
+    enum kd_err err;             // out: KD_ERR_ENVELOPE_REPLAYED, it was there
+    struct kd_store_spent *next; // of the same transaction; or NULL
+};
+// With those that follow it; on failure none.  Also forgets those that ended until now_ms.
+KD_MUST_CHECK enum kd_err kd_store_add_spent(struct kd_store *s, struct kd_store_spent *row,
+                                             uint64_t now_ms);
 
 // Facts.  An empty value removes it; of one that is not there, get gives nothing.
 KD_MUST_CHECK enum kd_err kd_store_set_fact(struct kd_store *s, const char *name,

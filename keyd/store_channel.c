@@ -127,25 +127,28 @@ enum kd_err kd_store_load_spent(struct kd_store *s, kd_store_spent_fn *fn, void 
     return r;
 }
 
-enum kd_err kd_store_add_spent(struct kd_store *s, struct kd_bytes id, uint64_t until_ms,
-                               uint64_t now_ms) {
+static enum kd_err put_spent(struct kd_store *s, struct kd_store_spent *row) {
+    sqlite3_stmt *q = s->statements[KD_SQL_ADD_SPENT];
+    kd_sql_bytes(q, 1, row->id);
+    kd_sql_number(q, 2, row->until_ms);
+    const int step = kd_sql_run(s, KD_SQL_ADD_SPENT);
+    row->err = step == SQLITE_CONSTRAINT_PRIMARYKEY ? KD_ERR_ENVELOPE_REPLAYED : KD_OK;
+    return step == SQLITE_DONE || row->err != KD_OK ? KD_OK
+                                                    : kd_sql_fail(s, "an envelope cannot be noted");
+}
+
+enum kd_err kd_store_add_spent(struct kd_store *s, struct kd_store_spent *row, uint64_t now_ms) {
     enum kd_err r = kd_sql_begin(s);
     if (r != KD_OK) {
         return r;
     }
     kd_sql_number(s->statements[KD_SQL_RAISE_SPENT], 1, now_ms);
     kd_sql_number(s->statements[KD_SQL_TRIM_SPENT], 1, now_ms);
-    if ((r = kd_sql_change(s, KD_SQL_RAISE_SPENT)) != KD_OK ||
-        (r = kd_sql_change(s, KD_SQL_TRIM_SPENT)) != KD_OK) {
-        return kd_sql_end(s, r);
+    if ((r = kd_sql_change(s, KD_SQL_RAISE_SPENT)) == KD_OK) {
+        r = kd_sql_change(s, KD_SQL_TRIM_SPENT);
     }
-    sqlite3_stmt *q = s->statements[KD_SQL_ADD_SPENT];
-    kd_sql_bytes(q, 1, id);
-    kd_sql_number(q, 2, until_ms);
-    const int step = kd_sql_run(s, KD_SQL_ADD_SPENT);
-    if (step == SQLITE_CONSTRAINT_PRIMARYKEY) {
-        return kd_sql_end(s, KD_ERR_ENVELOPE_REPLAYED);
+    for (; r == KD_OK && row != NULL; row = row->next) {
+        r = put_spent(s, row);
     }
-    return kd_sql_end(s,
-                      step == SQLITE_DONE ? KD_OK : kd_sql_fail(s, "an envelope cannot be noted"));
+    return kd_sql_end(s, r);
 }

@@ -215,10 +215,14 @@ START_TEST(text_is_kept_back_when_the_disk_is_full) {
     const struct rlimit none = { 0, before.rlim_max };
     signal(SIGXFSZ, SIG_IGN);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
-    kd_log_set_level(KD_LOG_ERROR);
-    const enum kd_err r = open_it(e);
+    for (unsigned i = 1; i < 4; i++) {
+        ck_assert_err(begin(7, envelope(i, now_s, now_s + 10)), KD_OK);
+    }
+    finish();
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
-    ck_assert_err(r, KD_ERR_STORE);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_err(ex.errors[i], KD_ERR_STORE);
+    }
     ck_assert_uint_eq(ex.n_opened, 0);
     ck_assert_err(open_it(e), KD_OK);
     ck_assert_err(open_it(e), KD_ERR_ENVELOPE_REPLAYED);

@@ -191,12 +191,18 @@ END_TEST
 static const struct kd_bytes first_id = { (const uint8_t *)"0123456789abcdef", 16 };
 static const struct kd_bytes second_id = { (const uint8_t *)"0123456789abcdeg", 16 };
 
+static enum kd_err add_spent(struct kd_bytes id, uint64_t until_ms, uint64_t now_ms) {
+    struct kd_store_spent row = { .id = id, .until_ms = until_ms };
+    const enum kd_err r = kd_store_add_spent(store, &row, now_ms);
+    return r == KD_OK ? row.err : r;
+}
+
 START_TEST(registry_of_the_version_before_envelopes_is_taken_over) {
     spoil("DROP TABLE devices; DROP TABLE certificates; DROP TABLE spent;"
           "PRAGMA user_version=3");
-    ck_assert_err(kd_store_add_spent(store, first_id, 10, 1), KD_OK);
+    ck_assert_err(add_spent(first_id, 10, 1), KD_OK);
     reopen();
-    ck_assert_err(kd_store_add_spent(store, first_id, 10, 1), KD_ERR_ENVELOPE_REPLAYED);
+    ck_assert_err(add_spent(first_id, 10, 1), KD_ERR_ENVELOPE_REPLAYED);
 }
 END_TEST
 
@@ -207,13 +213,28 @@ static enum kd_err see_spent(void *arg, struct kd_bytes id, uint64_t until_ms) {
 
 START_TEST(envelopes_are_spent_once_until_they_expire) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
-    ck_assert_err(kd_store_add_spent(store, first_id, 10, 1), KD_OK);
-    ck_assert_err(kd_store_add_spent(store, first_id, 20, 9), KD_ERR_ENVELOPE_REPLAYED);
-    ck_assert_err(kd_store_add_spent(store, second_id, 20, 9), KD_OK);
+    ck_assert_err(add_spent(first_id, 10, 1), KD_OK);
+    ck_assert_err(add_spent(first_id, 20, 9), KD_ERR_ENVELOPE_REPLAYED);
+    ck_assert_err(add_spent(second_id, 20, 9), KD_OK);
     reopen();
     ck_assert_err(kd_store_load_spent(store, see_spent, &out), KD_OK);
     ck_assert_str_eq(kd_buf_get_text(&out), "0123456789abcdef:10 0123456789abcdeg:20 ");
-    ck_assert_err(kd_store_add_spent(store, first_id, 30, 10), KD_OK); // its time was over
+    ck_assert_err(add_spent(first_id, 30, 10), KD_OK); // its time was over
+}
+END_TEST
+
+START_TEST(envelopes_are_spent_together_and_each_once) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
+    struct kd_store_spent third = { .id = second_id, .until_ms = 12 };
+    struct kd_store_spent second = { .id = first_id, .until_ms = 11, .next = &third };
+    struct kd_store_spent first = { .id = first_id, .until_ms = 10, .next = &second };
+    ck_assert_err(kd_store_add_spent(store, &first, 1), KD_OK);
+    ck_assert_err(first.err, KD_OK);
+    ck_assert_err(second.err, KD_ERR_ENVELOPE_REPLAYED);
+    ck_assert_err(third.err, KD_OK);
+    reopen();
+    ck_assert_err(kd_store_load_spent(store, see_spent, &out), KD_OK);
+    ck_assert_str_eq(kd_buf_get_text(&out), "0123456789abcdef:10 0123456789abcdeg:12 ");
 }
 END_TEST
 
@@ -227,15 +248,15 @@ static const char *spent_text(struct kd_buf *out) {
 // J10, J15: the clock may have gone back.
 START_TEST(end_of_forgotten_envelopes_is_kept_and_only_grows) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
-    ck_assert_err(kd_store_add_spent(store, first_id, 10, 1), KD_OK);
-    ck_assert_err(kd_store_add_spent(store, second_id, 90, 50), KD_OK);
+    ck_assert_err(add_spent(first_id, 10, 1), KD_OK);
+    ck_assert_err(add_spent(second_id, 90, 50), KD_OK);
     ck_assert_str_eq(spent_text(&out), ":10 0123456789abcdeg:90 ");
-    ck_assert_err(kd_store_add_spent(store, first_id, 5, 1), KD_OK); // as spent.c does not do
-    ck_assert_err(kd_store_add_spent(store, second_id, 95, 60), KD_ERR_ENVELOPE_REPLAYED);
-    ck_assert_str_eq(spent_text(&out), "0123456789abcdef:5 :10 0123456789abcdeg:90 ");
-    ck_assert_err(kd_store_add_spent(store, second_id, 200, 100), KD_OK);
+    ck_assert_err(add_spent(first_id, 5, 1), KD_OK); // as spent.c does not do
+    ck_assert_err(add_spent(second_id, 95, 60), KD_ERR_ENVELOPE_REPLAYED);
+    ck_assert_str_eq(spent_text(&out), ":10 0123456789abcdeg:90 ");
+    ck_assert_err(add_spent(second_id, 200, 100), KD_OK);
     ck_assert_str_eq(spent_text(&out), ":90 0123456789abcdeg:200 ");
-    ck_assert_err(kd_store_add_spent(store, first_id, 300, 100), KD_OK);
+    ck_assert_err(add_spent(first_id, 300, 100), KD_OK);
     ck_assert_str_eq(spent_text(&out), ":90 0123456789abcdeg:200 0123456789abcdef:300 ");
 }
 END_TEST
@@ -523,6 +544,7 @@ static TCase *tcase_store(void) {
     tcase_add_test(t, registry_of_the_version_before_ends_is_taken_over);
     tcase_add_test(t, registry_of_the_version_before_envelopes_is_taken_over);
     tcase_add_test(t, envelopes_are_spent_once_until_they_expire);
+    tcase_add_test(t, envelopes_are_spent_together_and_each_once);
     tcase_add_test(t, end_of_forgotten_envelopes_is_kept_and_only_grows);
     tcase_add_test(t, ends_are_kept_until_they_are_trimmed);
     tcase_add_test(t, rows_that_keyd_did_not_write_stop_the_start);
