@@ -17,6 +17,18 @@ static enum kd_err told(struct kd_request *q, enum kd_err err) {
 
 // ---- GET /v1/envelopes/key -------------------------------------------------
 
+static void put_suite(struct kd_buf *out) {
+    kd_json_member(out, "suite");
+    kd_buf_u8(out, '{');
+    kd_json_member(out, "kem");
+    kd_json_put_number(out, KD_HPKE_KEM);
+    kd_json_member(out, "kdf");
+    kd_json_put_number(out, KD_HPKE_KDF);
+    kd_json_member(out, "aead");
+    kd_json_put_number(out, KD_HPKE_AEAD);
+    kd_buf_u8(out, '}');
+}
+
 enum kd_err kd_handle_envelope_key(struct kd_request *q) {
     struct kd_envelope_key key;
     enum kd_err err = kd_envelope_key(q->http->service, &q->caller, &key);
@@ -34,6 +46,7 @@ enum kd_err kd_handle_envelope_key(struct kd_request *q) {
     kd_jwk_write(&q->out, KD_KEY_EC_P256, key.point);
     kd_json_member(&q->out, "pem");
     kd_spki_pem_write(&q->out, KD_KEY_EC_P256, key.point);
+    put_suite(&q->out);
     kd_json_member(&q->out, "validity_max");
     kd_json_put_number(&q->out, key.validity_max_s);
     kd_json_member(&q->out, "leeway");

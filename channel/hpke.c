@@ -12,8 +12,9 @@ enum {
     INFO_MAX_BYTES = 512,
 };
 
-static const uint8_t kem_suite[] = { 'K', 'E', 'M', 0x00, 0x10 };
-static const uint8_t hpke_suite[] = { 'H', 'P', 'K', 'E', 0x00, 0x10, 0x00, 0x01, 0x00, 0x02 };
+static const uint8_t kem_suite[] = { 'K', 'E', 'M', 0, KD_HPKE_KEM };
+static const uint8_t hpke_suite[] = { 'H',         'P', 'K',         'E', 0,
+                                      KD_HPKE_KEM, 0,   KD_HPKE_KDF, 0,   KD_HPKE_AEAD };
 
 // Lives in a kd_secret.
 struct secrets {

@@ -8,6 +8,10 @@
 
 #include "channel/keyops.h"
 
+// The suite, by the numbers of RFC 9180 7.
+#define KD_HPKE_KEM 0x0010
+#define KD_HPKE_KDF 0x0001
+#define KD_HPKE_AEAD 0x0002
 #define KD_HPKE_ENC_BYTES 65
 #define KD_HPKE_TAG_BYTES 16
 
