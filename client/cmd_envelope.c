@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // cmd_envelope.c: keydctl envelope ...: data sealed to a key of keyd's, which opens it
-// once (docs/protocol.md, Envelope).  To seal needs the public key and no keyd.
+// once (docs/protocol.md, Envelope).  To seal to a key from a file needs no keyd.
 #include "channel/channel.h"
 #include "client/ctl.h"
 #include "client/eckey.h"
@@ -28,42 +28,65 @@ enum kd_exit kd_cmd_envelope_key(struct kd_ctl *ctl) {
 
 // ---- seal ------------------------------------------------------------------
 
+struct recipient {
+    struct kd_point point;
+    uint64_t validity_max_s;
+};
+
 static bool put_coordinate(const json_t *jwk, const char *member, struct kd_buf *point) {
     const size_t start = point->n;
     return kd_b64_decode(kd_bytes_of_text(kd_json_text(jwk, member)), point) == KD_OK &&
            point->n - start == 32;
 }
 
-static enum kd_exit read_recipient(const struct kd_ctl *ctl, struct kd_point *out) {
-    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KEY_FILE_MAX_BYTES + 1);
+static bool read_point(const json_t *jwk, struct kd_point *out) {
     kd_auto(buf) struct kd_buf point = KD_BUF_INIT(128);
+    kd_buf_u8(&point, 4);
+    return put_coordinate(jwk, "x", &point) && put_coordinate(jwk, "y", &point) &&
+           kd_point_read(KD_CURVE_P256, kd_buf_get(&point), out) == KD_OK;
+}
+
+static enum kd_exit read_file(const struct kd_ctl *ctl, const char *path, struct kd_point *out) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KEY_FILE_MAX_BYTES + 1);
     kd_auto(json) json_t *jwk = NULL;
-    const char *path = kd_args_text(ctl->args, "to");
-    if (path == NULL) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE,
-                           "--to FILE is needed: what keydctl envelope key prints.");
-    }
     const enum kd_exit code = kd_ctl_read_file(ctl, path, KEY_FILE_MAX_BYTES, &text);
     if (code != KD_EXIT_OK) {
         return code;
     }
-    kd_buf_u8(&point, 4);
-    if (kd_eckey_read(kd_buf_get(&text), &jwk) != KD_OK || !put_coordinate(jwk, "x", &point) ||
-        !put_coordinate(jwk, "y", &point) ||
-        kd_point_read(KD_CURVE_P256, kd_buf_get(&point), out) != KD_OK) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "\"%.200s\" is no public key on P-256.", path);
+    return kd_eckey_read(kd_buf_get(&text), &jwk) == KD_OK && read_point(jwk, out)
+               ? KD_EXIT_OK
+               : kd_ctl_fail(ctl, KD_EXIT_USAGE, "\"%.200s\" is no public key on P-256.", path);
+}
+
+static enum kd_exit ask_keyd(struct kd_ctl *ctl, struct recipient *out) {
+    kd_auto(json) json_t *answer = NULL;
+    const enum kd_exit code = kd_ctl_call(ctl, "GET", "/v1/envelopes/key", NULL, &answer);
+    if (code != KD_EXIT_OK) {
+        return code;
     }
+    const long long most = kd_json_number(answer, "validity_max");
+    if (most < 1 || !read_point(json_object_get(answer, "jwk"), &out->point)) {
+        return kd_ctl_fail(ctl, KD_EXIT_UNREACHABLE, "keyd's answer holds no key on P-256.");
+    }
+    out->validity_max_s = (uint64_t)most;
     return KD_EXIT_OK;
 }
 
-static enum kd_exit read_terms(const struct kd_ctl *ctl, uint8_t id[static KD_ENVELOPE_ID_BYTES],
-                               struct kd_envelope *out) {
+// From the file, or keyd's own.
+static enum kd_exit read_recipient(struct kd_ctl *ctl, struct recipient *out) {
+    const char *path = kd_args_text(ctl->args, "to");
+    out->validity_max_s = VALIDITY_MAX_SEC;
+    return path == NULL ? ask_keyd(ctl, out) : read_file(ctl, path, &out->point);
+}
+
+static enum kd_exit read_terms(const struct kd_ctl *ctl, uint64_t validity_max_s,
+                               uint8_t id[static KD_ENVELOPE_ID_BYTES], struct kd_envelope *out) {
     const char *validity = kd_args_text(ctl->args, "validity");
     const char *sender = kd_args_text(ctl->args, "sender");
-    uint64_t seconds = VALIDITY_SEC;
-    if (validity != NULL && kd_number_parse(validity, 1, VALIDITY_MAX_SEC, &seconds) != KD_OK) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "--validity is a number of seconds from 1 to %d.",
-                           VALIDITY_MAX_SEC);
+    uint64_t seconds = validity_max_s < VALIDITY_SEC ? validity_max_s : VALIDITY_SEC;
+    if (validity != NULL && kd_number_parse(validity, 1, validity_max_s, &seconds) != KD_OK) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "--validity is a number of seconds from 1 to %llu.",
+                           (unsigned long long)validity_max_s);
     }
     if (sender != NULL && strlen(sender) > KD_ENVELOPE_SENDER_MAX_BYTES) {
         return kd_ctl_fail(ctl, KD_EXIT_USAGE, "--sender has at most %d bytes.",
@@ -88,14 +111,15 @@ enum kd_exit kd_cmd_envelope_seal(struct kd_ctl *ctl) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_ENVELOPE_MAX_BYTES);
     uint8_t id[KD_ENVELOPE_ID_BYTES];
     struct kd_envelope terms;
-    struct kd_point recipient;
+    struct recipient recipient;
     enum kd_exit code;
     if ((code = read_recipient(ctl, &recipient)) != KD_EXIT_OK ||
-        (code = read_terms(ctl, id, &terms)) != KD_EXIT_OK ||
+        (code = read_terms(ctl, recipient.validity_max_s, id, &terms)) != KD_EXIT_OK ||
         (code = kd_ctl_read_input(ctl, &body)) != KD_EXIT_OK) {
         return code;
     }
-    const enum kd_err r = kd_envelope_seal(&keys, &recipient, &terms, kd_buf_get(&body), &out);
+    const enum kd_err r =
+        kd_envelope_seal(&keys, &recipient.point, &terms, kd_buf_get(&body), &out);
     if (r == KD_ERR_ITEM_TOO_LARGE) {
         return kd_ctl_fail(ctl, KD_EXIT_USAGE, "An envelope holds at most %d bytes.",
                            KD_ENVELOPE_BODY_MAX_BYTES);

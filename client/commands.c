@@ -135,9 +135,9 @@ static const struct kd_option record_key_options[] = { OPTION_OUT, END_OF_OPTION
 static const struct kd_option record_options[] = { OPTION_IN, OPTION_OUT, END_OF_OPTIONS };
 static const struct kd_option envelope_key_options[] = { OPTION_OUT, END_OF_OPTIONS };
 static const struct kd_option envelope_seal_options[] = {
-    { "to", "FILE", "the recipient's public key: what keydctl envelope key prints" },
+    { "to", "FILE", "the recipient's public key, as keydctl envelope key prints it; else keyd is asked" },
     { "sender", "TEXT", "who you say you are; nobody checks it" },
-    { "validity", "SECONDS", "until it expires (3600)" },
+    { "validity", "SECONDS", "until it expires (3600, or fewer if keyd takes fewer)" },
     OPTION_IN, OPTION_OUT, END_OF_OPTIONS,
 };
 static const struct kd_option envelope_open_options[] = { OPTION_IN, OPTION_OUT, END_OF_OPTIONS };
@@ -219,7 +219,7 @@ const struct kd_command kd_commands[] = {
     { "session seal", "ID", 1, 1, record_options, "seal a message for the session's peer", "", kd_cmd_session_seal },
     { "session open", "", 0, 0, record_options, "open a record, once; it says of which session it is", "", kd_cmd_session_open },
     { "envelope key", "", 0, 0, envelope_key_options, "print the public key that envelopes are sealed to", "", kd_cmd_envelope_key },
-    { "envelope seal", "", 0, 0, envelope_seal_options, "seal data to keyd's key, without keyd",
+    { "envelope seal", "", 0, 0, envelope_seal_options, "seal data to keyd's key; with --to without keyd",
       "For who has no session yet.  It proves nothing of who sent it.", kd_cmd_envelope_seal, .is_offline = true },
     { "envelope open", "", 0, 0, envelope_open_options, "open an envelope, once", "", kd_cmd_envelope_open },
     { "ca init", "", 0, 0, ca_init_options, "make the CA of the bootstrap server: its key and certificate",

@@ -76,6 +76,9 @@ def expired_envelope_is_refused(token):
     late = keyd.make(b"x", "--validity", "1")
     time.sleep(1.2)
     keyd.open_it(late, 422, "envelope-time")
+    keyd.open_it(keyd.make(b"x"), 422, "envelope-time")  # for an hour: the file has no limits
+    keyd.ctl("seal", "--validity", "101", data=b"x", status=2)
+    keyd.open_it(keyd.ctl("seal", data=b"x"))
     keyd.stop()
 
 
@@ -166,6 +169,7 @@ def envelope_is_opened_with_what_it_says(token):
     assert end == len(r.body) and items[3:] == ["", large] and items[2] - items[1] == 3600
     keyd.ctl("seal", "--to", keyd.file, data=large + b"x", status=2)
     assert keyd.ctl("open", data=keyd.make(b"")) == b""
+    assert keyd.ctl("open", data=keyd.ctl("seal", data=b"to keyd's own")) == b"to keyd's own"
     old = keyd.make(b"for the old key")
     expect(keyd.post("/v1/keys/mailbox/rotate", {}), 201)
     keyd.read_key()
