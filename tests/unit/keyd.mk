@@ -43,6 +43,8 @@ tests_unit_test_devices_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_devices_LDADD = $(keyd_unit_libs)
 tests_unit_test_envelopes_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_envelopes_SOURCES = tests/unit/test_envelopes.c $(channel_fixture)
+tests_unit_test_envelopes_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=emalloc,--wrap=erealloc
 tests_unit_test_envelopes_LDADD = $(keyd_unit_libs)
 tests_unit_test_ended_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_ended_LDADD = $(keyd_unit_libs)

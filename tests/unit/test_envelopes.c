@@ -9,7 +9,54 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { LEEWAY_SEC = 60, VALIDITY_MAX_SEC = 100, BODY_BYTES = 5 };
+enum { LEEWAY_SEC = 60, VALIDITY_MAX_SEC = 100, BODY_BYTES = 5, TURNS_MAX = 200 };
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t m);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t m);
+void *__wrap_realloc(void *p, size_t n);
+
+static _Thread_local long countdown = -1; // -1: off
+
+static bool fails_now(void) {
+    return countdown >= 0 && countdown-- == 0;
+}
+
+void *__wrap_malloc(size_t n) {
+    return fails_now() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t m) {
+    return fails_now() ? NULL : __real_calloc(n, m);
+}
+
+void *__wrap_realloc(void *p, size_t n) {
+    return fails_now() ? NULL : __real_realloc(p, n);
+}
+
+// Check's own, which ends the process where there is none.
+void *__real_emalloc(size_t n);
+void *__real_erealloc(void *p, size_t n);
+void *__wrap_emalloc(size_t n);
+void *__wrap_erealloc(void *p, size_t n);
+
+void *__wrap_emalloc(size_t n) {
+    const long left = countdown;
+    countdown = -1;
+    void *p = __real_emalloc(n);
+    countdown = left;
+    return p;
+}
+
+void *__wrap_erealloc(void *p, size_t n) {
+    const long left = countdown;
+    countdown = -1;
+    void *q = __real_erealloc(p, n);
+    countdown = left;
+    return q;
+}
 
 static const uint64_t now_s = 1000000;
 
@@ -257,6 +304,30 @@ START_TEST(forgotten_envelope_stays_refused_when_the_leeway_grows) {
 }
 END_TEST
 
+// Each allocation on the way fails in turn: the envelope is opened, or it can be once there is
+// memory.
+START_TEST(envelope_is_opened_or_there_is_no_memory) {
+    fx.config->channel.envelopes_max = TURNS_MAX;
+    start("start ok\n");
+    ck_assert_err(open_it(envelope(255, now_s, now_s + 10)), KD_OK); // buffers grow
+    unsigned failures = 0;
+    unsigned turn = 0;
+    for (bool was_reached = true; was_reached; turn++) {
+        ck_assert_uint_lt(turn, TURNS_MAX);
+        const struct kd_bytes e = envelope(turn, now_s, now_s + 10);
+        countdown = turn;
+        const enum kd_err r = open_it(e);
+        was_reached = countdown < 0;
+        countdown = -1;
+        failures += r != KD_OK;
+        ck_assert_msg(r == KD_OK || r == KD_ERR_NO_MEMORY, "turn %u: %s", turn, kd_err_name(r));
+        ck_assert_err(open_it(e), r == KD_OK ? KD_ERR_ENVELOPE_REPLAYED : KD_OK);
+    }
+    ck_assert_uint_gt(failures, 3);
+    ck_assert_uint_eq(kd_service_pending(sx.service), 0);
+}
+END_TEST
+
 START_TEST(only_who_may_opens) {
     struct kd_envelope_key key;
     start("start ok\n");
@@ -280,6 +351,7 @@ static TCase *tcase_envelopes(void) {
     tcase_add_test(t, text_is_kept_back_when_the_disk_is_full);
     tcase_add_test(t, forgotten_envelope_stays_refused_when_the_clock_goes_back);
     tcase_add_test(t, forgotten_envelope_stays_refused_when_the_leeway_grows);
+    tcase_add_test(t, envelope_is_opened_or_there_is_no_memory);
     tcase_add_test(t, only_who_may_opens);
     return t;
 }
