@@ -5,12 +5,13 @@ EXTRA_DIST += tests/fuzz/fuzz.h tests/fuzz/corpus
 
 fuzz_cbor_sources = tests/fuzz/fuzz_cbor.c
 fuzz_edhoc_sources = tests/fuzz/fuzz_edhoc.c tests/unit/edhoc_pair.c tests/unit/edhoc_pair.h
+fuzz_envelope_sources = tests/fuzz/fuzz_envelope.c
 fuzz_fetch_sources = tests/fuzz/fuzz_fetch.c
 fuzz_record_sources = tests/fuzz/fuzz_record.c
 fuzz_libs = libchannel.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
 
 if HAVE_CHECK
-fuzz_replays = tests/fuzz/replay_cbor tests/fuzz/replay_edhoc tests/fuzz/replay_fetch tests/fuzz/replay_record
+fuzz_replays = tests/fuzz/replay_cbor tests/fuzz/replay_edhoc tests/fuzz/replay_envelope tests/fuzz/replay_fetch tests/fuzz/replay_record
 check_PROGRAMS += $(fuzz_replays)
 TESTS += $(fuzz_replays)
 
@@ -22,6 +23,10 @@ tests_fuzz_replay_edhoc_SOURCES = $(fuzz_edhoc_sources) tests/fuzz/replay.c
 tests_fuzz_replay_edhoc_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"edhoc"'
 tests_fuzz_replay_edhoc_CFLAGS = $(unit_cflags)
 tests_fuzz_replay_edhoc_LDADD = $(fuzz_libs)
+tests_fuzz_replay_envelope_SOURCES = $(fuzz_envelope_sources) tests/fuzz/replay.c
+tests_fuzz_replay_envelope_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"envelope"'
+tests_fuzz_replay_envelope_CFLAGS = $(unit_cflags)
+tests_fuzz_replay_envelope_LDADD = $(fuzz_libs)
 tests_fuzz_replay_fetch_SOURCES = $(fuzz_fetch_sources) tests/fuzz/replay.c
 tests_fuzz_replay_fetch_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"fetch"'
 tests_fuzz_replay_fetch_CFLAGS = $(unit_cflags)
@@ -34,7 +39,7 @@ endif
 
 if FUZZ
 fuzz_ldflags = $(AM_LDFLAGS) -fsanitize=fuzzer
-noinst_PROGRAMS += tests/fuzz/fuzz_cbor tests/fuzz/fuzz_edhoc tests/fuzz/fuzz_fetch tests/fuzz/fuzz_record
+noinst_PROGRAMS += tests/fuzz/fuzz_cbor tests/fuzz/fuzz_edhoc tests/fuzz/fuzz_envelope tests/fuzz/fuzz_fetch tests/fuzz/fuzz_record
 tests_fuzz_fuzz_cbor_SOURCES = $(fuzz_cbor_sources)
 tests_fuzz_fuzz_cbor_CFLAGS = $(unit_cflags)
 tests_fuzz_fuzz_cbor_LDFLAGS = $(fuzz_ldflags)
@@ -43,6 +48,10 @@ tests_fuzz_fuzz_edhoc_SOURCES = $(fuzz_edhoc_sources)
 tests_fuzz_fuzz_edhoc_CFLAGS = $(unit_cflags)
 tests_fuzz_fuzz_edhoc_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_fuzz_edhoc_LDADD = $(fuzz_libs)
+tests_fuzz_fuzz_envelope_SOURCES = $(fuzz_envelope_sources)
+tests_fuzz_fuzz_envelope_CFLAGS = $(unit_cflags)
+tests_fuzz_fuzz_envelope_LDFLAGS = $(fuzz_ldflags)
+tests_fuzz_fuzz_envelope_LDADD = $(fuzz_libs)
 tests_fuzz_fuzz_fetch_SOURCES = $(fuzz_fetch_sources)
 tests_fuzz_fuzz_fetch_CFLAGS = $(unit_cflags)
 tests_fuzz_fuzz_fetch_LDFLAGS = $(fuzz_ldflags)
