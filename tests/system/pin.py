@@ -45,7 +45,7 @@ def a_wrong_pin_is_given_to_the_token_once_only(token):
     assert token.pin_file in detail and WRONG not in detail, detail
     # Workers that are started again learn it from the front and do not try.
     for pid in daemon.children(keyd.pid):
-        os.kill(pid, signal.SIGKILL)
+        daemon.kill(pid)  # some end by themselves, refused
     wait_for_refusal(keyd)
     for _ in range(3):
         keyd.process.send_signal(signal.SIGHUP)  # the file has not changed

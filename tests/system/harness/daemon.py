@@ -58,6 +58,14 @@ def is_alive(pid):
         return False
 
 
+def kill(pid):
+    """Kills the process, if it has not ended by itself in the meantime."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
 def children(pid):
     try:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as f:
