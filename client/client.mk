@@ -42,24 +42,32 @@ client_keydctl_LDADD = $(client_libs)
 EXTRA_DIST += packages quickstart
 
 # libkeyd: a device's end of the secure channel.  channel/ and base/ are compiled into it,
-# hidden; all it needs is libcrypto.
+# hidden; all it needs is libcrypto, and libcurl for frames over HTTP.  Unwind tables would be
+# a seventh of it, and nothing is thrown through C.
 lib_LTLIBRARIES = client/libkeyd.la
 include_HEADERS = client/keyd.h
 pkgconfigdir = $(libdir)/pkgconfig
 pkgconfig_DATA = client/keyd.pc
 client_libkeyd_la_SOURCES = \
 	client/device.c client/keyd.h \
+	client/device_ask.c client/device_state.h \
 	client/device_credentials.c client/device_credentials.h \
+	client/device_detail.c client/device_detail.h \
+	client/device_http.c client/device_http.h \
+	client/device_link.c client/device_link.h \
+	client/device_push.c \
 	client/device_session.c client/device_session.h \
 	client/device_wire.c client/device_wire.h \
 	$(libchannel_a_SOURCES) $(libbase_a_SOURCES)
-client_libkeyd_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -ffunction-sections -fdata-sections
+client_libkeyd_la_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) -fvisibility=hidden -ffunction-sections \
+	-fdata-sections -fno-asynchronous-unwind-tables
 client_libkeyd_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined -Wl,--gc-sections \
 	-export-symbols-regex '^keyd_'
-client_libkeyd_la_LIBADD = $(CRYPTO_LIBS)
+client_libkeyd_la_LIBADD = $(CURL_LIBS) $(CRYPTO_LIBS)
 
-# An example that the tests compile and run.
-check_PROGRAMS += client/examples/request
+# Examples that the tests compile and run.
+check_PROGRAMS += client/examples/request client/examples/threads
 client_examples_request_LDADD = client/libkeyd.la
+client_examples_threads_LDADD = client/libkeyd.la
 EXTRA_DIST += client/keyd.pc.in
 dist_man_MANS += docs/libkeyd.3

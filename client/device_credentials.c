@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/device_credentials.h"
 
+#include "client/device_detail.h"
+
+#include <errno.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -22,9 +25,13 @@ enum keyd_err kd_device_told(enum kd_err r, enum keyd_err other) {
 
 static enum keyd_err read_file(const char *path, bool is_secret, struct kd_buf *out) {
     struct stat st;
-    FILE *f = path == NULL ? NULL : fopen(path, "re");
+    if (path == NULL) {
+        return kd_detail_fail(KEYD_ERR_ARGUMENT, "The configuration lacks a file's name.");
+    }
+    FILE *f = fopen(path, "re");
     if (f == NULL) {
-        return KEYD_ERR_FILE;
+        return kd_detail_fail(KEYD_ERR_FILE, "\"%.150s\" cannot be read: %s", path,
+                              strerror(errno));
     }
     (void)kd_buf_extend(out, FILE_MAX_BYTES);
     out->n = 0;
@@ -34,7 +41,10 @@ static enum keyd_err read_file(const char *path, bool is_secret, struct kd_buf *
         out->n = fread(out->p, 1, FILE_MAX_BYTES, f);
     }
     fclose(f);
-    return out->n > 0 ? KEYD_OK : KEYD_ERR_FILE;
+    return is_open_to_others
+               ? kd_detail_fail(KEYD_ERR_FILE, "\"%.150s\" is open to others: chmod 600.", path)
+           : out->n == 0 ? kd_detail_fail(KEYD_ERR_FILE, "\"%.150s\" is empty.", path)
+                         : KEYD_OK;
 }
 
 static enum keyd_err put_der(struct kd_buf *out, const X509 *x) {
@@ -65,7 +75,8 @@ static enum keyd_err read_certificate(const char *path, struct kd_buf *der) {
     X509 *x = parse_certificate(kd_buf_get(&text));
     r = put_der(der, x);
     X509_free(x);
-    return r;
+    return r == KEYD_OK ? r
+                        : kd_detail_fail(r, "\"%.150s\" is no certificate in PEM or DER.", path);
 }
 
 static enum keyd_err point_of(struct kd_bytes der, struct kd_point *out) {
@@ -110,21 +121,29 @@ static enum keyd_err name_own(struct kd_device_credentials *c, bool is_whole) {
     return kd_device_told(r, KEYD_ERR_FILE);
 }
 
+static enum keyd_err load_key(struct kd_device_credentials *c, struct kd_bytes pem,
+                              const char *path, struct kd_point *point) {
+    enum kd_err r = kd_openssl_key_load(pem, &c->identity.key);
+    r = r == KD_OK ? kd_openssl_key_point(c->identity.key, point) : r;
+    return r == KD_OK
+               ? KEYD_OK
+               : kd_detail_fail(kd_device_told(r, KEYD_ERR_FILE),
+                                "\"%.150s\" holds no private key on P-256 or P-384 in PEM.", path);
+}
+
 static enum keyd_err read_own(struct kd_device_credentials *c, const struct keyd_config *config) {
     kd_auto(buf) struct kd_buf key = KD_BUF_INIT(FILE_MAX_BYTES);
     struct kd_point point, certified;
     enum keyd_err r;
     if ((r = read_file(config->key_file, true, &key)) != KEYD_OK ||
-        (r = kd_device_told(kd_openssl_key_load(kd_buf_get(&key), &c->identity.key),
-                            KEYD_ERR_FILE)) != KEYD_OK ||
-        (r = kd_device_told(kd_openssl_key_point(c->identity.key, &point), KEYD_ERR_FILE)) !=
-            KEYD_OK ||
+        (r = load_key(c, kd_buf_get(&key), config->key_file, &point)) != KEYD_OK ||
         (r = read_certificate(config->certificate_file, &c->own_cert)) != KEYD_OK ||
         (r = point_of(kd_buf_get(&c->own_cert), &certified)) != KEYD_OK) {
         return r;
     }
     if (!kd_bytes_equal(kd_point_get(&point), kd_point_get(&certified))) {
-        return KEYD_ERR_FILE; // the certificate is of another key
+        return kd_detail_fail(KEYD_ERR_FILE, "The certificate \"%.150s\" is of another key.",
+                              config->certificate_file);
     }
     c->identity.curve = point.curve;
     return name_own(c, false);
@@ -142,6 +161,28 @@ static enum keyd_err read_server(struct kd_device_credentials *c,
     return kd_device_told(kd_buf_finish(&c->server_cred), KEYD_ERR_FILE);
 }
 
+// The server's key for envelopes, where the configuration has it.
+static enum keyd_err read_envelope_key(struct kd_device_credentials *c, const char *path) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(FILE_MAX_BYTES);
+    const enum keyd_err r = path == NULL ? KEYD_OK : read_file(path, false, &text);
+    if (path == NULL || r != KEYD_OK) {
+        return r;
+    }
+    BIO *bio = BIO_new_mem_buf(text.p, (int)text.n);
+    EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+    unsigned char *p = NULL;
+    const size_t n = key == NULL ? 0 : EVP_PKEY_get1_encoded_public_key(key, &p);
+    c->has_envelope_point =
+        kd_point_read(KD_CURVE_P256, (struct kd_bytes) { p, n }, &c->envelope_point) == KD_OK;
+    OPENSSL_free(p);
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    return c->has_envelope_point
+               ? KEYD_OK
+               : kd_detail_fail(KEYD_ERR_FILE, "\"%.150s\" is no public key on P-256 in PEM.",
+                                path);
+}
+
 // A05: the expiry is seen before the URI is sent.
 enum keyd_err kd_device_check_own(struct kd_device_credentials *c) {
     struct kd_buf *own = &c->own_cert;
@@ -153,12 +194,13 @@ enum keyd_err kd_device_check_own(struct kd_device_credentials *c) {
     struct kd_point point, before;
     if (c->renew == NULL || c->renew(c->renew_arg, der, sizeof(der), &n) != 0 || n == 0 ||
         n > sizeof(der) || has_expired((struct kd_bytes) { der, n })) {
-        return KEYD_ERR_EXPIRED;
+        return kd_detail_fail(KEYD_ERR_EXPIRED, "The own certificate has expired, and there is "
+                                                "no new one.");
     }
     if (point_of((struct kd_bytes) { der, n }, &point) != KEYD_OK ||
         point_of(kd_buf_get(own), &before) != KEYD_OK ||
         !kd_bytes_equal(kd_point_get(&point), kd_point_get(&before))) {
-        return KEYD_ERR_FILE;
+        return kd_detail_fail(KEYD_ERR_FILE, "The new certificate is of another key.");
     }
     kd_buf_reset(own);
     kd_buf_put(own, der, n);
@@ -179,14 +221,16 @@ enum keyd_err kd_device_read_credentials(struct kd_device_credentials *c,
     };
     if (config->certificate_uri != NULL) {
         if (strlen(config->certificate_uri) > KD_X5U_MAX_BYTES) {
-            return KEYD_ERR_ARGUMENT;
+            return kd_detail_fail(KEYD_ERR_ARGUMENT, "certificate_uri has more than %d bytes.",
+                                  KD_X5U_MAX_BYTES);
         }
         if ((c->uri = strdup(config->certificate_uri)) == NULL) {
             return KEYD_ERR_MEMORY;
         }
     }
-    const enum keyd_err r = read_own(c, config);
-    return r == KEYD_OK ? read_server(c, config) : r;
+    enum keyd_err r = read_own(c, config);
+    r = r == KEYD_OK ? read_server(c, config) : r;
+    return r == KEYD_OK ? read_envelope_key(c, config->envelope_key_file) : r;
 }
 
 void kd_device_credentials_wipe(struct kd_device_credentials *c) {

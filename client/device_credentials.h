@@ -10,6 +10,8 @@ struct kd_device_credentials {
     struct kd_buf own_cert, own_cred, own_id; // certificate, CRED_I, ID_CRED_I
     struct kd_buf server_cred;
     struct kd_point server_point;
+    bool has_envelope_point;
+    struct kd_point envelope_point;
     struct kd_identity identity;
     char *uri; // of the own certificate; NULL: the fingerprint is sent
     keyd_renew_fn *renew;

@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/device_session.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-enum { EAD_LABEL = 32768, METHOD = 0, CONNECTION_MAX_BYTES = 24 };
+enum { EAD_LABEL = 32768, METHOD = 0, TICKET_MAX_BYTES = 4096 };
 
 static const struct kd_keys software = { &kd_keyops_openssl, NULL };
 
-void kd_device_session_init(struct kd_device_session *s) {
-    *s = (struct kd_device_session) { .ticket = KD_BUF_INIT(4096) };
+struct kd_device_session *kd_device_session_new(int64_t offset_ms) {
+    struct kd_device_session *s = calloc(1, sizeof(*s));
+    if (s != NULL) {
+        s->holds = 1;
+        s->offset_ms = offset_ms;
+        s->ticket = KD_BUF_INIT(TICKET_MAX_BYTES);
+    }
+    return s;
 }
 
 static void end_handshake(struct kd_device_session *s) {
@@ -16,17 +23,35 @@ static void end_handshake(struct kd_device_session *s) {
     s->edhoc = NULL;
 }
 
-// The clock's offset stays: the next handshake begins with it.
-void kd_device_session_wipe(struct kd_device_session *s) {
-    const int64_t offset_ms = s->offset_ms;
+void kd_device_session_free(struct kd_device_session *s) {
+    if (s == NULL) {
+        return;
+    }
     end_handshake(s);
     kd_secret_free(s->prk_out);
-    kd_wipe(&s->share, sizeof(s->share));
     kd_soft_traffic_wipe(&s->traffic);
     kd_window_wipe(&s->window);
     kd_buf_wipe(&s->ticket);
-    kd_device_session_init(s);
-    s->offset_ms = offset_ms;
+    kd_wipe(s, sizeof(*s));
+    free(s);
+}
+
+enum kd_err kd_device_session_copy(const struct kd_device_session *from,
+                                   struct kd_device_session *to) {
+    enum kd_err r = kd_secret_new(kd_secret_len(from->prk_out), &to->prk_out);
+    if (r != KD_OK) {
+        return r;
+    }
+    memcpy(kd_secret_get(to->prk_out), kd_secret_get(from->prk_out), kd_secret_len(from->prk_out));
+    to->md = from->md;
+    to->is_resident = from->is_resident;
+    to->share = from->share;
+    memcpy(to->id, from->id, sizeof(to->id));
+    to->n_id = from->n_id;
+    to->update = from->update;
+    to->offset_ms = from->offset_ms;
+    kd_buf_put(&to->ticket, from->ticket.p, from->ticket.n);
+    return kd_buf_finish(&to->ticket);
 }
 
 // ---- handshake -------------------------------------------------------------
@@ -45,7 +70,6 @@ enum kd_err kd_device_write_1(struct kd_device_session *s, const struct kd_devic
         .ead_labels = { 1, { EAD_LABEL } },
         .keep_ephemeral = true,
     };
-    kd_device_session_wipe(s);
     enum kd_err r = kd_edhoc_new(&config, &s->edhoc);
     kd_buf_u8(out, 0xf5); // true: message_1 (RFC 9528 A.2)
     return r == KD_OK ? kd_edhoc_write_1(s->edhoc, NULL, out) : r;

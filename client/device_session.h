@@ -7,6 +7,7 @@
 #include "client/device_credentials.h"
 
 struct kd_device_session {
+    unsigned holds, in_flight; // device_ask.c's
     bool is_open;
     struct kd_edhoc *edhoc; // under way
     struct kd_secret *prk_out;
@@ -26,8 +27,12 @@ struct kd_device_session {
     struct kd_buf ticket;
 };
 
-void kd_device_session_init(struct kd_device_session *s);
-void kd_device_session_wipe(struct kd_device_session *s);
+// NULL without memory; held once.  The clock's offset is known from a session before.
+struct kd_device_session *kd_device_session_new(int64_t offset_ms);
+void kd_device_session_free(struct kd_device_session *s);
+// What a resumption begins with: all but the attachment and its keys.  Into a new one.
+KD_MUST_CHECK enum kd_err kd_device_session_copy(const struct kd_device_session *from,
+                                                 struct kd_device_session *to);
 
 // The handshake: message_1; then, with message_2, message_3 with the gateway's
 // connection identifier before it; then message_4.  Errors are those of edhoc.h.

@@ -3,222 +3,377 @@
 
 #include "channel/channel.h"
 
-#include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <time.h>
 
 enum { FIRST_AGAIN_MS = 1000, LAST_AGAIN_MS = 8000 };
 
-// ---- where -----------------------------------------------------------------
+struct waiter {
+    struct waiter *next;
+    uint32_t id;
+    struct kd_buf *answer;
+    bool is_done;
+};
 
-void kd_wire_wipe(struct kd_wire *w) {
-    if (w->fd >= 0) {
-        close(w->fd);
+struct push {
+    struct push *next;
+    struct kd_buf frame;
+};
+
+// All of it is under the wire's lock, but what `link` says of itself.
+struct kd_wire_link {
+    struct kd_link *link;
+    uint64_t number;
+    unsigned holds; // threads, and the wire itself
+    bool is_dead, has_reader, has_writer;
+    struct waiter *waiters;
+    struct push *first, **last;
+    size_t n_pushes;
+};
+
+// ---- life of a link --------------------------------------------------------
+
+static void free_pushes(struct kd_wire_link *l) {
+    for (struct push *p = l->first, *next; p != NULL; p = next) {
+        next = p->next;
+        kd_buf_wipe(&p->frame);
+        free(p);
     }
-    free(w->host);
-    free(w->port);
-    *w = KD_WIRE_INIT;
+    l->first = NULL;
+    l->last = &l->first;
+    l->n_pushes = 0;
 }
 
-static void disconnect(struct kd_wire *w) {
-    if (w->fd >= 0) {
-        close(w->fd);
-        w->fd = -1;
+static void let_go(struct kd_wire_link *l) {
+    if (--l->holds == 0) {
+        free_pushes(l);
+        kd_link_free(l->link);
+        free(l);
     }
 }
 
-enum kd_err kd_wire_set(struct kd_wire *w, const char *server) {
-    const bool is_udp = strncmp(server, "udp://", 6) == 0;
-    const char *host = server + 6;
-    const char *colon = strrchr(server, ':');
-    if ((!is_udp && strncmp(server, "tcp://", 6) != 0) || colon < host || colon[1] == '\0') {
-        return KD_ERR_BAD_URI;
+// Who waits at it sees that it is dead.
+static void kill_link(struct kd_wire *w, struct kd_wire_link *l) {
+    if (!l->is_dead) {
+        l->is_dead = true;
+        kd_link_shut(l->link);
     }
-    const bool has_brackets = host[0] == '[' && colon[-1] == ']';
-    host += has_brackets ? 1 : 0;
-    const char *end = has_brackets ? colon - 1 : colon;
-    if (end <= host) {
-        return KD_ERR_BAD_URI;
+    if (w->link == l) {
+        w->link = NULL;
+        let_go(l);
     }
-    char *new_host = strndup(host, (size_t)(end - host));
-    char *new_port = strdup(colon + 1);
-    if (new_host == NULL || new_port == NULL) {
-        free(new_host);
-        free(new_port);
+    pthread_cond_broadcast(&w->changed);
+}
+
+static void sleep_until(struct kd_wire *w, uint64_t until_ms) {
+    const struct timespec t = { .tv_sec = (time_t)(until_ms / 1000),
+                                .tv_nsec = (long)(until_ms % 1000) * 1000000 };
+    (void)pthread_cond_timedwait(&w->changed, &w->lock, &t);
+}
+
+static enum kd_err connect_link(struct kd_wire *w, uint64_t until_ms) {
+    struct kd_wire_link *l = calloc(1, sizeof(*l));
+    if (l == NULL) {
         return KD_ERR_NO_MEMORY;
     }
-    kd_wire_wipe(w);
-    *w = (struct kd_wire) { .host = new_host, .port = new_port, .is_udp = is_udp, .fd = -1 };
-    return KD_OK;
-}
-
-// ---- waiting ---------------------------------------------------------------
-
-static bool wait_for(int fd, short events, uint64_t until_ms) {
-    struct pollfd p = { .fd = fd, .events = events };
-    for (;;) {
-        const uint64_t now = kd_clock_mono_ms();
-        const int left = now >= until_ms ? 0 : (int)(until_ms - now);
-        const int n = poll(&p, 1, left);
-        if (n > 0) {
-            return true;
-        }
-        if (n == 0 || errno != EINTR) {
-            return false;
-        }
-    }
-}
-
-static int try_address(const struct addrinfo *a, uint64_t until_ms) {
-    const int one = 1;
-    const int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int error = 0;
-    socklen_t n = sizeof(error);
-    if (fd < 0) {
-        return -1;
-    }
-    const bool is_begun = connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS;
-    if (!is_begun || !wait_for(fd, POLLOUT, until_ms) ||
-        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) != 0 || error != 0) {
-        close(fd);
-        return -1;
-    }
-    if (a->ai_socktype == SOCK_STREAM) {
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    }
-    return fd;
-}
-
-static enum kd_err connect_to(struct kd_wire *w, uint64_t until_ms) {
-    if (w->fd >= 0) {
-        return KD_OK;
-    }
-    const struct addrinfo hints = { .ai_socktype = w->is_udp ? SOCK_DGRAM : SOCK_STREAM };
-    struct addrinfo *all = NULL;
-    if (w->host == NULL || getaddrinfo(w->host, w->port, &hints, &all) != 0) {
-        return KD_ERR_SYSTEM;
-    }
-    for (const struct addrinfo *a = all; a != NULL && w->fd < 0; a = a->ai_next) {
-        w->fd = try_address(a, until_ms);
-    }
-    freeaddrinfo(all);
-    return w->fd < 0 ? KD_ERR_SYSTEM : KD_OK;
-}
-
-// ---- TCP -------------------------------------------------------------------
-
-static enum kd_err send_all(int fd, struct kd_bytes b, uint64_t until_ms) {
-    while (b.n > 0) {
-        const ssize_t n = send(fd, b.p, b.n, MSG_NOSIGNAL);
-        if (n > 0) {
-            b.p += n;
-            b.n -= (size_t)n;
-        } else if (errno != EAGAIN && errno != EINTR) {
-            return KD_ERR_SYSTEM;
-        } else if (!wait_for(fd, POLLOUT, until_ms)) {
-            return KD_ERR_DEADLINE;
-        }
-    }
-    return KD_OK;
-}
-
-static enum kd_err receive_all(int fd, uint8_t *p, size_t n, uint64_t until_ms) {
-    while (n > 0) {
-        const ssize_t got = recv(fd, p, n, 0);
-        if (got > 0) {
-            p += got;
-            n -= (size_t)got;
-        } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-            return KD_ERR_SYSTEM;
-        } else if (!wait_for(fd, POLLIN, until_ms)) {
-            return KD_ERR_DEADLINE;
-        }
-    }
-    return KD_OK;
-}
-
-static enum kd_err receive_frame(int fd, uint64_t until_ms, struct kd_buf *out) {
-    uint8_t head[KD_FRAME_LENGTH_BYTES];
-    enum kd_err r = receive_all(fd, head, sizeof(head), until_ms);
+    l->last = &l->first;
+    l->holds = 1; // the wire's
+    w->is_connecting = true;
+    pthread_mutex_unlock(&w->lock);
+    const enum kd_err r = kd_link_open(&w->place, until_ms, &l->link);
+    pthread_mutex_lock(&w->lock);
+    w->is_connecting = false;
+    pthread_cond_broadcast(&w->changed);
     if (r != KD_OK) {
+        free(l);
         return r;
     }
-    const size_t n = (size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3];
-    if (n < KD_FRAME_HEAD_BYTES || n > KD_FRAME_MAX_BYTES) {
+    l->number = ++w->n_links;
+    w->link = l;
+    return KD_OK;
+}
+
+// Holds the link, made where there is none.
+static enum kd_err get_link(struct kd_wire *w, uint64_t until_ms, struct kd_wire_link **out) {
+    while (w->link == NULL) {
+        if (kd_clock_mono_ms() >= until_ms) {
+            return KD_ERR_DEADLINE;
+        }
+        if (w->is_connecting) {
+            sleep_until(w, until_ms);
+            continue;
+        }
+        const enum kd_err r = connect_link(w, until_ms);
+        if (r != KD_OK) {
+            return r;
+        }
+    }
+    w->link->holds++;
+    *out = w->link;
+    return KD_OK;
+}
+
+// ---- sending ---------------------------------------------------------------
+
+static enum kd_err send_frame(struct kd_wire *w, struct kd_wire_link *l, struct kd_bytes frame,
+                              uint64_t until_ms) {
+    while (l->has_writer && !l->is_dead) {
+        if (kd_clock_mono_ms() >= until_ms) {
+            return KD_ERR_DEADLINE;
+        }
+        sleep_until(w, until_ms);
+    }
+    if (l->is_dead) {
         return KD_ERR_SYSTEM;
     }
-    uint8_t *p = kd_buf_extend(out, n);
-    return p == NULL ? KD_ERR_NO_MEMORY : receive_all(fd, p, n, until_ms);
-}
-
-// Whether it answers our question: a late answer to another one is passed over.
-static bool answers(struct kd_bytes answer, struct kd_bytes question) {
-    struct kd_frame a, q;
-    return kd_frame_parse(answer, &a) == KD_OK && kd_frame_parse(question, &q) == KD_OK &&
-           a.role != KD_FRAME_REQUEST && a.id == q.id;
-}
-
-static enum kd_err exchange_tcp(struct kd_wire *w, struct kd_bytes frame, uint64_t until_ms,
-                                struct kd_buf *answer) {
-    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_FRAME_LENGTH_BYTES + KD_FRAME_MAX_BYTES);
-    kd_buf_block32(&out, frame);
-    enum kd_err r = send_all(w->fd, kd_buf_get(&out), until_ms);
-    while (r == KD_OK) {
-        kd_buf_reset(answer);
-        r = receive_frame(w->fd, until_ms, answer);
-        if (r == KD_OK && answers(kd_buf_get(answer), frame)) {
-            return KD_OK;
-        }
+    l->has_writer = true;
+    pthread_mutex_unlock(&w->lock);
+    const enum kd_err r = kd_link_send(l->link, frame, until_ms);
+    pthread_mutex_lock(&w->lock);
+    l->has_writer = false;
+    pthread_cond_broadcast(&w->changed);
+    if (r != KD_OK) {
+        kill_link(w, l); // perhaps half of it is on its way
     }
     return r;
 }
 
-// ---- UDP -------------------------------------------------------------------
+// ---- receiving -------------------------------------------------------------
 
-static enum kd_err exchange_udp(struct kd_wire *w, struct kd_bytes frame, uint64_t until_ms,
-                                struct kd_buf *answer) {
-    uint64_t again_ms = FIRST_AGAIN_MS;
-    uint64_t due_ms = kd_clock_mono_ms(); // the first time at once
-    while (kd_clock_mono_ms() < until_ms) {
-        if (kd_clock_mono_ms() >= due_ms && again_ms <= 2 * LAST_AGAIN_MS) {
-            (void)send(w->fd, frame.p, frame.n, MSG_NOSIGNAL);
-            due_ms = again_ms > LAST_AGAIN_MS ? until_ms : kd_clock_mono_ms() + again_ms;
-            again_ms *= 2;
+static void keep_push(struct kd_wire_link *l, struct kd_bytes frame) {
+    struct push *p = l->n_pushes < KD_WIRE_PUSHES_MAX ? calloc(1, sizeof(*p)) : NULL;
+    if (p == NULL) {
+        return;
+    }
+    p->frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    kd_buf_put(&p->frame, frame.p, frame.n);
+    *l->last = p;
+    l->last = &p->next;
+    l->n_pushes++;
+}
+
+// A late answer, which nobody waits for any more, is passed over.
+static void hand_out(struct kd_wire_link *l, struct kd_bytes bytes) {
+    struct kd_frame f;
+    if (kd_frame_parse(bytes, &f) != KD_OK) {
+        return;
+    }
+    if (f.role == KD_FRAME_REQUEST) {
+        if (f.kind == KD_FRAME_PUSH) {
+            keep_push(l, bytes);
         }
-        if (!wait_for(w->fd, POLLIN, due_ms < until_ms ? due_ms : until_ms)) {
-            continue;
-        }
-        kd_buf_reset(answer);
-        uint8_t *p = kd_buf_extend(answer, KD_FRAME_MAX_BYTES);
-        const ssize_t n = p == NULL ? -1 : recv(w->fd, p, KD_FRAME_MAX_BYTES, 0);
-        answer->n = n > 0 ? (size_t)n : 0;
-        if (n > 0 && answers(kd_buf_get(answer), frame)) {
-            return KD_OK;
-        }
-        if (n < 0 && errno == ECONNREFUSED) { // nobody there yet: the next time
-            (void)wait_for(-1, 0, due_ms < until_ms ? due_ms : until_ms);
+        return;
+    }
+    for (struct waiter *a = l->waiters; a != NULL; a = a->next) {
+        if (a->id == f.id && !a->is_done) {
+            kd_buf_put(a->answer, bytes.p, bytes.n);
+            a->is_done = true;
+            return;
         }
     }
-    return KD_ERR_DEADLINE;
+}
+
+// Receives one frame for whoever it is for; or waits while another does.
+static void receive_for_all(struct kd_wire *w, struct kd_wire_link *l, uint64_t until_ms) {
+    if (l->has_reader) {
+        sleep_until(w, until_ms);
+        return;
+    }
+    kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    l->has_reader = true;
+    pthread_mutex_unlock(&w->lock);
+    const enum kd_err r = kd_link_receive(l->link, until_ms, &frame);
+    pthread_mutex_lock(&w->lock);
+    l->has_reader = false;
+    if (r == KD_OK) {
+        hand_out(l, kd_buf_get(&frame));
+    } else if (r != KD_ERR_DEADLINE) {
+        kill_link(w, l);
+    }
+    pthread_cond_broadcast(&w->changed);
+}
+
+// ---- questions -------------------------------------------------------------
+
+static void remove_waiter(struct kd_wire_link *l, const struct waiter *a) {
+    struct waiter **at = &l->waiters;
+    while (*at != a) {
+        at = &(*at)->next;
+    }
+    *at = a->next;
+}
+
+static enum kd_err wait_for_answer(struct kd_wire *w, struct kd_wire_link *l, struct waiter *a,
+                                   struct kd_bytes frame, uint64_t until_ms) {
+    uint64_t again_ms = FIRST_AGAIN_MS;
+    uint64_t due_ms = kd_clock_mono_ms(); // the first time at once
+    while (!a->is_done) {
+        const uint64_t now = kd_clock_mono_ms();
+        if (l->is_dead) {
+            return KD_ERR_SYSTEM;
+        }
+        if (now >= until_ms) {
+            return KD_ERR_DEADLINE;
+        }
+        if (now >= due_ms) {
+            const enum kd_err r = send_frame(w, l, frame, until_ms);
+            if (r != KD_OK) {
+                return r;
+            }
+            due_ms = w->place.is_lossy && again_ms <= LAST_AGAIN_MS ? now + again_ms : until_ms;
+            again_ms *= 2;
+            continue;
+        }
+        receive_for_all(w, l, due_ms < until_ms ? due_ms : until_ms);
+    }
+    return kd_buf_finish(a->answer);
+}
+
+static enum kd_err exchange_by_link(struct kd_wire *w, struct kd_bytes frame, uint64_t until_ms,
+                                    struct kd_buf *answer) {
+    struct kd_frame question;
+    struct kd_wire_link *l = NULL;
+    enum kd_err r = kd_frame_parse(frame, &question);
+    if (r != KD_OK || (r = get_link(w, until_ms, &l)) != KD_OK) {
+        return r;
+    }
+    struct waiter a = { .next = l->waiters, .id = question.id, .answer = answer };
+    l->waiters = &a;
+    r = wait_for_answer(w, l, &a, frame, until_ms);
+    remove_waiter(l, &a);
+    let_go(l);
+    return r;
 }
 
 enum kd_err kd_wire_exchange(struct kd_wire *w, struct kd_bytes frame, unsigned timeout_ms,
                              struct kd_buf *answer) {
     const uint64_t until_ms = kd_clock_mono_ms() + timeout_ms;
-    enum kd_err r = connect_to(w, until_ms);
+    pthread_mutex_lock(&w->lock);
+    struct kd_http *http = kd_http_hold(w->http);
+    enum kd_err r = KD_OK;
+    if (http == NULL) {
+        r = exchange_by_link(w, frame, until_ms, answer);
+    }
+    pthread_mutex_unlock(&w->lock);
+    if (http != NULL) {
+        r = kd_http_exchange(http, frame, timeout_ms, answer);
+        kd_http_let_go(http);
+    }
+    return r;
+}
+
+// ---- unasked ---------------------------------------------------------------
+
+uint64_t kd_wire_link(struct kd_wire *w) {
+    pthread_mutex_lock(&w->lock);
+    const uint64_t number = w->link == NULL ? 0 : w->link->number;
+    pthread_mutex_unlock(&w->lock);
+    return number;
+}
+
+static enum kd_err receive_push(struct kd_wire *w, struct kd_wire_link *l, uint64_t until_ms,
+                                struct kd_buf *frame) {
+    while (l->first == NULL) {
+        if (l->is_dead) {
+            return KD_ERR_SYSTEM;
+        }
+        if (kd_clock_mono_ms() >= until_ms) {
+            return KD_ERR_DEADLINE;
+        }
+        receive_for_all(w, l, until_ms);
+    }
+    struct push *p = l->first;
+    l->first = p->next;
+    l->last = l->first == NULL ? &l->first : l->last;
+    l->n_pushes--;
+    kd_buf_put(frame, p->frame.p, p->frame.n);
+    kd_buf_wipe(&p->frame);
+    free(p);
+    return kd_buf_finish(frame);
+}
+
+enum kd_err kd_wire_receive(struct kd_wire *w, unsigned timeout_ms, struct kd_buf *frame) {
+    const uint64_t until_ms = kd_clock_mono_ms() + timeout_ms;
+    enum kd_err r = KD_ERR_SYSTEM;
+    pthread_mutex_lock(&w->lock);
+    struct kd_wire_link *l = w->link;
+    if (l != NULL) {
+        l->holds++;
+        r = receive_push(w, l, until_ms, frame);
+        let_go(l);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return r;
+}
+
+enum kd_err kd_wire_tell(struct kd_wire *w, struct kd_bytes frame, unsigned timeout_ms) {
+    enum kd_err r = KD_ERR_SYSTEM;
+    pthread_mutex_lock(&w->lock);
+    struct kd_wire_link *l = w->link;
+    if (l != NULL) {
+        l->holds++;
+        r = send_frame(w, l, frame, kd_clock_mono_ms() + timeout_ms);
+        let_go(l);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return r;
+}
+
+// ---- life ------------------------------------------------------------------
+
+enum kd_err kd_wire_init(struct kd_wire *w) {
+    pthread_condattr_t monotonic;
+    *w = (struct kd_wire) { 0 };
+    if (pthread_mutex_init(&w->lock, NULL) != 0 || pthread_condattr_init(&monotonic) != 0) {
+        return KD_ERR_NO_MEMORY;
+    }
+    const bool is_ok = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
+                       pthread_cond_init(&w->changed, &monotonic) == 0;
+    pthread_condattr_destroy(&monotonic);
+    return is_ok ? KD_OK : KD_ERR_NO_MEMORY;
+}
+
+// With the lock, and nobody connects.
+static void leave_place(struct kd_wire *w) {
+    while (w->is_connecting) {
+        pthread_cond_wait(&w->changed, &w->lock);
+    }
+    if (w->link != NULL) {
+        kill_link(w, w->link);
+    }
+    kd_http_let_go(w->http);
+    w->http = NULL;
+    kd_place_wipe(&w->place);
+}
+
+enum kd_err kd_wire_set(struct kd_wire *w, const char *server) {
+    struct kd_place place = { 0 };
+    struct kd_http *http = NULL;
+    const bool is_http = strncmp(server, "http://", 7) == 0 || strncmp(server, "https://", 8) == 0;
+    const enum kd_err r = is_http ? kd_http_new(server, &http) : kd_place_parse(server, &place);
     if (r != KD_OK) {
         return r;
     }
-    r = w->is_udp ? exchange_udp(w, frame, until_ms, answer)
-                  : exchange_tcp(w, frame, until_ms, answer);
-    if (r != KD_OK) {
-        disconnect(w);
-    }
-    return r;
+    pthread_mutex_lock(&w->lock);
+    leave_place(w);
+    w->place = place;
+    w->http = http;
+    pthread_mutex_unlock(&w->lock);
+    return KD_OK;
+}
+
+void kd_wire_set_own(struct kd_wire *w, const struct kd_place *place) {
+    pthread_mutex_lock(&w->lock);
+    leave_place(w);
+    w->place = *place;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void kd_wire_wipe(struct kd_wire *w) {
+    pthread_mutex_lock(&w->lock);
+    leave_place(w);
+    pthread_mutex_unlock(&w->lock);
+    pthread_cond_destroy(&w->changed);
+    pthread_mutex_destroy(&w->lock);
 }

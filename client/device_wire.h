@@ -1,26 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
-// device_wire.h: one frame there and its answer back, over TCP and UDP.
+// device_wire.h: questions and their answers over one link, of many threads at once, and
+// what the server sends unasked.  Whoever waits receives for all: there is no thread of
+// our own.
+//
+// Threads: all functions from any thread.
 #ifndef KD_CLIENT_DEVICE_WIRE_H
 #define KD_CLIENT_DEVICE_WIRE_H
 
-#include "base/base.h"
+#include "client/device_http.h"
+#include "client/device_link.h"
+
+#include <pthread.h>
+
+#define KD_WIRE_PUSHES_MAX 64 // that wait to be received; more are dropped, unacknowledged
+
+struct kd_wire_link; // a link and who waits at it
 
 struct kd_wire {
-    char *host, *port;
-    bool is_udp;
-    int fd; // -1: not connected
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct kd_place place;
+    struct kd_http *http; // in place of a link
+    struct kd_wire_link *link;
+    bool is_connecting;
+    uint64_t n_links; // made so far
 };
 
-#define KD_WIRE_INIT ((struct kd_wire) { .fd = -1 })
+KD_MUST_CHECK enum kd_err kd_wire_init(struct kd_wire *w);
+void kd_wire_wipe(struct kd_wire *w); // when nobody waits any more
 
-// "tcp://HOST:PORT" or "udp://HOST:PORT"; KD_ERR_BAD_URI.
+// "tcp://", "udp://", "http://", "https://"; what awaits an answer fails.  KD_ERR_BAD_URI.
 KD_MUST_CHECK enum kd_err kd_wire_set(struct kd_wire *w, const char *server);
-void kd_wire_wipe(struct kd_wire *w);
+void kd_wire_set_own(struct kd_wire *w, const struct kd_place *place);
 
-// Sends the frame, and appends the frame that answers it: the one with its id.  Over UDP it is
-// sent again after 1, 2, 4 and 8 seconds.  KD_ERR_SYSTEM: no connection, or it was lost;
-// KD_ERR_DEADLINE.
+// Sends the frame, and appends the frame that answers it: the one with its id.  Where frames
+// can be lost it is sent again after 1, 2, 4 and 8 seconds.  KD_ERR_SYSTEM: no connection, or
+// it was lost; KD_ERR_DEADLINE.
 KD_MUST_CHECK enum kd_err kd_wire_exchange(struct kd_wire *w, struct kd_bytes frame,
                                            unsigned timeout_ms, struct kd_buf *answer);
+
+// The number of the link that there is, and 0 for none: it changes with every new one.
+uint64_t kd_wire_link(struct kd_wire *w);
+// Appends the next frame that was sent unasked over the link.  KD_ERR_SYSTEM, KD_ERR_DEADLINE.
+KD_MUST_CHECK enum kd_err kd_wire_receive(struct kd_wire *w, unsigned timeout_ms,
+                                          struct kd_buf *frame);
+// Sends a frame that nothing answers, over the link that there is.
+KD_MUST_CHECK enum kd_err kd_wire_tell(struct kd_wire *w, struct kd_bytes frame,
+                                       unsigned timeout_ms);
 
 #endif

@@ -5,7 +5,7 @@
  * handshake, the renewal of a session that has expired, and repeats over UDP happen by
  * themselves.  docs/protocol.md says what is on the wire; libkeyd(3) more about this.
  *
- * Threads: one device may be used by many at once; its requests go one after the other.
+ * Threads: one device may be used by many at once, and their requests are under way together.
  * Devices have nothing in common: one process may have many, with different servers.
  * Memory: what is passed in is copied; what is given out is the caller's.
  */
@@ -39,30 +39,39 @@ enum keyd_err {
 /* A name that does not change, "timeout"; and a sentence for people. */
 const char *keyd_err_name(enum keyd_err err);
 const char *keyd_err_text(enum keyd_err err);
+/* What the last function of this library that failed in this thread says of it, for people: which
+ * file, which address, which side refused.  Until the next call. */
+const char *keyd_detail(void);
 
 #define KEYD_BODY_MAX 65536 /* bytes of a message and of an answer */
 
-/* A transport of the caller's: gives one frame to the gateway and waits for the frame that
- * answers it.  `answer` has room for `max` bytes.  0: *n is set; -1: no answer. */
-typedef int keyd_exchange_fn(void *arg, const uint8_t *frame, size_t n_frame, uint8_t *answer,
-                             size_t max, size_t *n, unsigned timeout_ms);
+/* A transport of the caller's, for whole frames.  One call of each may run at the same time as
+ * one of the other, in any thread.  0: it is sent, or *n is set; -1: the transport is broken, and
+ * the next call begins anew; 1 of keyd_receive_fn: nothing has come within the time. */
+typedef int keyd_send_fn(void *arg, const uint8_t *frame, size_t n, unsigned timeout_ms);
+typedef int keyd_receive_fn(void *arg, uint8_t *frame, size_t max, size_t *n,
+                            unsigned timeout_ms);
 
 /* The own certificate has expired: writes a new one (DER) and its length, and 0; or -1.  It is
  * sent whole with the next handshake, as the server may not know it yet. */
 typedef int keyd_renew_fn(void *arg, uint8_t *certificate, size_t max, size_t *n);
 
 struct keyd_config {
-    const char *server;   /* "tcp://HOST:PORT", "udp://HOST:PORT"; NULL: `exchange` is there */
+    const char *server; /* "tcp://HOST:PORT", "udp://HOST:PORT", "http://HOST:PORT" (or https);
+                           NULL: `send` and `receive` are there */
     const char *key_file; /* private key on P-256 or P-384, PEM; others may not read it */
     const char *certificate_file;        /* own certificate, PEM or DER */
     const char *certificate_uri;         /* sent in its place; NULL: its fingerprint is sent */
     const char *server_certificate_file; /* the stored copy that the server's fingerprint is
                                             compared with, PEM or DER */
     unsigned timeout_ms;                 /* for an answer; 0: 30000 */
-    keyd_exchange_fn *exchange;
-    void *exchange_arg;
+    keyd_send_fn *send;
+    keyd_receive_fn *receive;
+    void *transport_arg;
+    int is_lossy; /* frames can be lost by `send`: they are sent again, as over UDP */
     keyd_renew_fn *renew; /* NULL: an expired certificate is KEYD_ERR_EXPIRED */
     void *renew_arg;
+    const char *envelope_key_file; /* the server's public key for envelopes, PEM, P-256; or NULL */
 };
 
 struct keyd_device;
@@ -80,13 +89,25 @@ enum keyd_err keyd_request(struct keyd_device *device, const void *message, size
 /* The error that the last KEYD_ERR_BACKEND brought: an HTTP status. */
 unsigned keyd_status(struct keyd_device *device);
 
+/* Waits for a message that the server sends unasked, and tells it that it has come.  Over TCP
+ * and transports of the caller's; connects where that has to be.  *message is allocated (free it).
+ * KEYD_ERR_TIMEOUT: none came. */
+enum keyd_err keyd_receive(struct keyd_device *device, unsigned timeout_ms, uint8_t **message,
+                           size_t *n);
+
+/* Without a session: seals the message to the server's key (envelope_key_file) and sends it.
+ * Whoever opens it within `valid_s` seconds knows what `sender` says (up to 64 bytes, NULL for
+ * none), and nothing proves it.  KEYD_OK: it was accepted, and nothing is answered. */
+enum keyd_err keyd_envelope(struct keyd_device *device, const char *sender, unsigned valid_s,
+                            const void *message, size_t n);
+
 /* A handshake now; also where there is a session. */
 enum keyd_err keyd_connect(struct keyd_device *device);
 /* Fresh keys for the session. */
 enum keyd_err keyd_update(struct keyd_device *device);
 /* Takes a ticket, for keyd_move. */
 enum keyd_err keyd_save(struct keyd_device *device);
-/* Goes on at another server of the same keys: "tcp://HOST:PORT", "udp://...". */
+/* Goes on at another server of the same keys: as `server` of the configuration. */
 enum keyd_err keyd_move(struct keyd_device *device, const char *server);
 /* Ends the session at the server too. */
 enum keyd_err keyd_close(struct keyd_device *device);

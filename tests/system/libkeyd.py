@@ -5,31 +5,35 @@ import socket
 import subprocess
 import threading
 
-from harness import BOTH, SOFTHSM, main, oracle, test, tokens, wait_for
+from harness import BOTH, SOFTHSM, expect, main, oracle, test, tokens, unb64, wait_for
 from harness.gateway import Backend, Gateway
+from harness.mailbox import Mailbox
 from harness.peer import Server, certificate, pem
 
 REQUEST = os.path.join(tokens.BUILD, "client", "examples", "request")
+THREADS = os.path.join(tokens.BUILD, "client", "examples", "threads")
 
 
 class Lib:
     """The example with a software key, registered as a peer."""
 
     def __init__(self, keyd, name, server, uri=True, register=True, server_certificate=None,
-                 days="30"):
+                 days="30", envelope_key=None):
         private = oracle.ec_private("ec-p256")
         self.certificate = certificate(oracle.ec_public(private), name, days)
         self.uri = f"https://pki.example/c/{name}" if uri else "-"
         self.files = oracle.Files(key=private, cert=pem(self.certificate).encode(), server=pem(
-            server_certificate or keyd.own_certificate).encode())
+            server_certificate or keyd.own_certificate).encode(),
+                                  envelope=(envelope_key or "").encode())
         path = self.files.__enter__()
         os.chmod(path("key"), 0o600)
         if register:
             keyd.ok("/v1/peers", {"name": name, "certificate": pem(self.certificate),
                                   **({"uri": self.uri} if uri else {})}, 201)
         self.path = path
+        self.argv = [server, path("key"), path("cert"), self.uri, path("server")]
         self.process = subprocess.Popen(
-            [REQUEST, server, path("key"), path("cert"), self.uri, path("server")],
+            [REQUEST, *self.argv, *(["-", path("envelope")] if envelope_key else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):
@@ -48,12 +52,13 @@ class Lib:
 
 
 class Set:
-    def __init__(self, token, **channel):
-        self.keyd = Server(token, {f"channel.{k}": v for k, v in channel.items()}).set_up()
+    def __init__(self, token, keyd=None, **channel):
+        self.keyd = keyd or Server(token, {f"channel.{k}": v for k, v in channel.items()}).set_up()
         self.backend = Backend()
         self.gateway = Gateway(self.keyd, self.backend).start()
         self.tcp = f"tcp://127.0.0.1:{self.gateway.ports['tcp']}"
         self.udp = f"udp://127.0.0.1:{self.gateway.ports['udp']}"
+        self.http = f"http://127.0.0.1:{self.gateway.ports['http']}"
 
     def __enter__(self):
         return self
@@ -76,13 +81,18 @@ def what_cannot_work_is_said(token):
             assert d.ask("x") == "server"
         with Lib(s.keyd, "late", "tcp://127.0.0.1:1") as d:
             assert d.ask("x") == "transport"
-            assert d.ask("!move http://127.0.0.1:1") == "argument"
+            assert d.ask("!move ftp://127.0.0.1:1") == "argument"
+            assert "ftp://127.0.0.1:1" in d.ask("!detail")
+            assert d.ask("!move http://127.0.0.1:1") == "ok" and d.ask("x") == "transport"
+            assert d.ask("!receive 1") == "argument" and "HTTP" in d.ask("!detail")
+            assert d.ask("!envelope x") == "argument" and "envelope_key" in d.ask("!detail")
             for argv in ((s.tcp, "/nowhere", d.path("cert")), (s.tcp, d.path("cert"), d.path("cert")),
                          ("tcp://", d.path("key"), d.path("cert")),
                          (s.tcp, d.path("key"), d.path("server"))):
                 r = subprocess.run([REQUEST, *argv, "-", d.path("server")], capture_output=True,
                                    text=True, check=False)
                 assert r.returncode == 1 and r.stdout in ("file\n", "argument\n"), r
+                assert '"' in r.stderr, r  # what it is about
             os.chmod(d.path("key"), 0o644)  # others may read it
             r = subprocess.run([REQUEST, s.tcp, d.path("key"), d.path("cert"), "-",
                                 d.path("server")], capture_output=True, text=True, check=False)
@@ -116,7 +126,7 @@ def expired_certificate_is_renewed_before_it_is_sent(token):
 def device_asks_and_gets_its_answer(token):
     """J01, J03, J04, J09, A01, A06: over TCP and UDP, named by URI and by fingerprint."""
     with Set(token) as s:
-        for server, uri in ((s.tcp, True), (s.udp, True), (s.tcp, False)):
+        for server, uri in ((s.tcp, True), (s.udp, True), (s.http, True), (s.tcp, False)):
             name = f"{server[:3]}-{uri}"
             with Lib(s.keyd, name, server, uri) as d:
                 assert d.ask("hello") == "ok olleh"
@@ -214,6 +224,35 @@ def lost_and_repeated_datagrams_change_nothing(token):
                 assert d.ask(f"m{i}") == f"ok {i}m"
         assert s.backend.bodies() == [b"m%d" % i for i in range(6)]
         assert s.gateway.metric("keyd_gateway_repeated_total") > 0
+
+
+@test(on=SOFTHSM)
+def threads_share_a_device(token):
+    """J14: each answer comes to who asked, while others renew keys and session."""
+    with Set(token) as s:
+        for server in (s.tcp, s.udp, s.http):
+            with Lib(s.keyd, f"shared-{server.split(':')[0]}", server) as d:
+                r = subprocess.run([THREADS, *d.argv, "12", "50"], capture_output=True, text=True,
+                                   check=False, timeout=120)
+                assert r.stdout == "600\n" and r.returncode == 0, (server, r)
+        bodies = s.backend.bodies()
+        assert len(bodies) == 1800 and len(set(bodies)) == 600
+
+
+@test(on=BOTH)
+def envelope_is_delivered_without_a_session(token):
+    """J15"""
+    with Set(token, Mailbox(token).set_up()) as s:
+        key = expect(s.keyd.get("/v1/envelopes/key"), 200).json["pem"]
+        for server in (s.tcp, s.udp, s.http):
+            with Lib(s.keyd, f"sender-{server.split(':')[0]}", server, register=False,
+                     envelope_key=key) as d:
+                assert d.ask("!envelope before anything") == "ok"
+                headers, body = s.backend.messages[-1]
+                assert body == b"before anything" and "Keyd-Peer" not in headers
+                assert unb64(headers["Keyd-Sender"]) == b"example"
+        assert len(s.backend.messages) == 3
+        assert s.gateway.metric('keyd_gateway_frames_total{kind="handshake"}') == 0
 
 
 @test(on=SOFTHSM)

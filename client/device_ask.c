@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+// device_ask.c: questions to the server, and which step follows which failure: handshake,
+// resumption, and a record there and back (device_state.h).
+#include "client/device_detail.h"
+#include "client/device_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { NONCE_BYTES = 16, TRIES = 2 };
+
+// ---- frames ----------------------------------------------------------------
+
+static enum keyd_err failed(struct kd_bytes body, bool *is_unknown) {
+    enum kd_failure code;
+    uint32_t after_s;
+    if (kd_failure_parse(body, &code, &after_s) != KD_OK) {
+        return kd_detail_fail(KEYD_ERR_SERVER, "The server answered with what is no frame.");
+    }
+    *is_unknown = code == KD_FAILURE_UNKNOWN_SESSION;
+    return code == KD_FAILURE_BUSY ? kd_detail_fail(KEYD_ERR_BUSY,
+                                                    "The server is busy, or its token is away: "
+                                                    "try again in %u s.",
+                                                    (unsigned)after_s)
+           : code == KD_FAILURE_TOO_LARGE
+               ? kd_detail_fail(KEYD_ERR_ARGUMENT, "The message is too large for the server.")
+               : KEYD_ERR_REFUSED;
+}
+
+// *answer has the bytes that *out borrows its body from.
+static enum keyd_err ask(struct keyd_device *d, const struct kd_frame *question,
+                         struct kd_buf *answer, struct kd_bytes *out, bool *is_unknown) {
+    kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    struct kd_frame got;
+    kd_frame_put(&frame, question);
+    if (kd_buf_finish(&frame) != KD_OK) {
+        return kd_detail_fail(KEYD_ERR_ARGUMENT, "The message is too large for a frame.");
+    }
+    const enum keyd_err r = kd_device_told(
+        kd_wire_exchange(&d->wire, kd_buf_get(&frame), d->timeout_ms, answer), KEYD_ERR_SERVER);
+    if (r != KEYD_OK) {
+        return r;
+    }
+    if (kd_frame_parse(kd_buf_get(answer), &got) != KD_OK || got.id != question->id) {
+        return kd_detail_fail(KEYD_ERR_SERVER, "The server answered with what is no frame.");
+    }
+    if (got.role == KD_FRAME_FAILURE) {
+        return failed(got.body, is_unknown);
+    }
+    if (got.role != KD_FRAME_ANSWER || got.kind != question->kind) {
+        return kd_detail_fail(KEYD_ERR_SERVER, "The server answered another question.");
+    }
+    *out = got.body;
+    return KEYD_OK;
+}
+
+static uint32_t next_id(struct keyd_device *d) {
+    pthread_mutex_lock(&d->lock);
+    const uint32_t id = ++d->next_id;
+    pthread_mutex_unlock(&d->lock);
+    return id;
+}
+
+enum keyd_err kd_device_ask(struct keyd_device *d, enum kd_frame_kind kind, struct kd_bytes body,
+                            struct kd_buf *answer, struct kd_bytes *out, bool *is_unknown) {
+    const struct kd_frame q = { .kind = kind, .id = next_id(d), .body = body };
+    return ask(d, &q, answer, out, is_unknown);
+}
+
+// ---- handshake and resumption: without the lock, by who renews ---------------
+
+static enum keyd_err handshake_step(struct keyd_device *d, const struct kd_buf *message,
+                                    struct kd_buf *answer, struct kd_bytes *out) {
+    bool is_unknown = false;
+    return kd_device_ask(d, KD_FRAME_HANDSHAKE, kd_buf_get(message), answer, out, &is_unknown);
+}
+
+static enum keyd_err refused(enum kd_err r) {
+    return r == KD_ERR_HS_PEER
+               ? kd_detail_fail(KEYD_ERR_REFUSED, "The server refused the handshake: its log has "
+                                                  "the reason.")
+           : r != KD_OK ? kd_detail_fail(kd_device_told(r, KEYD_ERR_SERVER),
+                                         "The server's part of the handshake is not accepted: %s",
+                                         kd_err_sentence(r))
+                        : KEYD_OK;
+}
+
+static enum keyd_err run_handshake(struct keyd_device *d, struct kd_device_session *s) {
+    kd_auto(buf) struct kd_buf first = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
+    kd_auto(buf) struct kd_buf third = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
+    kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    kd_auto(buf) struct kd_buf last = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    struct kd_bytes message;
+    enum keyd_err r;
+    if ((r = kd_device_check_own(&d->credentials)) != KEYD_OK ||
+        (r = kd_device_told(kd_device_write_1(s, &d->credentials, &first), KEYD_ERR_FILE)) !=
+            KEYD_OK ||
+        (r = handshake_step(d, &first, &answer, &message)) != KEYD_OK ||
+        (r = refused(kd_device_read_2(s, &d->credentials, message, &third))) != KEYD_OK ||
+        (r = handshake_step(d, &third, &last, &message)) != KEYD_OK) {
+        return r;
+    }
+    return refused(kd_device_read_4(s, message));
+}
+
+static enum keyd_err resume(struct keyd_device *d, const struct kd_device_session *before,
+                            struct kd_device_session *s) {
+    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(8192);
+    kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    uint8_t nonce[NONCE_BYTES];
+    bool is_unknown = false;
+    struct kd_bytes got;
+    if (before->ticket.n == 0 || kd_keyops_openssl.random(NULL, nonce, sizeof(nonce)) != KD_OK ||
+        kd_device_session_copy(before, s) != KD_OK) {
+        return KEYD_ERR_REFUSED;
+    }
+    kd_cbor_put_array(&body, 2);
+    kd_cbor_put_bytes(&body, kd_buf_get(&s->ticket));
+    kd_cbor_put_bytes(&body, (struct kd_bytes) { nonce, sizeof(nonce) });
+    const enum keyd_err r =
+        kd_device_ask(d, KD_FRAME_RESUME, kd_buf_get(&body), &answer, &got, &is_unknown);
+    return r != KEYD_OK ? r
+                        : kd_device_told(kd_device_take_resumed(
+                                             s, (struct kd_bytes) { nonce, sizeof(nonce) }, got),
+                                         KEYD_ERR_SERVER);
+}
+
+// ---- sessions: with the lock -------------------------------------------------
+
+static void let_go(struct kd_device_session *s) {
+    if (s != NULL && --s->holds == 0) {
+        kd_device_session_free(s);
+    }
+}
+
+static void begin_renewal(struct keyd_device *d) {
+    while (d->is_renewing) {
+        pthread_cond_wait(&d->changed, &d->lock);
+    }
+    d->is_renewing = true;
+}
+
+static void end_renewal(struct keyd_device *d) {
+    d->is_renewing = false;
+    pthread_cond_broadcast(&d->changed);
+}
+
+// Another session: from `before` by its ticket where that is there, else by a handshake.
+// What there was stays until the new one stands: a failure that asked for it may have been
+// anybody's.
+static enum keyd_err make_session(struct keyd_device *d, const struct kd_device_session *before) {
+    struct kd_device_session *fresh = kd_device_session_new(d->offset_ms);
+    if (fresh == NULL) {
+        return KEYD_ERR_MEMORY;
+    }
+    pthread_mutex_unlock(&d->lock);
+    enum keyd_err r = before == NULL ? KEYD_ERR_REFUSED : resume(d, before, fresh);
+    if (r != KEYD_OK) {
+        kd_detail_begin();
+        r = run_handshake(d, fresh);
+    }
+    pthread_mutex_lock(&d->lock);
+    if (r != KEYD_OK) {
+        let_go(fresh);
+        return r;
+    }
+    let_go(d->session);
+    d->session = fresh; // its hold is the device's
+    d->offset_ms = fresh->offset_ms;
+    return KEYD_OK;
+}
+
+enum keyd_err kd_device_renew(struct keyd_device *d) {
+    pthread_mutex_lock(&d->lock);
+    begin_renewal(d);
+    const enum keyd_err r = make_session(d, NULL);
+    end_renewal(d);
+    pthread_mutex_unlock(&d->lock);
+    return r;
+}
+
+// In place of `before`, unless another thread has done so meanwhile.
+static enum keyd_err replace(struct keyd_device *d, struct kd_device_session *before,
+                             bool may_resume) {
+    enum keyd_err r = KEYD_OK;
+    begin_renewal(d);
+    if (d->session == before) {
+        r = make_session(d, may_resume ? before : NULL);
+    }
+    end_renewal(d);
+    return r;
+}
+
+// ---- records: with the lock, but for the network ------------------------------
+
+// The expire record of a server that does so for all its questions has no external data.
+static enum keyd_err take_record(struct kd_device_session *s, struct kd_exchange *x,
+                                 struct kd_bytes sealed, struct kd_bytes aad) {
+    enum kd_err r = kd_device_open(s, sealed, aad, &x->text, &x->record);
+    if (r == KD_ERR_NOT_AUTHENTIC) {
+        r = kd_device_open(s, sealed, KD_BYTES_NONE, &x->text, &x->record);
+        r = r == KD_OK && x->record.type != KD_RECORD_EXPIRE ? KD_ERR_NOT_AUTHENTIC : r;
+    }
+    if (r != KD_OK) {
+        return kd_detail_fail(kd_device_told(r, KEYD_ERR_SERVER), "The answer is not accepted: %s",
+                              kd_err_sentence(r));
+    }
+    x->is_unknown = x->record.type == KD_RECORD_EXPIRE;
+    if (x->kind == KD_FRAME_TICKET && x->record.type == KD_RECORD_DATA) {
+        kd_buf_reset(&s->ticket);
+        kd_buf_put(&s->ticket, x->record.body.p, x->record.body.n);
+    }
+    return x->is_unknown ? KEYD_ERR_REFUSED : KEYD_OK;
+}
+
+static enum keyd_err take_answer(struct kd_device_session *s, struct kd_exchange *x,
+                                 struct kd_bytes got) {
+    const struct kd_frame a = { .role = KD_FRAME_ANSWER, .kind = x->kind, .id = x->id };
+    uint8_t head[KD_FRAME_HEAD_BYTES];
+    if (x->kind == KD_FRAME_CLOSE) {
+        return KEYD_OK;
+    }
+    if (x->kind == KD_FRAME_UPDATE) {
+        return kd_device_told(kd_device_take_update(s, got), KEYD_ERR_SERVER);
+    }
+    kd_frame_head(&a, head);
+    return take_record(s, x, got, (struct kd_bytes) { head, sizeof(head) });
+}
+
+static enum keyd_err exchange_record(struct keyd_device *d, struct kd_device_session *s,
+                                     struct kd_exchange *x) {
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    uint8_t head[KD_FRAME_HEAD_BYTES];
+    x->id = x->id == 0 ? ++d->next_id : x->id;
+    struct kd_frame q = { .kind = x->kind, .id = x->id };
+    struct kd_bytes got;
+    kd_buf_reset(&x->text);
+    kd_frame_head(&q, head);
+    enum keyd_err r = kd_device_told(
+        kd_device_seal(s, x->type, x->body, (struct kd_bytes) { head, sizeof(head) }, &record),
+        KEYD_ERR_ARGUMENT);
+    if (r != KEYD_OK) {
+        return r;
+    }
+    q.body = kd_buf_get(&record);
+    pthread_mutex_unlock(&d->lock);
+    r = ask(d, &q, &answer, &got, &x->is_unknown);
+    pthread_mutex_lock(&d->lock);
+    return r == KEYD_OK ? take_answer(s, x, got) : r;
+}
+
+// Holds the session for an exchange: made where there is none.
+static enum keyd_err hold_session(struct keyd_device *d, struct kd_device_session **out) {
+    while (d->is_renewing) {
+        pthread_cond_wait(&d->changed, &d->lock);
+    }
+    if (d->session == NULL) {
+        const enum keyd_err r = replace(d, NULL, false);
+        if (r != KEYD_OK) {
+            return r;
+        }
+    }
+    if (d->session == NULL) { // made and closed meanwhile
+        return KEYD_ERR_REFUSED;
+    }
+    d->session->holds++;
+    *out = d->session;
+    return KEYD_OK;
+}
+
+static enum keyd_err exchange_held(struct keyd_device *d, struct kd_device_session *s,
+                                   struct kd_exchange *x, bool may_repeat, bool *is_again) {
+    s->in_flight++;
+    x->is_unknown = false;
+    enum keyd_err r = exchange_record(d, s, x);
+    s->in_flight--;
+    pthread_cond_broadcast(&d->changed);
+    *is_again = x->is_unknown && may_repeat;
+    if (*is_again) { // an expired one cannot be resumed
+        r = replace(d, s, x->record.type != KD_RECORD_EXPIRE);
+    }
+    return r;
+}
+
+enum keyd_err kd_device_exchange(struct keyd_device *d, struct kd_exchange *x) {
+    enum keyd_err r = KEYD_OK;
+    bool is_again = true;
+    pthread_mutex_lock(&d->lock);
+    for (int i = 1; i <= TRIES && r == KEYD_OK && is_again; i++) {
+        struct kd_device_session *s = NULL;
+        r = hold_session(d, &s);
+        if (r == KEYD_OK) {
+            r = exchange_held(d, s, x, i < TRIES, &is_again);
+            let_go(s);
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    return r;
+}
+
+enum keyd_err kd_device_exchange_alone(struct keyd_device *d, struct kd_exchange *x) {
+    enum keyd_err r = KEYD_OK;
+    pthread_mutex_lock(&d->lock);
+    begin_renewal(d);
+    while (d->session != NULL && d->session->in_flight > 0) {
+        pthread_cond_wait(&d->changed, &d->lock);
+    }
+    struct kd_device_session *s = d->session;
+    if (s != NULL) {
+        s->holds++;
+        r = exchange_record(d, s, x);
+        if (x->kind == KD_FRAME_CLOSE && (r == KEYD_OK || x->is_unknown)) {
+            d->session = NULL;
+            let_go(s);
+            r = KEYD_OK; // one that is not known there has ended, too
+        } else if (x->is_unknown) {
+            r = make_session(d, s); // its keys are new
+        } else if (!s->is_open) {
+            d->session = NULL; // its keys went wrong half way
+            let_go(s);
+        }
+        let_go(s);
+    }
+    end_renewal(d);
+    pthread_mutex_unlock(&d->lock);
+    return r;
+}

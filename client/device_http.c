@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/device_http.h"
+
+#include "channel/channel.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { KEPT_MAX = 8, STATUS_OK = 200 };
+
+struct kd_http {
+    atomic_uint holds;
+    char *url;
+    pthread_mutex_t lock;
+    size_t n_kept;
+    CURL *kept[KEPT_MAX]; // idle, each with its connection
+};
+
+// ---- life ------------------------------------------------------------------
+
+enum kd_err kd_http_new(const char *url, struct kd_http **out) {
+    const char *host = strstr(url, "://");
+    if (host == NULL || host[3] == '\0' || host[3] == '/' || host[3] == ':') {
+        return KD_ERR_BAD_URI;
+    }
+    struct kd_http *h = calloc(1, sizeof(*h));
+    char *copy = strdup(url);
+    if (h == NULL || copy == NULL) {
+        free(h);
+        free(copy);
+        return KD_ERR_NO_MEMORY;
+    }
+    h->url = copy;
+    atomic_init(&h->holds, 1);
+    pthread_mutex_init(&h->lock, NULL);
+    *out = h;
+    return KD_OK;
+}
+
+struct kd_http *kd_http_hold(struct kd_http *h) {
+    if (h != NULL) {
+        atomic_fetch_add(&h->holds, 1);
+    }
+    return h;
+}
+
+void kd_http_let_go(struct kd_http *h) {
+    if (h == NULL || atomic_fetch_sub(&h->holds, 1) > 1) {
+        return;
+    }
+    for (size_t i = 0; i < h->n_kept; i++) {
+        curl_easy_cleanup(h->kept[i]);
+    }
+    pthread_mutex_destroy(&h->lock);
+    free(h->url);
+    free(h);
+}
+
+static CURL *take(struct kd_http *h) {
+    pthread_mutex_lock(&h->lock);
+    CURL *c = h->n_kept == 0 ? NULL : h->kept[--h->n_kept];
+    pthread_mutex_unlock(&h->lock);
+    if (c != NULL) {
+        curl_easy_reset(c); // its connection stays
+    }
+    return c != NULL ? c : curl_easy_init();
+}
+
+static void keep(struct kd_http *h, CURL *c) {
+    pthread_mutex_lock(&h->lock);
+    const bool is_kept = h->n_kept < KEPT_MAX;
+    if (is_kept) {
+        h->kept[h->n_kept++] = c;
+    }
+    pthread_mutex_unlock(&h->lock);
+    if (!is_kept) {
+        curl_easy_cleanup(c);
+    }
+}
+
+// ---- exchange --------------------------------------------------------------
+
+static size_t on_data(char *data, size_t size, size_t n, void *answer) {
+    struct kd_buf *b = answer;
+    kd_buf_put(b, data, size * n);
+    return kd_buf_finish(b) == KD_OK ? size * n : 0;
+}
+
+// What is not set keeps libcurl's default: no redirects are followed, certificates checked.
+static bool prepare(CURL *c, const struct kd_http *h, struct kd_bytes frame, unsigned timeout_ms,
+                    struct curl_slist *headers, struct kd_buf *answer) {
+    return curl_easy_setopt(c, CURLOPT_URL, h->url) == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_POST, 1L) == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_POSTFIELDS, (const char *)frame.p) == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, (long)frame.n) == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers) == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_data) == CURLE_OK &&
+           curl_easy_setopt(c, CURLOPT_WRITEDATA, answer) == CURLE_OK;
+}
+
+static bool is_frame(CURL *c) {
+    long status = 0;
+    const char *type = NULL;
+    return curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK &&
+           status == STATUS_OK && curl_easy_getinfo(c, CURLINFO_CONTENT_TYPE, &type) == CURLE_OK &&
+           type != NULL && strcasecmp(type, KD_FRAME_MEDIA_TYPE) == 0;
+}
+
+enum kd_err kd_http_exchange(struct kd_http *h, struct kd_bytes frame, unsigned timeout_ms,
+                             struct kd_buf *answer) {
+    CURL *c = take(h);
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: " KD_FRAME_MEDIA_TYPE);
+    struct curl_slist *all = headers == NULL ? NULL : curl_slist_append(headers, "Expect:");
+    if (c == NULL || all == NULL || !prepare(c, h, frame, timeout_ms, all, answer)) {
+        curl_slist_free_all(headers);
+        curl_easy_cleanup(c);
+        return KD_ERR_NO_MEMORY;
+    }
+    const CURLcode code = curl_easy_perform(c);
+    const enum kd_err r = code == CURLE_OPERATION_TIMEDOUT   ? KD_ERR_DEADLINE
+                          : code != CURLE_OK || !is_frame(c) ? KD_ERR_SYSTEM
+                                                             : KD_OK;
+    keep(h, c);
+    curl_slist_free_all(all);
+    return r;
+}

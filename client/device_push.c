@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// device_push.c: what goes one way: messages that the server sends unasked, and envelopes.
+#include "client/device_detail.h"
+#include "client/device_state.h"
+
+enum { KEEPALIVE_MS = 60000 };
+
+// ---- pushes ----------------------------------------------------------------
+
+enum keyd_err kd_device_take_ticket(struct keyd_device *d) {
+    struct kd_exchange x = KD_EXCHANGE_INIT(KD_FRAME_TICKET, KD_RECORD_DATA);
+    enum keyd_err r = kd_device_exchange(d, &x);
+    r = r == KEYD_OK && (x.record.type != KD_RECORD_DATA || x.record.body.n == 0) ? KEYD_ERR_SERVER
+                                                                                  : r;
+    kd_buf_wipe(&x.text);
+    return r;
+}
+
+// A record over this very link, so that the server knows who is at its other end.  A ticket is
+// of use when the link is lost.
+static enum keyd_err prove_link(struct keyd_device *d) {
+    const enum keyd_err r = kd_device_take_ticket(d);
+    const uint64_t link = kd_wire_link(&d->wire);
+    pthread_mutex_lock(&d->lock);
+    d->proven_link = r == KEYD_OK ? link : 0;
+    pthread_mutex_unlock(&d->lock);
+    return r;
+}
+
+static bool is_proven(struct keyd_device *d) {
+    const uint64_t link = kd_wire_link(&d->wire);
+    pthread_mutex_lock(&d->lock);
+    const bool is_so = link != 0 && d->proven_link == link;
+    pthread_mutex_unlock(&d->lock);
+    return is_so;
+}
+
+// With the lock: the message of the frame, and the frame that acknowledges it.
+static enum kd_err open_push(struct kd_device_session *s, struct kd_bytes bytes,
+                             struct kd_buf *text, struct kd_record *record, struct kd_buf *ack) {
+    kd_auto(buf) struct kd_buf sealed = KD_BUF_INIT(256);
+    uint8_t head[KD_FRAME_HEAD_BYTES];
+    const struct kd_bytes aad = { head, sizeof(head) };
+    struct kd_frame push;
+    enum kd_err r = kd_frame_parse(bytes, &push);
+    if (r != KD_OK || s == NULL) {
+        return r == KD_OK ? KD_ERR_NO_SESSION : r;
+    }
+    kd_frame_head(&push, head);
+    if ((r = kd_device_open(s, push.body, aad, text, record)) != KD_OK ||
+        record->type != KD_RECORD_DATA) {
+        return r == KD_OK ? KD_ERR_RECORD_FORM : r;
+    }
+    struct kd_frame answer = { .role = KD_FRAME_ANSWER, .kind = KD_FRAME_PUSH, .id = push.id };
+    kd_frame_head(&answer, head);
+    if ((r = kd_device_seal(s, KD_RECORD_DATA, KD_BYTES_NONE, aad, &sealed)) != KD_OK) {
+        return r;
+    }
+    answer.body = kd_buf_get(&sealed);
+    kd_frame_put(ack, &answer);
+    return kd_buf_finish(ack);
+}
+
+// What is not for us is passed over, and not acknowledged.
+static bool take_push(struct keyd_device *d, struct kd_bytes frame, struct kd_buf *text,
+                      struct kd_bytes *body) {
+    kd_auto(buf) struct kd_buf ack = KD_BUF_INIT(512);
+    struct kd_record record;
+    kd_buf_reset(text);
+    pthread_mutex_lock(&d->lock);
+    enum kd_err r = open_push(d->session, frame, text, &record, &ack);
+    pthread_mutex_unlock(&d->lock);
+    if (r != KD_OK) {
+        return false;
+    }
+    *body = record.body;
+    r = kd_wire_tell(&d->wire, kd_buf_get(&ack), d->timeout_ms);
+    if (r != KD_OK) { // it is here all the same, and does not come again
+        kd_detail_fail(KEYD_ERR_TRANSPORT, "A message has come that the server was not told of.");
+    }
+    return true;
+}
+
+enum keyd_err kd_device_receive(struct keyd_device *d, unsigned timeout_ms, struct kd_buf *text,
+                                struct kd_bytes *body) {
+    const uint64_t until_ms = kd_clock_mono_ms() + timeout_ms;
+    if (d->wire.http != NULL) {
+        return kd_detail_fail(KEYD_ERR_ARGUMENT, "Over HTTP a server cannot send unasked.");
+    }
+    for (bool is_due = false;;) {
+        kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+        enum keyd_err r = is_due || !is_proven(d) ? prove_link(d) : KEYD_OK;
+        if (r != KEYD_OK) {
+            return r;
+        }
+        const uint64_t now = kd_clock_mono_ms();
+        const uint64_t left_ms = until_ms > now ? until_ms - now : 0;
+        const unsigned wait_ms = left_ms < KEEPALIVE_MS ? (unsigned)left_ms : KEEPALIVE_MS;
+        const enum kd_err got = kd_wire_receive(&d->wire, wait_ms, &frame);
+        if (got == KD_OK && take_push(d, kd_buf_get(&frame), text, body)) {
+            return KEYD_OK;
+        }
+        is_due = got == KD_ERR_DEADLINE;
+        if (got == KD_ERR_NO_MEMORY || kd_clock_mono_ms() >= until_ms) {
+            return got == KD_ERR_NO_MEMORY ? KEYD_ERR_MEMORY : KEYD_ERR_TIMEOUT;
+        }
+    }
+}
+
+// ---- envelopes -------------------------------------------------------------
+
+enum keyd_err kd_device_send_envelope(struct keyd_device *d, const char *sender, unsigned valid_s,
+                                      struct kd_bytes message) {
+    static const struct kd_keys software = { &kd_keyops_openssl, NULL };
+    kd_auto(buf) struct kd_buf envelope = KD_BUF_INIT(KD_ENVELOPE_MAX_BYTES);
+    kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    uint8_t id[KD_ENVELOPE_ID_BYTES];
+    struct kd_bytes nothing;
+    bool is_unknown = false;
+    if (!d->credentials.has_envelope_point) {
+        return kd_detail_fail(KEYD_ERR_ARGUMENT, "The configuration has no envelope_key_file.");
+    }
+    if (kd_keyops_openssl.random(NULL, id, sizeof(id)) != KD_OK) {
+        return KEYD_ERR_MEMORY;
+    }
+    pthread_mutex_lock(&d->lock);
+    const uint64_t now_s = (uint64_t)((int64_t)kd_clock_wall_ms() + d->offset_ms) / 1000;
+    pthread_mutex_unlock(&d->lock);
+    const struct kd_envelope terms = { .id = { id, sizeof(id) },
+                                       .time_s = now_s,
+                                       .expires_s = now_s + valid_s,
+                                       .sender = kd_bytes_of_text(sender) };
+    const enum kd_err r =
+        kd_envelope_seal(&software, &d->credentials.envelope_point, &terms, message, &envelope);
+    return r != KD_OK ? kd_detail_fail(kd_device_told(r, KEYD_ERR_ARGUMENT),
+                                       "The envelope cannot be made: its times are wrong, or it "
+                                       "is too long.")
+                      : kd_device_ask(d, KD_FRAME_ENVELOPE, kd_buf_get(&envelope), &answer,
+                                      &nothing, &is_unknown);
+}

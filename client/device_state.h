@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// device_state.h: what a device of keyd.h is made of, and the steps that its functions
+// (device.c, device_push.c) are made of.
+#ifndef KD_CLIENT_DEVICE_STATE_H
+#define KD_CLIENT_DEVICE_STATE_H
+
+#include "client/device_credentials.h"
+#include "client/device_session.h"
+#include "client/device_wire.h"
+
+#include <pthread.h>
+
+// The lock is never held over the network.  A session is renewed by one thread at a time,
+// which has is_renewing and alone uses the credentials; the others wait for it, or end what
+// they have under way in the session before.
+struct keyd_device {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct kd_device_credentials credentials;
+    struct kd_device_session *session; // NULL: none
+    bool is_renewing;
+    int64_t offset_ms;
+    uint32_t next_id;
+    unsigned status;
+    struct kd_wire wire;
+    unsigned timeout_ms;
+    uint64_t proven_link; // the server knows that we are at its other end
+};
+
+// A record there and the one that answers it.
+struct kd_exchange {
+    uint32_t id; // 0: the next; a message that is sent again keeps its own
+    enum kd_frame_kind kind;
+    enum kd_record_type type;
+    struct kd_bytes body;
+    bool is_unknown; // the session is not known there, or has expired
+    struct kd_record record;
+    struct kd_buf text; // of it
+};
+
+#define KD_EXCHANGE_INIT(a_kind, a_type)                                                           \
+    ((struct kd_exchange) {                                                                        \
+        .kind = (a_kind), .type = (a_type), .text = KD_BUF_INIT(KD_RECORD_MAX_BYTES) })
+
+// In the session; where there is none, or it has expired or is not known any more, first in
+// another one (J08).
+enum keyd_err kd_device_exchange(struct keyd_device *d, struct kd_exchange *x);
+// In the session that there is, when nothing else is under way in it and while nothing begins.
+// KEYD_OK without one, for it has nothing to update or to close.
+enum keyd_err kd_device_exchange_alone(struct keyd_device *d, struct kd_exchange *x);
+// A frame that is no record; its body is borrowed from *answer.
+enum keyd_err kd_device_ask(struct keyd_device *d, enum kd_frame_kind kind, struct kd_bytes body,
+                            struct kd_buf *answer, struct kd_bytes *out, bool *is_unknown);
+// A handshake.
+enum keyd_err kd_device_renew(struct keyd_device *d);
+
+// For its session, to resume by.
+enum keyd_err kd_device_take_ticket(struct keyd_device *d);
+// Into *text, which *body borrows from.
+enum keyd_err kd_device_receive(struct keyd_device *d, unsigned timeout_ms, struct kd_buf *text,
+                                struct kd_bytes *body);
+enum keyd_err kd_device_send_envelope(struct keyd_device *d, const char *sender, unsigned valid_s,
+                                      struct kd_bytes message);
+enum keyd_err kd_device_set_server(struct keyd_device *d, const char *server);
+
+#endif
