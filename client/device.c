@@ -92,7 +92,7 @@ enum keyd_err keyd_envelope(struct keyd_device *d, const char *sender, unsigned 
 
 enum keyd_err keyd_connect(struct keyd_device *d) {
     kd_detail_begin();
-    return d == NULL ? no_argument() : kd_detail_end(kd_device_renew(d));
+    return d == NULL ? no_argument() : kd_detail_end(kd_device_connect(d));
 }
 
 static enum keyd_err alone(struct keyd_device *d, enum kd_frame_kind kind,

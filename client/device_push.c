@@ -35,6 +35,12 @@ static bool is_proven(struct keyd_device *d) {
     return is_so;
 }
 
+enum keyd_err kd_device_connect(struct keyd_device *d) {
+    const bool is_listening = is_proven(d);
+    const enum keyd_err r = kd_device_renew(d);
+    return r == KEYD_OK && is_listening ? prove_link(d) : r;
+}
+
 // With the lock: the message of the frame, and the frame that acknowledges it.
 static enum kd_err open_push(struct kd_device_session *s, struct kd_bytes bytes,
                              struct kd_buf *text, struct kd_record *record, struct kd_buf *ack) {

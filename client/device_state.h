@@ -54,6 +54,8 @@ enum keyd_err kd_device_ask(struct keyd_device *d, enum kd_frame_kind kind, stru
 // A handshake.
 enum keyd_err kd_device_renew(struct keyd_device *d);
 
+// A handshake; who listens for pushes goes on in the new session.
+enum keyd_err kd_device_connect(struct keyd_device *d);
 // For its session, to resume by.
 enum keyd_err kd_device_take_ticket(struct keyd_device *d);
 // Into *text, which *body borrows from.

@@ -27,6 +27,10 @@ static const struct text_row {
       "CA certificates (PEM) for an https backend. Empty: those of the system." },
     { "admin", AT(admin), "",
       "Address and port for /healthz and /metrics, such as 127.0.0.1:9470." },
+    { "push", AT(push), "",
+      "Address and port where the backend POSTs messages to devices, such as 127.0.0.1:4712." },
+    { "push-token-file", AT(push_token_file), "",
+      "File with the bearer token that the backend shows there. Needed but on loopback." },
     { "log-level", AT(log_level), "info", "debug, info, warn or error." },
 };
 
@@ -70,6 +74,8 @@ static const struct number_row {
       "Datagrams whose answers are kept for those that come twice." },
     { "answers-for-ms", AT(answers_for_ms), 20000, 1000, 600000, "How long." },
     { "batch-max", AT(batch_max), 64, 1, 1024, "Records in one request to keyd." },
+    { "push-timeout-ms", AT(push_timeout_ms), 10000, 10, 600000,
+      "For a device to acknowledge a message; the backend is then told that nobody knows." },
     { "stop-timeout-ms", AT(stop_timeout_ms), 30000, 0, 600000,
       "For what was accepted to be answered, when the gateway stops." },
 };
@@ -122,6 +128,10 @@ static void take_texts(struct kd_gateway_config *c, cfg_t *file, const char *pat
     }
     if (strncmp(c->backend.url, "http://", 7) != 0 && strncmp(c->backend.url, "https://", 8) != 0) {
         complain(errors, path, "backend-url", "must begin with http:// or https://");
+    }
+    if (c->push[0] != '\0' && c->push_token_file[0] == '\0' && strncmp(c->push, "127.", 4) != 0 &&
+        strncmp(c->push, "[::1]", 5) != 0) {
+        complain(errors, path, "push", "is not on loopback: push-token-file is needed");
     }
 }
 

@@ -18,6 +18,8 @@ struct kd_gateway_config {
     struct kd_client_config backend;
     struct kd_addresses tcp, udp, http;
     const char *admin; // "address:port" of health and metrics; "": none
+    const char *push;  // "address:port" for the backend's messages to devices; "": none
+    const char *push_token_file;
     enum kd_log_level log_level;
     uint32_t connections_max;
     uint32_t pending_max;      // questions without an answer, of all devices
@@ -29,6 +31,7 @@ struct kd_gateway_config {
     uint32_t answers_max; // datagrams whose answers are kept
     uint32_t answers_for_ms;
     uint32_t batch_max; // records in one request to keyd
+    uint32_t push_timeout_ms;
     uint32_t stop_timeout_ms;
     void *file; // what the strings are of
 };

@@ -52,5 +52,12 @@ void kd_gateway_metrics(const struct kd_gateway *g, struct kd_buf *out) {
     number(out, "keyd_gateway_batches_total", "counter", "Requests of records to keyd.",
            c->batches);
     number(out, "keyd_gateway_batched_total", "counter", "Records in them.", c->batched);
+    head(out, "keyd_gateway_pushes_total", "counter",
+         "Messages of the backend to devices, by class of what it was told.");
+    for (size_t i = 2; i < KD_COUNT_OF(classes); i++) {
+        line(out, "keyd_gateway_pushes_total", "status", classes[i], c->pushes[i]);
+    }
+    number(out, "keyd_gateway_connected", "gauge", "Devices that messages can be sent to.",
+           kd_routes_count(g));
     number(out, "keyd_gateway_pending", "gauge", "Frames without an answer.", g->pending);
 }

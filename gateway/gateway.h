@@ -6,6 +6,9 @@
 //     listener -> kd_gateway_ask -> records.c (keyd opens it, in batches)
 //              -> message.c (the backend) -> records.c (keyd seals) -> listener
 //
+// What the backend sends unasked goes web.c -> push.c -> records.c -> tcp.c, and the
+// device's acknowledgement comes back as a question.
+//
 // Handshakes, tickets and envelopes go by control.c.  No key is ever here: all that is
 // secret to others stays in keyd's token.  One thread, one loop.
 #ifndef KD_GATEWAY_GATEWAY_H
@@ -31,7 +34,10 @@ struct kd_question {
     struct kd_question *next; // of the list that it waits in
     kd_question_done *done;
     void *arg;
-    bool is_stream; // it came over TCP: the address is the device's own
+    struct kd_route *route;  // that it came by; NULL: one that does not stay
+    bool is_stream;          // it came over TCP: the address is the device's own
+    bool is_acknowledgement; // of a push
+    bool is_push;            // ours to the device: to seal and send, not to answer
     bool has_retried;
     bool is_opened;        // session and peer are proven
     struct kd_frame frame; // its body is of `bytes`
@@ -46,14 +52,27 @@ struct kd_question {
     struct kd_buf body; // opened, then to seal
 };
 
+// How a frame came.
+struct kd_origin {
+    const char *address;
+    bool is_stream;
+    struct kd_route *route; // stays until `done`; NULL: none
+};
+
 // Takes a frame; `done` comes exactly once, perhaps before this returns.
-void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes frame, const char *address,
-                    bool is_stream, kd_question_done *done, void *arg);
+void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes frame, const struct kd_origin *origin,
+                    kd_question_done *done, void *arg);
+// A question of our own: to seal q->body in q->session, and give the frame to `done`.  NULL
+// without memory, or where there are too many.
+struct kd_question *kd_gateway_new_push(struct kd_gateway *g, uint32_t id, kd_question_done *done,
+                                        void *arg);
 
 // ---- how a question ends -------------------------------------------------------
 
 // With the answer to its kind.
 void kd_question_answer(struct kd_question *q, struct kd_bytes body);
+// Without one.
+void kd_question_drop(struct kd_question *q);
 // With a failure in clear; the reason is for the log.
 void kd_question_fail(struct kd_question *q, enum kd_failure code, uint32_t after_s,
                       const char *reason);
@@ -76,6 +95,32 @@ void kd_message_opened(struct kd_question *q); // message.c: to the backend and 
 void kd_control_opened(struct kd_question *q); // control.c: ticket, update, close
 void kd_control_ask(struct kd_question *q);    // handshake, resume, envelope
 
+// ---- pushes (push.c): messages that the device did not ask for -------------------
+
+// A connection that stays, embedded in what the listener has for it.
+struct kd_route {
+    struct kd_gateway *g;
+    bool (*send)(struct kd_route *route, struct kd_bytes frame); // false: it has too much unsent
+    bool is_listed;                                              // the latest of this peer
+    char peer[KD_NAME_MAX_BYTES + 1]; // as a record over it has proven; "": nobody yet
+    char session[17];
+};
+
+// A record of this peer and session came over it.
+void kd_route_prove(struct kd_route *route, const char *peer, const char *session);
+void kd_route_close(struct kd_route *route);
+size_t kd_routes_count(const struct kd_gateway *g);
+
+// An HTTP status, and a line that says why: the device has acknowledged it (204), or not.
+typedef void kd_pushed_fn(void *arg, unsigned status, const char *why);
+// `done` comes exactly once, perhaps before this returns.
+void kd_push(struct kd_gateway *g, const char *peer, struct kd_bytes body, kd_pushed_fn *done,
+             void *arg);
+void kd_push_acknowledged(struct kd_question *q); // an opened record
+void kd_pushes_stop(struct kd_gateway *g);        // none is acknowledged any more
+KD_MUST_CHECK enum kd_err kd_pushes_new(struct kd_gateway *g);
+void kd_pushes_free(struct kd_gateway *g);
+
 // ---- listeners -----------------------------------------------------------------
 
 KD_MUST_CHECK enum kd_err kd_listeners_open(struct kd_gateway *g);
@@ -92,8 +137,11 @@ void kd_tcp_close(struct kd_tcp *t);
 KD_MUST_CHECK enum kd_err kd_udp_open(struct kd_gateway *g, const char *where, struct kd_udp **out);
 void kd_udp_stop(struct kd_udp *u);
 void kd_udp_close(struct kd_udp *u);
-KD_MUST_CHECK enum kd_err kd_web_open(struct kd_gateway *g, const char *where, bool is_admin,
-                                      struct kd_web **out);
+enum kd_web_role { KD_WEB_DEVICES, KD_WEB_ADMIN, KD_WEB_PUSH };
+KD_MUST_CHECK enum kd_err kd_web_open(struct kd_gateway *g, const char *where,
+                                      enum kd_web_role role, struct kd_web **out);
+// The file with the token of who may push; "": anybody may.  Errors leave it as it was.
+KD_MUST_CHECK enum kd_err kd_web_read_token(struct kd_web *w, const char *path);
 void kd_web_stop(struct kd_web *w);
 bool kd_web_is_idle(const struct kd_web *w);
 void kd_web_close(struct kd_web *w);
@@ -108,6 +156,8 @@ void kd_address_print(const void *address, char out[static KD_ADDRESS_TEXT_BYTES
 #define KD_GATEWAY_LISTENERS_MAX 8
 
 struct kd_record_batch; // records.c
+struct kd_pushes;       // push.c
+struct kd_retired;      // reload.c
 size_t kd_records_waiting(const struct kd_gateway *g);
 
 struct kd_gateway_counts {
@@ -117,13 +167,15 @@ struct kd_gateway_counts {
     uint64_t repeated;                         // datagrams that had been answered before
     uint64_t backend[6];                       // answers by class of status; 0: none came
     uint64_t batches, batched;                 // requests of records, and records in them
+    uint64_t pushes[6];                        // by class of what the backend was told
 };
 
 struct kd_gateway {
     struct kd_loop *loop;
-    const struct kd_gateway_config *config;
+    struct kd_gateway_config *config; // this and the two after it change at a reload
     struct kd_client *keyd;
     struct kd_client *backend;
+    struct kd_retired *retired; // those before, while something is under way by them
     struct kd_record_batch *open, *seal;
     size_t pending; // questions without an answer
     bool is_stopping;
@@ -131,12 +183,17 @@ struct kd_gateway {
     struct kd_tcp *tcp[KD_GATEWAY_LISTENERS_MAX];
     struct kd_udp *udp[KD_GATEWAY_LISTENERS_MAX];
     struct kd_web *web[KD_GATEWAY_LISTENERS_MAX];
-    struct kd_web *admin;
+    struct kd_web *admin, *push;
+    struct kd_pushes *pushes;
     struct kd_gateway_counts counts;
 };
 
 KD_MUST_CHECK enum kd_err kd_records_new(struct kd_gateway *g);
 void kd_records_free(struct kd_gateway *g);
+
+// Takes another configuration from the file; a wrong one changes nothing, and the log says why.
+void kd_gateway_reload(struct kd_gateway *g, const char *path);
+void kd_gateway_free_retired(struct kd_gateway *g);
 void kd_gateway_metrics(const struct kd_gateway *g, struct kd_buf *out);
 
 #endif

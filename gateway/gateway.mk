@@ -9,8 +9,10 @@ libgateway_a_SOURCES = \
 	gateway/gateway.c gateway/gateway.h \
 	gateway/listeners.c \
 	gateway/message.c \
+	gateway/push.c \
 	gateway/question.c \
 	gateway/records.c \
+	gateway/reload.c \
 	gateway/tcp.c \
 	gateway/udp.c \
 	gateway/web.c

@@ -14,10 +14,14 @@ enum kd_err kd_listeners_open(struct kd_gateway *g) {
         g->n_udp += r == KD_OK;
     }
     for (size_t i = 0; i < c->http.n && r == KD_OK; i++) {
-        r = kd_web_open(g, c->http.where[i], false, &g->web[i]);
+        r = kd_web_open(g, c->http.where[i], KD_WEB_DEVICES, &g->web[i]);
         g->n_web += r == KD_OK;
     }
-    return r == KD_OK && c->admin[0] != '\0' ? kd_web_open(g, c->admin, true, &g->admin) : r;
+    if (r == KD_OK && c->push[0] != '\0') {
+        r = kd_web_open(g, c->push, KD_WEB_PUSH, &g->push);
+    }
+    return r == KD_OK && c->admin[0] != '\0' ? kd_web_open(g, c->admin, KD_WEB_ADMIN, &g->admin)
+                                             : r;
 }
 
 void kd_listeners_stop(struct kd_gateway *g) {
@@ -30,6 +34,10 @@ void kd_listeners_stop(struct kd_gateway *g) {
     for (size_t i = 0; i < g->n_web; i++) {
         kd_web_stop(g->web[i]);
     }
+    if (g->push != NULL) {
+        kd_web_stop(g->push);
+    }
+    kd_pushes_stop(g);
 }
 
 void kd_listeners_close(struct kd_gateway *g) {
@@ -42,7 +50,8 @@ void kd_listeners_close(struct kd_gateway *g) {
     for (size_t i = 0; i < g->n_web; i++) {
         kd_web_close(g->web[i]);
     }
+    kd_web_close(g->push);
     kd_web_close(g->admin);
-    g->admin = NULL;
+    g->push = g->admin = NULL;
     g->n_tcp = g->n_udp = g->n_web = 0;
 }

@@ -28,6 +28,7 @@ static const char usage[] =
 
 struct daemon {
     struct kd_gateway g;
+    const char *path; // of the configuration
     int signal_fd;
     struct kd_watch *signal_watch;
     struct kd_timer *stop_timer;
@@ -58,7 +59,13 @@ static void on_signal(void *daemon, uint32_t events KD_UNUSED) {
     struct daemon *d = daemon;
     struct signalfd_siginfo info;
     while (read(d->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        begin_stop(d);
+        if (info.ssi_signo != SIGHUP) {
+            begin_stop(d);
+        } else if (!d->g.is_stopping) {
+            kd_notify_reloading();
+            kd_gateway_reload(&d->g, d->path);
+            kd_notify_ready();
+        }
     }
 }
 
@@ -67,6 +74,7 @@ static enum kd_err watch_signals(struct daemon *d) {
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) {
         return KD_ERR_SYSTEM;
@@ -88,12 +96,13 @@ static bool is_all_sent(const struct kd_gateway *g) {
             return false;
         }
     }
-    return true;
+    return g->push == NULL || kd_web_is_idle(g->push);
 }
 
 // Registered after the hooks of the listeners: sees their work done.
 static uint64_t on_prepare(void *daemon) {
     struct daemon *d = daemon;
+    kd_gateway_free_retired(&d->g);
     if (d->g.is_stopping && d->g.pending == 0 && is_all_sent(&d->g)) {
         kd_loop_stop(d->g.loop);
     }
@@ -129,7 +138,8 @@ static enum kd_err open_all(struct daemon *d) {
         (r = kd_timer_new(g->loop, on_stop_timeout, d, &d->stop_timer)) != KD_OK ||
         (r = kd_client_new(g->loop, &g->config->keyd, &g->keyd)) != KD_OK ||
         (r = kd_client_new(g->loop, &g->config->backend, &g->backend)) != KD_OK ||
-        (r = kd_listeners_open(g)) != KD_OK || (r = kd_records_new(g)) != KD_OK) {
+        (r = kd_pushes_new(g)) != KD_OK || (r = kd_listeners_open(g)) != KD_OK ||
+        (r = kd_records_new(g)) != KD_OK) {
         return r;
     }
     return kd_loop_prepare(g->loop, on_prepare, d);
@@ -138,8 +148,10 @@ static enum kd_err open_all(struct daemon *d) {
 static void close_all(struct daemon *d) {
     struct kd_gateway *g = &d->g;
     kd_listeners_close(g);
+    kd_pushes_free(g);
     kd_client_free(g->backend);
     kd_client_free(g->keyd);
+    kd_gateway_free_retired(g);
     kd_records_free(g);
     kd_timer_free(d->stop_timer);
     kd_watch_free(d->signal_watch);
@@ -149,8 +161,8 @@ static void close_all(struct daemon *d) {
     kd_loop_free(g->loop);
 }
 
-static int serve(const struct kd_gateway_config *config) {
-    struct daemon d = { .g = { .config = config }, .signal_fd = -1 };
+static int serve(struct kd_gateway_config *config, const char *path) {
+    struct daemon d = { .g = { .config = config }, .path = path, .signal_fd = -1 };
     kd_log_set_level(config->log_level);
     prepare_process(config);
     curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -166,6 +178,7 @@ static int serve(const struct kd_gateway_config *config) {
         return EXIT_FAILURE; // what waits still has its place: the kernel tidies up
     }
     close_all(&d);
+    kd_gateway_config_free(d.g.config);
     curl_global_cleanup();
     return r == KD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -181,7 +194,7 @@ static int read_and(const char *path, bool is_check) {
         printf("%s: ok\n", path);
         return EXIT_SUCCESS;
     }
-    return serve(config);
+    return serve(KD_STEAL(config), path);
 }
 
 static int print_config(void) {

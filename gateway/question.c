@@ -22,11 +22,18 @@ static void end(struct kd_question *q, const struct kd_frame *answer) {
 }
 
 void kd_question_answer(struct kd_question *q, struct kd_bytes body) {
-    const struct kd_frame answer = {
-        .role = KD_FRAME_ANSWER, .kind = q->frame.kind, .id = q->frame.id, .body = body
-    };
+    const struct kd_frame answer = { .role = q->is_push ? KD_FRAME_REQUEST : KD_FRAME_ANSWER,
+                                     .kind = q->frame.kind,
+                                     .id = q->frame.id,
+                                     .body = body };
     q->g->counts.answered[q->frame.kind]++;
     end(q, &answer);
+}
+
+void kd_question_drop(struct kd_question *q) {
+    q->g->pending--;
+    q->done(q->arg, KD_BYTES_NONE);
+    free_question(q);
 }
 
 static void put_failure(struct kd_buf *out, uint32_t id, enum kd_failure code, uint32_t after_s) {
@@ -77,8 +84,7 @@ static void refuse(struct kd_gateway *g, uint32_t id, enum kd_failure code, uint
     done(arg, kd_buf_get(&out));
 }
 
-static struct kd_question *new_question(struct kd_gateway *g, struct kd_bytes frame,
-                                        const char *address) {
+static struct kd_question *new_question(struct kd_gateway *g, struct kd_bytes frame) {
     struct kd_question *q = calloc(1, sizeof(*q));
     if (q == NULL) {
         return NULL;
@@ -87,7 +93,6 @@ static struct kd_question *new_question(struct kd_gateway *g, struct kd_bytes fr
     q->bytes = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     q->body = KD_BUF_INIT(KD_RECORD_BODY_MAX_BYTES + 1);
     kd_buf_put(&q->bytes, frame.p, frame.n);
-    strncpy(q->address, address, sizeof(q->address) - 1);
     if (kd_buf_finish(&q->bytes) != KD_OK ||
         kd_frame_parse(kd_buf_get(&q->bytes), &q->frame) != KD_OK) {
         free_question(q);
@@ -115,31 +120,61 @@ static void begin(struct kd_question *q) {
     case KD_FRAME_ENVELOPE:
         kd_control_ask(q);
         break;
-    case KD_FRAME_PUSH: // ours to send
-        kd_question_fail(q, KD_FAILURE_MALFORMED, 0, "push");
+    case KD_FRAME_PUSH: // ours to send, and the device's to acknowledge
+        q->is_acknowledgement = q->frame.role == KD_FRAME_ANSWER;
+        if (q->is_acknowledgement) {
+            kd_records_open(q);
+        } else {
+            kd_question_fail(q, KD_FAILURE_MALFORMED, 0, "push");
+        }
         break;
     }
 }
 
-void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes bytes, const char *address,
-                    bool is_stream, kd_question_done *done, void *arg) {
+// Only what came by a connection that stays can be an answer to us: to a push.
+static bool is_taken(const struct kd_frame *frame, const struct kd_origin *origin) {
+    return frame->role == KD_FRAME_REQUEST ||
+           (frame->role == KD_FRAME_ANSWER && frame->kind == KD_FRAME_PUSH &&
+            origin->route != NULL);
+}
+
+void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes bytes, const struct kd_origin *origin,
+                    kd_question_done *done, void *arg) {
     struct kd_frame frame;
-    if (kd_frame_parse(bytes, &frame) != KD_OK || frame.role != KD_FRAME_REQUEST) {
+    if (kd_frame_parse(bytes, &frame) != KD_OK || !is_taken(&frame, origin)) {
         refuse(g, 0, KD_FAILURE_MALFORMED, 0, done, arg);
         return;
     }
-    if (g->pending >= g->config->pending_max || g->is_stopping) {
-        refuse(g, frame.id, KD_FAILURE_BUSY, BUSY_AFTER_S, done, arg);
-        return;
-    }
-    struct kd_question *q = new_question(g, bytes, address);
+    struct kd_question *q =
+        g->pending >= g->config->pending_max || g->is_stopping ? NULL : new_question(g, bytes);
     if (q == NULL) {
         refuse(g, frame.id, KD_FAILURE_BUSY, BUSY_AFTER_S, done, arg);
         return;
     }
     q->done = done;
     q->arg = arg;
-    q->is_stream = is_stream;
+    q->is_stream = origin->is_stream;
+    q->route = origin->route;
+    strncpy(q->address, origin->address, sizeof(q->address) - 1);
     g->pending++;
     begin(q);
+}
+
+struct kd_question *kd_gateway_new_push(struct kd_gateway *g, uint32_t id, kd_question_done *done,
+                                        void *arg) {
+    kd_auto(buf) struct kd_buf bytes = KD_BUF_INIT(64);
+    const struct kd_frame frame = { .kind = KD_FRAME_PUSH, .id = id };
+    kd_frame_put(&bytes, &frame);
+    struct kd_question *q = g->pending >= g->config->pending_max || g->is_stopping
+                                ? NULL
+                                : new_question(g, kd_buf_get(&bytes));
+    if (q == NULL) {
+        return NULL;
+    }
+    q->is_push = true;
+    q->done = done;
+    q->arg = arg;
+    kd_frame_head(&q->frame, q->answer_head);
+    g->pending++;
+    return q;
 }

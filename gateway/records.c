@@ -61,7 +61,12 @@ static void take_opened(struct kd_question *q, struct kd_cbor *c, size_t n_membe
     }
     q->type = (uint8_t)type;
     q->is_opened = true;
-    if (q->frame.kind == KD_FRAME_MESSAGE && q->type == KD_RECORD_DATA) {
+    if (q->route != NULL) {
+        kd_route_prove(q->route, q->peer, q->session);
+    }
+    if (q->is_acknowledgement) {
+        kd_push_acknowledged(q);
+    } else if (q->frame.kind == KD_FRAME_MESSAGE && q->type == KD_RECORD_DATA) {
         kd_message_opened(q);
     } else {
         kd_control_opened(q);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -27,6 +28,7 @@ struct connection {
     bool is_last;       // what is to be sent is the last of it
     uint64_t active_ms, frame_ms, unsent_ms;
     struct kd_buf in, out;
+    struct kd_route route;
     char address[KD_ADDRESS_TEXT_BYTES];
 };
 
@@ -54,6 +56,7 @@ static void free_connection(struct connection *c) {
 
 static void drop(struct connection *c) {
     if (c->fd >= 0) {
+        kd_route_close(&c->route);
         kd_watch_free(c->watch);
         close(c->fd);
         c->fd = -1;
@@ -119,20 +122,42 @@ static bool flush(struct connection *c) {
 
 // ---- frames ----------------------------------------------------------------
 
+// The connection is held: it is there after this, if without a descriptor.
+static void put_out(struct connection *c, struct kd_bytes frame) {
+    if (c->fd < 0) {
+        return;
+    }
+    if (frame.n > 0) {
+        c->unsent_ms = c->out.n == 0 ? kd_clock_mono_ms() : c->unsent_ms;
+        kd_buf_u32(&c->out, (uint32_t)frame.n);
+        kd_buf_put(&c->out, frame.p, frame.n);
+    }
+    if (kd_buf_finish(&c->out) == KD_OK) {
+        mark(c);
+    } else {
+        drop(c);
+    }
+}
+
 static void on_answer(void *arg, struct kd_bytes answer) {
     struct connection *c = arg;
     c->in_flight--;
-    if (c->fd >= 0) {
-        c->unsent_ms = c->out.n == 0 ? kd_clock_mono_ms() : c->unsent_ms;
-        kd_buf_u32(&c->out, (uint32_t)answer.n);
-        kd_buf_put(&c->out, answer.p, answer.n);
-        if (kd_buf_finish(&c->out) == KD_OK) {
-            mark(c);
-        } else {
-            drop(c); // held
-        }
-    }
+    put_out(c, answer);
     let_go(c);
+}
+
+static bool on_push(struct kd_route *route, struct kd_bytes frame) {
+    struct connection *c =
+        (struct connection *)(void *)((char *)route - offsetof(struct connection, route));
+    if (c->out.n >= c->t->g->config->unsent_max_bytes) {
+        return false;
+    }
+    c->holds++;
+    c->active_ms = kd_clock_mono_ms();
+    put_out(c, frame);
+    const bool is_there = c->fd >= 0;
+    let_go(c);
+    return is_there;
 }
 
 static uint32_t length_at(const uint8_t *p) {
@@ -173,7 +198,8 @@ static bool take_frames(struct connection *c) {
         c->active_ms = c->frame_ms = kd_clock_mono_ms();
         c->in_flight++;
         c->holds++;
-        kd_gateway_ask(c->t->g, frame, c->address, true, on_answer, c);
+        const struct kd_origin origin = { c->address, true, &c->route };
+        kd_gateway_ask(c->t->g, frame, &origin, on_answer, c);
     }
     if (c->fd < 0) {
         let_go(c);
@@ -244,9 +270,9 @@ static void add_connection(struct kd_tcp *t, int fd, const struct sockaddr_stora
         .fd = fd,
         .events = EPOLLIN,
         .in = KD_BUF_INIT(KD_FRAME_LENGTH_BYTES + KD_FRAME_MAX_BYTES + READ_BYTES),
-        .out = KD_BUF_INIT(t->g->config->unsent_max_bytes +
-                           (size_t)t->g->config->in_flight_max * (KD_FRAME_MAX_BYTES + 4))
+        .out = KD_BUF_INIT(SIZE_MAX) // may_read and on_push see to it that it stays small
     };
+    c->route = (struct kd_route) { .g = t->g, .send = on_push };
     c->active_ms = c->frame_ms = c->unsent_ms = kd_clock_mono_ms();
     kd_address_print(from, c->address);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { DATAGRAM_BYTES = 65536 }; // more than any has
 enum { READS_MAX = 256, SWEEP_MS = 1000, NAME_BYTES = 32, RECEIVE_BYTES = 4 * 1024 * 1024 };
 
 struct exchange {
@@ -147,7 +148,8 @@ static void take_datagram(struct kd_udp *u, size_t n, const struct sockaddr_stor
         return;
     }
     kd_address_print(from, address);
-    kd_gateway_ask(u->g, (struct kd_bytes) { u->datagram, n }, address, false, on_answer, x);
+    const struct kd_origin origin = { .address = address };
+    kd_gateway_ask(u->g, (struct kd_bytes) { u->datagram, n }, &origin, on_answer, x);
 }
 
 static void on_event(void *arg, uint32_t events KD_UNUSED) {
@@ -179,7 +181,7 @@ enum kd_err kd_udp_open(struct kd_gateway *g, const char *where, struct kd_udp *
     u->g = g;
     u->fd = -1;
     u->last = &u->first;
-    u->datagram = malloc((size_t)g->config->datagram_max_bytes + 1);
+    u->datagram = malloc(DATAGRAM_BYTES);
     enum kd_err r = u->datagram == NULL ? KD_ERR_NO_MEMORY : KD_OK;
     if (r != KD_OK || (r = kd_address_bind(where, SOCK_DGRAM, &u->fd)) != KD_OK ||
         (r = kd_watch_new(g->loop, u->fd, EPOLLIN, on_event, u, &u->watch)) != KD_OK ||

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// web.c: devices over HTTP, a frame a request; and for operators health and metrics, at
-// an address of their own.  libmicrohttpd runs inside the loop: a request that waits for
-// its answer is suspended.
+// web.c: devices over HTTP, a frame a request; for operators health and metrics; and for
+// the backend messages to devices; each at an address of its own.  libmicrohttpd runs
+// inside the loop: a request that waits for its answer is suspended.
 #include "gateway/gateway.h"
 
 #include <microhttpd.h>
@@ -12,11 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ROUNDS_MAX = 8 };
+enum { ROUNDS_MAX = 8, BEARER_MAX_BYTES = 512 };
 
 struct kd_web {
     struct kd_gateway *g;
-    bool is_admin;
+    enum kd_web_role role;
+    struct kd_secret *bearer; // of who may push; NULL: all
     bool has_resumed;
     int fd;
     struct MHD_Daemon *daemon;
@@ -31,6 +32,8 @@ struct exchange {
     bool is_waiting;   // suspended
     bool is_abandoned; // the connection has gone, the answer has not come
     struct kd_buf in, out;
+    unsigned status; // of a push
+    char peer[KD_NAME_MAX_BYTES + 1];
     char address[KD_ADDRESS_TEXT_BYTES];
 };
 
@@ -61,20 +64,30 @@ static enum MHD_Result refuse(struct MHD_Connection *mhd, unsigned status, const
     return reply(mhd, status, "text/plain; charset=utf-8", kd_bytes_of_text(why));
 }
 
-static void on_answer(void *arg, struct kd_bytes answer) {
-    struct exchange *x = arg;
+static void end(struct exchange *x) {
     x->w->pending--;
     x->is_answered = true;
     if (x->is_abandoned) {
         free_exchange(x);
-        return;
-    }
-    kd_buf_put(&x->out, answer.p, answer.n);
-    if (x->is_waiting) {
+    } else if (x->is_waiting) {
         x->is_waiting = false;
         x->w->has_resumed = true;
         MHD_resume_connection(x->mhd);
     }
+}
+
+static void on_answer(void *arg, struct kd_bytes answer) {
+    struct exchange *x = arg;
+    kd_buf_put(&x->out, answer.p, answer.n);
+    end(x);
+}
+
+static void on_pushed(void *arg, unsigned status, const char *why) {
+    struct exchange *x = arg;
+    x->status = status;
+    kd_buf_text(&x->out, why);
+    kd_buf_text(&x->out, why[0] == '\0' ? "" : "\n");
+    end(x);
 }
 
 // ---- devices ---------------------------------------------------------------
@@ -84,18 +97,29 @@ static bool is_frame(struct MHD_Connection *mhd) {
     return type != NULL && strcasecmp(type, KD_FRAME_MEDIA_TYPE) == 0;
 }
 
+static void begin(struct exchange *x) {
+    const struct kd_origin origin = { .address = x->address, .is_stream = true };
+    x->is_asked = true;
+    x->w->pending++;
+    if (x->w->role == KD_WEB_DEVICES) {
+        kd_gateway_ask(x->w->g, kd_buf_get(&x->in), &origin, on_answer, x);
+    } else {
+        kd_push(x->w->g, x->peer, kd_buf_get(&x->in), on_pushed, x);
+    }
+}
+
 static enum MHD_Result ask(struct exchange *x) {
     if (!x->is_asked) {
-        x->is_asked = true;
-        x->w->pending++;
-        kd_gateway_ask(x->w->g, kd_buf_get(&x->in), x->address, true, on_answer, x);
+        begin(x);
     }
     if (!x->is_answered) {
         x->is_waiting = true;
         MHD_suspend_connection(x->mhd);
         return MHD_YES;
     }
-    return reply(x->mhd, MHD_HTTP_OK, KD_FRAME_MEDIA_TYPE, kd_buf_get(&x->out));
+    return x->w->role == KD_WEB_DEVICES
+               ? reply(x->mhd, MHD_HTTP_OK, KD_FRAME_MEDIA_TYPE, kd_buf_get(&x->out))
+               : refuse(x->mhd, x->status, kd_buf_get_text(&x->out));
 }
 
 static struct exchange *new_exchange(struct kd_web *w, struct MHD_Connection *mhd) {
@@ -114,6 +138,15 @@ static struct exchange *new_exchange(struct kd_web *w, struct MHD_Connection *mh
     return x;
 }
 
+// The body, as far as it may be long.
+static void take_data(struct exchange *x, const char *data, size_t *n) {
+    x->is_too_large = x->is_too_large || *n > KD_FRAME_MAX_BYTES - x->in.n;
+    if (!x->is_too_large) {
+        kd_buf_put(&x->in, data, *n);
+    }
+    *n = 0;
+}
+
 static enum MHD_Result on_device(struct kd_web *w, struct MHD_Connection *mhd, const char *url,
                                  const char *method, const char *data, size_t *n, void **state) {
     struct exchange *x = *state;
@@ -125,11 +158,7 @@ static enum MHD_Result on_device(struct kd_web *w, struct MHD_Connection *mhd, c
         return *state == NULL ? MHD_NO : MHD_YES;
     }
     if (*n > 0) {
-        x->is_too_large = x->is_too_large || *n > KD_FRAME_MAX_BYTES - x->in.n;
-        if (!x->is_too_large) {
-            kd_buf_put(&x->in, data, *n);
-        }
-        *n = 0;
+        take_data(x, data, n);
         return MHD_YES;
     }
     if (x->is_too_large) {
@@ -140,6 +169,49 @@ static enum MHD_Result on_device(struct kd_web *w, struct MHD_Connection *mhd, c
                       "Content-Type: " KD_FRAME_MEDIA_TYPE " is expected.\n");
     }
     return ask(x);
+}
+
+// ---- the backend -----------------------------------------------------------
+
+static bool may_push(const struct kd_web *w, struct MHD_Connection *mhd) {
+    static const char scheme[] = "Bearer ";
+    const char *given = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Authorization");
+    if (w->bearer == NULL) {
+        return true;
+    }
+    if (given == NULL || strncasecmp(given, scheme, sizeof(scheme) - 1) != 0) {
+        return false;
+    }
+    const struct kd_bytes expected = { kd_secret_get(w->bearer), kd_secret_len(w->bearer) };
+    return kd_ct_equal(kd_bytes_of_text(given + sizeof(scheme) - 1), expected);
+}
+
+static enum MHD_Result on_push(struct kd_web *w, struct MHD_Connection *mhd, const char *url,
+                               const char *method, const char *data, size_t *n, void **state) {
+    static const char prefix[] = "/push/";
+    struct exchange *x = *state;
+    if (x != NULL) {
+        if (*n > 0) {
+            take_data(x, data, n);
+            return MHD_YES;
+        }
+        return x->is_too_large
+                   ? refuse(mhd, MHD_HTTP_CONTENT_TOO_LARGE, "A message has at most 65536 bytes.\n")
+                   : ask(x);
+    }
+    const char *peer = url + sizeof(prefix) - 1;
+    if (strncmp(url, prefix, sizeof(prefix) - 1) != 0 || strcmp(method, "POST") != 0 ||
+        peer[0] == '\0' || strlen(peer) > KD_NAME_MAX_BYTES) {
+        return refuse(mhd, MHD_HTTP_NOT_FOUND, "Messages are POSTed to /push/PEER.\n");
+    }
+    if (!may_push(w, mhd)) {
+        return refuse(mhd, MHD_HTTP_UNAUTHORIZED, "The bearer token is missing or wrong.\n");
+    }
+    *state = x = new_exchange(w, mhd);
+    if (x != NULL) {
+        memcpy(x->peer, peer, strlen(peer) + 1);
+    }
+    return x == NULL ? MHD_NO : MHD_YES;
 }
 
 // ---- operators -------------------------------------------------------------
@@ -166,8 +238,15 @@ static enum MHD_Result on_request(void *web, struct MHD_Connection *mhd, const c
                                   const char *method, const char *version KD_UNUSED,
                                   const char *data, size_t *n, void **state) {
     struct kd_web *w = web;
-    return w->is_admin ? on_admin(w, mhd, url, method)
-                       : on_device(w, mhd, url, method, data, n, state);
+    switch (w->role) {
+    case KD_WEB_DEVICES:
+        return on_device(w, mhd, url, method, data, n, state);
+    case KD_WEB_ADMIN:
+        return on_admin(w, mhd, url, method);
+    case KD_WEB_PUSH:
+        return on_push(w, mhd, url, method, data, n, state);
+    }
+    return MHD_NO;
 }
 
 static void on_completed(void *web KD_UNUSED, struct MHD_Connection *mhd KD_UNUSED, void **state,
@@ -228,15 +307,27 @@ static enum kd_err start(struct kd_web *w, const char *where) {
     return r == KD_OK ? kd_loop_prepare(w->g->loop, on_prepare, w) : r;
 }
 
-enum kd_err kd_web_open(struct kd_gateway *g, const char *where, bool is_admin,
+enum kd_err kd_web_read_token(struct kd_web *w, const char *path) {
+    kd_auto(secret) struct kd_secret *bearer = NULL;
+    const enum kd_err r =
+        path[0] == '\0' ? KD_OK : kd_secret_read_file(path, BEARER_MAX_BYTES, &bearer);
+    if (r == KD_OK) {
+        kd_secret_free(w->bearer);
+        w->bearer = KD_STEAL(bearer);
+    }
+    return r;
+}
+
+enum kd_err kd_web_open(struct kd_gateway *g, const char *where, enum kd_web_role role,
                         struct kd_web **out) {
     struct kd_web *w = calloc(1, sizeof(*w));
     if (w == NULL) {
         return KD_ERR_NO_MEMORY;
     }
     w->g = g;
-    w->is_admin = is_admin;
-    const enum kd_err r = start(w, where);
+    w->role = role;
+    enum kd_err r = role == KD_WEB_PUSH ? kd_web_read_token(w, g->config->push_token_file) : KD_OK;
+    r = r == KD_OK ? start(w, where) : r;
     if (r != KD_OK) {
         kd_web_close(w);
         return r;
@@ -264,5 +355,6 @@ void kd_web_close(struct kd_web *w) {
     if (w->daemon != NULL) {
         MHD_stop_daemon(w->daemon);
     }
+    kd_secret_free(w->bearer);
     free(w);
 }

@@ -4,11 +4,12 @@ is lost, repeated, changed or too much; and processes that die."""
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 
-from harness import BOTH, SOFTHSM, cbor, expect, main, test, unb64, wait_for
-from harness.gateway import (ANSWER, BUSY, CLOSE, ENVELOPE, FAILURE, HANDSHAKE, MALFORMED, MESSAGE,
+from harness import BOTH, SOFTHSM, cbor, expect, main, test, tokens, unb64, wait_for
+from harness.gateway import (ANSWER, BUSY, CLOSE, ENVELOPE, FAILURE, GATEWAY, HANDSHAKE, MALFORMED, MESSAGE,
                              PUSH, REFUSED, RESUME, TICKET, TOO_LARGE, UNKNOWN_SESSION, UPDATE,
                              Backend, Failed, Gateway, Talker, head)
 from harness.mailbox import Mailbox
@@ -325,6 +326,137 @@ def envelope_reaches_the_backend_once(token):
         (headers, body), = s.backend.messages
         assert body == b"early data" and unb64(headers["Keyd-Sender"]) == b"sensor\n7"
         assert "Keyd-Peer" not in headers and len(headers["Keyd-Envelope"]) == 32
+
+
+# ---- messages that a device did not ask for ----
+
+class Pushing:
+    """The backend sends a message to a device, in a thread: its status comes later."""
+
+    def __init__(self, gateway, *arguments):
+        self.statuses = []
+        self.thread = threading.Thread(
+            target=lambda: self.statuses.append(gateway.push(*arguments)))
+        self.thread.start()
+
+    def status(self):
+        self.thread.join()
+        return self.statuses[0]
+
+
+@test(on=SOFTHSM)
+def push_that_cannot_be_delivered_is_said(token):
+    """J03: who is not connected, what is too large, what nobody acknowledges."""
+    with Set(token, push_timeout_ms=400) as s:
+        assert s.gateway.push("d", b"x") == 404
+        for peer, method, path in (("d", "GET", "/push/"), ("", "POST", "/push/"),
+                                   ("d", "POST", "/pull/"), ("d" * 65, "POST", "/push/")):
+            assert s.gateway.push(peer, b"x", method, path) == 404
+        for transport in ("udp", "http"):  # nothing stays that it could go by
+            s.device(transport, transport).connect().message(b"x")
+            assert s.gateway.push(transport, b"x") == 404
+        d = s.device("d").connect()
+        assert s.gateway.push("d", b"x") == 404  # no record has come over the connection
+        d.message(b"x")
+        assert s.gateway.push("d", b"x" * 65537) == 413
+        assert s.gateway.push("d", b"x" * 66001) == 413
+        assert s.gateway.push("d", b"nobody acknowledges it") == 504
+        late = d.take_push()
+        # What is no acknowledgement of it: another's, changed, of another push, not empty.
+        other = s.device("other").connect()
+        other.message(b"x")
+        waiting = Pushing(s.gateway, "d", b"mine")
+        _, answer = d.take_push(acknowledge=False)
+        about = answer[:5]
+        other.transport.send(about + other.device.seal(b"", aad=about))
+        d.transport.send(answer[:-1] + bytes([answer[-1] ^ 1]))
+        d.transport.send(late[1])  # a replay
+        d.transport.send(about + d.device.seal(b"no", aad=about))
+        u = s.gateway.udp()
+        assert u.ask(answer)[5:] == cbor.encode([MALFORMED])
+        assert waiting.status() == 504, waiting.statuses
+        waiting = Pushing(s.gateway, "d", b"lost")
+        while d.transport.receive()[0] == FAILURE:  # of the two that were not accepted
+            pass
+        d.transport.close()
+        assert waiting.status() == 504, waiting.statuses
+        wait_for(lambda: s.gateway.push("d", b"x") == 404, what="the end of the connection")
+        assert s.gateway.metric('keyd_gateway_pushes_total{status="2xx"}') == 0
+
+
+@test(on=BOTH)
+def push_is_delivered_once_and_acknowledged(token):
+    """J03, J12: also while the device asks, after its keys are new, and over the connection
+    where it was last."""
+    with Set(token) as s:
+        d = s.device("d").connect()
+        d.message(b"here I am")
+        for text in (b"", b"one", b"x" * 65536):
+            waiting = Pushing(s.gateway, "d", text)
+            assert d.take_push()[0] == text and waiting.status() == 204
+        many = [Pushing(s.gateway, "d", b"%d" % i) for i in range(20)]
+        assert {d.take_push()[0] for _ in many} == {b"%d" % i for i in range(20)}
+        assert all(p.status() == 204 for p in many)
+        d.connect()
+        d.message(b"new session")  # which is known by its first record
+        again = Talker(d.device, s.gateway.tcp())
+        again.id = 1000
+        again.message(b"from elsewhere")
+        waiting = Pushing(s.gateway, "d", b"follow me")
+        assert again.take_push()[0] == b"follow me" and waiting.status() == 204
+        assert s.gateway.metric("keyd_gateway_connected") == 1
+        assert s.gateway.metric('keyd_gateway_pushes_total{status="2xx"}') == 24
+
+
+@test(on=SOFTHSM)
+def push_needs_the_token_where_one_is_set(token):
+    secret = os.path.join(token.directory, "push-token")
+    tokens.write(secret, "s3cret of the backend\n", 0o600)
+    with Set(token, push_token_file=secret) as s:
+        assert s.gateway.push("d", b"x") == 401
+        for given in ("Bearer ", "Bearer s3cret", "s3cret of the backend",
+                      "Bearer s3cret of the backend "[:-2]):
+            assert s.gateway.push("d", b"x", Authorization=given) == 401
+        assert s.gateway.push("d", b"x", Authorization="Bearer s3cret of the backend") == 404
+        refused = Gateway(s.keyd, s.backend, push="0.0.0.0:1")
+        r = subprocess.run([GATEWAY, "--check-config", "--config", refused.file],
+                           capture_output=True, text=True, check=False)
+        assert r.returncode == 1 and "push-token-file is needed" in r.stderr, r
+
+
+# ---- another configuration ----
+
+@test(on=SOFTHSM)
+def reload_takes_a_whole_configuration_or_none(token):
+    """J16: what is under way ends as it began; devices notice nothing."""
+    secret = os.path.join(token.directory, "push-token")
+    tokens.write(secret, "first\n", 0o600)
+    other = Backend()
+    with Set(token, push_token_file=secret) as s:
+        d = s.device("d").connect()
+        assert d.message(b"one") == (0, b"eno")
+        s.gateway.reload(taken=False, backend_url="gopher://x")
+        s.gateway.reload(taken=False, backend_url=other.url, pending_max=0)
+        assert d.message(b"two") == (0, b"owt") and not other.messages
+        s.backend.delay = 1
+        id_, frame = d.seal(MESSAGE, b"slow")
+        d.transport.send(frame)
+        wait_for(lambda: b"slow" in s.backend.bodies(), what="the slow one")
+        tokens.write(secret, "second\n", 0o600)
+        s.gateway.reload(pending_max=100, datagram_max_bytes=60000, in_flight_max=100,
+                         tcp=["127.0.0.1:1"])
+        assert "other addresses to listen at are taken at a restart" in s.gateway.log()
+        assert d.open(MESSAGE, id_, d.transport.receive()) == (0, b"wols")
+        assert d.message(b"three") == (0, b"eerht") and other.bodies() == [b"three"]
+        u = Talker(d.device, s.gateway.udp())
+        u.id = 1000
+        assert u.message(b"y" * 5000) == (0, b"y" * 5000)
+        assert s.gateway.push("x", b"", Authorization="Bearer first") == 401
+        assert s.gateway.push("x", b"", Authorization="Bearer second") == 404
+        os.unlink(secret)
+        s.gateway.reload(taken=False)
+        assert s.gateway.push("x", b"", Authorization="Bearer second") == 404
+    other.close()
 
 
 # ---- processes that die, and that stop ----

@@ -240,6 +240,38 @@ def threads_share_a_device(token):
 
 
 @test(on=BOTH)
+def device_receives_what_the_server_sends_unasked(token):
+    """J03, J08, J12: while it asks, after new keys, and after the gateway was away."""
+    with Set(token) as s:
+        with Lib(s.keyd, "d", s.tcp) as d:
+            assert d.ask("!receive 1") == "timeout"  # and by this it is known to the gateway
+
+            def push(text):
+                statuses = []
+                t = threading.Thread(
+                    target=lambda: statuses.append(s.gateway.push("d", text.encode())))
+                t.start()
+                assert d.ask("!receive 30000") == "ok " + text
+                t.join()
+                assert statuses == [204]
+
+            push("first")
+            assert d.ask("hello") == "ok olleh"
+            push("second")
+            for command in ("!update", "!connect"):
+                assert d.ask(command) == "ok"
+                push("after " + command)
+            s.gateway.stop()
+            assert d.ask("!receive 1000") == "transport"
+            s.gateway.start()
+            assert d.ask("!receive 1") == "timeout"
+            push("back")
+            s.keyd.restart()  # the session is resumed
+            assert d.ask("hello") == "ok olleh"
+            push("restarted")
+
+
+@test(on=BOTH)
 def envelope_is_delivered_without_a_session(token):
     """J15"""
     with Set(token, Mailbox(token).set_up()) as s:

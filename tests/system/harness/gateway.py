@@ -82,14 +82,27 @@ class Gateway:
     def __init__(self, keyd, backend, **config):
         self.directory = tempfile.mkdtemp(prefix="g", dir=keyd.token.directory)
         self.ports = {k: free_port(socket.SOCK_DGRAM if k == "udp" else socket.SOCK_STREAM)
-                      for k in ("tcp", "udp", "http", "admin")}
+                      for k in ("tcp", "udp", "http", "admin", "push")}
         self.file, self.log_file = (os.path.join(self.directory, n) for n in ("conf", "log"))
         values = {"keyd-socket": keyd.socket, "backend-url": backend.url, "log-level": "debug",
                   **{k: [f"127.0.0.1:{self.ports[k]}"] for k in ("tcp", "udp", "http")},
-                  "admin": f"127.0.0.1:{self.ports['admin']}",
+                  **{k: f"127.0.0.1:{self.ports[k]}" for k in ("admin", "push")},
                   **{k.replace("_", "-"): v for k, v in config.items()}}
-        write(self.file, "".join(f"{k} = {daemon.conf_value(v)}\n" for k, v in values.items()))
-        self.process = None
+        self.values, self.process = values, None
+        self.write()
+
+    def write(self):
+        write(self.file, "".join(f"{k} = {daemon.conf_value(v)}\n"
+                                 for k, v in self.values.items()))
+
+    def reload(self, taken=True, **config):
+        """Another configuration; waits until the log says what came of it."""
+        said = ("main the configuration was taken", "main the configuration is not taken")[not taken]
+        before = self.log().count(said)
+        self.values.update({k.replace("_", "-"): v for k, v in config.items()})
+        self.write()
+        self.process.send_signal(signal.SIGHUP)
+        daemon.wait_for(lambda: self.log().count(said) > before, what=self.log)
 
     def start(self):
         with open(self.log_file, "ab") as log:
@@ -112,6 +125,15 @@ class Gateway:
         body = r.read()
         c.close()
         return r.status, body.decode()
+
+    def push(self, peer, body, method="POST", path="/push/", **headers):
+        """The status of the backend's message to a device."""
+        c = http.client.HTTPConnection("127.0.0.1", self.ports["push"], timeout=60)
+        c.request(method, path + peer, body, headers)
+        r = c.getresponse()
+        r.read()
+        c.close()
+        return r.status
 
     def metric(self, name):
         text = self.get("/metrics")[1]
@@ -252,6 +274,19 @@ class Talker:
     def message(self, data):
         id_, frame = self.seal(MESSAGE, data)
         return self.open(MESSAGE, id_, self.transport.ask(frame))
+
+    def take_push(self, acknowledge=True):
+        """The body of a push; then its acknowledgement, or the frame of it."""
+        frame = self.transport.receive()
+        id_ = int.from_bytes(frame[1:5], "big")
+        assert frame[0] == PUSH, frame
+        type_, _, body = self.device.open(frame[5:], aad=head(PUSH, id_))
+        assert type_ == 0
+        about = head(PUSH | ANSWER, id_)
+        answer = about + self.device.seal(b"", aad=about)
+        if acknowledge:
+            self.transport.send(answer)
+        return body, answer
 
     def ticket(self):
         id_, frame = self.seal(TICKET)

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// reload.c: another configuration while the gateway serves.  What is under way with keyd
+// and the backend ends as it began; limits and files of tokens hold from now on.
+#include "gateway/gateway.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct kd_retired {
+    struct kd_retired *next;
+    struct kd_gateway_config *config;
+    struct kd_client *keyd, *backend;
+};
+
+static void complain(struct kd_buf *errors) {
+    char *rest = NULL;
+    char *text = (char *)(uintptr_t)kd_buf_get_text(errors);
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        kd_log(KD_LOG_ERROR, "main", "the configuration is not taken", "reason=%s", line);
+    }
+}
+
+static bool are_same(const struct kd_addresses *a, const struct kd_addresses *b) {
+    for (size_t i = 0; a->n == b->n && i < a->n; i++) {
+        if (strcmp(a->where[i], b->where[i]) != 0) {
+            return false;
+        }
+    }
+    return a->n == b->n;
+}
+
+// Sockets that devices have connections by stay as they are.
+static void tell_what_waits(const struct kd_gateway_config *a, const struct kd_gateway_config *b) {
+    if (!are_same(&a->tcp, &b->tcp) || !are_same(&a->udp, &b->udp) ||
+        !are_same(&a->http, &b->http) || strcmp(a->admin, b->admin) != 0 ||
+        strcmp(a->push, b->push) != 0) {
+        kd_log(KD_LOG_WARN, "main", "other addresses to listen at are taken at a restart", "");
+    }
+}
+
+static enum kd_err new_clients(const struct kd_gateway *g, const struct kd_gateway_config *config,
+                               struct kd_client **keyd, struct kd_client **backend) {
+    enum kd_err r = kd_client_new(g->loop, &config->keyd, keyd);
+    if (r == KD_OK && (r = kd_client_new(g->loop, &config->backend, backend)) != KD_OK) {
+        kd_client_free(*keyd);
+    }
+    return r;
+}
+
+static enum kd_err replace(struct kd_gateway *g, struct kd_gateway_config *config) {
+    struct kd_client *keyd = NULL, *backend = NULL;
+    struct kd_retired *old = calloc(1, sizeof(*old));
+    enum kd_err r = old == NULL ? KD_ERR_NO_MEMORY : new_clients(g, config, &keyd, &backend);
+    if (r != KD_OK) {
+        free(old);
+        return r;
+    }
+    *old = (struct kd_retired) { g->retired, g->config, g->keyd, g->backend };
+    g->retired = old;
+    g->config = config;
+    g->keyd = keyd;
+    g->backend = backend;
+    return KD_OK;
+}
+
+void kd_gateway_reload(struct kd_gateway *g, const char *path) {
+    kd_auto(gateway_config) struct kd_gateway_config *config = NULL;
+    kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(65536);
+    enum kd_err r = kd_gateway_config_read(path, &errors, &config);
+    if (r != KD_OK) {
+        complain(&errors);
+        return;
+    }
+    tell_what_waits(g->config, config);
+    r = g->push == NULL ? KD_OK : kd_web_read_token(g->push, config->push_token_file);
+    if (r == KD_OK && (r = replace(g, config)) == KD_OK) {
+        (void)KD_STEAL(config);
+        kd_log_set_level(g->config->log_level);
+        kd_log(KD_LOG_INFO, "main", "the configuration was taken", "file=%s", path);
+        return;
+    }
+    kd_log(KD_LOG_ERROR, "main", "the configuration is not taken", "reason=%s", kd_err_name(r));
+}
+
+void kd_gateway_free_retired(struct kd_gateway *g) {
+    for (struct kd_retired **at = &g->retired; *at != NULL;) {
+        struct kd_retired *old = *at;
+        if (kd_client_pending(old->keyd) > 0 || kd_client_pending(old->backend) > 0) {
+            at = &old->next;
+            continue;
+        }
+        *at = old->next;
+        kd_client_free(old->backend);
+        kd_client_free(old->keyd);
+        kd_gateway_config_free(old->config);
+        free(old);
+    }
+}
