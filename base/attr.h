@@ -37,4 +37,8 @@
 
 #define KD_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
+// An array that is written before it is read and is too long to be zeroed each time, as
+// the compiler is told to do with all others.
+#define KD_NO_INIT __attribute__((uninitialized))
+
 #endif

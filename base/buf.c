@@ -52,18 +52,11 @@ void kd_buf_reset(struct kd_buf *b) {
     b->err = KD_OK;
 }
 
-// Makes room for n more bytes, without counting them.
-static bool reserve(struct kd_buf *b, size_t n) {
-    if (b->err != KD_OK) {
-        return false;
-    }
+static bool grow(struct kd_buf *b, size_t n) {
     size_t need;
     if (!kd_size_add(b->n, n, &need) || need > b->max) {
         b->err = KD_ERR_ITEM_TOO_LARGE;
         return false;
-    }
-    if (need <= b->cap) {
-        return true;
     }
     size_t cap = b->cap == 0 ? BUF_FIRST_BYTES : b->cap;
     while (cap < need) {
@@ -83,6 +76,11 @@ static bool reserve(struct kd_buf *b, size_t n) {
     kd_buf_wipe(b);
     *b = (struct kd_buf) { .p = p, .n = n_written, .cap = cap, .max = max };
     return true;
+}
+
+// Makes room for n more bytes, without counting them.
+static bool reserve(struct kd_buf *b, size_t n) {
+    return b->err == KD_OK && (n <= b->cap - b->n || grow(b, n));
 }
 
 uint8_t *kd_buf_extend(struct kd_buf *b, size_t n) {
@@ -105,11 +103,10 @@ void kd_buf_put(struct kd_buf *b, const void *p, size_t n) {
 }
 
 static void put_number(struct kd_buf *b, uint64_t v, size_t n) {
-    uint8_t bytes[8];
-    for (size_t i = 0; i < n; i++) {
-        bytes[i] = (uint8_t)(v >> (8 * (n - 1 - i)));
+    uint8_t *at = kd_buf_extend(b, n);
+    for (size_t i = 0; at != NULL && i < n; i++) {
+        at[i] = (uint8_t)(v >> (8 * (n - 1 - i)));
     }
-    kd_buf_put(b, bytes, n);
 }
 
 void kd_buf_u8(struct kd_buf *b, uint8_t v) {

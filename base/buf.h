@@ -38,6 +38,9 @@ struct kd_buf {
 };
 
 #define KD_BUF_INIT(max_bytes) ((struct kd_buf) { .max = (max_bytes) })
+// Over an array of the caller's, for short things: never grows, and is not for kd_auto.
+#define KD_BUF_OVER(array)                                                                         \
+    ((struct kd_buf) { .p = (array), .cap = sizeof(array), .max = sizeof(array) })
 
 // Overwrites and frees; the limit stays, so it can be used again.  What a buffer
 // leaves behind when it grows is overwritten too: callers' plaintext goes through.

@@ -346,28 +346,31 @@ size_t kd_cbor_head_bytes(uint64_t value) {
                                  : 9;
 }
 
-static void put_head(struct kd_buf *b, unsigned major, uint64_t value) {
-    uint8_t first = (uint8_t)(major << 5);
-    switch (kd_cbor_head_bytes(value)) {
+static unsigned info_of(size_t n_head, uint64_t value) {
+    switch (n_head) {
     case 1:
-        kd_buf_u8(b, (uint8_t)(first | value));
-        return;
+        return (unsigned)value;
     case 2:
-        kd_buf_u8(b, first | INFO_ONE_BYTE);
-        kd_buf_u8(b, (uint8_t)value);
-        return;
+        return INFO_ONE_BYTE;
     case 3:
-        kd_buf_u8(b, first | (INFO_ONE_BYTE + 1));
-        kd_buf_u16(b, (uint16_t)value);
-        return;
+        return INFO_ONE_BYTE + 1;
     case 5:
-        kd_buf_u8(b, first | (INFO_ONE_BYTE + 2));
-        kd_buf_u32(b, (uint32_t)value);
-        return;
+        return INFO_ONE_BYTE + 2;
     default:
-        kd_buf_u8(b, first | INFO_EIGHT_BYTES);
-        kd_buf_u64(b, value);
+        return INFO_EIGHT_BYTES;
+    }
+}
+
+static void put_head(struct kd_buf *b, unsigned major, uint64_t value) {
+    const size_t n = kd_cbor_head_bytes(value);
+    uint8_t *at = kd_buf_extend(b, n);
+    if (at == NULL) {
         return;
+    }
+    at[0] = (uint8_t)(major << 5 | info_of(n, value));
+    for (size_t i = n - 1; i > 0; i--) {
+        at[i] = (uint8_t)value;
+        value >>= 8;
     }
 }
 

@@ -126,6 +126,19 @@ START_TEST(nothing_that_was_written_is_left_in_freed_memory) {
 }
 END_TEST
 
+START_TEST(over_an_array_the_array_is_the_limit) {
+    uint8_t bytes[4];
+    struct kd_buf b = KD_BUF_OVER(bytes);
+    kd_buf_u32(&b, 0x01020304);
+    ck_assert_err(kd_buf_finish(&b), KD_OK);
+    ck_assert_ptr_eq(b.p, bytes);
+    ck_assert_uint_eq(bytes[3], 4);
+    kd_buf_u8(&b, 5);
+    ck_assert_err(kd_buf_finish(&b), KD_ERR_ITEM_TOO_LARGE);
+    ck_assert_ptr_eq(b.p, bytes);
+}
+END_TEST
+
 static TCase *tcase_buf(void) {
     TCase *t = tcase_create("buf");
     tcase_add_test(t, writer_refuses_one_byte_past_its_limit_and_stays_refused);
@@ -133,6 +146,7 @@ static TCase *tcase_buf(void) {
     tcase_add_test(t, what_was_written_is_read);
     tcase_add_test(t, reader_past_the_end_gives_nothing_from_then_on);
     tcase_add_test(t, size_arithmetic_finds_overflow);
+    tcase_add_test(t, over_an_array_the_array_is_the_limit);
     tcase_add_test(t, drop_front_keeps_the_rest);
     tcase_add_test(t, nothing_that_was_written_is_left_in_freed_memory);
     return t;
