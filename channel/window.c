@@ -20,8 +20,8 @@ static uint64_t bit_of(uint64_t sequence) {
     return UINT64_C(1) << (sequence % 64);
 }
 
-static uint64_t *word_of(struct kd_window *w, uint64_t sequence) {
-    return &w->seen[sequence % KD_WINDOW_BITS / 64];
+static size_t word_of(uint64_t sequence) {
+    return sequence % KD_WINDOW_BITS / 64;
 }
 
 static bool is_too_old(const struct kd_window *w, uint64_t sequence) {
@@ -53,16 +53,18 @@ static enum kd_err add_pending(struct kd_window *w, uint64_t sequence) {
     return KD_OK;
 }
 
-enum kd_err kd_window_begin(struct kd_window *w, uint64_t sequence) {
+enum kd_err kd_window_check(const struct kd_window *w, uint64_t sequence) {
     if (is_too_old(w, sequence)) {
         return KD_ERR_RECORD_TOO_OLD;
     }
     bool is_seen =
-        w->has_any && sequence <= w->top && (*word_of(w, sequence) & bit_of(sequence)) != 0;
-    if (is_seen || find_pending(w, sequence) < w->n_pending) {
-        return KD_ERR_RECORD_REPLAYED;
-    }
-    return add_pending(w, sequence);
+        w->has_any && sequence <= w->top && (w->seen[word_of(sequence)] & bit_of(sequence)) != 0;
+    return is_seen || find_pending(w, sequence) < w->n_pending ? KD_ERR_RECORD_REPLAYED : KD_OK;
+}
+
+enum kd_err kd_window_begin(struct kd_window *w, uint64_t sequence) {
+    enum kd_err r = kd_window_check(w, sequence);
+    return r == KD_OK ? add_pending(w, sequence) : r;
 }
 
 void kd_window_abort(struct kd_window *w, uint64_t sequence) {
@@ -82,22 +84,26 @@ static void move_to(struct kd_window *w, uint64_t sequence) {
         memset(w->seen, 0, sizeof(w->seen));
     } else {
         for (uint64_t s = w->top + 1; s <= sequence; s++) {
-            *word_of(w, s) &= ~bit_of(s);
+            w->seen[word_of(s)] &= ~bit_of(s);
         }
     }
     w->has_any = true;
     w->top = sequence;
 }
 
-void kd_window_commit(struct kd_window *w, uint64_t sequence) {
-    kd_window_abort(w, sequence);
+void kd_window_take(struct kd_window *w, uint64_t sequence) {
     if (is_too_old(w, sequence)) { // others went past it meanwhile: begin refuses copies of it now
         return;
     }
     if (!w->has_any || sequence > w->top) {
         move_to(w, sequence);
     }
-    *word_of(w, sequence) |= bit_of(sequence);
+    w->seen[word_of(sequence)] |= bit_of(sequence);
+}
+
+void kd_window_commit(struct kd_window *w, uint64_t sequence) {
+    kd_window_abort(w, sequence);
+    kd_window_take(w, sequence);
 }
 
 enum kd_err kd_sequence_reserve(struct kd_sequence *s, uint64_t n, uint64_t *first) {

@@ -32,6 +32,11 @@ KD_MUST_CHECK enum kd_err kd_window_begin(struct kd_window *w, uint64_t sequence
 void kd_window_commit(struct kd_window *w, uint64_t sequence);
 void kd_window_abort(struct kd_window *w, uint64_t sequence);
 
+// For who opens at once and under one lock, so that nothing is pending meanwhile: what
+// begin answers but KD_ERR_BUSY, and, once the record is authentic, its number is seen.
+KD_MUST_CHECK enum kd_err kd_window_check(const struct kd_window *w, uint64_t sequence);
+void kd_window_take(struct kd_window *w, uint64_t sequence);
+
 // ---- sending ---------------------------------------------------------------
 
 struct kd_sequence {

@@ -26,6 +26,21 @@ START_TEST(each_number_passes_once) {
 }
 END_TEST
 
+START_TEST(a_number_that_is_taken_at_once_passes_once) {
+    kd_auto(window) struct kd_window w = { 0 };
+    ck_assert_err(kd_window_begin(&w, 7), KD_OK);
+    ck_assert_err(kd_window_check(&w, 7), KD_ERR_RECORD_REPLAYED); // pending
+    kd_window_abort(&w, 7);
+    ck_assert_err(kd_window_check(&w, 7), KD_OK);
+    ck_assert_err(kd_window_check(&w, 7), KD_OK); // a look takes nothing
+    kd_window_take(&w, 7);
+    ck_assert_err(kd_window_check(&w, 7), KD_ERR_RECORD_REPLAYED);
+    kd_window_take(&w, 7 + KD_WINDOW_BITS);
+    ck_assert_err(kd_window_check(&w, 7), KD_ERR_RECORD_TOO_OLD);
+    ck_assert_err(kd_window_check(&w, 8), KD_OK);
+}
+END_TEST
+
 START_TEST(the_window_ends_1024_behind_the_highest) {
     kd_auto(window) struct kd_window w = { 0 };
     ck_assert_err(take(&w, 5000), KD_OK);
@@ -150,6 +165,7 @@ static TCase *tcase_window(void) {
     TCase *t = tcase_create("window");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, each_number_passes_once);
+    tcase_add_test(t, a_number_that_is_taken_at_once_passes_once);
     tcase_add_test(t, the_window_ends_1024_behind_the_highest);
     tcase_add_test(t, a_jump_forgets_old_bits_but_not_the_rule);
     tcase_add_test(t, agrees_with_a_list);
