@@ -9,7 +9,7 @@ libchannel_a_SOURCES = \
 	channel/error.c \
 	channel/exporter.c channel/exporter.h \
 	channel/frame.c channel/frame.h \
-	channel/host.c channel/host.h \
+	channel/host.c channel/host_gcm.c channel/host.h \
 	channel/hpke.c channel/hpke.h \
 	channel/keyops.h channel/keyops_openssl.c channel/openssl_ec.h \
 	channel/message1.c channel/message2.c channel/message3.c channel/message4.c \
@@ -19,6 +19,6 @@ libchannel_a_SOURCES = \
 	channel/record.c channel/record.h \
 	channel/schedule.c channel/schedule.h \
 	channel/suite.c channel/suite.h \
-	channel/traffic.c channel/traffic.h \
+	channel/traffic.c channel/traffic_kept.c channel/traffic.h \
 	channel/transcript.c \
 	channel/window.c channel/window.h

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // host.h: the one seam to the crypto library for what needs no key of a token:
 // hashes, HMAC, HKDF, AEAD with handshake keys, points, signatures to verify.
-// host.c is the only file of channel/ besides keyops_openssl.c that sees OpenSSL.
+// host*.c are the only files of channel/ besides keyops_openssl.c that see OpenSSL.
 #ifndef KD_CHANNEL_HOST_H
 #define KD_CHANNEL_HOST_H
 
@@ -86,6 +86,22 @@ KD_MUST_CHECK enum kd_err kd_host_seal(enum kd_aead aead, const uint8_t *key, co
 // out: sealed.n - tag bytes, all zero after a failure.  KD_ERR_NOT_AUTHENTIC.
 KD_MUST_CHECK enum kd_err kd_host_open(enum kd_aead aead, const uint8_t *key, const uint8_t *nonce,
                                        struct kd_bytes aad, struct kd_bytes sealed, uint8_t *out);
+
+// AES-256-GCM with a key that is set once, for one direction: nonces have 12 bytes, tags
+// 16.  One thread at a time.  `out` must not overlap what goes in.
+struct kd_host_gcm;
+KD_MUST_CHECK enum kd_err kd_host_gcm_new(const struct kd_key32 *key, bool sealing,
+                                          struct kd_host_gcm **out);
+void kd_host_gcm_free(struct kd_host_gcm *g); // wipes the key
+KD_AUTO_DEFINE(host_gcm, struct kd_host_gcm *, kd_host_gcm_free)
+// Of head and body, one after the other.  out: both, and the tag.
+KD_MUST_CHECK enum kd_err kd_host_gcm_seal(struct kd_host_gcm *g, const uint8_t nonce[static 12],
+                                           struct kd_bytes aad, struct kd_bytes head,
+                                           struct kd_bytes body, uint8_t *out);
+// As kd_host_open.
+KD_MUST_CHECK enum kd_err kd_host_gcm_open(struct kd_host_gcm *g, const uint8_t nonce[static 12],
+                                           struct kd_bytes aad, struct kd_bytes sealed,
+                                           uint8_t *out);
 
 // AES-256-CBC of one 32-byte block pair, IV 0, no padding: what
 // CKM_AES_CBC_ENCRYPT_DATA does with a 256-bit key.

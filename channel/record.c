@@ -13,17 +13,15 @@ enum {
     HEAD_MAX_BYTES = 64, // of the plaintext: type, step, code, head of the body
 };
 
-static const uint8_t protected_bytes[] = { 0xa1, 0x01, 0x03 }; // {alg: A256GCM}
+// Encodings are deterministic, so what is the same in all records is the same bytes:
+// [ << {alg: A256GCM} >>, {kid: ...
+static const uint8_t record_start[] = { 0x83, 0x43, 0xa1, 0x01, 0x03, 0xa2, PARAM_KID };
+// Enc_structure (RFC 9052 5.3): [ "Encrypt0", << {alg: A256GCM} >>, ...
+static const uint8_t structure_start[] = { 0x83, 0x68, 'E', 'n',  'c',  'r',  'y',
+                                           'p',  't',  '0', 0x43, 0xa1, 0x01, 0x03 };
 
-static struct kd_bytes protected_header(void) {
-    return (struct kd_bytes) { protected_bytes, sizeof(protected_bytes) };
-}
-
-// Enc_structure (RFC 9052 5.3).
 static void put_aad(struct kd_buf *out, struct kd_bytes external) {
-    kd_cbor_put_array(out, 3);
-    kd_cbor_put_text(out, "Encrypt0");
-    kd_cbor_put_bytes(out, protected_header());
+    kd_buf_put(out, structure_start, sizeof(structure_start));
     kd_cbor_put_bytes(out, external);
 }
 
@@ -62,17 +60,15 @@ static void put_partial_iv(struct kd_buf *out, uint64_t sequence) {
 }
 
 static void put_head(struct kd_buf *out, struct kd_bytes id, uint64_t sequence) {
-    kd_cbor_put_array(out, 3);
-    kd_cbor_put_bytes(out, protected_header());
-    kd_cbor_put_map(out, 2);
-    kd_cbor_put_int(out, PARAM_KID);
+    kd_buf_put(out, record_start, sizeof(record_start));
     kd_cbor_put_bytes(out, id);
     kd_cbor_put_int(out, PARAM_PARTIAL_IV);
     put_partial_iv(out, sequence);
 }
 
-static enum kd_err put_text(const struct kd_record_end *end, uint64_t now_ms,
-                            const struct kd_record *record, struct kd_buf *out) {
+// All of the text but the body, which stays where it is.
+static enum kd_err put_text_head(const struct kd_record_end *end, uint64_t now_ms,
+                                 const struct kd_record *record, struct kd_buf *out) {
     uint64_t step = kd_otp_step(&end->otp, now_ms);
     struct kd_otp_code code;
     enum kd_err r = kd_otp_compute(&end->otp, end->ops->otp_hmac, end->ctx, step, &code);
@@ -83,13 +79,14 @@ static enum kd_err put_text(const struct kd_record_end *end, uint64_t now_ms,
     kd_cbor_put_uint(out, step);
     kd_cbor_put_item(
         out, &(struct kd_cbor_item) { .type = KD_CBOR_TEXT, .bytes = { code.digits, code.n } });
-    kd_cbor_put_bytes(out, record->body);
+    kd_cbor_put_bytes_head(out, record->body.n);
     return kd_buf_finish(out);
 }
 
 static enum kd_err seal(const struct kd_record_end *end, uint64_t sequence, struct kd_bytes aad,
-                        struct kd_bytes text, struct kd_buf *out) {
-    kd_auto(buf) struct kd_buf structure = KD_BUF_INIT(AAD_MAX_BYTES);
+                        struct kd_bytes text_head, struct kd_bytes body, struct kd_buf *out) {
+    KD_NO_INIT uint8_t bytes[AAD_MAX_BYTES];
+    struct kd_buf structure = KD_BUF_OVER(bytes);
     put_aad(&structure, aad);
     enum kd_err r = kd_buf_finish(&structure);
     if (r != KD_OK) {
@@ -98,12 +95,13 @@ static enum kd_err seal(const struct kd_record_end *end, uint64_t sequence, stru
     struct direction d = direction_of(end, true);
     uint8_t nonce[KD_RECORD_IV_BYTES];
     make_nonce(d.iv, sequence, nonce);
-    size_t n = text.n + KD_RECORD_TAG_BYTES;
+    size_t n = text_head.n + body.n + KD_RECORD_TAG_BYTES;
     put_head(out, end->id, sequence);
     kd_cbor_put_bytes_head(out, n);
     uint8_t *to = kd_buf_extend(out, n);
     return to == NULL ? kd_buf_finish(out)
-                      : end->ops->seal(end->ctx, d.key, nonce, kd_buf_get(&structure), text, to);
+                      : end->ops->seal(end->ctx, d.key, nonce, kd_buf_get(&structure), text_head,
+                                       body, to);
 }
 
 enum kd_err kd_record_seal(const struct kd_record_end *end, uint64_t sequence, uint64_t now_ms,
@@ -117,14 +115,13 @@ enum kd_err kd_record_seal(const struct kd_record_end *end, uint64_t sequence, u
         return KD_ERR_ITEM_TOO_LARGE;
     }
     size_t start = out->n;
-    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(HEAD_MAX_BYTES + KD_RECORD_BODY_MAX_BYTES);
-    enum kd_err r = put_text(end, now_ms, record, &text);
+    KD_NO_INIT uint8_t bytes[HEAD_MAX_BYTES];
+    struct kd_buf head = KD_BUF_OVER(bytes);
+    enum kd_err r = put_text_head(end, now_ms, record, &head);
     if (r == KD_OK) {
-        r = seal(end, sequence, aad, kd_buf_get(&text), out);
+        r = seal(end, sequence, aad, kd_buf_get(&head), record->body, out);
     }
-    if (text.n > 0) {
-        kd_wipe(text.p, text.n);
-    }
+    kd_wipe(bytes, sizeof(bytes));
     if (r != KD_OK) {
         out->n = start;
     }
@@ -148,19 +145,20 @@ static uint64_t read_partial_iv(struct kd_cbor *c) {
 }
 
 enum kd_err kd_record_parse(struct kd_bytes record, struct kd_record_head *out) {
-    struct kd_cbor c = kd_cbor_of(record);
+    const size_t n_start = sizeof(record_start);
+    if (record.n > KD_RECORD_MAX_BYTES || record.n < n_start ||
+        !kd_bytes_equal((struct kd_bytes) { record.p, n_start },
+                        (struct kd_bytes) { record_start, n_start })) {
+        return KD_ERR_RECORD_FORM;
+    }
+    struct kd_cbor c = kd_cbor_of((struct kd_bytes) { record.p + n_start, record.n - n_start });
     struct kd_record_head head = { .sequence = 0 };
-    bool good = kd_cbor_read_array(&c) == 3;
-    good = kd_bytes_equal(kd_cbor_read_bytes(&c), protected_header()) && good;
-    good = kd_cbor_read_map(&c) == 2 && good;
-    good = kd_cbor_read_int(&c) == PARAM_KID && good;
     head.id = kd_cbor_read_bytes(&c);
-    good = kd_cbor_read_int(&c) == PARAM_PARTIAL_IV && good;
+    const bool good = kd_cbor_read_uint(&c) == PARAM_PARTIAL_IV;
     head.sequence = read_partial_iv(&c);
     head.ciphertext = kd_cbor_read_bytes(&c);
     if (kd_cbor_finish(&c) != KD_OK || !good || head.id.n == 0 ||
-        head.id.n > KD_RECORD_ID_MAX_BYTES || head.ciphertext.n <= KD_RECORD_TAG_BYTES ||
-        record.n > KD_RECORD_MAX_BYTES) {
+        head.id.n > KD_RECORD_ID_MAX_BYTES || head.ciphertext.n <= KD_RECORD_TAG_BYTES) {
         return KD_ERR_RECORD_FORM;
     }
     *out = head;
@@ -212,7 +210,8 @@ static enum kd_err read_text(const struct kd_record_end *end, struct kd_bytes te
 
 static enum kd_err decrypt(const struct kd_record_end *end, const struct kd_record_head *head,
                            struct kd_bytes aad, struct kd_buf *text) {
-    kd_auto(buf) struct kd_buf structure = KD_BUF_INIT(AAD_MAX_BYTES);
+    KD_NO_INIT uint8_t bytes[AAD_MAX_BYTES];
+    struct kd_buf structure = KD_BUF_OVER(bytes);
     put_aad(&structure, aad);
     enum kd_err r = kd_buf_finish(&structure);
     if (r != KD_OK) {

@@ -51,10 +51,10 @@ struct kd_record_head {
     struct kd_bytes ciphertext;
 };
 
-// Appends.  The sequence number must never have been used before with these
-// keys; KD_ERR_SEQUENCE_END where it is over KD_RECORD_SEQUENCE_MAX.  `aad` is
-// not sent and must be the same at the other end: the header of the message
-// that carries the record, or nothing.
+// Appends; the body is read from where it is, which must not be in `out`.  The sequence number must
+// never have been used before with these keys; KD_ERR_SEQUENCE_END where it is over
+// KD_RECORD_SEQUENCE_MAX.  `aad` is not sent and must be the same at the other end: the header of
+// the message that carries the record, or nothing.
 KD_MUST_CHECK enum kd_err kd_record_seal(const struct kd_record_end *end, uint64_t sequence,
                                          uint64_t now_ms, struct kd_bytes aad,
                                          const struct kd_record *record, struct kd_buf *out);

@@ -24,9 +24,11 @@ enum kd_err kd_soft_traffic_install(void *ctx, enum kd_traffic which, const stru
 
 static enum kd_err seal(void *ctx, enum kd_traffic key,
                         const uint8_t nonce[static KD_RECORD_IV_BYTES], struct kd_bytes aad,
-                        struct kd_bytes text, uint8_t *out) {
+                        struct kd_bytes head, struct kd_bytes body, uint8_t *out) {
     const struct kd_soft_traffic *t = ctx;
-    return kd_host_seal(KD_AEAD_A256GCM, t->keys[key].bytes, nonce, aad, text, out);
+    kd_auto(host_gcm) struct kd_host_gcm *g = NULL;
+    enum kd_err r = kd_host_gcm_new(&t->keys[key], true, &g);
+    return r == KD_OK ? kd_host_gcm_seal(g, nonce, aad, head, body, out) : r;
 }
 
 static enum kd_err open(void *ctx, enum kd_traffic key,

@@ -29,7 +29,7 @@ void kd_device_session_free(struct kd_device_session *s) {
     }
     end_handshake(s);
     kd_secret_free(s->prk_out);
-    kd_soft_traffic_wipe(&s->traffic);
+    kd_kept_traffic_wipe(&s->traffic);
     kd_window_wipe(&s->window);
     kd_buf_wipe(&s->ticket);
     kd_wipe(s, sizeof(*s));
@@ -106,11 +106,12 @@ static enum kd_err make_keys(struct kd_device_session *s) {
     }
     const struct kd_attachment attachment = { { s->nonces[0], s->n_nonces[0] },
                                               { s->nonces[1], s->n_nonces[1] } };
-    kd_soft_traffic_init(&s->traffic, s->is_resident ? &s->share : NULL);
+    kd_kept_traffic_wipe(&s->traffic);
+    kd_kept_traffic_init(&s->traffic, true, s->is_resident ? &s->share : NULL);
     kd_window_wipe(&s->window);
     s->window = (struct kd_window) { 0 };
     s->sequence = 0;
-    return kd_schedule_run(s->md, exported, &attachment, kd_soft_traffic_install, &s->traffic,
+    return kd_schedule_run(s->md, exported, &attachment, kd_kept_traffic_install, &s->traffic,
                            &s->ivs);
 }
 
@@ -173,7 +174,7 @@ enum kd_err kd_device_read_4(struct kd_device_session *s, struct kd_bytes messag
 
 static struct kd_record_end end_of(struct kd_device_session *s) {
     return (struct kd_record_end) {
-        .ops = &kd_traffic_ops_soft,
+        .ops = &kd_traffic_ops_kept,
         .ctx = &s->traffic,
         .is_client = true,
         .id = { s->id, s->n_id },
@@ -199,14 +200,12 @@ enum kd_err kd_device_open(struct kd_device_session *s, struct kd_bytes sealed, 
     struct kd_record_head head;
     enum kd_err r;
     if ((r = kd_record_parse(sealed, &head)) != KD_OK ||
-        (r = kd_window_begin(&s->window, head.sequence)) != KD_OK) {
+        (r = kd_window_check(&s->window, head.sequence)) != KD_OK) {
         return r;
     }
     r = kd_record_open(&end, &head, aad, server_now_ms(s), text, record);
     if (r == KD_OK) {
-        kd_window_commit(&s->window, head.sequence);
-    } else {
-        kd_window_abort(&s->window, head.sequence);
+        kd_window_take(&s->window, head.sequence);
     }
     return r;
 }

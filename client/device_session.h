@@ -20,7 +20,7 @@ struct kd_device_session {
     size_t n_nonces[2];
     uint64_t update;
     int64_t offset_ms; // the server's clock less ours
-    struct kd_soft_traffic traffic;
+    struct kd_kept_traffic traffic;
     struct kd_record_ivs ivs;
     struct kd_window window; // of the server's records
     uint64_t sequence;       // our next

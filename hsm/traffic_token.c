@@ -132,14 +132,27 @@ void kd_traffic_free(struct kd_session *s, struct kd_traffic_keys *k) {
 
 // ---- the table -------------------------------------------------------------
 
+// Tokens take the text as one.
+static enum kd_err seal_in_token(const struct kd_traffic_use *u, enum kd_traffic key,
+                                 const uint8_t *nonce, struct kd_bytes aad, struct kd_bytes head,
+                                 struct kd_bytes body, uint8_t *out) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(head.n + body.n);
+    kd_buf_put(&text, head.p, head.n);
+    kd_buf_put(&text, body.p, body.n);
+    enum kd_err r = kd_buf_finish(&text);
+    return r == KD_OK
+               ? kd_gcm_seal(u->session, u->keys->handles[key], nonce, aad, kd_buf_get(&text), out)
+               : r;
+}
+
 static enum kd_err seal(void *ctx, enum kd_traffic key,
                         const uint8_t nonce[static KD_RECORD_IV_BYTES], struct kd_bytes aad,
-                        struct kd_bytes text, uint8_t *out) {
+                        struct kd_bytes head, struct kd_bytes body, uint8_t *out) {
     const struct kd_traffic_use *u = ctx;
     if (u->keys->profile == KD_PROFILE_RELEASED) {
-        return kd_traffic_ops_soft.seal(&u->keys->secrets->soft, key, nonce, aad, text, out);
+        return kd_traffic_ops_soft.seal(&u->keys->secrets->soft, key, nonce, aad, head, body, out);
     }
-    return kd_gcm_seal(u->session, u->keys->handles[key], nonce, aad, text, out);
+    return seal_in_token(u, key, nonce, aad, head, body, out);
 }
 
 // By way of the session's buffer, because tokens want more room than the text takes.

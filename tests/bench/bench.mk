@@ -38,3 +38,15 @@ bench-gateway: all tests/bench/echo tests/system/peer
 	KD_SRCDIR='$(abs_top_srcdir)' KD_BUILDDIR='$(abs_top_builddir)' \
 	$(PYTHON3) $(srcdir)/tests/bench/gateway_bench.py
 .PHONY: bench-gateway
+
+# Records as a device's library makes them, against bare AES-256-GCM; and the library's size.
+EXTRA_PROGRAMS += tests/bench/records
+tests_bench_records_SOURCES = tests/bench/records.c client/device_session.c
+tests_bench_records_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS)
+tests_bench_records_LDADD = libchannel.a libbase.a $(CRYPTO_LIBS)
+CLEANFILES += tests/bench/records
+
+bench-client: client/libkeyd.la tests/bench/records
+	tests/bench/records
+	size client/.libs/libkeyd.so
+.PHONY: bench-client

@@ -47,8 +47,9 @@ static void open_text(const struct kd_record_end *end, struct kd_bytes in) {
     static const uint8_t nonce[KD_RECORD_IV_BYTES];
     kd_auto(buf) struct kd_buf sealed = KD_BUF_INIT(in.n + KD_RECORD_TAG_BYTES);
     uint8_t *to = kd_buf_extend(&sealed, in.n + KD_RECORD_TAG_BYTES);
-    if (to == NULL || kd_traffic_ops_soft.seal(end->ctx, KD_TRAFFIC_C2S, nonce,
-                                               kd_bytes_of_text(structure), in, to) != KD_OK) {
+    if (to == NULL ||
+        kd_traffic_ops_soft.seal(end->ctx, KD_TRAFFIC_C2S, nonce, kd_bytes_of_text(structure), in,
+                                 KD_BYTES_NONE, to) != KD_OK) {
         abort();
     }
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_RECORD_MAX_BYTES);

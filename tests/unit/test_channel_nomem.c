@@ -64,6 +64,13 @@ static enum kd_err record(void) {
                                            &end.ivs)) != KD_OK) {
         return r;
     }
+    const struct kd_key32 any = { { 1 } };
+    kd_auto(kept_traffic) struct kd_kept_traffic kept;
+    kd_kept_traffic_init(&kept, true, NULL);
+    if ((r = kd_kept_traffic_install(&kept, KD_TRAFFIC_C2S, &any)) != KD_OK ||
+        (r = kd_kept_traffic_install(&kept, KD_TRAFFIC_S2C, &any)) != KD_OK) {
+        return r;
+    }
     struct kd_record data = { KD_RECORD_DATA, kd_bytes_of_text("body") };
     struct kd_record_head head;
     if ((r = kd_record_seal(&end, 0, 0, KD_BYTES_NONE, &data, &out)) != KD_OK ||

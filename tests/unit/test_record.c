@@ -359,7 +359,8 @@ static enum kd_err open_text(const struct session *s, const char *hex) {
     kd_cbor_put_bytes(&aad, KD_BYTES_NONE);
     uint8_t sealed[256];
     ck_assert_err(kd_traffic_ops_soft.seal(s->client.ctx, KD_TRAFFIC_C2S, s->client.ivs.c2s,
-                                           kd_buf_get(&aad), vectors_get(in), sealed),
+                                           kd_buf_get(&aad), vectors_get(in), KD_BYTES_NONE,
+                                           sealed),
                   KD_OK);
     const struct kd_record_head head = { s->client.id, 0, { sealed, in.n + KD_RECORD_TAG_BYTES } };
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(4096);
@@ -413,6 +414,113 @@ START_TEST(a_plaintext_of_another_form_is_refused) {
 }
 END_TEST
 
+// ---- keys that are kept ready ------------------------------------------------
+
+struct kept {
+    struct kd_kept_traffic c, s;
+    struct kd_record_end client, server;
+};
+
+static void kept_init(struct kept *k, const struct session *like, bool is_resident) {
+    const struct kd_key32 share = { { 42 } };
+    const struct kd_attachment a = { KD_BYTES_NONE, kd_bytes_of_text("node") };
+    struct kd_kept_traffic *const ends[] = { &k->c, &k->s };
+    for (size_t i = 0; i < KD_COUNT_OF(ends); i++) {
+        uint8_t bytes[32] = "secret";
+        kd_auto(secret) struct kd_secret *key = secret_of((struct kd_bytes) { bytes, 32 });
+        struct kd_record_ivs ivs;
+        kd_kept_traffic_init(ends[i], i == 0, is_resident ? &share : NULL);
+        ck_assert_err(
+            kd_schedule_run(KD_MD_SHA256, key, &a, kd_kept_traffic_install, ends[i], &ivs), KD_OK);
+    }
+    k->client = like->client;
+    k->server = like->server;
+    k->client.ops = k->server.ops = &kd_traffic_ops_kept;
+    k->client.ctx = &k->c;
+    k->server.ctx = &k->s;
+}
+
+static void kept_wipe(struct kept *k) {
+    kd_kept_traffic_wipe(&k->c);
+    kd_kept_traffic_wipe(&k->s);
+    kd_kept_traffic_wipe(&k->s); // twice is once
+}
+
+// One record of each of the two from the same things, at `at_ms`.
+static void seal_both(const struct kd_record_end *kept, const struct kd_record_end *soft, size_t n,
+                      uint64_t at_ms, struct kd_buf *out) {
+    static uint8_t body[KD_RECORD_BODY_MAX_BYTES];
+    const struct kd_record record = { KD_RECORD_DATA, { body, n } };
+    kd_auto(buf) struct kd_buf other = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    for (size_t i = 0; i < n; i++) {
+        body[i] = (uint8_t)(i * 7 + n);
+    }
+    kd_buf_reset(out);
+    ck_assert_err(kd_record_seal(kept, n, at_ms, kd_bytes_of_text("aad"), &record, out), KD_OK);
+    ck_assert_err(kd_record_seal(soft, n, at_ms, kd_bytes_of_text("aad"), &record, &other), KD_OK);
+    ck_assert(kd_bytes_equal(kd_buf_get(out), kd_buf_get(&other)));
+}
+
+START_TEST(keys_kept_ready_make_the_same_records) {
+    static const size_t long_ones[] = { 1023, 1024, 1025, KD_RECORD_BODY_MAX_BYTES };
+    struct session s;
+    struct kept k;
+    session_init(&s, "secret", "node");
+    kept_init(&k, &s, true);
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    struct kd_record got;
+    for (size_t i = 0; i < 50 + KD_COUNT_OF(long_ones); i++) {
+        const size_t n = i < 50 ? i : long_ones[i - 50];
+        const uint64_t at_ms = now_ms + 30000 * (i / 3); // steps come, stay and go
+        seal_both(&k.client, &s.client, n, at_ms, &record);
+        ck_assert_err(open_at(&k.server, kd_buf_get(&record), kd_bytes_of_text("aad"),
+                              at_ms + 30000 * (i % 2), &text, &got),
+                      KD_OK);
+        ck_assert_uint_eq(got.body.n, n);
+        seal_both(&k.server, &s.server, n, at_ms, &record);
+        ck_assert_err(
+            open_at(&k.client, kd_buf_get(&record), kd_bytes_of_text("aad"), at_ms, &text, &got),
+            KD_OK);
+    }
+    kept_wipe(&k);
+}
+END_TEST
+
+START_TEST(keys_kept_ready_refuse_and_still_open_what_follows) {
+    struct session s;
+    struct kept k;
+    session_init(&s, "secret", "node");
+    kept_init(&k, &s, true);
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    const struct kd_bytes aad = kd_bytes_of_text("aad");
+    struct kd_record got;
+    seal_both(&k.client, &s.client, 40, now_ms, &record);
+    for (size_t i = 0; i < record.n; i++) {
+        record.p[i] ^= 1;
+        ck_assert(open_at(&k.server, kd_buf_get(&record), aad, now_ms, &text, &got) != KD_OK);
+        ck_assert_uint_eq(text.n, 0);
+        record.p[i] ^= 1;
+    }
+    ck_assert_err(open_at(&k.server, kd_buf_get(&record), aad, now_ms + 90000, &text, &got),
+                  KD_ERR_RECORD_OTP);
+    ck_assert_err(open_at(&k.server, kd_buf_get(&record), aad, now_ms, &text, &got), KD_OK);
+    kept_wipe(&k);
+    kept_init(&k, &s, false); // released: other keys
+    ck_assert_err(open_at(&k.server, kd_buf_get(&record), aad, now_ms, &text, &got),
+                  KD_ERR_NOT_AUTHENTIC);
+    kept_wipe(&k);
+}
+END_TEST
+
+static TCase *tcase_kept(void) {
+    TCase *t = tcase_create("kept");
+    tcase_add_test(t, keys_kept_ready_refuse_and_still_open_what_follows);
+    tcase_add_test(t, keys_kept_ready_make_the_same_records);
+    return t;
+}
+
 static TCase *tcase_good(void) {
     TCase *t = tcase_create("vectors");
     tcase_add_loop_test(t, keys_and_records_equal_the_model, 0, 4);
@@ -434,4 +542,4 @@ static TCase *tcase_bad(void) {
     return t;
 }
 
-UNIT_MAIN("record", tcase_good(), tcase_bad())
+UNIT_MAIN("record", tcase_good(), tcase_bad(), tcase_kept())
