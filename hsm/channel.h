@@ -17,6 +17,7 @@
 #define KD_HSM_PEER_MAX_BYTES 64 // name of the peer in the front's registry
 #define KD_HSM_EAD_MAX_BYTES 512 // value of our EAD item
 #define KD_HSM_CHANNEL_NONCE_BYTES 16
+#define KD_HSM_RELEASED_BYTES (KD_TRAFFIC_KEYS * sizeof(struct kd_key32) + 2 * KD_RECORD_IV_BYTES)
 
 // ---- handshakes ------------------------------------------------------------
 
@@ -64,7 +65,8 @@ struct kd_hsm_handshake {
 
 enum kd_profile {
     KD_PROFILE_RESIDENT = 1, // traffic keys are in the token (docs/protocol.md)
-    KD_PROFILE_RELEASED,     // traffic keys are computed in the worker's locked memory
+    KD_PROFILE_RELEASED,     // traffic keys are computed in the worker's locked memory, and may
+                             // be released from there
 };
 
 // What a ticket says besides its secret.  The worker puts it in; only a ticket
@@ -84,7 +86,7 @@ struct kd_hsm_session_terms {
 
 // ---- records ---------------------------------------------------------------
 
-// The use of a session at this node.  RECORD_SEAL, RECORD_OPEN, TICKET_UPDATE:
+// The use of a session at this node.  RECORD_SEAL, RECORD_OPEN, TICKET_UPDATE, SESSION_RELEASE:
 // one in each item, so that one request can be of many sessions.  Head of the
 // request: keys[0] = the ticket key, keys[1] = the channel root if any is resident.
 struct kd_hsm_session {
@@ -102,6 +104,12 @@ struct kd_hsm_session {
 //                                                      -> out: another ticket
 //   ENVELOPE_OPEN  keys[0] = the recipient key; data: enc || ciphertext,
 //                  iv: info, aad                       -> out: plaintext
+//   SESSION_RELEASE  keys[0] = the ticket key; session, of profile released
+//                                                      -> out: KD_HSM_RELEASED_BYTES
+// What SESSION_RELEASE gives are the keys c2s, s2c and otp, then the IVs c2s and s2c
+// (channel/schedule.h); the worker keeps none of them.  KD_ERR_KEY_TYPE: they are in the token,
+// and stay there.  That nothing else is done with these keys from then on is for the front
+// to see to.
 // The sequence number of a record to open is the front's to check before and to
 // commit after.  Times are of the worker's clock.
 

@@ -31,12 +31,13 @@ static kd_exec_fn *const functions[KD_HSM_OP_LAST + 1] = {
     [KD_HSM_TICKET_READ] = kd_exec_ticket_read,
     [KD_HSM_TICKET_UPDATE] = kd_exec_ticket_update,
     [KD_HSM_ENVELOPE_OPEN] = kd_exec_envelope_open,
+    [KD_HSM_SESSION_RELEASE] = kd_exec_session_release,
 };
 
 // The bytes of results may be secret, and the next caller's are not far away.
 static void reset_result(struct kd_session *s, enum kd_hsm_op op) {
     if (op == KD_HSM_RELEASE || op == KD_HSM_DECRYPT || op == KD_HSM_RANDOM ||
-        op == KD_HSM_RECORD_OPEN || op == KD_HSM_ENVELOPE_OPEN) {
+        op == KD_HSM_RECORD_OPEN || op == KD_HSM_ENVELOPE_OPEN || op == KD_HSM_SESSION_RELEASE) {
         kd_wipe(s->out.p, s->out.n);
     }
     kd_buf_reset(&s->out);
@@ -182,6 +183,7 @@ static bool is_sound(const struct kd_hsm_request *q) {
     case KD_HSM_TICKET_UPDATE:
         return (q->n_keys == 1 || q->n_keys == 2) && !q->has_recipe;
     case KD_HSM_ENVELOPE_OPEN:
+    case KD_HSM_SESSION_RELEASE:
         return q->n_keys == 1 && !q->has_recipe;
     case KD_HSM_HELLO:
     case KD_HSM_PING:

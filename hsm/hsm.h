@@ -134,8 +134,9 @@ enum kd_hsm_op {
     KD_HSM_TICKET_READ,
     KD_HSM_TICKET_UPDATE,
     KD_HSM_ENVELOPE_OPEN,
+    KD_HSM_SESSION_RELEASE,
 };
-#define KD_HSM_OP_LAST KD_HSM_ENVELOPE_OPEN
+#define KD_HSM_OP_LAST KD_HSM_SESSION_RELEASE
 
 const char *kd_hsm_op_name(enum kd_hsm_op op);
 bool kd_hsm_op_is_repeatable(enum kd_hsm_op op);
@@ -189,7 +190,7 @@ struct kd_hsm_item {
     struct kd_recipe recipe;
     // channel.h; room given by the caller of get_item (handshake->terms, too)
     struct kd_hsm_handshake *handshake; // HS_...
-    struct kd_hsm_session *session;     // RECORD_..., TICKET_UPDATE
+    struct kd_hsm_session *session;     // RECORD_..., TICKET_UPDATE, SESSION_RELEASE
     struct kd_hsm_session_terms *terms; // TICKET_UPDATE
     uint8_t record_type;
     uint64_t sequence;

@@ -51,6 +51,7 @@ static const char *const op_names[] = {
     [KD_HSM_TICKET_READ] = "ticket-read",
     [KD_HSM_TICKET_UPDATE] = "ticket-update",
     [KD_HSM_ENVELOPE_OPEN] = "envelope-open",
+    [KD_HSM_SESSION_RELEASE] = "session-release",
 };
 
 static const char *const hkdf_names[] = {

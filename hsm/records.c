@@ -5,6 +5,8 @@
 #include "hsm/token_keys.h"
 #include "hsm/traffic_token.h"
 
+#include <string.h>
+
 static const struct kd_key_ref *root_of(const struct kd_hsm_request *q) {
     return q->n_keys > 1 ? &q->keys[1] : NULL;
 }
@@ -91,6 +93,42 @@ enum kd_err kd_exec_record_open(struct kd_session *s, const struct kd_hsm_reques
     }
     if (r == KD_OK) {
         result->which = (uint8_t)record.type;
+        result->out = (struct kd_bytes) { s->out.p + start, s->out.n - start };
+    }
+    return r;
+}
+
+// ---- release ---------------------------------------------------------------
+
+static enum kd_err put_keys(struct kd_session *s, const struct kd_traffic_keys *k) {
+    uint8_t *at = kd_buf_extend(&s->out, KD_HSM_RELEASED_BYTES);
+    if (at == NULL) {
+        return kd_buf_finish(&s->out);
+    }
+    for (size_t i = 0; i < KD_TRAFFIC_KEYS; i++) {
+        memcpy(at, k->secrets->soft.keys[i].bytes, sizeof(struct kd_key32));
+        at += sizeof(struct kd_key32);
+    }
+    memcpy(at, k->ivs.c2s, KD_RECORD_IV_BYTES);
+    memcpy(at + KD_RECORD_IV_BYTES, k->ivs.s2c, KD_RECORD_IV_BYTES);
+    return KD_OK;
+}
+
+enum kd_err kd_exec_session_release(struct kd_session *s, const struct kd_hsm_request *q,
+                                    const struct kd_hsm_item *item, struct kd_hsm_result *result) {
+    struct kd_traffic_keys *keys = NULL;
+    const size_t start = s->out.n;
+    enum kd_err r = kd_sessions_get(s, &q->keys[0], NULL, item->session, &keys);
+    if (r != KD_OK) {
+        return r;
+    }
+    if (keys->profile != KD_PROFILE_RELEASED) {
+        r = KD_ERR_KEY_TYPE;
+    } else if ((r = check_time(keys, false)) == KD_OK) {
+        r = put_keys(s, keys);
+    }
+    kd_sessions_release(s, keys, r == KD_OK); // they are somebody else's from now on
+    if (r == KD_OK) {
         result->out = (struct kd_bytes) { s->out.p + start, s->out.n - start };
     }
     return r;

@@ -323,6 +323,7 @@ static void answer(enum kd_hsm_op op, const struct kd_hsm_item *item,
     case KD_HSM_RECORD_OPEN:
     case KD_HSM_TICKET_READ:
     case KD_HSM_TICKET_UPDATE:
+    case KD_HSM_SESSION_RELEASE:
         break;
     case KD_HSM_ENVELOPE_OPEN: // what stands between the point and the tag
         result->out = item->data;

@@ -181,6 +181,21 @@ static void open_record(const struct kd_hsm_item *item, struct kd_hsm_result *re
     }
 }
 
+// Keys of which the peer's side can tell whose they are: the tag, many times.
+static void release(const struct kd_hsm_item *item, struct kd_hsm_result *result) {
+    struct kd_hsm_session_terms terms;
+    uint8_t tag[FAKE_TAG_BYTES];
+    fake_tag(item->session->ticket, item->session->client_nonce, item->session->node_nonce, tag);
+    if (!read_ticket(item->session->ticket, &terms)) {
+        result->err = KD_ERR_TICKET;
+        return;
+    }
+    while (out.n < KD_HSM_RELEASED_BYTES) {
+        const size_t left = KD_HSM_RELEASED_BYTES - out.n;
+        kd_buf_put(&out, tag, left < sizeof(tag) ? left : sizeof(tag));
+    }
+}
+
 bool fake_channel_answer(enum kd_hsm_op op, const struct kd_hsm_item *item,
                          struct kd_hsm_result *result) {
     static struct kd_hsm_session_terms terms;
@@ -202,6 +217,8 @@ bool fake_channel_answer(enum kd_hsm_op op, const struct kd_hsm_item *item,
     } else if (op == KD_HSM_TICKET_UPDATE) {
         put_ticket(item->terms);
         kd_buf_put(&out, ticket.p, ticket.n);
+    } else if (op == KD_HSM_SESSION_RELEASE) {
+        release(item, result);
     } else {
         return false;
     }

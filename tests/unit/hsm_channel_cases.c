@@ -417,6 +417,60 @@ START_TEST(two_threads_share_the_keys_of_a_session) {
 }
 END_TEST
 
+static enum kd_err ask_release(struct meeting *m, struct call_result *c) {
+    struct kd_hsm_request q = ask_of(m, KD_HSM_SESSION_RELEASE);
+    q.n_keys = 1;
+    const struct kd_hsm_item item = { .session = &m->session };
+    return call_exec(token_session(), &q, &item, c);
+}
+
+// The client's own are the expected: c2s, s2c, otp, and both IVs.
+static void check_released(struct meeting *m, struct kd_bytes keys) {
+    struct kd_reader in = kd_reader_of(keys);
+    ck_assert_uint_eq(keys.n, KD_HSM_RELEASED_BYTES);
+    for (size_t i = 0; i < KD_TRAFFIC_KEYS; i++) {
+        ck_assert(kd_ct_equal(kd_read_bytes(&in, 32),
+                              (struct kd_bytes) { m->traffic.keys[i].bytes, 32 }));
+    }
+    ck_assert(kd_bytes_equal(kd_read_bytes(&in, KD_RECORD_IV_BYTES),
+                             (struct kd_bytes) { m->ivs.c2s, KD_RECORD_IV_BYTES }));
+    ck_assert(kd_bytes_equal(kd_read_bytes(&in, KD_RECORD_IV_BYTES),
+                             (struct kd_bytes) { m->ivs.s2c, KD_RECORD_IV_BYTES }));
+}
+
+START_TEST(the_keys_of_a_resident_session_are_not_released) {
+    kd_auto(meeting) struct meeting m = held(_i);
+    kd_auto(call) struct call_result c = { 0 };
+    m.profile = KD_PROFILE_RESIDENT;
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    ck_assert_err(ask_release(&m, &c), KD_ERR_KEY_TYPE);
+    check_records(&m, 0); // and now they are in the cache
+    ck_assert_err(ask_release(&m, &c), KD_ERR_KEY_TYPE);
+    ck_assert_uint_eq(c.result.out.n, 0);
+}
+END_TEST
+
+START_TEST(released_keys_are_the_client_s_and_the_worker_keeps_none) {
+    kd_auto(meeting) struct meeting m = meeting_of(_i, KD_PROFILE_RELEASED, false);
+    kd_auto(call) struct call_result c = { 0 };
+    struct kd_token *t = &token_opened()->token;
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    ck_assert_err(ask_release(&m, &c), KD_OK); // from the ticket alone
+    check_released(&m, c.result.out);
+    ck_assert_uint_eq(kd_sessions_count(t), 0);
+    check_records(&m, 0); // for the worker this is no state: it is the front's
+    ck_assert_uint_eq(kd_sessions_count(t), 1);
+    ck_assert_err(ask_release(&m, &c), KD_OK);
+    check_released(&m, c.result.out);
+    ck_assert_uint_eq(kd_sessions_count(t), 0);
+    kd_clock_hold(kd_clock_mono_ms(), m.terms.expires_ms);
+    ck_assert_err(ask_release(&m, &c), KD_ERR_SESSION_EXPIRED);
+    kd_clock_release();
+}
+END_TEST
+
 START_TEST(an_envelope_opens_with_the_token_s_key_alone) {
     struct call_key key;
     kd_auto(call) struct call_result c = { 0 };
@@ -458,6 +512,8 @@ TCase *tcase_channel_sessions(void) {
     tcase_add_loop_test(c, keys_that_were_lost_or_gave_way_are_made_again, 0, 2);
     tcase_add_loop_test(c, keys_that_are_forgotten_or_late_are_destroyed, 0, 2);
     tcase_add_loop_test(c, two_threads_share_the_keys_of_a_session, 0, 2);
+    tcase_add_test(c, the_keys_of_a_resident_session_are_not_released);
+    tcase_add_loop_test(c, released_keys_are_the_client_s_and_the_worker_keeps_none, 0, CASES);
     tcase_add_test(c, an_envelope_opens_with_the_token_s_key_alone);
     return c;
 }
