@@ -24,6 +24,10 @@ static size_t word_of(uint64_t sequence) {
     return sequence % KD_WINDOW_BITS / 64;
 }
 
+static bool is_seen(const struct kd_window *w, uint64_t sequence) {
+    return (w->seen[word_of(sequence)] & bit_of(sequence)) != 0;
+}
+
 static bool is_too_old(const struct kd_window *w, uint64_t sequence) {
     return w->has_any && sequence < w->top && w->top - sequence >= KD_WINDOW_BITS;
 }
@@ -57,9 +61,8 @@ enum kd_err kd_window_check(const struct kd_window *w, uint64_t sequence) {
     if (is_too_old(w, sequence)) {
         return KD_ERR_RECORD_TOO_OLD;
     }
-    bool is_seen =
-        w->has_any && sequence <= w->top && (w->seen[word_of(sequence)] & bit_of(sequence)) != 0;
-    return is_seen || find_pending(w, sequence) < w->n_pending ? KD_ERR_RECORD_REPLAYED : KD_OK;
+    const bool was_seen = w->has_any && sequence <= w->top && is_seen(w, sequence);
+    return was_seen || find_pending(w, sequence) < w->n_pending ? KD_ERR_RECORD_REPLAYED : KD_OK;
 }
 
 enum kd_err kd_window_begin(struct kd_window *w, uint64_t sequence) {
@@ -104,6 +107,27 @@ void kd_window_take(struct kd_window *w, uint64_t sequence) {
 void kd_window_commit(struct kd_window *w, uint64_t sequence) {
     kd_window_abort(w, sequence);
     kd_window_take(w, sequence);
+}
+
+void kd_window_save(const struct kd_window *w, uint8_t out[static KD_WINDOW_BYTES]) {
+    memset(out, 0, KD_WINDOW_BYTES);
+    for (uint64_t i = 0; w->has_any && i < KD_WINDOW_BITS && i <= w->top; i++) {
+        if (is_seen(w, w->top - i)) {
+            out[i / 8] |= (uint8_t)(1u << i % 8);
+        }
+    }
+}
+
+void kd_window_restore(struct kd_window *w, uint64_t top,
+                       const uint8_t from[static KD_WINDOW_BYTES]) {
+    w->has_any = true;
+    w->top = top;
+    for (uint64_t i = 0; i < KD_WINDOW_BITS && i <= top; i++) {
+        if ((from[i / 8] >> i % 8 & 1) != 0) {
+            w->seen[word_of(top - i)] |= bit_of(top - i);
+        }
+    }
+    w->seen[word_of(top)] |= bit_of(top);
 }
 
 enum kd_err kd_sequence_reserve(struct kd_sequence *s, uint64_t n, uint64_t *first) {

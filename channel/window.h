@@ -9,7 +9,8 @@
 
 #include "base/base.h"
 
-#define KD_WINDOW_BITS 1024        // how far behind the highest a number may come
+#define KD_WINDOW_BITS 1024 // how far behind the highest a number may come
+#define KD_WINDOW_BYTES (KD_WINDOW_BITS / 8)
 #define KD_WINDOW_PENDING_MAX 1024 // being opened at the same time
 
 struct kd_window {
@@ -36,6 +37,11 @@ void kd_window_abort(struct kd_window *w, uint64_t sequence);
 // begin answers but KD_ERR_BUSY, and, once the record is authentic, its number is seen.
 KD_MUST_CHECK enum kd_err kd_window_check(const struct kd_window *w, uint64_t sequence);
 void kd_window_take(struct kd_window *w, uint64_t sequence);
+// What was committed, for who goes on with it: bit i % 8 of byte i / 8 stands for top - i.
+void kd_window_save(const struct kd_window *w, uint8_t out[static KD_WINDOW_BYTES]);
+// The same window again, with nothing pending; w is empty before.
+void kd_window_restore(struct kd_window *w, uint64_t top,
+                       const uint8_t from[static KD_WINDOW_BYTES]);
 
 // ---- sending ---------------------------------------------------------------
 

@@ -61,6 +61,7 @@ struct kd_session_info {
     const char *peer;
     enum kd_profile profile;
     uint8_t method, suite; // 0 for a session that was resumed
+    bool is_released;      // its keys are with a message server (kd_channel_release)
     uint32_t update;
     uint64_t created_ms; // wall clock
     uint64_t expires_ms;
@@ -145,7 +146,8 @@ struct kd_session_change {
     struct kd_session_info session;
     struct kd_bytes node_nonce; // resume: for the client, in clear
     struct kd_bytes record;     // resume: confirmation (data, empty body) under the new keys;
-                                // update: the key-update record, sealed under the old keys
+                                // update: the key-update record, sealed under the old keys;
+                                // empty where these were released: who has them seals it
 };
 typedef void kd_session_done(void *arg, enum kd_err err, const char *detail,
                              const struct kd_session_change *change);
@@ -164,6 +166,30 @@ KD_MUST_CHECK enum kd_err kd_channel_session_delete(struct kd_service *s,
 // EDHOC_KeyUpdate with the update's number (CBOR) as context.  Sequences start at 0 again.
 KD_MUST_CHECK enum kd_err kd_channel_update(struct kd_service *s, const struct kd_caller *caller,
                                             const char *id, kd_session_done *done, void *arg);
+
+// All that a message server needs to go on with a session by itself.
+struct kd_released {
+    struct kd_session_info session;
+    bool is_client;                        // keyd's role, which is the message server's now
+    struct kd_bytes keys[KD_TRAFFIC_KEYS]; // secret; wiped when the callback has returned
+    struct kd_bytes iv_c2s, iv_s2c;
+    uint64_t send_next;       // the first sequence number that was not used
+    bool has_received;        // else nothing was, and top does not count
+    uint64_t received_top;    // the highest that was accepted
+    struct kd_bytes received; // as kd_window_save writes it
+    uint64_t left_ms;         // of the lifetime
+    uint64_t records_left, bytes_left;
+    struct kd_otp_params otp;
+};
+typedef void kd_release_done(void *arg, enum kd_err err, const char *detail,
+                             const struct kd_released *released);
+// Gives out the traffic keys that the session has now, once: keyd does not seal or open with
+// them any more (KD_ERR_SESSION_RELEASED), whatever becomes of the answer.  What is under way is
+// finished first; what comes meanwhile is KD_ERR_CHANGE_UNDER_WAY.  A key update or a resume makes
+// keys that are keyd's again.  Permission KD_MAY_RELEASE on the identity, besides that for
+// sessions. KD_ERR_SESSION_RESIDENT; KD_ERR_CHANGE_UNDER_WAY: an update, a release or a resume is.
+KD_MUST_CHECK enum kd_err kd_channel_release(struct kd_service *s, const struct kd_caller *caller,
+                                             const char *id, kd_release_done *done, void *arg);
 
 // ---- envelopes ---------------------------------------------------------------
 

@@ -94,6 +94,8 @@ void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out) {
     kd_tally_results(out, "keyd_channel_resumes_total", "", c->counts.resumed);
     kd_tally_head(out, "keyd_channel_updates_total", "counter", "Keys of sessions renewed.");
     kd_tally_results(out, "keyd_channel_updates_total", "", c->counts.updated);
+    kd_tally_head(out, "keyd_channel_releases_total", "counter", "Keys of sessions given out.");
+    kd_tally_results(out, "keyd_channel_releases_total", "", c->counts.released);
     kd_tally_head(out, "keyd_channel_sessions_expired_total", "counter",
                   "Sessions that came to a limit, by which.");
     for (unsigned i = KD_EXPIRED_LIFETIME; i <= KD_EXPIRED_BYTES; i++) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // channel_state.h: the channel's own view of itself.  Private to channel.c,
-// identity.c, peer_work.c, claim.c, handshake.c, record_work.c, session_work.c and
+// identity.c, peer_work.c, claim.c, handshake.c, record_work.c, session_work.c, release_work.c and
 // channel_report.c.
 #ifndef KD_KEYD_CHANNEL_STATE_H
 #define KD_KEYD_CHANNEL_STATE_H
@@ -58,6 +58,7 @@ struct kd_channel_counts {
     uint64_t expired[KD_EXPIRED_BYTES + 1];   // by enum kd_record_expiry
     uint64_t resumed[KD_ERR_COUNT];
     uint64_t updated[KD_ERR_COUNT];
+    uint64_t released[KD_ERR_COUNT];
 };
 
 // A kind of refusal that was logged: others of it wait a while, and other kinds do not.

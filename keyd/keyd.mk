@@ -37,6 +37,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/registry.c keyd/registry.h \
 	keyd/secrets.c keyd/secrets.h \
 	keyd/service.c keyd/service.h \
+	keyd/release_work.c \
 	keyd/session_work.c \
 	keyd/sessions.c keyd/sessions.h \
 	keyd/spawn.c keyd/spawn.h \

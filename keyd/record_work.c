@@ -118,7 +118,8 @@ static void answer_expired(struct work *w, struct item *i, struct kd_session_ent
         i->answer = keep(&w->out, kd_buf_get(&e->expiry));
         return;
     }
-    if (use == NULL || e->sealing_step == step || i->n_tried == KD_SESSION_USES ||
+    if (use == NULL || kd_session_use_check(use) != KD_OK || e->sealing_step == step ||
+        i->n_tried == KD_SESSION_USES ||
         kd_sequence_reserve(&use->send, 1, &i->sequence) != KD_OK) {
         return;
     }
@@ -176,8 +177,11 @@ static void choose_use(struct work *w, struct item *i, struct kd_session_entry *
         if (uses[k] == NULL || was_tried(i, uses[k]) || i->n_tried == KD_SESSION_USES) {
             continue;
         }
-        take_use(i, uses[k]);
-        enum kd_err r = kd_window_begin(&uses[k]->window, i->sequence);
+        enum kd_err r = kd_session_use_check(uses[k]);
+        if (r == KD_OK) {
+            take_use(i, uses[k]);
+            r = kd_window_begin(&uses[k]->window, i->sequence);
+        }
         if (r == KD_OK) {
             i->state = TO_SEND;
             return;
@@ -234,8 +238,8 @@ static void prepare_seal(struct work *w, struct item *i, const char *id) {
         return;
     }
     struct kd_session_use *use = use_to_seal(w, e);
-    enum kd_err r = kd_sequence_reserve(&use->send, 1, &i->sequence);
-    if (r != KD_OK) {
+    enum kd_err r = kd_session_use_check(use);
+    if (r != KD_OK || (r = kd_sequence_reserve(&use->send, 1, &i->sequence)) != KD_OK) {
         end_item(i, r);
         return;
     }

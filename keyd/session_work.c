@@ -14,6 +14,7 @@ struct kd_session_info kd_channel_info(const struct kd_session_entry *e) {
         .profile = e->terms.profile,
         .method = e->method,
         .suite = e->suite,
+        .is_released = e->now != NULL && e->now->state == KD_USE_RELEASED,
         .update = e->now != NULL ? e->now->update : e->terms.update,
         .created_ms = e->terms.created_ms,
         .expires_ms = e->terms.expires_ms,
@@ -364,6 +365,20 @@ static void end_update(struct change *w, enum kd_err err, const char *detail,
     end(w, err, detail, result);
 }
 
+// The session has its new keys; `record` says so under the old ones.
+static void put_update(struct change *w, struct kd_session_entry *e, struct kd_bytes record) {
+    e->now = w->made; // the old one moves to another place
+    e->now->session = e;
+    w->made = NULL;
+    kd_sessions_put(&w->c->sessions, e, &e->before, w->use);
+    e->before_due_ms = kd_clock_mono_ms() + OLD_KEYS_MS;
+    e->terms.update = e->now->update;
+    kd_buf_reset(&e->expiry);
+    kd_sessions_set_due(&w->c->sessions, e);
+    const struct kd_session_change change = { .session = kd_channel_info(e), .record = record };
+    end_update(w, KD_OK, "", &change);
+}
+
 static enum kd_err on_announced(void *arg, const struct kd_hsm_reply *reply,
                                 struct kd_reader *items) {
     struct change *w = arg;
@@ -380,17 +395,7 @@ static enum kd_err on_announced(void *arg, const struct kd_hsm_reply *reply,
         end_update(w, err, "", NULL);
         return read == KD_OK ? KD_OK : KD_ERR_MALFORMED;
     }
-    e->now = w->made; // the old one moves to another place
-
-    e->now->session = e;
-    w->made = NULL;
-    kd_sessions_put(&w->c->sessions, e, &e->before, w->use);
-    e->before_due_ms = kd_clock_mono_ms() + OLD_KEYS_MS;
-    e->terms.update = e->now->update;
-    kd_buf_reset(&e->expiry);
-    kd_sessions_set_due(&w->c->sessions, e);
-    const struct kd_session_change change = { .session = kd_channel_info(e), .record = result.out };
-    end_update(w, KD_OK, "", &change);
+    put_update(w, e, result.out);
     return KD_OK;
 }
 
@@ -415,6 +420,10 @@ static enum kd_err on_updated(void *arg, const struct kd_hsm_reply *reply,
         w->made->ticket_version = w->use->ticket_version;
         w->made->root_version = w->use->root_version;
         w->made->update = w->terms.update;
+        if (w->use->state == KD_USE_RELEASED) { // to announce it is for who has the keys
+            put_update(w, w->use->session, KD_BYTES_NONE);
+            return KD_OK;
+        }
         kd_record_put_number(&number, w->terms.update);
         r = seal(w, KD_RECORD_KEY_UPDATE, kd_buf_get(&number), on_announced);
     }
@@ -446,7 +455,8 @@ enum kd_err kd_channel_update(struct kd_service *s, const struct kd_caller *call
     if (e->expired != 0) {
         return KD_ERR_SESSION_EXPIRED;
     }
-    if (e->is_updating || e->now == NULL || e->before != NULL) {
+    if (e->is_updating || e->now == NULL || e->before != NULL ||
+        e->now->state == KD_USE_RELEASING) {
         return KD_ERR_CHANGE_UNDER_WAY; // also until the peer has used the last one's keys
     }
     struct change *w = new_change(c, caller, done, arg);

@@ -51,11 +51,42 @@ void kd_session_use_hold(struct kd_session_use *u) {
     u->refs++;
 }
 
+static void tell_waiter(struct kd_session_use *u) {
+    struct kd_session_waiter *waiter = u->waiter;
+    if (waiter != NULL && u->refs <= (u->session == NULL ? 1 : 2)) { // its own and the session's
+        u->waiter = NULL;
+        waiter->fn(waiter->arg);
+    }
+}
+
 void kd_session_use_release(struct kd_session_use *u) {
-    if (u != NULL && --u->refs == 0) {
+    if (u == NULL) {
+        return;
+    }
+    if (--u->refs == 0) {
         kd_window_wipe(&u->window);
         free(u);
+        return;
     }
+    tell_waiter(u);
+}
+
+void kd_session_use_wait(struct kd_session_use *u, struct kd_session_waiter *waiter) {
+    assert(u->waiter == NULL);
+    u->waiter = waiter;
+    tell_waiter(u);
+}
+
+enum kd_err kd_session_use_check(const struct kd_session_use *u) {
+    switch (u->state) {
+    case KD_USE_KEPT:
+        return KD_OK;
+    case KD_USE_RELEASING:
+        return KD_ERR_CHANGE_UNDER_WAY;
+    case KD_USE_RELEASED:
+        return KD_ERR_SESSION_RELEASED;
+    }
+    return KD_ERR_SESSION_RELEASED;
 }
 
 struct kd_hsm_session kd_session_use_show(const struct kd_session_use *u) {

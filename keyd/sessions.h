@@ -24,6 +24,19 @@ enum kd_session_end {
     KD_SESSION_UNTRUSTED,  // its peer's certificate is not believed any more
 };
 
+// Whose the keys of a use are (release_work.c).
+enum kd_use_state {
+    KD_USE_KEPT, // keyd's
+    KD_USE_RELEASING,
+    KD_USE_RELEASED, // a message server's: no number of them is taken or looked at here any more
+};
+
+// Who waits until nothing is under way with a use's keys.
+struct kd_session_waiter {
+    void (*fn)(void *arg);
+    void *arg;
+};
+
 // One use of a session: keys of its own, sequences from 0.  Requests that are
 // with a worker hold it, also when its session has ended.
 struct kd_session_use {
@@ -39,6 +52,8 @@ struct kd_session_use {
     uint8_t ticket[KD_HSM_TICKET_MAX_BYTES];
     struct kd_sequence send;
     struct kd_window window;
+    enum kd_use_state state;
+    struct kd_session_waiter *waiter; // NULL: nobody; it holds the use
 };
 
 struct kd_session_entry {
@@ -85,6 +100,11 @@ KD_MUST_CHECK enum kd_err kd_session_use_new(struct kd_bytes ticket, struct kd_b
                                              struct kd_session_use **out);
 void kd_session_use_hold(struct kd_session_use *u);
 void kd_session_use_release(struct kd_session_use *u); // NULL does nothing
+// Calls the waiter, which holds the use and is borrowed until then, once nobody else does but its
+// session: at once, or from the release of the last.
+void kd_session_use_wait(struct kd_session_use *u, struct kd_session_waiter *waiter);
+// May anything be done with its keys here?  KD_ERR_CHANGE_UNDER_WAY, KD_ERR_SESSION_RELEASED.
+KD_MUST_CHECK enum kd_err kd_session_use_check(const struct kd_session_use *u);
 // What a worker is told of it; borrowed.
 struct kd_hsm_session kd_session_use_show(const struct kd_session_use *u);
 

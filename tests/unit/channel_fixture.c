@@ -216,8 +216,8 @@ const char *channel_session(uid_t uid, const char *kid) {
 
 // ---- records ---------------------------------------------------------------
 
-static void on_records(void *arg KD_UNUSED, enum kd_err err, const char *detail KD_UNUSED,
-                       const struct kd_record_result *results, size_t n) {
+void channel_on_records(void *arg KD_UNUSED, enum kd_err err, const char *detail KD_UNUSED,
+                        const struct kd_record_result *results, size_t n) {
     ck_assert(!sx.is_done);
     sx.is_done = true;
     sx.last_err = err;
@@ -234,7 +234,7 @@ static void on_records(void *arg KD_UNUSED, enum kd_err err, const char *detail 
 
 enum kd_err channel_records(uid_t uid, const struct kd_record_work *work) {
     const struct kd_caller c = service_caller_of(uid);
-    return service_wait_for(kd_channel_records(sx.service, &c, work, on_records, NULL));
+    return service_wait_for(kd_channel_records(sx.service, &c, work, channel_on_records, NULL));
 }
 
 static enum kd_err one(uid_t uid, bool is_open, const struct kd_record_item *item) {

@@ -48,6 +48,8 @@ enum kd_err channel_begin_with(uid_t uid, const char *message, unsigned method, 
 enum kd_err channel_step(uid_t uid, const char *id, struct kd_bytes message);
 struct kd_bytes channel_says(const char *kid);           // a message with this ID_CRED
 const char *channel_session(uid_t uid, const char *kid); // a handshake from begin to end
+void channel_on_records(void *arg, enum kd_err err, const char *detail,
+                        const struct kd_record_result *results, size_t n);
 enum kd_err channel_records(uid_t uid, const struct kd_record_work *work);
 enum kd_err channel_seal(uid_t uid, const char *id, const char *body); // the item's error
 enum kd_err channel_open(uid_t uid, struct kd_bytes record);

@@ -9,6 +9,7 @@ keyd_unit_tests = \
 	tests/unit/test_fetch \
 	tests/unit/test_handshakes \
 	tests/unit/test_peers \
+	tests/unit/test_release \
 	tests/unit/test_sessions \
 	tests/unit/test_import \
 	tests/unit/test_keyd_memory \
@@ -91,6 +92,10 @@ tests_unit_test_handshakes_LDADD = $(keyd_unit_libs)
 tests_unit_test_peers_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_peers_SOURCES = tests/unit/test_peers.c $(channel_fixture)
 tests_unit_test_peers_LDADD = $(keyd_unit_libs)
+tests_unit_test_release_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_release_SOURCES = tests/unit/test_release.c $(channel_fixture)
+tests_unit_test_release_LDADD = $(keyd_unit_libs)
+
 tests_unit_test_sessions_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_sessions_SOURCES = tests/unit/test_sessions.c $(channel_fixture)
 tests_unit_test_sessions_LDADD = $(keyd_unit_libs)

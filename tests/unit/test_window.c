@@ -144,6 +144,41 @@ START_TEST(the_number_in_flight_is_bounded) {
 }
 END_TEST
 
+// Each number of the window passes in the copy exactly where it passes in the first.
+static void check_copy(struct kd_window *w) {
+    kd_auto(window) struct kd_window copy = { 0 };
+    uint8_t bits[KD_WINDOW_BYTES];
+    kd_window_save(w, bits);
+    if (w->has_any) {
+        kd_window_restore(&copy, w->top, bits);
+    }
+    const uint64_t first = w->top < 1100 ? 0 : w->top - 1100;
+    for (uint64_t s = first; s < w->top + 3; s++) {
+        const enum kd_err expected = kd_window_begin(w, s);
+        ck_assert_err(kd_window_begin(&copy, s), expected);
+        if (expected == KD_OK) {
+            kd_window_abort(w, s);
+            kd_window_abort(&copy, s);
+        }
+    }
+}
+
+START_TEST(a_window_that_is_handed_over_is_the_same) {
+    kd_auto(window) struct kd_window w = { 0 };
+    static const uint64_t numbers[] = { 0, 1, 5, 63, 64, 900, 1023, 1024, 1100, 2200, 1177, 90000 };
+    uint8_t bits[KD_WINDOW_BYTES];
+    check_copy(&w);
+    for (size_t i = 0; i < KD_COUNT_OF(numbers); i++) {
+        ck_assert_err(take(&w, numbers[i]), KD_OK);
+        check_copy(&w);
+    }
+    ck_assert_err(take(&w, 89998), KD_OK);
+    kd_window_save(&w, bits);
+    ck_assert_uint_eq(bits[0], 1 | 1 << 2);
+    ck_assert_uint_eq(bits[1], 0);
+}
+END_TEST
+
 START_TEST(numbers_to_send_end) {
     struct kd_sequence s = { 0 };
     uint64_t first = 99;
@@ -173,6 +208,7 @@ static TCase *tcase_window(void) {
     tcase_add_test(t, a_forged_record_moves_nothing);
     tcase_add_test(t, one_that_was_overtaken_while_pending_passes_once);
     tcase_add_test(t, the_number_in_flight_is_bounded);
+    tcase_add_test(t, a_window_that_is_handed_over_is_the_same);
     tcase_add_test(t, numbers_to_send_end);
     return t;
 }
