@@ -26,6 +26,7 @@ libapi_a_SOURCES = \
 	api/problem.c api/problem.h \
 	api/envelopes.c \
 	api/records.c api/records.h \
+	api/release.c \
 	api/records_cbor.c \
 	api/request.c \
 	api/route.c api/route.h \

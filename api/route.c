@@ -70,6 +70,7 @@ static const struct kd_route routes[] = {
     { "DELETE", SESSION, kd_handle_session_delete, KD_PARAM_SESSION, .may = "" },
     { "GET", SESSION "/ticket", kd_handle_session_ticket, KD_PARAM_SESSION, .may = "" },
     { "POST", SESSION "/key-update", kd_handle_session_update, KD_PARAM_SESSION, KD_BODY_OPTIONAL, .may = "handshake" },
+    { "POST", SESSION "/release", kd_handle_session_release, KD_PARAM_SESSION, KD_BODY_OPTIONAL, .may = "release" },
 
     { "POST", "/v1/records/seal", kd_handle_record_seal, .body = KD_BODY_NEEDED, .raw = BYTES, .raw_answer = COSE, .raw_may_be_empty = true, .may_be_cbor = true, .may = "handshake" },
     { "POST", "/v1/records/open", kd_handle_record_open, .body = KD_BODY_NEEDED, .raw = COSE, .raw_answer = BYTES, .may_be_cbor = true, .may = "handshake" },

@@ -75,6 +75,7 @@ kd_handler kd_handle_handshake_begin, kd_handle_handshake_step,
     kd_handle_handshake_delete; // handshakes.c
 kd_handler kd_handle_session_list, kd_handle_session_show, kd_handle_session_delete,
     kd_handle_session_ticket, kd_handle_session_resume, kd_handle_session_update; // sessions.c
+kd_handler kd_handle_session_release; // release.c
 kd_handler kd_handle_record_seal, kd_handle_record_open;                          // records.c
 kd_handler kd_handle_envelope_key, kd_handle_envelope_open;                       // envelopes.c
 kd_handler kd_handle_device_list, kd_handle_device_new, kd_handle_device_show,

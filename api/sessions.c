@@ -101,6 +101,10 @@ void kd_session_put(struct kd_buf *out, const struct kd_session_info *s) {
     kd_json_put_text(out, s->peer);
     kd_json_member(out, "profile");
     kd_json_put_text(out, profile_name(s->profile));
+    if (s->profile == KD_PROFILE_RELEASED) {
+        kd_json_member(out, "released");
+        kd_json_put_bool(out, s->is_released);
+    }
     if (s->suite != 0) { // a session that was resumed does not say
         put_number(out, "method", s->method);
         put_number(out, "suite", s->suite);
@@ -212,8 +216,10 @@ static void finish(struct kd_request *q, enum kd_err err, const char *detail,
         kd_json_member(&q->out, "node_nonce");
         kd_json_put_bytes(&q->out, change->node_nonce);
     }
-    kd_json_member(&q->out, "record");
-    kd_json_put_bytes(&q->out, change->record);
+    if (change->record.n > 0) {
+        kd_json_member(&q->out, "record");
+        kd_json_put_bytes(&q->out, change->record);
+    }
     kd_buf_u8(&q->out, '}');
     kd_request_answer(q, status);
     kd_request_resume(q);

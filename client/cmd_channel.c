@@ -4,7 +4,9 @@
 #include "client/ctl.h"
 #include "client/eckey.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     PATH_MAX_BYTES = 256,
@@ -239,7 +241,7 @@ enum kd_exit kd_cmd_session_delete(struct kd_ctl *ctl) {
     return call_session(ctl, "DELETE", "", NULL, &none);
 }
 
-// ---- session ticket, update, seal, open --------------------------------------
+// ---- session ticket, update ---------------------------------------------------
 
 // Prints answer[member], which is bytes.
 static enum kd_exit write_bytes(struct kd_ctl *ctl, const json_t *answer, const char *member,
@@ -262,8 +264,48 @@ enum kd_exit kd_cmd_session_update(struct kd_ctl *ctl) {
     kd_auto(json) json_t *body = json_object();
     kd_auto(json) json_t *answer = NULL;
     const enum kd_exit code = call_session(ctl, "POST", "/key-update", body, &answer);
+    if (code == KD_EXIT_OK && !ctl->json && kd_json_text(answer, "record")[0] == '\0') {
+        fputs("The old keys were released: who has them tells the peer.\n", ctl->err);
+        return KD_EXIT_OK;
+    }
     return code == KD_EXIT_OK ? write_bytes(ctl, answer, "record", false) : code;
 }
+
+// ---- session release -------------------------------------------------------
+
+// The keys come once: where they shall go must be known before they are asked for.
+static enum kd_exit check_place(const struct kd_ctl *ctl) {
+    const char *path = kd_args_text(ctl->args, "out");
+    if (path == NULL && ctl->terminal) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE,
+                           "The keys would stand on the terminal: name a new file with --out.");
+    }
+    if (path != NULL && strcmp(path, "-") != 0 && access(path, F_OK) == 0) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE,
+                           "%s is there already. What is secret goes into a new file only.", path);
+    }
+    return KD_EXIT_OK;
+}
+
+enum kd_exit kd_cmd_session_release(struct kd_ctl *ctl) {
+    kd_auto(json) json_t *body = json_object();
+    kd_auto(json) json_t *answer = NULL;
+    enum kd_exit code = check_place(ctl);
+    if (code != KD_EXIT_OK ||
+        (code = call_session(ctl, "POST", "/release", body, &answer)) != KD_EXIT_OK) {
+        return code;
+    }
+    char *text = json_dumps(answer, JSON_COMPACT);
+    if (text == NULL) {
+        return no_memory(ctl);
+    }
+    code = kd_ctl_write(ctl, kd_bytes_of_text(text), true);
+    kd_wipe(text, strlen(text));
+    free(text);
+    return code;
+}
+
+// ---- session seal, open ----------------------------------------------------
 
 // What is read goes to keyd as request[member].
 static enum kd_exit call_record(struct kd_ctl *ctl, const char *path, const char *member,

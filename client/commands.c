@@ -216,6 +216,8 @@ const struct kd_command kd_commands[] = {
     { "session delete", "ID", 1, 1, NULL, "end a session; its peer is not told", "", kd_cmd_session_delete },
     { "session ticket", "ID", 1, 1, record_key_options, "write the ticket that another node can continue the session from", "", kd_cmd_session_ticket },
     { "session update", "ID", 1, 1, record_key_options, "renew the session's keys, and write the record that tells the peer", "", kd_cmd_session_update },
+    { "session release", "ID", 1, 1, record_key_options, "take over the session's traffic keys, once, where policy allows it",
+      "For a message server that seals and opens by itself; keyd does not any more.", kd_cmd_session_release },
     { "session seal", "ID", 1, 1, record_options, "seal a message for the session's peer", "", kd_cmd_session_seal },
     { "session open", "", 0, 0, record_options, "open a record, once; it says of which session it is", "", kd_cmd_session_open },
     { "envelope key", "", 0, 0, envelope_key_options, "print the public key that envelopes are sealed to", "", kd_cmd_envelope_key },

@@ -152,6 +152,7 @@ enum kd_exit kd_cmd_session_show(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_delete(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_ticket(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_update(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_session_release(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_seal(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_open(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_envelope_key(struct kd_ctl *ctl);

@@ -70,6 +70,7 @@ class Api:
         # Not a software token to keyd, so: one process; keys without copies.
         self.keyd = Everything(token, {"workers.processes": 1, "workers.threads": 1,
                                        "workers.restart-delay": 1, "workers.deadline-ms": 10_000,
+                                       "channel.profile": "released",
                                        "http.body-max-bytes": 5000}, POLICY).set_up()
         self.n_devices = 0
         self.device = self.keyd.device("device")
@@ -159,6 +160,7 @@ class Api:
         yield "GET", SESSION, path(), None, []
         yield "GET", SESSION + "/ticket", path() + "/ticket", None, []
         yield "POST", SESSION + "/key-update", path() + "/key-update", {}, ["C_DecryptInit"]
+        yield "POST", SESSION + "/release", path() + "/release", {}, ["C_DecryptInit"]
         ticket = self.keyd.get(path() + "/ticket").json["ticket"]
         yield "POST", "/v1/sessions/resume", "/v1/sessions/resume", {
             "ticket": ticket, "client_nonce": NONCE}, ["C_DecryptInit"]
@@ -389,6 +391,8 @@ def reach_refused_peers(api):
     api.call("POST", "/v1/records/open", "/v1/records/open", {"record": b64(b"garbage")}, 422)
     api.call("POST", "/v1/sessions/resume", "/v1/sessions/resume",
              {**resume, "ticket": b64(b"garbage")}, 422)
+    api.call("POST", SESSION + "/release", path + "/release", {}, 200)
+    api.call("POST", SESSION + "/release", path + "/release", {}, 409)
     api.call("POST", SESSION + "/key-update", path + "/key-update", {}, 200)
     api.call("POST", SESSION + "/key-update", path + "/key-update", {}, 409)
     # Without the peer there is no session either.

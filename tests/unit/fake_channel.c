@@ -11,16 +11,18 @@
 struct job {
     struct kd_post post;
     struct kd_service *service;
-    enum { JOB_PEER, JOB_HANDSHAKE, JOB_RECORDS, JOB_CHANGE, JOB_ENVELOPE } kind;
+    enum { JOB_PEER, JOB_HANDSHAKE, JOB_RECORDS, JOB_CHANGE, JOB_RELEASE, JOB_ENVELOPE } kind;
     kd_peer_done *peer_done;
     kd_handshake_done *handshake_done;
     kd_record_done *record_done;
     kd_session_done *session_done;
+    kd_release_done *release_done;
     kd_envelope_done *envelope_done;
     void *arg;
     const struct kd_peer_info *peer;
     struct kd_handshake_result handshake;
     struct kd_session_change change;
+    struct kd_released released;
     struct kd_envelope_opened opened;
     size_t n;
     struct kd_record_result *results;
@@ -50,6 +52,9 @@ static void answer(struct kd_post *post) {
         break;
     case JOB_CHANGE:
         job->session_done(job->arg, err, detail, is_ok ? &job->change : NULL);
+        break;
+    case JOB_RELEASE:
+        job->release_done(job->arg, err, detail, is_ok ? &job->released : NULL);
         break;
     case JOB_ENVELOPE:
         job->envelope_done(job->arg, err, detail, is_ok ? &job->opened : NULL);
@@ -340,6 +345,41 @@ enum kd_err kd_channel_update(struct kd_service *s, const struct kd_caller *call
     job->arg = arg;
     job->change.session = session;
     job->change.record = kd_bytes_of_text("U");
+    kd_loop_post(s->loop, &job->post);
+    return KD_OK;
+}
+
+static const uint8_t released_bytes[KD_WINDOW_BYTES] = { 1, 2, 3 };
+
+enum kd_err kd_channel_release(struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                               const char *id, kd_release_done *done, void *arg) {
+    if (strcmp(id, FAKE_SESSION) != 0) {
+        return KD_ERR_NO_SESSION;
+    }
+    struct job *job = NULL;
+    enum kd_err err = begin(s, "release", id, 0, &job);
+    if (err != KD_OK) {
+        return err;
+    }
+    const struct kd_bytes key = { released_bytes, 32 };
+    const struct kd_bytes iv = { released_bytes, KD_RECORD_IV_BYTES };
+    job->kind = JOB_RELEASE;
+    job->release_done = done;
+    job->arg = arg;
+    job->released = (struct kd_released) { .session = session,
+                                           .keys = { key, key, key },
+                                           .iv_c2s = iv,
+                                           .iv_s2c = iv,
+                                           .send_next = 9,
+                                           .has_received = s->has_received,
+                                           .received_top = 11,
+                                           .received = { released_bytes, KD_WINDOW_BYTES },
+                                           .left_ms = 12,
+                                           .records_left = 13,
+                                           .bytes_left = 14,
+                                           .otp = KD_OTP_DEFAULT };
+    job->released.session.profile = KD_PROFILE_RELEASED;
+    job->released.session.is_released = true;
     kd_loop_post(s->loop, &job->post);
     return KD_OK;
 }

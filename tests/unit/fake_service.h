@@ -40,6 +40,7 @@ struct kd_service {
     enum kd_err item;    // of the second item, and of the only one; of a handshake
     const char *detail;  // given to done and to ready
     bool is_channel_off;
+    bool has_received; // of a release
     bool holds; // done waits for fake_service_release
     // seen
     unsigned n_calls; // asynchronous ones that were accepted

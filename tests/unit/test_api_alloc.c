@@ -141,6 +141,7 @@ START_TEST(channel_survives_each_failing_allocation) {
     sweep("GET", "/v1/sessions", NULL, 200);
     sweep("POST", "/v1/sessions/resume", "{\"ticket\":\"aGk\",\"client_nonce\":\"aGk\"}", 201);
     sweep("POST", "/v1/sessions/" FAKE_SESSION "/key-update", NULL, 200);
+    sweep("POST", "/v1/sessions/" FAKE_SESSION "/release", NULL, 200);
     sweep("POST", "/v1/records/seal", "{\"session\":\"" FAKE_SESSION "\",\"data\":\"aGk\"}", 200);
     sweep("POST", "/v1/records/open", "{\"items\":[{\"record\":\"MGhp\"},{\"record\":\"MA\"}]}",
           200);

@@ -122,7 +122,7 @@ static bool can_channel_answer(const struct kd_route *r, int status) {
         return r->body != KD_BODY_NONE;
     case 422: // what the peer sends, and tickets
         return is_post && !is_peer && strstr(r->path, "/key-update") == NULL &&
-               strstr(r->path, "/seal") == NULL;
+               strstr(r->path, "/release") == NULL && strstr(r->path, "/seal") == NULL;
     case 501:
     case 502:
     case 504:

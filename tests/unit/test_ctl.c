@@ -7,6 +7,7 @@
 #include "tests/unit/unit.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char folder[64];
@@ -314,6 +315,49 @@ START_TEST(key_list_reads_all_pages) {
 }
 END_TEST
 
+START_TEST(keys_of_a_session_go_to_a_new_file_alone) {
+    static const char id[] = "0123456789abcdef";
+    char path[sizeof(input) + 8];
+    char text[64] = "";
+    struct stat st;
+    snprintf(path, sizeof(path), "%s.keys", input);
+    give("something else");
+    struct fake_http f = { .answers = { FAKE_JSON(200, "{\"keys\":{\"c2s\":\"AAAA\"}}") },
+                           .n_answers = 1 };
+    fake_http_start(&f);
+    // Nobody is asked where the keys would have no place: they come once.
+    ck_assert_int_eq(RUN("--socket", f.socket, "session", "release", id, "--out", input),
+                     KD_EXIT_USAGE);
+    says(err_text, "is there already");
+    ck_assert_int_eq(RUN("--socket", f.socket, "session", "release", "x", "--out", path),
+                     KD_EXIT_USAGE);
+    ck_assert_int_eq(RUN("--socket", f.socket, "session", "release", id, "--out", path),
+                     KD_EXIT_OK);
+    fake_http_stop(&f);
+    says(f.request, "POST /v1/sessions/0123456789abcdef/release ");
+    ck_assert_str_eq(out_text, "");
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 0777, 0600);
+    FILE *file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_ptr_nonnull(fgets(text, sizeof(text), file));
+    fclose(file);
+    ck_assert_str_eq(text, "{\"keys\":{\"c2s\":\"AAAA\"}}");
+    ck_assert_int_eq(unlink(path), 0);
+}
+END_TEST
+
+START_TEST(update_of_released_keys_has_no_record) {
+    struct fake_http f = { .answers = { FAKE_JSON(200, "{\"session\":{}}") }, .n_answers = 1 };
+    fake_http_start(&f);
+    ck_assert_int_eq(RUN("--socket", f.socket, "session", "update", "0123456789abcdef"),
+                     KD_EXIT_OK);
+    fake_http_stop(&f);
+    ck_assert_str_eq(out_text, "");
+    says(err_text, "who has them tells the peer");
+}
+END_TEST
+
 START_TEST(peers_and_sessions_are_listed_row_by_row) {
     struct fake_http f = {
         .answers = { FAKE_JSON(200, "{\"peers\":[{\"name\":\"a\",\"kid\":\"Kw\",\"public_key\":{}},"
@@ -444,6 +488,8 @@ static TCase *tcase_done(void) {
     tcase_add_test(t, sign_sends_data_and_prints_the_form_asked_for);
     tcase_add_test(t, what_is_secret_goes_into_a_new_private_file);
     tcase_add_test(t, key_list_reads_all_pages);
+    tcase_add_test(t, keys_of_a_session_go_to_a_new_file_alone);
+    tcase_add_test(t, update_of_released_keys_has_no_record);
     tcase_add_test(t, peers_and_sessions_are_listed_row_by_row);
     tcase_add_test(t, a_page_that_names_itself_again_does_not_loop);
     tcase_add_test(t, a_token_is_shown_once_and_its_hash_in_the_policy);
