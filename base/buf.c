@@ -171,6 +171,8 @@ void kd_buf_drop_front(struct kd_buf *b, size_t n) {
     b->n -= n;
     if (n > 0 && b->n > 0) {
         memmove(b->p, b->p + n, b->n);
+        const size_t stale = n > b->n ? n : b->n; // the rest as it was before
+        kd_wipe(b->p + stale, b->n + n - stale);
     }
 }
 

@@ -67,7 +67,7 @@ void kd_buf_block32(struct kd_buf *b, struct kd_bytes v);
 // Room for n more bytes, for a function that writes into place; NULL on
 // failure.  The bytes count as written.
 uint8_t *kd_buf_extend(struct kd_buf *b, size_t n);
-void kd_buf_drop_front(struct kd_buf *b, size_t n); // n <= b->n
+void kd_buf_drop_front(struct kd_buf *b, size_t n); // n <= b->n; the rest is in one place only
 KD_MUST_CHECK enum kd_err kd_buf_finish(const struct kd_buf *b);
 struct kd_bytes kd_buf_get(const struct kd_buf *b);
 

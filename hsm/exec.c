@@ -36,8 +36,7 @@ static kd_exec_fn *const functions[KD_HSM_OP_LAST + 1] = {
 
 // The bytes of results may be secret, and the next caller's are not far away.
 static void reset_result(struct kd_session *s, enum kd_hsm_op op) {
-    if (op == KD_HSM_RELEASE || op == KD_HSM_DECRYPT || op == KD_HSM_RANDOM ||
-        op == KD_HSM_RECORD_OPEN || op == KD_HSM_ENVELOPE_OPEN || op == KD_HSM_SESSION_RELEASE) {
+    if (kd_hsm_op_is_secret(op)) {
         kd_wipe(s->out.p, s->out.n);
     }
     kd_buf_reset(&s->out);

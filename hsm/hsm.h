@@ -140,6 +140,7 @@ enum kd_hsm_op {
 
 const char *kd_hsm_op_name(enum kd_hsm_op op);
 bool kd_hsm_op_is_repeatable(enum kd_hsm_op op);
+bool kd_hsm_op_is_secret(enum kd_hsm_op op); // its results: who has read them wipes them
 
 enum kd_hash {
     KD_HASH_NONE = 0, // the data is the digest already (sign and verify only)

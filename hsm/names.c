@@ -163,6 +163,11 @@ bool kd_hsm_op_is_repeatable(enum kd_hsm_op op) {
     return op >= KD_HSM_SIGN && op <= KD_HSM_OP_LAST && !is_handshake && op != KD_HSM_RECORD_SEAL;
 }
 
+bool kd_hsm_op_is_secret(enum kd_hsm_op op) {
+    return op == KD_HSM_DECRYPT || op == KD_HSM_RELEASE || op == KD_HSM_RANDOM ||
+           op == KD_HSM_RECORD_OPEN || op == KD_HSM_ENVELOPE_OPEN || op == KD_HSM_SESSION_RELEASE;
+}
+
 bool kd_key_type_is_ec(enum kd_key_type type) {
     return type == KD_KEY_EC_P256 || type == KD_KEY_EC_P384;
 }

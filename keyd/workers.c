@@ -233,7 +233,7 @@ bool kd_workers_on_reply(struct kd_worker *k, struct kd_call *c, struct kd_bytes
     }
     kd_tally_time(w->tally, op, reply.token_us);
     const enum kd_err read = finish(w, c, &reply, &r);
-    if (op == KD_HSM_DECRYPT || op == KD_HSM_RELEASE || op == KD_HSM_RECORD_OPEN) {
+    if (kd_hsm_op_is_secret(op)) {
         kd_wipe((void *)(uintptr_t)frame.p, frame.n);
     }
     return read == KD_OK;

@@ -88,6 +88,7 @@ START_TEST(drop_front_keeps_the_rest) {
     kd_buf_text(&b, "abcdef");
     kd_buf_drop_front(&b, 2);
     ck_assert_str_eq(kd_buf_get_text(&b), "cdef");
+    ck_assert_mem_eq(b.p + b.n, "\0\0", 2); // and leaves no copy behind
     kd_buf_drop_front(&b, 4);
     ck_assert_str_eq(kd_buf_get_text(&b), "");
 }

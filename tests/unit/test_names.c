@@ -78,6 +78,21 @@ START_TEST(what_changes_the_token_is_not_repeated) {
 }
 END_TEST
 
+START_TEST(what_gives_out_secrets_says_so) {
+    static const enum kd_hsm_op secret[] = { KD_HSM_DECRYPT,       KD_HSM_RELEASE,
+                                             KD_HSM_RANDOM,        KD_HSM_RECORD_OPEN,
+                                             KD_HSM_ENVELOPE_OPEN, KD_HSM_SESSION_RELEASE };
+    int n = 0;
+    for (int i = 1; i <= KD_HSM_OP_LAST; i++) {
+        n += kd_hsm_op_is_secret((enum kd_hsm_op)i) ? 1 : 0;
+    }
+    ck_assert_int_eq(n, KD_COUNT_OF(secret));
+    for (size_t i = 0; i < KD_COUNT_OF(secret); i++) {
+        ck_assert(kd_hsm_op_is_secret(secret[i]));
+    }
+}
+END_TEST
+
 START_TEST(a_curve_key_signs_or_derives_and_never_both) {
     ck_assert(!kd_key_usages_fit(KD_KEY_EC_P256, KD_USE_SIGN | KD_USE_DERIVE));
     ck_assert(!kd_key_usages_fit(KD_KEY_EC_P384, KD_USE_SIGN | KD_USE_VERIFY));
@@ -99,6 +114,7 @@ static TCase *tcase_names(void) {
     tcase_add_test(c, each_name_parses_back);
     tcase_add_test(c, everything_in_range_has_a_name_of_its_own);
     tcase_add_test(c, what_changes_the_token_is_not_repeated);
+    tcase_add_test(c, what_gives_out_secrets_says_so);
     tcase_add_test(c, a_curve_key_signs_or_derives_and_never_both);
     return c;
 }
