@@ -18,6 +18,8 @@
 //   attach CLIENT_NONCE NODE_NONCE        the keys of a resumed session: ok
 //   update NUMBER                         EDHOC_KeyUpdate: ok
 //   terms                                 ok SERVER_TIME_MS LIFETIME_SEC PROFILE
+//   take ID KEYS DIGITS STEP WINDOW       be a message server instead, with the keys (c2s, s2c,
+//                                         otp, both IVs) that keyd released: ok
 //   connection                            ok the server's connection identifier
 #include "channel/channel.h"
 
@@ -55,6 +57,8 @@ struct device {
     struct kd_key32 share;
     struct kd_soft_traffic traffic;
     struct kd_record_ivs ivs;
+    struct kd_otp_params otp;
+    bool is_server;
 };
 
 static struct device d;
@@ -368,10 +372,10 @@ static struct kd_record_end end_of_session(void) {
     return (struct kd_record_end) {
         .ops = &kd_traffic_ops_soft,
         .ctx = &d.traffic,
-        .is_client = true,
+        .is_client = !d.is_server,
         .id = { d.id, d.n_id },
         .ivs = d.ivs,
-        .otp = KD_OTP_DEFAULT,
+        .otp = d.otp,
     };
 }
 
@@ -435,6 +439,27 @@ static enum kd_err terms(void) {
     return KD_OK;
 }
 
+static enum kd_err take(void) {
+    const struct kd_bytes id = bytes_of(words[1]);
+    const struct kd_bytes keys = bytes_of(words[2]);
+    struct kd_reader in = kd_reader_of(keys);
+    if (id.n == 0 || id.n > sizeof(d.id) ||
+        keys.n != sizeof(d.traffic.keys) + sizeof(d.ivs.c2s) + sizeof(d.ivs.s2c)) {
+        return KD_ERR_FIELD_INVALID;
+    }
+    memcpy(d.id, id.p, id.n);
+    d.n_id = id.n;
+    kd_soft_traffic_init(&d.traffic, NULL);
+    memcpy(d.traffic.keys, kd_read_bytes(&in, sizeof(d.traffic.keys)).p, sizeof(d.traffic.keys));
+    memcpy(d.ivs.c2s, kd_read_bytes(&in, sizeof(d.ivs.c2s)).p, sizeof(d.ivs.c2s));
+    memcpy(d.ivs.s2c, kd_read_bytes(&in, sizeof(d.ivs.s2c)).p, sizeof(d.ivs.s2c));
+    d.otp = (struct kd_otp_params) { (uint8_t)strtoul(words[3], NULL, 10),
+                                     (uint16_t)strtoul(words[4], NULL, 10),
+                                     (uint8_t)strtoul(words[5], NULL, 10) };
+    d.is_server = true;
+    return said_ok(kd_otp_params_are_valid(&d.otp) ? KD_OK : KD_ERR_FIELD_INVALID);
+}
+
 static enum kd_err connection(void) {
     printf("ok");
     print_bytes(kd_edhoc_peer_conn_id(d.edhoc));
@@ -446,11 +471,20 @@ static const struct command {
     size_t n_words;
     enum kd_err (*fn)(void);
 } commands[] = {
-    { "own", 4, own },          { "server", 3, server }, { "begin", 3, begin },
-    { "await", 3, await },      { "seal", 6, seal },     { "read", 2, read_next },
-    { "open", 3, open_record }, { "terms", 1, terms },   { "attach", 3, attach },
-    { "update", 2, update },    { "ask", 3, ask },       { "named", 1, named },
+    { "own", 4, own },
+    { "server", 3, server },
+    { "begin", 3, begin },
+    { "await", 3, await },
+    { "seal", 6, seal },
+    { "read", 2, read_next },
+    { "open", 3, open_record },
+    { "terms", 1, terms },
+    { "attach", 3, attach },
+    { "update", 2, update },
+    { "ask", 3, ask },
+    { "named", 1, named },
     { "connection", 1, connection },
+    { "take", 6, take },
 };
 
 static void run_line(char *line) {
@@ -477,6 +511,7 @@ int main(void) {
     static char line[LINE_MAX_BYTES];
     d.own_cert = d.own_cred = d.own_id = KD_BUF_INIT(FILE_MAX_BYTES);
     d.server_cert = d.server_cred = d.server_id = KD_BUF_INIT(FILE_MAX_BYTES);
+    d.otp = KD_OTP_DEFAULT;
     while (fgets(line, sizeof(line), stdin) != NULL) {
         run_line(line);
     }

@@ -21,6 +21,7 @@ system_tests = \
 	tests/system/pin.py \
 	tests/system/policy.py \
 	tests/system/references.py \
+	tests/system/release.py \
 	tests/system/tls.py \
 	tests/system/wycheproof.py
 repo_tests = tests/check-layers.sh tests/check-style.sh

@@ -85,11 +85,61 @@ class Server(Keyd):
         return self.post("/v1/records/open", {"record": b64(record), **more})
 
 
-class Device:
+class End:
     """One process of peer.c."""
 
+    def __init__(self):
+        self.session, self.sequence = None, 0
+        self.process = subprocess.Popen([os.path.join(BUILD, "tests/system/peer")],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+    def tell(self, *words):
+        self.process.stdin.write(" ".join(w.hex() or "-" if isinstance(w, bytes) else str(w)
+                                          for w in words) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().split()
+        assert answer, "the device has ended"
+        if answer[0] != "ok":
+            raise PeerError(answer[1])
+        return answer[1:]
+
+    def seal(self, data, aad=b"", sequence=None, shift_ms=0, type_=0):
+        if sequence is None:
+            sequence, self.sequence = self.sequence, self.sequence + 1
+        return unhex(self.tell("seal", type_, sequence, shift_ms, aad, data)[0])
+
+    def open(self, record, aad=b""):
+        """(type, sequence, body)"""
+        type_, sequence, body = self.tell("open", aad, record)
+        return int(type_), int(sequence), unhex(body)
+
+
+class MessageServer(End):
+    """Goes on with a session of which keyd has released the keys; no window of its own."""
+
+    def __init__(self, released):
+        super().__init__()
+        keys, ivs, otp = released["keys"], released["ivs"], released["otp"]
+        self.session, self.sequence = released["session"]["session"], released["send_next"]
+        self.tell("take", self.session, b"".join(unb64(x) for x in (
+            keys["c2s"], keys["s2c"], keys["otp"], ivs["c2s"], ivs["s2c"])),
+                  otp["digits"], otp["step"], otp["window"])
+
+
+class Device(End):
+    """With credentials of its own."""
+
     def __init__(self, keyd, name, named_by, register, type_):
-        self.name, self.session, self.sequence = name, None, 0
+        super().__init__()
+        self.name = name
         self.named_by = named_by if named_by in ("chain", "x5t") or named_by.startswith("kid:") \
             else self.name_of(named_by, name)
         private, self.certificate = self.make_key(type_)
@@ -99,8 +149,6 @@ class Device:
         cred = claims(self.kid, type_, oracle.point_of(public)) if self.kid else self.certificate
         self.files = oracle.Files(key=private, cert=cred, server=keyd.own_certificate)
         path = self.files.__enter__()
-        self.process = subprocess.Popen([os.path.join(BUILD, "tests/system/peer")],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.tell("own", path("key"), path("cert"), self.named_by)
         self.tell("server", path("server"), keyd.own_point.hex())
         if register:
@@ -121,24 +169,9 @@ class Device:
         uri = {} if self.named_by in ("chain", "x5t") else {"uri": self.named_by}
         keyd.ok("/v1/peers", {"name": self.name, "certificate": pem(self.certificate), **uri}, 201)
 
-    def __enter__(self):
-        return self
-
     def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait(10)
-        self.process.stdout.close()
+        super().__exit__()
         self.files.__exit__()
-
-    def tell(self, *words):
-        self.process.stdin.write(" ".join(w.hex() or "-" if isinstance(w, bytes) else str(w)
-                                          for w in words) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline().split()
-        assert answer, "the device has ended"
-        if answer[0] != "ok":
-            raise PeerError(answer[1])
-        return answer[1:]
 
     # ---- handshake ----
 
@@ -173,16 +206,6 @@ class Device:
         return last["session"]
 
     # ---- records ----
-
-    def seal(self, data, aad=b"", sequence=None, shift_ms=0, type_=0):
-        if sequence is None:
-            sequence, self.sequence = self.sequence, self.sequence + 1
-        return unhex(self.tell("seal", type_, sequence, shift_ms, aad, data)[0])
-
-    def open(self, record, aad=b""):
-        """(type, sequence, body)"""
-        type_, sequence, body = self.tell("open", aad, record)
-        return int(type_), int(sequence), unhex(body)
 
     def attach(self, client_nonce, node_nonce):
         self.tell("attach", client_nonce, node_nonce)
