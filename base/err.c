@@ -111,6 +111,7 @@ static const struct row table[KD_ERR_COUNT] = {
 
     [KD_ERR_BUSY] = { "busy", KD_CLASS_BUSY, "Too much is under way now; repeat the request later." },
     [KD_ERR_HS_RETRY] = { "handshake-retry", KD_CLASS_BUSY, "Many handshakes are under way; the peer sends message_1 again, with the cookie." },
+    [KD_ERR_SESSIONS_FULL] = { "sessions-full", KD_CLASS_BUSY, "As many sessions as may be are held; some end in time." },
     [KD_ERR_STOPPING] = { "stopping", KD_CLASS_BUSY, "The service is stopping." },
 
     [KD_ERR_TOKEN_AWAY] = { "token-away", KD_CLASS_AWAY, "The token cannot be used now; the service keeps trying." },

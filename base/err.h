@@ -130,6 +130,7 @@ enum kd_err {
     // busy
     KD_ERR_BUSY,
     KD_ERR_HS_RETRY,
+    KD_ERR_SESSIONS_FULL,
     KD_ERR_STOPPING,
     // away
     KD_ERR_TOKEN_AWAY,

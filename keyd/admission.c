@@ -42,7 +42,7 @@ enum kd_err kd_channel_admit_handshake(struct kd_channel *c, const struct kd_cal
         return refuse(c, KD_ERR_BUSY, "handshakes-max");
     }
     if (c->sessions.n >= c->config->sessions_max) {
-        return refuse(c, KD_ERR_TOO_MANY, "sessions-max");
+        return refuse(c, KD_ERR_SESSIONS_FULL, "sessions-max");
     }
     if (c->s->workers != NULL) {
         kd_workers_load(c->s->workers, &used, &room);

@@ -87,9 +87,10 @@ struct kd_handshake_start {
     struct kd_bytes cookie;  // of a KD_ERR_HS_RETRY before; empty: none
 };
 // Permission KD_MAY_HANDSHAKE on the identity's name.  All before any token work:
-// KD_ERR_BUSY where handshakes-max are unfinished or the workers' queues are three quarters
-// full.  KD_ERR_HS_RETRY from handshakes-retry or half-full queues on: `cookie` has what the peer
-// is to bring back with the same message_1, soon, from the same address; nothing is kept of it.
+// KD_ERR_SESSIONS_FULL; KD_ERR_BUSY where handshakes-max are unfinished or the workers' queues
+// are three quarters full.  KD_ERR_HS_RETRY from handshakes-retry or half-full queues on: `cookie`
+// has what the peer is to bring back with the same message_1, soon, from the same address; nothing
+// is kept of it.
 KD_MUST_CHECK enum kd_err kd_channel_begin(struct kd_service *s, const struct kd_caller *caller,
                                            const struct kd_handshake_start *first,
                                            struct kd_buf *cookie, kd_handshake_done *done,

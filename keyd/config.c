@@ -92,7 +92,7 @@ static const struct kd_config_row rows[] = {
     { "channel", "session-lifetime", NUMBER, CHANNEL(session_lifetime_sec), "86400", 1, KD_SESSION_LIFETIME_MAX_SEC, "Seconds that a session lives." },
     { "channel", "session-records-max", NUMBER64, CHANNEL(session_records_max), "16777216", 1, 1099511627775, "Records of a session, both ways, before it expires." },
     { "channel", "session-bytes-max", NUMBER64, CHANNEL(session_bytes_max), "68719476736", 1, 1099511627776, "Bytes in the bodies of a session's records, both ways, before it expires." },
-    { "channel", "sessions-max", NUMBER, CHANNEL(sessions_max), "100000", 1, 10000000, "Sessions at once." },
+    { "channel", "sessions-max", NUMBER, CHANNEL(sessions_max), "100000", 1, 10000000, "Sessions at once; more are told to come later." },
     { "channel", "ended-max", NUMBER, CHANNEL(ended_max), "100000", 1, 10000000, "Sessions and peers that were ended or deleted, whose tickets are refused until they expire. When it is full, tickets of the sessions that were made first are refused without looking." },
     { "channel", "handshakes-max", NUMBER, CHANNEL(handshakes_max), "1000", 1, 100000, "Handshakes that are not finished, at once. When all are taken, callers get 503." },
     { "channel", "handshakes-retry", NUMBER, CHANNEL(handshakes_retry), "0", 0, 100000, "Unfinished handshakes from which another message_1 must come back with a retry cookie. 0: half of handshakes-max." },

@@ -223,7 +223,7 @@ static enum kd_err find_or_add(struct change *w, struct kd_session_entry **out) 
         return e->peer != peer ? KD_ERR_TICKET : e->expired != 0 ? KD_ERR_SESSION_EXPIRED : KD_OK;
     }
     if (all->n >= w->c->config->sessions_max) {
-        return KD_ERR_TOO_MANY;
+        return KD_ERR_SESSIONS_FULL;
     }
     r = kd_sessions_add(all, w->owner, peer, &w->terms, out);
     if (r == KD_OK) {

@@ -332,6 +332,31 @@ def who_loses_the_permission_loses_the_use_of_sessions(token):
 # ---- a token that fails ----
 
 @test(on=SOFTHSM)
+def a_node_that_is_full_says_later_until_a_session_ends(token):
+    keyd = Server(token, {"channel.sessions-max": 2}).set_up()
+    with keyd.device("a") as a, keyd.device("b") as b:
+        first = keyd.ok("/v1/handshakes", {"message": b64(b.begin())}, 201)
+        a.connect(keyd)
+        ticket = keyd.get(f"/v1/sessions/{a.session}/ticket").json["ticket"]
+        a.connect(keyd)
+        begin = {"message": b64(a.begin())}
+        r = expect(keyd.post("/v1/handshakes", begin), 503, "sessions-full")
+        assert int(r.headers["Retry-After"]) > 0, r.headers
+        # One that was begun while there was room: its peer is told, and may come again.
+        last = {"message": b64(b.read(unb64(first["message"])))}
+        r = expect(keyd.post("/v1/handshakes/" + first["handshake"], last), 503, "sessions-full")
+        assert int(r.headers["Retry-After"]) > 0, r.headers
+        # The session of the ticket is there, and needs no place.
+        resume = {"ticket": ticket, "client_nonce": b64(b"n")}
+        keyd.ok("/v1/sessions/resume", resume, 201)
+        expect(keyd.delete("/v1/sessions/" + a.session), 204)
+        b.connect(keyd)
+        exchange(keyd, b, b"room again")
+        expect(keyd.post("/v1/handshakes", {"message": b64(a.begin())}), 503, "sessions-full")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
 def a_record_that_the_token_failed_on_opens_when_it_is_well(token):
     """A failure uses up no number of the device, and no seal repeats one of keyd's."""
     faulty = Faulty(token)

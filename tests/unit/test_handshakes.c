@@ -293,9 +293,9 @@ START_TEST(no_more_sessions_than_configured) {
     char first[KD_SESSION_TEXT_BYTES];
     memcpy(first, cx.handshake, sizeof(first));
     channel_session(7, "dev");
-    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_TOO_MANY);
+    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_SESSIONS_FULL);
     ck_assert_err(channel_step(7, first, channel_says("dev")), KD_OK);
-    ck_assert_err(cx.refusal, KD_ERR_TOO_MANY);
+    ck_assert_err(cx.refusal, KD_ERR_SESSIONS_FULL);
     ck_assert_uint_eq(sessions(), 1);
 }
 END_TEST
