@@ -5,7 +5,33 @@
 #include <assert.h>
 
 bool kd_otp_params_are_valid(const struct kd_otp_params *p) {
-    return p->digits >= KD_OTP_DIGITS_MIN && p->digits <= KD_OTP_DIGITS_MAX && p->step_sec > 0;
+    return p->digits >= KD_OTP_DIGITS_MIN && p->digits <= KD_OTP_DIGITS_MAX && p->step_sec > 0 &&
+           p->step_sec <= KD_OTP_STEP_MAX_SEC && p->window <= KD_OTP_WINDOW_MAX;
+}
+
+bool kd_otp_params_equal(const struct kd_otp_params *a, const struct kd_otp_params *b) {
+    return a->digits == b->digits && a->step_sec == b->step_sec && a->window == b->window;
+}
+
+void kd_otp_params_put(struct kd_buf *out, const struct kd_otp_params *p) {
+    kd_cbor_put_array(out, 3);
+    kd_cbor_put_uint(out, p->digits);
+    kd_cbor_put_uint(out, p->step_sec);
+    kd_cbor_put_uint(out, p->window);
+}
+
+struct kd_otp_params kd_otp_params_read(struct kd_cbor *c) {
+    const size_t n = kd_cbor_read_array(c);
+    const uint64_t digits = kd_cbor_read_uint(c);
+    const uint64_t step = kd_cbor_read_uint(c);
+    const uint64_t window = kd_cbor_read_uint(c);
+    const struct kd_otp_params p = { (uint8_t)digits, (uint16_t)step, (uint8_t)window };
+    if (n != 3 || digits > UINT8_MAX || step > UINT16_MAX || window > UINT8_MAX ||
+        !kd_otp_params_are_valid(&p)) {
+        kd_cbor_fail(c, KD_ERR_CBOR_RANGE);
+        return KD_OTP_DEFAULT;
+    }
+    return p;
 }
 
 uint64_t kd_otp_step(const struct kd_otp_params *p, uint64_t now_ms) {

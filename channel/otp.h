@@ -8,6 +8,8 @@
 
 #define KD_OTP_DIGITS_MIN 6
 #define KD_OTP_DIGITS_MAX 9 // 31 bits have no more
+#define KD_OTP_STEP_MAX_SEC 3600
+#define KD_OTP_WINDOW_MAX 10
 #define KD_OTP_MAC_BYTES 32
 
 struct kd_otp_params {
@@ -18,6 +20,11 @@ struct kd_otp_params {
 #define KD_OTP_DEFAULT ((struct kd_otp_params) { 8, 30, 1 })
 
 bool kd_otp_params_are_valid(const struct kd_otp_params *p);
+bool kd_otp_params_equal(const struct kd_otp_params *a, const struct kd_otp_params *b);
+// [digits, step, window] in CBOR, for who must know them.  A reader that finds others than valid
+// ones fails (KD_ERR_CBOR_RANGE), and gives the defaults.
+void kd_otp_params_put(struct kd_buf *out, const struct kd_otp_params *p);
+struct kd_otp_params kd_otp_params_read(struct kd_cbor *c);
 
 // HMAC-SHA-256 with the OTP key, in a token or in software.
 typedef enum kd_err kd_otp_hmac_fn(void *ctx, struct kd_bytes message,

@@ -140,18 +140,21 @@ static enum kd_err take_terms(struct kd_device_session *s) {
     const struct kd_bytes id = kd_cbor_read_bytes(&c);
     (void)kd_cbor_read_uint(&c); // lifetime: the server says when it is over
     const uint64_t profile = kd_cbor_read_uint(&c);
+    const bool has_root = n == 6 || n == 7;
     struct kd_bytes root = KD_BYTES_NONE;
-    if (n == 6) {
+    if (has_root) {
         (void)kd_cbor_read_uint(&c);
         root = kd_cbor_read_bytes(&c);
     }
+    const struct kd_otp_params otp = n % 2 == 0 ? KD_OTP_DEFAULT : kd_otp_params_read(&c);
     if (kd_cbor_finish(&c) != KD_OK || id.n > sizeof(s->id) || id.n == 0 || time_ms > INT64_MAX ||
-        (profile == 1) != (n == 6) || profile < 1 || profile > 2) {
+        (profile == 1) != has_root || profile < 1 || profile > 2) {
         return KD_ERR_HS_EAD;
     }
     memcpy(s->id, id.p, id.n);
     s->n_id = id.n;
     s->is_resident = profile == 1;
+    s->otp = otp;
     s->offset_ms = (int64_t)time_ms - (int64_t)kd_clock_wall_ms();
     return s->is_resident ? make_share(s, root) : KD_OK;
 }
@@ -179,7 +182,7 @@ static struct kd_record_end end_of(struct kd_device_session *s) {
         .is_client = true,
         .id = { s->id, s->n_id },
         .ivs = s->ivs,
-        .otp = KD_OTP_DEFAULT,
+        .otp = s->otp,
     };
 }
 

@@ -22,6 +22,7 @@ struct kd_device_session {
     int64_t offset_ms; // the server's clock less ours
     struct kd_kept_traffic traffic;
     struct kd_record_ivs ivs;
+    struct kd_otp_params otp;
     struct kd_window window; // of the server's records
     uint64_t sequence;       // our next
     struct kd_buf ticket;

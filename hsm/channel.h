@@ -82,6 +82,7 @@ struct kd_hsm_session_terms {
     uint64_t bytes_max;
     uint32_t update;       // how often the keys have been renewed
     uint32_t root_version; // of the channel root key
+    struct kd_otp_params otp;
 };
 
 // ---- records ---------------------------------------------------------------

@@ -19,7 +19,7 @@ static struct kd_record_end end_of(struct kd_traffic_use *use) {
                                     .is_client = use->keys->is_client,
                                     .id = { use->keys->session_id, sizeof(use->keys->session_id) },
                                     .ivs = use->keys->ivs,
-                                    .otp = KD_OTP_DEFAULT };
+                                    .otp = use->keys->otp };
 }
 
 // The last thing said in a session may be that it is over.
@@ -165,7 +165,8 @@ static bool is_next(const struct kd_hsm_session_terms *now,
     return kd_bytes_equal(id, (struct kd_bytes) { next->id, sizeof(next->id) }) &&
            now->profile == next->profile && now->is_client == next->is_client &&
            kd_bytes_equal(now->peer, next->peer) && now->root_version == next->root_version &&
-           now->update != UINT32_MAX && next->update == now->update + 1;
+           kd_otp_params_equal(&now->otp, &next->otp) && now->update != UINT32_MAX &&
+           next->update == now->update + 1;
 }
 
 enum kd_err kd_exec_ticket_update(struct kd_session *s, const struct kd_hsm_request *q,

@@ -6,7 +6,12 @@
 
 #include <string.h>
 
-enum { VERSION = 1, FIELDS = 15, OVERHEAD_BYTES = KD_HSM_GCM_IV_BYTES + KD_HSM_GCM_TAG_BYTES };
+enum {
+    VERSION = 1,
+    FIELDS = 15,
+    FIELDS_WITH_OTP,
+    OVERHEAD_BYTES = KD_HSM_GCM_IV_BYTES + KD_HSM_GCM_TAG_BYTES,
+};
 
 static struct kd_bytes ticket_aad(void) {
     return kd_bytes_of_text("keyd ticket v1");
@@ -31,7 +36,8 @@ enum kd_err kd_ticket_set_terms(struct kd_ticket *t, const struct kd_hsm_session
 
 static void put_text(struct kd_buf *b, struct kd_ticket *t) {
     const struct kd_hsm_session_terms *terms = &t->terms;
-    kd_cbor_put_array(b, FIELDS);
+    const bool has_otp = !kd_otp_params_equal(&terms->otp, &KD_OTP_DEFAULT);
+    kd_cbor_put_array(b, has_otp ? FIELDS_WITH_OTP : FIELDS);
     kd_cbor_put_uint(b, VERSION);
     kd_cbor_put_bytes(b, (struct kd_bytes) { terms->id, sizeof(terms->id) });
     kd_cbor_put_uint(b, (uint64_t)terms->profile);
@@ -48,6 +54,9 @@ static void put_text(struct kd_buf *b, struct kd_ticket *t) {
     kd_cbor_put_bytes(b, (struct kd_bytes) { t->client_x, kd_curve_bytes(t->curve) });
     kd_cbor_put_bytes(b,
                       (struct kd_bytes) { kd_secret_get(t->prk_out), kd_secret_len(t->prk_out) });
+    if (has_otp) {
+        kd_otp_params_put(b, &terms->otp);
+    }
 }
 
 static uint64_t read_within(struct kd_cbor *c, uint64_t low, uint64_t high) {
@@ -95,7 +104,8 @@ static void read_terms(struct kd_cbor *c, struct kd_ticket *t) {
 
 static enum kd_err read_text(struct kd_bytes text, struct kd_ticket *t) {
     struct kd_cbor c = kd_cbor_of(text);
-    if (kd_cbor_read_array(&c) != FIELDS) {
+    const size_t n = kd_cbor_read_array(&c);
+    if (n != FIELDS && n != FIELDS_WITH_OTP) {
         return KD_ERR_TICKET;
     }
     read_within(&c, VERSION, VERSION);
@@ -108,6 +118,7 @@ static enum kd_err read_text(struct kd_bytes text, struct kd_ticket *t) {
         return r;
     }
     read_fixed(&c, kd_secret_get(t->prk_out), kd_secret_len(t->prk_out));
+    t->terms.otp = n == FIELDS ? KD_OTP_DEFAULT : kd_otp_params_read(&c);
     return kd_cbor_finish(&c) == KD_OK ? KD_OK : KD_ERR_TICKET;
 }
 

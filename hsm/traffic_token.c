@@ -83,6 +83,7 @@ static enum kd_err fill(struct kd_session *s, const struct kd_key_ref *root,
     k->is_client = t->terms.is_client;
     k->expires_ms = t->terms.expires_ms;
     k->generation = s->generation;
+    k->otp = t->terms.otp;
     void *cell = NULL;
     enum kd_err r = kd_cells_get(&s->token->cells, &cell);
     k->secrets = cell;
@@ -229,9 +230,8 @@ static enum kd_err otp_hmac(void *ctx, struct kd_bytes message,
     // The message is the step (RFC 6238); others than our own are not worth keeping.
     struct kd_reader in = kd_reader_of(message);
     const uint64_t step = kd_read_u64(&in);
-    const struct kd_otp_params otp = KD_OTP_DEFAULT;
     const bool is_own =
-        kd_reader_finish(&in) == KD_OK && step == kd_otp_step(&otp, kd_clock_wall_ms());
+        kd_reader_finish(&in) == KD_OK && step == kd_otp_step(&u->keys->otp, kd_clock_wall_ms());
     if (is_own && recall(u, step, mac)) {
         return KD_OK;
     }

@@ -11,7 +11,7 @@
 struct kd_traffic_secrets {
     struct kd_soft_traffic soft; // released only
     // The one-time password of the step that we are in: one use of the key for all
-    // records of 30 seconds.  Under the token's lock.
+    // its records.  Under the token's lock.
     bool has_otp;
     uint64_t otp_step;
     uint8_t otp_mac[KD_OTP_MAC_BYTES];
@@ -24,6 +24,7 @@ struct kd_traffic_keys {
     bool is_client;
     uint64_t expires_ms;
     uint64_t generation;
+    struct kd_otp_params otp;
     struct kd_record_ivs ivs;
     struct kd_traffic_secrets *secrets;        // a cell of the token's
     CK_OBJECT_HANDLE handles[KD_TRAFFIC_KEYS]; // resident only

@@ -23,6 +23,9 @@ void kd_wire_put_terms(struct kd_buf *out, const struct kd_hsm_session_terms *t)
     kd_buf_u64(out, t->bytes_max);
     kd_buf_u32(out, t->update);
     kd_buf_u32(out, t->root_version);
+    kd_buf_u8(out, t->otp.digits);
+    kd_buf_u16(out, t->otp.step_sec);
+    kd_buf_u8(out, t->otp.window);
 }
 
 // Exactly n bytes to where they belong.
@@ -44,6 +47,10 @@ void kd_wire_get_terms(struct kd_reader *in, struct kd_hsm_session_terms *t) {
     t->bytes_max = kd_read_u64(in);
     t->update = kd_read_u32(in);
     t->root_version = kd_read_u32(in);
+    t->otp = (struct kd_otp_params) { kd_read_u8(in), 0, 0 };
+    t->otp.step_sec = kd_read_u16(in);
+    t->otp.window = kd_read_u8(in);
+    in->failed = in->failed || !kd_otp_params_are_valid(&t->otp);
 }
 
 static void put_optional_terms(struct kd_buf *out, const struct kd_hsm_session_terms *t) {

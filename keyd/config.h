@@ -92,6 +92,9 @@ struct kd_channel_config {
     uint32_t session_lifetime_sec;
     uint64_t session_records_max;
     uint64_t session_bytes_max;
+    uint32_t otp_digits; // of new sessions, as are the next two
+    uint32_t otp_step_sec;
+    uint32_t otp_window;
     uint32_t sessions_max;
     uint32_t ended_max;
     uint32_t handshakes_max;

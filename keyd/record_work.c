@@ -111,7 +111,7 @@ static struct kd_session_entry *find(const struct work *w, struct kd_bytes id) {
 // The session has expired: a record that says so is the answer, sealed at most
 // once in each step of its one-time password.
 static void answer_expired(struct work *w, struct item *i, struct kd_session_entry *e) {
-    const uint64_t step = kd_otp_step(&KD_OTP_DEFAULT, kd_clock_wall_ms());
+    const uint64_t step = kd_otp_step(&e->terms.otp, kd_clock_wall_ms());
     struct kd_session_use *use = use_to_seal(w, e);
     end_item(i, KD_ERR_SESSION_EXPIRED);
     if (e->expiry.n > 0 && e->expiry_step == step) {

@@ -54,7 +54,7 @@ static void tell(struct release *w, const struct kd_session_entry *e, struct kd_
         .left_ms = left_of(e->terms.expires_ms, now),
         .records_left = left_of(e->terms.records_max, e->sent + e->received),
         .bytes_left = left_of(e->terms.bytes_max, e->bytes),
-        .otp = KD_OTP_DEFAULT,
+        .otp = e->terms.otp,
     };
     kd_window_save(&u->window, seen);
     for (size_t i = 0; i < KD_TRAFFIC_KEYS; i++) {

@@ -6,7 +6,8 @@
 
 void kd_channel_put_ead(struct kd_buf *out, const struct kd_hsm_session_terms *terms,
                         const struct kd_key_version *root) {
-    kd_cbor_put_array(out, root == NULL ? 4 : 6);
+    const bool has_otp = !kd_otp_params_equal(&terms->otp, &KD_OTP_DEFAULT);
+    kd_cbor_put_array(out, (root == NULL ? 4 : 6) + (has_otp ? 1 : 0));
     kd_cbor_put_uint(out, terms->created_ms);
     kd_cbor_put_bytes(out, (struct kd_bytes) { terms->id, sizeof(terms->id) });
     kd_cbor_put_uint(out, (terms->expires_ms - terms->created_ms) / 1000);
@@ -14,6 +15,9 @@ void kd_channel_put_ead(struct kd_buf *out, const struct kd_hsm_session_terms *t
     if (root != NULL) {
         kd_cbor_put_uint(out, root->number);
         kd_cbor_put_bytes(out, root->ref.proof);
+    }
+    if (has_otp) {
+        kd_otp_params_put(out, &terms->otp);
     }
 }
 
@@ -50,6 +54,8 @@ enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer
         .records_max = config->session_records_max,
         .bytes_max = config->session_bytes_max,
         .root_version = *root == NULL ? 0 : (*root)->number,
+        .otp = { (uint8_t)config->otp_digits, (uint16_t)config->otp_step_sec,
+                 (uint8_t)config->otp_window },
     };
     terms->expires_ms = terms->created_ms + (uint64_t)config->session_lifetime_sec * 1000;
     terms->expires_ms = upto_ms < terms->expires_ms ? upto_ms : terms->expires_ms;

@@ -406,10 +406,46 @@ def the_device_learns_time_lifetime_and_profile(token):
     keyd = Server(token, {"channel.session-lifetime": 777}).set_up()
     with keyd.device("d") as d:
         d.connect(keyd)
-        server_time, lifetime, profile = (int(n) for n in d.tell("terms"))
+        server_time, lifetime, profile, *otp = (int(n) for n in d.tell("terms"))
         assert abs(server_time - time.time() * 1000) < 60_000
-        assert lifetime == 777 and profile == 1
+        assert lifetime == 777 and profile == 1 and otp == [8, 30, 1]
     keyd.stop()
+
+
+# Digits, step and window; how far another clock may be, and how far it may not.
+FORMS = ((6, 1, 10, 4_000, 30_000), (9, 3600, 1, 3_000_000, 7_300_000),
+         (7, 60, 2, 100_000, 190_000))
+
+
+@test(on=BOTH)
+def one_time_passwords_have_the_form_that_the_server_says(token):
+    """J01, J02: also after an update, and at a node that says another."""
+    plain = Server(token).set_up()
+    for digits, step, window, good, bad in FORMS:
+        keyd = Server(token, {"channel.otp-digits": digits, "channel.otp-step": step,
+                              "channel.otp-window": window}, like=plain).adopt_from(plain)
+        with keyd.device(f"d{digits}") as d:
+            for connect in (d.connect_reverse, d.connect):
+                connect(keyd)
+                assert [int(n) for n in d.tell("terms")[3:]] == [digits, step, window]
+                exchange(keyd, d, b"in this form")
+                for shift in (-good, good):
+                    expect(keyd.open(d.seal(b"x", shift_ms=shift)), 200)
+                for shift in (-bad, bad):
+                    expect(keyd.open(d.seal(b"x", shift_ms=shift)), 422, "record-otp")
+            d.tell("otp", 8, 30, 1)  # as one that did not hear
+            expect(keyd.open(d.seal(b"x")), 422, "record-otp")
+            d.tell("otp", digits, step, window)
+            r = keyd.ok(f"/v1/sessions/{d.session}/key-update", {})
+            assert d.open(unb64(r["record"]))[2] == b"\x01"
+            d.update(1)
+            exchange(keyd, d, b"under new keys")
+            d.register(plain)
+            ticket = keyd.get(f"/v1/sessions/{d.session}/ticket").json["ticket"]
+            resume(plain, d, ticket, os.urandom(16))
+            exchange(plain, d, b"at another node")
+        keyd.stop()
+    plain.stop()
 
 
 @test(on=BOTH)

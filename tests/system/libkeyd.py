@@ -142,6 +142,21 @@ def device_asks_and_gets_its_answer(token):
 
 
 @test(on=SOFTHSM)
+def device_learns_the_form_of_the_one_time_passwords(token):
+    for profile in ("resident", "released"):
+        with Set(token, **{"otp-digits": 9, "otp-step": 1, "otp-window": 10,
+                           "profile": profile}) as s:
+            with Lib(s.keyd, "d", s.tcp) as d:
+                assert d.ask("hello") == "ok olleh"
+                assert d.ask("!update") == "ok" and d.ask("new keys") == "ok syek wen"
+                assert d.ask("!save") == "ok"
+                s.keyd.restart()
+                assert d.ask("resumed") == "ok demuser"
+                assert 'keyd_channel_resumes_total{result="ok"} 1' in \
+                    s.keyd.get("/metrics").body.decode()
+
+
+@test(on=SOFTHSM)
 def session_that_ends_is_renewed_without_the_user_noticing(token):
     """J08: by an expiry; by a restart of keyd, with and without a ticket."""
     with Set(token, **{"session-records-max": 6}) as s:

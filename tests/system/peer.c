@@ -17,7 +17,8 @@
 //   open AAD RECORD                       ok TYPE SEQUENCE BODY
 //   attach CLIENT_NONCE NODE_NONCE        the keys of a resumed session: ok
 //   update NUMBER                         EDHOC_KeyUpdate: ok
-//   terms                                 ok SERVER_TIME_MS LIFETIME_SEC PROFILE
+//   terms                                 ok SERVER_TIME_MS LIFETIME_SEC PROFILE DIGITS STEP WINDOW
+//   otp DIGITS STEP WINDOW                do as if the server had said so: ok
 //   take ID KEYS DIGITS STEP WINDOW       be a message server instead, with the keys (c2s, s2c,
 //                                         otp, both IVs) that keyd released: ok
 //   connection                            ok the server's connection identifier
@@ -306,10 +307,11 @@ static enum kd_err take_terms(void) {
     d.lifetime_sec = kd_cbor_read_uint(&c);
     d.profile = kd_cbor_read_uint(&c);
     struct kd_bytes root = KD_BYTES_NONE;
-    if (n == 6) {
+    if (n >= 6) {
         (void)kd_cbor_read_uint(&c);
         root = kd_cbor_read_bytes(&c);
     }
+    d.otp = n % 2 == 0 ? KD_OTP_DEFAULT : kd_otp_params_read(&c);
     enum kd_err r = kd_cbor_finish(&c);
     if (r != KD_OK || id.n > sizeof(d.id) || id.n == 0) {
         return KD_ERR_HS_EAD;
@@ -434,9 +436,21 @@ static enum kd_err named(void) {
 }
 
 static enum kd_err terms(void) {
-    printf("ok %llu %llu %llu", (unsigned long long)d.time_ms, (unsigned long long)d.lifetime_sec,
-           (unsigned long long)d.profile);
+    printf("ok %llu %llu %llu %u %u %u", (unsigned long long)d.time_ms,
+           (unsigned long long)d.lifetime_sec, (unsigned long long)d.profile, d.otp.digits,
+           d.otp.step_sec, d.otp.window);
     return KD_OK;
+}
+
+static enum kd_err take_otp(char *const *from) {
+    d.otp = (struct kd_otp_params) { (uint8_t)strtoul(from[0], NULL, 10),
+                                     (uint16_t)strtoul(from[1], NULL, 10),
+                                     (uint8_t)strtoul(from[2], NULL, 10) };
+    return said_ok(kd_otp_params_are_valid(&d.otp) ? KD_OK : KD_ERR_FIELD_INVALID);
+}
+
+static enum kd_err otp(void) {
+    return take_otp(&words[1]);
 }
 
 static enum kd_err take(void) {
@@ -453,11 +467,8 @@ static enum kd_err take(void) {
     memcpy(d.traffic.keys, kd_read_bytes(&in, sizeof(d.traffic.keys)).p, sizeof(d.traffic.keys));
     memcpy(d.ivs.c2s, kd_read_bytes(&in, sizeof(d.ivs.c2s)).p, sizeof(d.ivs.c2s));
     memcpy(d.ivs.s2c, kd_read_bytes(&in, sizeof(d.ivs.s2c)).p, sizeof(d.ivs.s2c));
-    d.otp = (struct kd_otp_params) { (uint8_t)strtoul(words[3], NULL, 10),
-                                     (uint16_t)strtoul(words[4], NULL, 10),
-                                     (uint8_t)strtoul(words[5], NULL, 10) };
     d.is_server = true;
-    return said_ok(kd_otp_params_are_valid(&d.otp) ? KD_OK : KD_ERR_FIELD_INVALID);
+    return take_otp(&words[3]);
 }
 
 static enum kd_err connection(void) {
@@ -485,6 +496,7 @@ static const struct command {
     { "named", 1, named },
     { "connection", 1, connection },
     { "take", 6, take },
+    { "otp", 4, otp },
 };
 
 static void run_line(char *line) {

@@ -184,6 +184,20 @@ def a_release_in_the_middle_of_batches_repeats_no_number(token):
     keyd.stop()
 
 
+@test(on=SOFTHSM)
+def one_time_passwords_of_another_form_go_on_in_that_form(token):
+    keyd = Server(token, {**RELEASED, "channel.otp-digits": 6, "channel.otp-step": 1,
+                          "channel.otp-window": 10}).set_up()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        exchange(keyd, d, b"by keyd")
+        r = release(keyd, d).json
+        assert r["otp"] == {"digits": 6, "step": 1, "window": 10}, r
+        with MessageServer(r) as server:
+            talk(server, d, b"without keyd")
+    keyd.stop()
+
+
 # ---- new keys ----
 
 @test(on=BOTH)

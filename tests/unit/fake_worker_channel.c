@@ -70,6 +70,9 @@ static void put_ticket(const struct kd_hsm_session_terms *t) {
     kd_buf_u64(&ticket, t->bytes_max);
     kd_buf_u32(&ticket, t->update);
     kd_buf_u32(&ticket, t->root_version);
+    kd_buf_u8(&ticket, t->otp.digits);
+    kd_buf_u16(&ticket, t->otp.step_sec);
+    kd_buf_u8(&ticket, t->otp.window);
     kd_buf_block8(&ticket, t->peer);
 }
 
@@ -88,6 +91,9 @@ static bool read_ticket(struct kd_bytes from, struct kd_hsm_session_terms *t) {
     t->bytes_max = kd_read_u64(&r);
     t->update = kd_read_u32(&r);
     t->root_version = kd_read_u32(&r);
+    t->otp.digits = kd_read_u8(&r);
+    t->otp.step_sec = kd_read_u16(&r);
+    t->otp.window = kd_read_u8(&r);
     t->peer = kd_read_block8(&r);
     return is_one && kd_reader_finish(&r) == KD_OK;
 }

@@ -13,7 +13,7 @@ hsm_unit_tests = \
 check_PROGRAMS += $(hsm_unit_tests)
 TESTS += $(hsm_unit_tests)
 
-hsm_wire_test_libs = libhsmwire.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
+hsm_wire_test_libs = libhsmwire.a libchannel.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
 hsm_test_cflags = $(unit_cflags) $(P11KIT_CFLAGS) $(JANSSON_CFLAGS)
 hsm_test_libs = libhsm.a libhsmwire.a libchannel.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS) $(P11KIT_LIBS) $(JANSSON_LIBS)
 hsm_token_sources = \

@@ -283,6 +283,40 @@ START_TEST(another_attachment_has_other_keys_and_the_ticket_is_enough) {
 }
 END_TEST
 
+START_TEST(one_time_passwords_are_of_the_form_that_the_ticket_says) {
+    static const struct kd_otp_params forms[] = { { 6, 1, 0 }, { 9, 3600, 10 }, { 7, 60, 2 } };
+    kd_auto(meeting) struct meeting m = held(_i % 2);
+    kd_auto(call) struct call_result c = { 0 };
+    kd_auto(buf) struct kd_buf b = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    m.otp = forms[_i / 2];
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    kd_clock_hold(kd_clock_mono_ms(), m.terms.created_ms); // a step may be a second
+    check_records(&m, 0);
+    ck_assert_err(read_ticket(&m, m.session.ticket, &c), KD_OK);
+    ck_assert(kd_otp_params_equal(&c.result.terms->otp, &m.otp));
+    // One that is not of this form: authentic, and refused.
+    struct kd_record_end end = client_end(&m);
+    const struct kd_record record = { KD_RECORD_DATA, kd_bytes_of_text("x") };
+    end.otp.digits = m.otp.digits == 8 ? 7 : 8;
+    ck_assert_err(
+        kd_record_seal(&end, 5, kd_clock_wall_ms(), kd_bytes_of_text("header"), &record, &b),
+        KD_OK);
+    ck_assert_err(ask_open(&m, kd_buf_get(&b), &c), KD_ERR_RECORD_OTP);
+    // The window, to its end and no further.
+    for (uint64_t apart = 0; apart <= 1; apart++) {
+        const uint64_t steps = (uint64_t)m.otp.window + apart;
+        kd_buf_reset(&b);
+        end.otp = m.otp;
+        ck_assert_err(kd_record_seal(&end, 6, kd_clock_wall_ms() - steps * 1000 * m.otp.step_sec,
+                                     kd_bytes_of_text("header"), &record, &b),
+                      KD_OK);
+        ck_assert_err(ask_open(&m, kd_buf_get(&b), &c), apart == 0 ? KD_OK : KD_ERR_RECORD_OTP);
+    }
+    kd_clock_release();
+}
+END_TEST
+
 START_TEST(an_update_renews_all_keys) {
     kd_auto(meeting) struct meeting m = held(_i);
     kd_auto(call) struct call_result c = { 0 };
@@ -298,6 +332,9 @@ START_TEST(an_update_renews_all_keys) {
     next.peer = kd_bytes_of_text("somebody else");
     ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_ERR_TICKET);
     next.peer = m.terms.peer;
+    next.otp.digits = 6;
+    ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_ERR_TICKET);
+    next.otp = m.terms.otp;
     ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_OK);
     ck_assert(!kd_bytes_equal(c.result.out, m.session.ticket));
     meeting_take_ticket(&m, c.result.out);
@@ -507,6 +544,7 @@ TCase *tcase_channel_sessions(void) {
     tcase_add_test(c, a_ticket_of_another_key_is_refused);
     tcase_add_loop_test(c, a_ticket_says_what_was_agreed, 0, 2);
     tcase_add_loop_test(c, another_attachment_has_other_keys_and_the_ticket_is_enough, 0, 2);
+    tcase_add_loop_test(c, one_time_passwords_are_of_the_form_that_the_ticket_says, 0, 6);
     tcase_add_loop_test(c, an_update_renews_all_keys, 0, 2);
     tcase_add_loop_test(c, a_session_whose_time_is_over_only_says_so, 0, 2);
     tcase_add_loop_test(c, keys_that_were_lost_or_gave_way_are_made_again, 0, 2);

@@ -63,14 +63,16 @@ void meeting_init(struct meeting *m, struct kd_session *s) {
     make_worker_keys(m, s);
     make_client(m);
     m->message = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
-    m->terms = (struct kd_hsm_session_terms) { .id = "session",
-                                               .profile = m->profile,
-                                               .peer = kd_bytes_of_text("client-1"),
-                                               .created_ms = kd_clock_wall_ms(),
-                                               .expires_ms = kd_clock_wall_ms() + 60000,
-                                               .records_max = 1000,
-                                               .bytes_max = 1000000,
-                                               .root_version = 1 };
+    m->terms =
+        (struct kd_hsm_session_terms) { .id = "session",
+                                        .profile = m->profile,
+                                        .peer = kd_bytes_of_text("client-1"),
+                                        .created_ms = kd_clock_wall_ms(),
+                                        .expires_ms = kd_clock_wall_ms() + 60000,
+                                        .records_max = 1000,
+                                        .bytes_max = 1000000,
+                                        .root_version = 1,
+                                        .otp = m->otp.digits != 0 ? m->otp : KD_OTP_DEFAULT };
 }
 
 void meeting_wipe(struct meeting *m) {
@@ -237,7 +239,7 @@ struct kd_record_end client_end(struct meeting *m) {
                                     .is_client = true,
                                     .id = { m->terms.id, sizeof(m->terms.id) },
                                     .ivs = m->ivs,
-                                    .otp = KD_OTP_DEFAULT };
+                                    .otp = m->terms.otp };
 }
 
 enum kd_err ask_seal(struct meeting *m, uint64_t sequence, struct kd_bytes body,

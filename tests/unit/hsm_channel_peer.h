@@ -11,7 +11,8 @@ struct meeting {
     int method;
     int suite;
     enum kd_profile profile;
-    bool is_reverse; // the worker initiates
+    bool is_reverse;          // the worker initiates
+    struct kd_otp_params otp; // digits 0: the default
     // the worker's
     struct call_key identity;
     struct call_key root;

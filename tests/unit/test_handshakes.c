@@ -75,6 +75,34 @@ START_TEST(responder_ends_with_a_session) {
 }
 END_TEST
 
+START_TEST(peer_is_told_of_one_time_passwords_that_are_not_the_usual) {
+    for (unsigned i = 0; i < 2; i++) {
+        fx.config->channel.profile = i == 0 ? KD_PROFILE_RESIDENT : KD_PROFILE_RELEASED;
+        fx.config->channel.otp_digits = KD_OTP_DIGITS_MIN;
+        fx.config->channel.otp_step_sec = KD_OTP_STEP_MAX_SEC;
+        fx.config->channel.otp_window = KD_OTP_WINDOW_MAX;
+        if (i == 0) {
+            channel_start("start ok\n");
+        }
+        channel_session(7, "dev");
+        struct kd_cbor c = kd_cbor_of((struct kd_bytes) { cx.message.p + 2, cx.message.n - 2 });
+        ck_assert_uint_eq(kd_cbor_read_array(&c), i == 0 ? 7 : 5);
+        (void)kd_cbor_read_uint(&c); // time, session, lifetime
+        (void)kd_cbor_read_bytes(&c);
+        (void)kd_cbor_read_uint(&c);
+        ck_assert_uint_eq(kd_cbor_read_uint(&c), fx.config->channel.profile);
+        if (i == 0) {
+            ck_assert_uint_eq(kd_cbor_read_uint(&c), 1);
+            ck_assert_uint_eq(kd_cbor_read_bytes(&c).n, 65);
+        }
+        const struct kd_otp_params p = kd_otp_params_read(&c);
+        ck_assert_err(kd_cbor_finish(&c), KD_OK);
+        ck_assert(p.digits == KD_OTP_DIGITS_MIN && p.step_sec == KD_OTP_STEP_MAX_SEC &&
+                  p.window == KD_OTP_WINDOW_MAX);
+    }
+}
+END_TEST
+
 START_TEST(initiator_has_its_session_after_message_4) {
     channel_start("start ok\n");
     ck_assert_err(channel_begin(7, "", 2), KD_ERR_HS_METHOD); // we sign
@@ -392,6 +420,7 @@ static TCase *tcase_handshakes(void) {
     tcase_add_test(t, nobody_begins_without_permission);
     tcase_add_test(t, identity_needs_its_certificate);
     tcase_add_test(t, responder_ends_with_a_session);
+    tcase_add_test(t, peer_is_told_of_one_time_passwords_that_are_not_the_usual);
     tcase_add_test(t, initiator_has_its_session_after_message_4);
     tcase_add_test(t, initiator_tries_once_more_with_a_suite_that_the_peer_has);
     tcase_add_test(t, initiator_does_not_try_again_and_again);

@@ -135,6 +135,51 @@ START_TEST(parameters_have_limits) {
     p = KD_OTP_DEFAULT;
     p.step_sec = 0;
     ck_assert(!kd_otp_params_are_valid(&p));
+    p.step_sec = KD_OTP_STEP_MAX_SEC;
+    ck_assert(kd_otp_params_are_valid(&p));
+    p.step_sec = KD_OTP_STEP_MAX_SEC + 1;
+    ck_assert(!kd_otp_params_are_valid(&p));
+    p = KD_OTP_DEFAULT;
+    p.window = KD_OTP_WINDOW_MAX;
+    ck_assert(kd_otp_params_are_valid(&p));
+    p.window = KD_OTP_WINDOW_MAX + 1;
+    ck_assert(!kd_otp_params_are_valid(&p));
+}
+END_TEST
+
+START_TEST(parameters_are_read_as_written_and_no_others) {
+    static const struct {
+        uint64_t v[4];
+        size_t n;
+        bool is_good;
+    } rows[] = {
+        { { 8, 30, 1 }, 3, true },
+        { { 6, 1, 0 }, 3, true },
+        { { 9, KD_OTP_STEP_MAX_SEC, KD_OTP_WINDOW_MAX }, 3, true },
+        { { 5, 30, 1 }, 3, false },
+        { { 10, 30, 1 }, 3, false },
+        { { 8, 0, 1 }, 3, false },
+        { { 8, KD_OTP_STEP_MAX_SEC + 1, 1 }, 3, false },
+        { { 8, 30, KD_OTP_WINDOW_MAX + 1 }, 3, false },
+        { { 256 + 8, 30, 1 }, 3, false }, // what would fit without its upper bits
+        { { 8, 65536 + 30, 1 }, 3, false },
+        { { 8, 30, 256 }, 3, false },
+        { { 8, 30 }, 2, false },
+        { { 8, 30, 1, 0 }, 4, false },
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+        kd_auto(buf) struct kd_buf b = KD_BUF_INIT(64);
+        kd_auto(buf) struct kd_buf again = KD_BUF_INIT(64);
+        kd_cbor_put_array(&b, rows[i].n);
+        for (size_t k = 0; k < rows[i].n; k++) {
+            kd_cbor_put_uint(&b, rows[i].v[k]);
+        }
+        struct kd_cbor c = kd_cbor_of(kd_buf_get(&b));
+        const struct kd_otp_params p = kd_otp_params_read(&c);
+        ck_assert_int_eq(kd_cbor_finish(&c) == KD_OK, rows[i].is_good);
+        kd_otp_params_put(&again, &p);
+        ck_assert_int_eq(kd_bytes_equal(kd_buf_get(&again), kd_buf_get(&b)), rows[i].is_good);
+    }
 }
 END_TEST
 
@@ -145,6 +190,7 @@ static TCase *tcase_otp(void) {
     tcase_add_test(t, a_wrong_code_or_length_is_refused);
     tcase_add_test(t, a_failing_key_is_not_a_wrong_code);
     tcase_add_test(t, parameters_have_limits);
+    tcase_add_test(t, parameters_are_read_as_written_and_no_others);
     return t;
 }
 

@@ -51,7 +51,9 @@ struct kd_hsm_session_terms sample_terms(void) {
                                            .records_max = 3,
                                            .bytes_max = UINT64_MAX - 1,
                                            .update = UINT32_MAX,
-                                           .root_version = 4 };
+                                           .root_version = 4,
+                                           .otp = { KD_OTP_DIGITS_MAX, KD_OTP_STEP_MAX_SEC,
+                                                    KD_OTP_WINDOW_MAX } };
 }
 
 struct kd_hsm_handshake sample_handshake(struct kd_hsm_session_terms *terms) {
