@@ -98,8 +98,8 @@ struct kd_channel {
 KD_MUST_CHECK enum kd_err kd_channel_admit(const struct kd_service *s,
                                            const struct kd_caller *caller, struct kd_channel **out);
 
-// May another handshake begin?  KD_ERR_BUSY, KD_ERR_SESSIONS_FULL; KD_ERR_HS_RETRY: `cookie` has what
-// message_1 is to come back with.  (admission.c)
+// May another handshake begin?  KD_ERR_BUSY, KD_ERR_SESSIONS_FULL; KD_ERR_HS_RETRY: `cookie` has
+// what message_1 is to come back with.  (admission.c)
 KD_MUST_CHECK enum kd_err kd_channel_admit_handshake(struct kd_channel *c,
                                                      const struct kd_caller *caller,
                                                      const struct kd_handshake_start *start,

@@ -12,6 +12,7 @@ api_unit_tests = \
 	tests/unit/test_api_channel \
 	tests/unit/test_api_cbor \
 	tests/unit/test_api_raw \
+	tests/unit/test_api_release \
 	tests/unit/test_api_alloc
 check_PROGRAMS += $(api_unit_tests)
 TESTS += $(api_unit_tests)
@@ -55,6 +56,8 @@ tests_unit_test_api_cbor_CFLAGS = $(unit_cflags)
 tests_unit_test_api_raw_CFLAGS = $(unit_cflags)
 tests_unit_test_api_cbor_LDADD = $(api_unit_libs)
 tests_unit_test_api_raw_LDADD = $(api_unit_libs)
+tests_unit_test_api_release_CFLAGS = $(unit_cflags)
+tests_unit_test_api_release_LDADD = $(api_unit_libs)
 tests_unit_test_api_alloc_CFLAGS = $(unit_cflags)
 tests_unit_test_api_alloc_LDADD = $(api_unit_libs)
 tests_unit_test_api_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc

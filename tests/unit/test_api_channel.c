@@ -413,41 +413,6 @@ START_TEST(session_goes_on_from_its_ticket) {
 }
 END_TEST
 
-#define KEY "AQIDAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-#define A42 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-#define A41 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-#define RELEASED(window)                                                                           \
-    "{\"session\":{\"session\":\"" FAKE_SESSION "\",\"peer\":\"sensor\","                          \
-    "\"profile\":\"released\",\"released\":true,\"method\":3,\"suite\":2,\"update\":1,"            \
-    "\"created\":\"1970-01-01T00:00:01.000Z\",\"expires\":\"1970-01-01T00:00:02.000Z\",\"sent\":"  \
-    "4,"                                                                                           \
-    "\"received\":5,\"bytes\":6,\"records_max\":7,\"bytes_max\":8},\"role\":\"server\","           \
-    "\"keys\":{\"c2s\":\"" KEY "\",\"s2c\":\"" KEY "\",\"otp\":\"" KEY "\"},"                      \
-    "\"ivs\":{\"c2s\":\"AQIDAAAAAAAAAAAA\",\"s2c\":\"AQIDAAAAAAAAAAAA\"},"                         \
-    "\"send_next\":9,\"window\":" window ",\"left\":{\"milliseconds\":12,\"records\":13,"          \
-    "\"bytes\":14},\"otp\":{\"digits\":8,\"step\":30,\"window\":1}}"
-
-START_TEST(keys_of_a_session_are_released) {
-    expect_problem(&f, "POST", SESSION "/release", "{\"x\":1}", 400, "field-unknown", "x");
-    expect_problem(&f, "GET", SESSION "/release", NULL, 405, "method-not-allowed", "");
-    f.service.at_once = KD_ERR_DENIED;
-    expect_problem(&f, "POST", SESSION "/release", NULL, 403, "denied", "");
-    f.service.at_once = KD_ERR_SESSION_RESIDENT;
-    expect_problem(&f, "POST", SESSION "/release", NULL, 409, "session-resident", "");
-    f.service.at_once = KD_ERR_SESSION_RELEASED;
-    expect_problem(&f, "POST", SESSION "/release", NULL, 409, "session-released", "");
-    f.service.at_once = KD_OK;
-    f.service.later = KD_ERR_SESSION_EXPIRED;
-    expect_problem(&f, "POST", SESSION "/release", NULL, 409, "session-expired", "");
-    f.service.later = KD_OK;
-    expect_json(&f, "POST", SESSION "/release", NULL, 200, RELEASED("null"));
-    expect_seen("release", FAKE_SESSION, "");
-    f.service.has_received = true;
-    expect_json(&f, "POST", SESSION "/release", "{}", 200,
-                RELEASED("{\"highest\":11,\"seen\":\"AQID" A42 A42 A42 A41 "\"}"));
-}
-END_TEST
-
 START_TEST(keys_of_a_session_are_renewed) {
     expect_problem(&f, "POST", SESSION "/key-update", "{\"x\":1}", 400, "field-unknown", "x");
     expect_json(&f, "POST", SESSION "/key-update", NULL, 200,
@@ -603,7 +568,6 @@ static TCase *tcase_channel(void) {
     tcase_add_test(c, message_may_come_and_go_as_it_is);
     tcase_add_test(c, sessions_are_listed_shown_and_ended);
     tcase_add_test(c, session_goes_on_from_its_ticket);
-    tcase_add_test(c, keys_of_a_session_are_released);
     tcase_add_test(c, keys_of_a_session_are_renewed);
     tcase_add_test(c, record_that_is_not_described_well_is_refused);
     tcase_add_test(c, batch_of_records_has_1024_items_and_no_more);
