@@ -50,6 +50,7 @@ enum kd_err kd_device_session_copy(const struct kd_device_session *from,
     to->n_id = from->n_id;
     to->update = from->update;
     to->offset_ms = from->offset_ms;
+    to->otp = from->otp;
     kd_buf_put(&to->ticket, from->ticket.p, from->ticket.n);
     return kd_buf_finish(&to->ticket);
 }
