@@ -6,6 +6,7 @@
 #include "attr.h"
 #include "buf.h"
 #include "cbor.h"
+#include "cells.h"
 #include "clock.h"
 #include "err.h"
 #include "log.h"

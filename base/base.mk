@@ -3,6 +3,7 @@ libbase_a_SOURCES = \
 	base/attr.h base/base.h \
 	base/buf.c base/buf.h \
 	base/cbor.c base/cbor.h \
+	base/cells.c base/cells.h \
 	base/clock.c base/clock.h \
 	base/err.c base/err.h \
 	base/log.c base/log.h \

@@ -9,7 +9,6 @@ libhsmwire_a_SOURCES = \
 
 libhsm_a_SOURCES = \
 	hsm/bench.c \
-	hsm/cells.c hsm/cells.h \
 	hsm/channel_ops.h \
 	hsm/ckr.c hsm/p11.h \
 	hsm/command.c hsm/command.h \

@@ -4,7 +4,6 @@
 #ifndef KD_HSM_TOKEN_H
 #define KD_HSM_TOKEN_H
 
-#include "hsm/cells.h"
 #include "hsm/hsm.h"
 #include "hsm/module.h"
 

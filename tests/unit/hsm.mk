@@ -1,5 +1,4 @@
 hsm_unit_tests = \
-	tests/unit/test_cells \
 	tests/unit/test_hsm_channel_nss \
 	tests/unit/test_hsm_channel_softhsm \
 	tests/unit/test_hsm_faults \
@@ -28,8 +27,6 @@ hsm_channel_sources = \
 	tests/unit/hsm_channel_peer.c tests/unit/hsm_channel_peer.h \
 	tests/unit/token_fixture.c tests/unit/token_fixture.h
 
-tests_unit_test_cells_CFLAGS = $(unit_cflags)
-tests_unit_test_cells_LDADD = $(hsm_test_libs)
 tests_unit_test_hsm_channel_nss_SOURCES = tests/unit/test_hsm_channel_nss.c $(hsm_channel_sources)
 tests_unit_test_hsm_channel_nss_CFLAGS = $(hsm_test_cflags)
 tests_unit_test_hsm_channel_nss_LDADD = $(hsm_test_libs)

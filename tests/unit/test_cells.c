@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hsm/cells.h"
+#include "base/base.h"
 #include "unit.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// cells.c: see cells.h.  Pages stay until the worker ends: as many as were needed
+// cells.c: see cells.h.  Pages stay until the end: as many as were needed
 // at once.
-#include "hsm/cells.h"
+#include "base/cells.h"
 
 #include <assert.h>
 #include <stdlib.h>

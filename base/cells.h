@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // cells.h: small secrets of one size that share pages of locked memory: a page of
 // its own for each of a thousand sessions would be all that a process may lock.
-#ifndef KD_HSM_CELLS_H
-#define KD_HSM_CELLS_H
+#ifndef KD_BASE_CELLS_H
+#define KD_BASE_CELLS_H
 
-#include "base/base.h"
+#include "secret.h"
 
 #include <pthread.h>
 
