@@ -455,9 +455,12 @@ enum kd_err kd_channel_update(struct kd_service *s, const struct kd_caller *call
     if (e->expired != 0) {
         return KD_ERR_SESSION_EXPIRED;
     }
-    if (e->is_updating || e->now == NULL || e->before != NULL ||
-        e->now->state == KD_USE_RELEASING) {
-        return KD_ERR_CHANGE_UNDER_WAY; // also until the peer has used the last one's keys
+    // Also until the peer has used the last one's keys: where these were released, who has them
+    // knows.
+    const bool is_followed =
+        e->before == NULL || (e->now != NULL && e->now->state == KD_USE_RELEASED);
+    if (e->is_updating || e->now == NULL || !is_followed || e->now->state == KD_USE_RELEASING) {
+        return KD_ERR_CHANGE_UNDER_WAY;
     }
     struct change *w = new_change(c, caller, done, arg);
     if (w == NULL) {

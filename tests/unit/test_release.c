@@ -269,6 +269,17 @@ START_TEST(key_update_makes_keys_that_are_ours_again) {
 }
 END_TEST
 
+START_TEST(keys_that_were_released_are_renewed_when_their_owner_says) {
+    const char *id = start("start ok\n");
+    for (uint32_t i = 1; i < 4; i++) {
+        ck_assert_err(release(7, id), KD_OK);
+        ck_assert_err(channel_update(7, id), KD_OK);
+        ck_assert_uint_eq(cx.session.update, i);
+        ck_assert_err(channel_update(7, id), KD_ERR_CHANGE_UNDER_WAY); // ours: nobody used them
+    }
+}
+END_TEST
+
 START_TEST(resume_makes_keys_that_are_ours_again) {
     const char *id = start("start ok\n");
     ck_assert_err(release(7, id), KD_OK);
@@ -323,6 +334,7 @@ static TCase *tcase_release(void) {
     tcase_add_test(t, keys_that_nobody_got_are_still_ours);
     tcase_add_test(t, worker_that_dies_meanwhile_has_given_nothing_out_and_another_does);
     tcase_add_test(t, key_update_makes_keys_that_are_ours_again);
+    tcase_add_test(t, keys_that_were_released_are_renewed_when_their_owner_says);
     tcase_add_test(t, resume_makes_keys_that_are_ours_again);
     tcase_add_test(t, after_a_restart_only_a_resume_goes_on_and_with_other_keys);
     return t;
