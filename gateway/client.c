@@ -2,6 +2,7 @@
 #include "gateway/client.h"
 
 #include <curl/curl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ struct transfer {
     void *arg;
     struct kd_buf sent;
     struct kd_buf got;
+    bool is_secret;
     char reason[CURL_ERROR_SIZE];
 };
 
@@ -139,7 +141,7 @@ static void give_back(struct transfer *t) {
     t->headers = NULL;
     kd_buf_reset(&t->sent);
     kd_buf_reset(&t->got);
-    if (c->n_spare >= SPARE_MAX) {
+    if (t->is_secret || c->n_spare >= SPARE_MAX) {
         free_transfer(t);
         return;
     }
@@ -234,6 +236,7 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
     t->reason[0] = '\0';
     t->done = done;
     t->arg = arg;
+    t->is_secret = r->is_secret;
     kd_buf_put(&t->sent, r->body.p, r->body.n);
     curl_easy_setopt(t->easy, CURLOPT_URL, url);
     if (r->type == NULL) {
@@ -243,6 +246,7 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
         curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->sent.n == 0 ? "" : (char *)t->sent.p);
         curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->sent.n);
     }
+    curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, r->method);
     if (kd_buf_finish(&t->sent) != KD_OK || !set_headers(t, r) ||
         curl_multi_add_handle(c->multi, t->easy) != CURLM_OK) {
         free_transfer(t);
@@ -254,6 +258,33 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
 
 size_t kd_client_pending(const struct kd_client *c) {
     return c->pending;
+}
+
+// ---- memory ----------------------------------------------------------------
+
+void kd_client_wiping_free(void *p) {
+    if (p != NULL) {
+        kd_wipe(p, malloc_usable_size(p));
+        free(p);
+    }
+}
+
+// What is moved leaves nothing behind.
+static void *wiping_realloc(void *p, size_t n) {
+    const size_t had = p == NULL ? 0 : malloc_usable_size(p);
+    void *more = n == 0 ? NULL : malloc(n);
+    if (more != NULL && p != NULL) {
+        memcpy(more, p, had < n ? had : n);
+    }
+    if (more != NULL || n == 0) {
+        kd_client_wiping_free(p);
+    }
+    return more;
+}
+
+void kd_client_init_library(void) {
+    curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, kd_client_wiping_free, wiping_realloc, strdup,
+                         calloc);
 }
 
 // ---- life ------------------------------------------------------------------

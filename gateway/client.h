@@ -18,6 +18,10 @@ struct kd_client_config {
     uint32_t answer_max_bytes;
 };
 
+// Before all else, once: libcurl's memory is wiped when it is given back.
+void kd_client_init_library(void);
+void kd_client_wiping_free(void *p);
+
 // The configuration lives as long as the client.
 KD_MUST_CHECK enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *config,
                                         struct kd_client **out);
@@ -33,6 +37,8 @@ struct kd_client_request {
     struct kd_bytes body;       // copied
     const char *const *headers; // "Name: value", n_headers of them
     size_t n_headers;
+    const char *method; // NULL: GET, or POST with a body
+    bool is_secret;     // the answer: nothing of it is left when `done` has returned
 };
 // KD_OK: `done` comes later, exactly once.
 KD_MUST_CHECK enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *r,

@@ -31,6 +31,8 @@ static const struct text_row {
       "Address and port where the backend POSTs messages to devices, such as 127.0.0.1:4712." },
     { "push-token-file", AT(push_token_file), "",
       "File with the bearer token that the backend shows there. Needed but on loopback." },
+    { "mode", AT(takes_over), "resident",
+      "resident: keyd seals and opens. released: this gateway, where keyd gives it the keys." },
     { "log-level", AT(log_level), "info", "debug, info, warn or error." },
 };
 
@@ -74,6 +76,9 @@ static const struct number_row {
       "Datagrams whose answers are kept for those that come twice." },
     { "answers-for-ms", AT(answers_for_ms), 20000, 1000, 600000, "How long." },
     { "batch-max", AT(batch_max), 64, 1, 1024, "Records in one request to keyd." },
+    { "released-check-ms", AT(released_check_ms), 10000, 100, 600000,
+      "Mode released: after that time a session in use is looked up at keyd, which may have ended "
+      "it." },
     { "push-timeout-ms", AT(push_timeout_ms), 10000, 10, 600000,
       "For a device to acknowledge a message; the backend is then told that nobody knows." },
     { "stop-timeout-ms", AT(stop_timeout_ms), 30000, 0, 600000,
@@ -121,6 +126,13 @@ static void take_texts(struct kd_gateway_config *c, cfg_t *file, const char *pat
         if (texts[i].at == AT(log_level)) {
             if (!take_level(text, &c->log_level)) {
                 complain(errors, path, texts[i].name, "must be debug, info, warn or error");
+            }
+            continue;
+        }
+        if (texts[i].at == AT(takes_over)) {
+            c->takes_over = strcmp(text, "released") == 0;
+            if (!c->takes_over && strcmp(text, "resident") != 0) {
+                complain(errors, path, texts[i].name, "must be resident or released");
             }
             continue;
         }

@@ -21,6 +21,8 @@ struct kd_gateway_config {
     const char *push;  // "address:port" for the backend's messages to devices; "": none
     const char *push_token_file;
     enum kd_log_level log_level;
+    bool takes_over; // the keys of sessions of profile released (mode = released)
+    uint32_t released_check_ms;
     uint32_t connections_max;
     uint32_t pending_max;      // questions without an answer, of all devices
     uint32_t in_flight_max;    // of one connection

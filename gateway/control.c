@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // control.c: what is not a message: handshakes, resumption, tickets, renewed keys,
 // closed sessions, envelopes.  Rare beside messages, so they go to keyd one by one.
-#include "gateway/gateway.h"
+#include "gateway/released.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -122,6 +122,13 @@ static void on_handshake(void *arg, unsigned status, struct kd_bytes body) {
     if (!is_done) {
         kd_log(KD_LOG_INFO, "gateway", "a handshake was refused", "address=%s error=%s", q->address,
                error_of(answer));
+    }
+    const json_t *session = json_object_get(answer, "session"); // at the end
+    if (is_done && strcmp(text_of(session, "profile"), "released") == 0) {
+        kd_buf_reset(&q->body);
+        kd_buf_put(&q->body, message.p, message.n);
+        kd_released_take(q, text_of(session, "session"));
+        return;
     }
     kd_question_answer(q, kd_buf_get(&message));
 }
@@ -272,6 +279,13 @@ static void on_updated(void *arg, unsigned status, struct kd_bytes body) {
     kd_auto(json) json_t *answer = take_answer(q, status, body);
     kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
     if (answer == NULL) {
+        return;
+    }
+    const json_t *update = json_object_get(json_object_get(answer, "session"), "update");
+    if (!json_object_get(answer, "record")) { // the keys before were released: to us?
+        if (!kd_released_update(q, (uint64_t)json_integer_value(update))) {
+            kd_question_fail_by(q, 500, "keyd-answer");
+        }
         return;
     }
     if (!get_bytes(answer, "record", &record)) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // gateway.c: the gateway as a whole: what it has, and what it says of itself.
-#include "gateway/gateway.h"
+#include "gateway/released.h"
 
 static void head(struct kd_buf *out, const char *name, const char *type, const char *help) {
     kd_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
@@ -52,6 +52,10 @@ void kd_gateway_metrics(const struct kd_gateway *g, struct kd_buf *out) {
     number(out, "keyd_gateway_batches_total", "counter", "Requests of records to keyd.",
            c->batches);
     number(out, "keyd_gateway_batched_total", "counter", "Records in them.", c->batched);
+    number(out, "keyd_gateway_own_records_total", "counter", "Records opened and sealed here.",
+           c->own_records);
+    number(out, "keyd_gateway_released", "gauge", "Sessions whose keys are here.",
+           kd_released_count(g));
     head(out, "keyd_gateway_pushes_total", "counter",
          "Messages of the backend to devices, by class of what it was told.");
     for (size_t i = 2; i < KD_COUNT_OF(classes); i++) {

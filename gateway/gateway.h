@@ -9,8 +9,9 @@
 // What the backend sends unasked goes web.c -> push.c -> records.c -> tcp.c, and the
 // device's acknowledgement comes back as a question.
 //
-// Handshakes, tickets and envelopes go by control.c.  No key is ever here: all that is
-// secret to others stays in keyd's token.  One thread, one loop.
+// Handshakes, tickets and envelopes go by control.c.  No key is ever here, all that is
+// secret to others stays in keyd's token; but in mode released, the traffic keys of sessions
+// of profile released, in released.c alone.  One thread, one loop.
 #ifndef KD_GATEWAY_GATEWAY_H
 #define KD_GATEWAY_GATEWAY_H
 
@@ -158,6 +159,7 @@ void kd_address_print(const void *address, char out[static KD_ADDRESS_TEXT_BYTES
 struct kd_record_batch; // records.c
 struct kd_pushes;       // push.c
 struct kd_retired;      // reload.c
+struct kd_takings;      // released.c
 size_t kd_records_waiting(const struct kd_gateway *g);
 
 struct kd_gateway_counts {
@@ -167,6 +169,7 @@ struct kd_gateway_counts {
     uint64_t repeated;                         // datagrams that had been answered before
     uint64_t backend[6];                       // answers by class of status; 0: none came
     uint64_t batches, batched;                 // requests of records, and records in them
+    uint64_t own_records;                      // opened and sealed here
     uint64_t pushes[6];                        // by class of what the backend was told
 };
 
@@ -185,6 +188,7 @@ struct kd_gateway {
     struct kd_web *web[KD_GATEWAY_LISTENERS_MAX];
     struct kd_web *admin, *push;
     struct kd_pushes *pushes;
+    struct kd_takings *takings;
     struct kd_gateway_counts counts;
 };
 

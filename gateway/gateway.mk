@@ -12,6 +12,7 @@ libgateway_a_SOURCES = \
 	gateway/push.c \
 	gateway/question.c \
 	gateway/records.c \
+	gateway/released.c gateway/released.h \
 	gateway/reload.c \
 	gateway/tcp.c \
 	gateway/udp.c \

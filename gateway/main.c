@@ -3,7 +3,7 @@
 // Read gateway.h next.
 #include "kd-build.h"
 
-#include "gateway/gateway.h"
+#include "gateway/released.h"
 #include "keyd/notify.h"
 
 #include <curl/curl.h>
@@ -139,7 +139,7 @@ static enum kd_err open_all(struct daemon *d) {
         (r = kd_client_new(g->loop, &g->config->keyd, &g->keyd)) != KD_OK ||
         (r = kd_client_new(g->loop, &g->config->backend, &g->backend)) != KD_OK ||
         (r = kd_pushes_new(g)) != KD_OK || (r = kd_listeners_open(g)) != KD_OK ||
-        (r = kd_records_new(g)) != KD_OK) {
+        (r = kd_records_new(g)) != KD_OK || (r = kd_released_new(g)) != KD_OK) {
         return r;
     }
     return kd_loop_prepare(g->loop, on_prepare, d);
@@ -153,6 +153,7 @@ static void close_all(struct daemon *d) {
     kd_client_free(g->keyd);
     kd_gateway_free_retired(g);
     kd_records_free(g);
+    kd_released_free(g);
     kd_timer_free(d->stop_timer);
     kd_watch_free(d->signal_watch);
     if (d->signal_fd >= 0) {
@@ -165,7 +166,7 @@ static int serve(struct kd_gateway_config *config, const char *path) {
     struct daemon d = { .g = { .config = config }, .path = path, .signal_fd = -1 };
     kd_log_set_level(config->log_level);
     prepare_process(config);
-    curl_global_init(CURL_GLOBAL_DEFAULT);
+    kd_client_init_library();
     enum kd_err r = open_all(&d);
     if (r == KD_OK) {
         kd_log(KD_LOG_INFO, "main", "keyd-gateway is serving", "version=%s", PACKAGE_VERSION);

@@ -2,7 +2,7 @@
 // records.c: records go to keyd in batches, in CBOR (docs/api.md).  While one batch of
 // a kind is under way the next gathers, so that batches grow with the load and an idle
 // gateway waits for nobody.
-#include "gateway/gateway.h"
+#include "gateway/released.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +38,7 @@ static bool copy_text(char *out, size_t size, struct kd_bytes text) {
 }
 
 // The body is moved once: what is opened leaves no second copy behind.
-static bool keep_body(struct kd_question *q, struct kd_bytes body) {
+bool kd_records_keep_body(struct kd_question *q, struct kd_bytes body) {
     kd_buf_wipe(&q->body);
     q->body = KD_BUF_INIT(KD_RECORD_BODY_MAX_BYTES + 1);
     (void)kd_buf_extend(&q->body, body.n + 1);
@@ -47,19 +47,7 @@ static bool keep_body(struct kd_question *q, struct kd_bytes body) {
     return kd_buf_finish(&q->body) == KD_OK;
 }
 
-static void take_opened(struct kd_question *q, struct kd_cbor *c, size_t n_members) {
-    const struct kd_bytes session = kd_cbor_read_text(c);
-    const struct kd_bytes peer = kd_cbor_read_text(c);
-    const uint64_t type = kd_cbor_read_uint(c);
-    q->sequence = kd_cbor_read_uint(c);
-    const struct kd_bytes body = kd_cbor_read_bytes(c);
-    if (c->err != KD_OK || n_members != 5 || type > KD_RECORD_TYPE_LAST ||
-        !copy_text(q->session, sizeof(q->session), session) ||
-        !copy_text(q->peer, sizeof(q->peer), peer) || !keep_body(q, body)) {
-        kd_question_fail_by(q, 500, "keyd-answer");
-        return;
-    }
-    q->type = (uint8_t)type;
+void kd_records_opened(struct kd_question *q) {
     q->is_opened = true;
     if (q->route != NULL) {
         kd_route_prove(q->route, q->peer, q->session);
@@ -71,6 +59,23 @@ static void take_opened(struct kd_question *q, struct kd_cbor *c, size_t n_membe
     } else {
         kd_control_opened(q);
     }
+}
+
+static void take_opened(struct kd_question *q, struct kd_cbor *c, size_t n_members) {
+    const struct kd_bytes session = kd_cbor_read_text(c);
+    const struct kd_bytes peer = kd_cbor_read_text(c);
+    const uint64_t type = kd_cbor_read_uint(c);
+    q->sequence = kd_cbor_read_uint(c);
+    const struct kd_bytes body = kd_cbor_read_bytes(c);
+    if (c->err != KD_OK || n_members != 5 || type > KD_RECORD_TYPE_LAST ||
+        !copy_text(q->session, sizeof(q->session), session) ||
+        !copy_text(q->peer, sizeof(q->peer), peer) || !kd_records_keep_body(q, body)) {
+        kd_question_fail_by(q, 500, "keyd-answer");
+        return;
+    }
+    q->type = (uint8_t)type;
+    kd_released_forget(q->g, q->session);
+    kd_records_opened(q);
 }
 
 static void take_error(struct kd_question *q, struct kd_cbor *c) {
@@ -192,12 +197,20 @@ static void add(struct kd_record_batch *b, struct kd_question *q) {
     b->n++;
 }
 
-void kd_records_open(struct kd_question *q) {
+void kd_records_send_open(struct kd_question *q) {
     add(q->g->open, q);
 }
 
+void kd_records_open(struct kd_question *q) {
+    if (!kd_released_open(q)) {
+        kd_records_send_open(q);
+    }
+}
+
 void kd_records_seal(struct kd_question *q) {
-    add(q->g->seal, q);
+    if (!kd_released_seal(q)) {
+        add(q->g->seal, q);
+    }
 }
 
 uint64_t kd_records_flush(void *gateway) {

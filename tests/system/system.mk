@@ -11,6 +11,7 @@ system_tests = \
 	tests/system/envelopes.py \
 	tests/system/faults.py \
 	tests/system/gateway.py \
+	tests/system/gateway_released.py \
 	tests/system/keydctl.py \
 	tests/system/keys.py \
 	tests/system/libkeyd.py \
