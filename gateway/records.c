@@ -86,8 +86,11 @@ static void take_error(struct kd_question *q, struct kd_cbor *c) {
         kd_question_fail_by(q, 500, "keyd-answer");
     } else if (answer.n > 0) {
         kd_question_answer(q, answer); // a sealed expire record
-    } else if (strcmp(name, "busy") == 0 || strncmp(name, "token", 5) == 0 ||
-               strcmp(name, "deadline") == 0) {
+    } else if (strcmp(name, "session-released") == 0 && !kd_released_has(q)) {
+        kd_question_fail_by(q, 404,
+                            "no-such-session"); // who had the keys has gone: a resume has new
+    } else if (strcmp(name, "busy") == 0 || strcmp(name, "change-under-way") == 0 ||
+               strncmp(name, "token", 5) == 0 || strcmp(name, "deadline") == 0) {
         kd_question_fail_by(q, 503, name);
     } else {
         kd_question_fail_by(q, 422, name);

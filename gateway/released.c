@@ -64,9 +64,13 @@ static void drop(struct kd_takings *t, struct taken *e) {
     free_taken(t, e);
 }
 
+size_t kd_released_count(const struct kd_gateway *g) {
+    return g->takings == NULL ? 0 : kd_map_count(&g->takings->by_id);
+}
+
 static struct taken *find_text(const struct kd_gateway *g, const char *session) {
     uint8_t id[ID_BYTES];
-    return g->takings == NULL || strlen(session) != 2 * ID_BYTES ||
+    return kd_released_count(g) == 0 || strlen(session) != 2 * ID_BYTES ||
                    kd_hex_decode(session, id, ID_BYTES) != KD_OK
                ? NULL
                : kd_map_get(&g->takings->by_id, (struct kd_bytes) { id, ID_BYTES });
@@ -93,10 +97,6 @@ static void on_sweep(void *gateway) {
         }
     }
     kd_timer_set(g->takings->timer, SWEEP_MS);
-}
-
-size_t kd_released_count(const struct kd_gateway *g) {
-    return g->takings == NULL ? 0 : kd_map_count(&g->takings->by_id);
 }
 
 static struct kd_record_end end_of(const struct taken *e) {
@@ -424,6 +424,12 @@ bool kd_released_open(struct kd_question *q) {
         return true;
     }
     return ask_for(q, e) || open_here(q, e, &head);
+}
+
+bool kd_released_has(const struct kd_question *q) {
+    struct kd_record_head head;
+    return kd_released_count(q->g) > 0 && kd_record_parse(q->frame.body, &head) == KD_OK &&
+           kd_map_get(&q->g->takings->by_id, head.id) != NULL;
 }
 
 // ---- sealing ---------------------------------------------------------------

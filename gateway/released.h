@@ -18,6 +18,8 @@ bool kd_released_update(struct kd_question *q, uint64_t number);
 bool kd_released_open(struct kd_question *q);
 bool kd_released_seal(struct kd_question *q);
 
+// Whether the session of the record in the question's frame is here.
+bool kd_released_has(const struct kd_question *q);
 // keyd has opened a record of it: the keys here are of before.
 void kd_released_forget(struct kd_gateway *g, const char *session);
 size_t kd_released_count(const struct kd_gateway *g);

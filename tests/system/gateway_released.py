@@ -5,6 +5,7 @@ import os
 import re
 
 from harness import BOTH, SOFTHSM, b64, daemon, expect, main, test, wait_for
+from harness.daemon import pages_of
 from harness.gateway import (CLOSE, MESSAGE, REFUSED, UNKNOWN_SESSION, UPDATE, Backend, Failed,
                              Gateway, Talker)
 from harness.peer import Server
@@ -39,6 +40,8 @@ class Set:
         if kind is None:
             self.gateway.stop()
             self.keyd.stop()
+        else:
+            self.gateway.kill()
         self.backend.close()
 
 
@@ -240,6 +243,33 @@ def sessions_outlive_keyd_and_are_resumed_when_it_has_forgotten_them(token):
         d.resume(ticket, os.urandom(16))
         assert d.message(b"resumed") == (0, b"demuser")
         assert s.held() == 0 and s.by_keyd() > 0  # the resumed one is keyd's
+
+
+@test(on=SOFTHSM)
+def a_gateway_that_was_killed_has_taken_the_keys_with_it(token):
+    """The device resumes: nobody else can have them."""
+    with Set(token) as s:
+        d = s.device("d").connect()
+        ticket = d.ticket()
+        assert d.message(b"here")[0] == 0
+        s.gateway.kill()
+        s.gateway.start()
+        d.transport = s.gateway.tcp()
+        fails_with(UNKNOWN_SESSION, d.message, b"and here?")
+        d.resume(ticket, os.urandom(16))
+        assert d.message(b"resumed") == (0, b"demuser")
+        assert s.backend.bodies() == [b"here", b"resumed"]
+
+
+@test(on=SOFTHSM)
+def the_answer_with_the_keys_leaves_nothing_behind(token):
+    """In the memory of the gateway, where the kernel shows it."""
+    with Set(token) as s:
+        for i in range(3):
+            assert s.device(f"d{i}").connect().message(b"x")[0] == 0
+        assert s.held() == 3
+        wait_for(lambda: not any(b'"c2s":"' in page for page in pages_of(s.gateway.process.pid)),
+                 seconds=5, what="memory without the answer")
 
 
 @test(on=SOFTHSM)

@@ -7,6 +7,7 @@ import signal
 import threading
 
 from harness import BOTH, SOFTHSM, b64, daemon, expect, is_alive, main, test, unb64, wait_for
+from harness.daemon import pages_of
 from harness.peer import MessageServer, Server
 
 RELEASED = {"channel.profile": "released", "channel.root": None}
@@ -295,22 +296,6 @@ def a_worker_that_is_killed_meanwhile_gives_no_keys_twice(token):
 
 
 # ---- what is told and kept ----
-
-def pages_of(pid):
-    """The process's memory, where the kernel lets us: keyd shows it to nobody but root."""
-    try:
-        with open(f"/proc/{pid}/maps", encoding="utf-8") as f:
-            ranges = [line.split()[0].split("-") for line in f if line.split()[1].startswith("rw")]
-        with open(f"/proc/{pid}/mem", "rb") as f:
-            for low, high in ranges:
-                try:
-                    f.seek(int(low, 16))
-                    yield f.read(int(high, 16) - int(low, 16))
-                except (OSError, ValueError):
-                    continue
-    except PermissionError:
-        return
-
 
 @test(on=SOFTHSM)
 def what_happens_is_logged_and_counted_and_no_key_stays(token):
