@@ -79,16 +79,22 @@ def rss_kib(pid):
         return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
 
 
+PAGES_MAX_BYTES = 1 << 28
+
+
 def pages_of(pid):
-    """The process's memory, where the kernel lets us: keyd shows it to nobody but root."""
+    """The process's memory, where the kernel lets us: keyd shows it to nobody but root.
+    Not what sanitizers reserve for themselves."""
     try:
         with open(f"/proc/{pid}/maps", encoding="utf-8") as f:
             ranges = [line.split()[0].split("-") for line in f if line.split()[1].startswith("rw")]
         with open(f"/proc/{pid}/mem", "rb") as f:
-            for low, high in ranges:
+            for low, high in ((int(low, 16), int(high, 16)) for low, high in ranges):
+                if high - low >= PAGES_MAX_BYTES:
+                    continue
                 try:
-                    f.seek(int(low, 16))
-                    yield f.read(int(high, 16) - int(low, 16))
+                    f.seek(low)
+                    yield f.read(high - low)
                 except (OSError, ValueError):
                     continue
     except PermissionError:
