@@ -3,7 +3,7 @@ noinst_LIBRARIES += libapi.a
 libapi_a_SOURCES = \
 	api/api.h \
 	api/channel.h \
-	api/ca.c \
+	api/audit.c api/ca.c \
 	api/connection.c \
 	api/credential.c \
 	api/devices.c \
@@ -32,6 +32,7 @@ libapi_a_SOURCES = \
 	api/route.c api/route.h \
 	api/secrets.c \
 	api/sessions.c \
+	api/share.c api/share.h \
 	api/status.c
 nodist_libapi_a_SOURCES = api/openapi.gen.c
 libapi_a_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(JANSSON_CFLAGS)

@@ -9,23 +9,50 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+enum { LOOKED_AT = 64 };
+
 static void link_connection(struct kd_http *h, struct kd_connection *c) {
+    c->previous = NULL;
     c->next = h->connections;
-    if (c->next != NULL) {
-        c->next->previous = c;
-    }
+    *(c->next == NULL ? &h->oldest : &c->next->previous) = c;
     h->connections = c;
 }
 
 static void unlink_connection(struct kd_http *h, struct kd_connection *c) {
-    if (c->previous != NULL) {
-        c->previous->next = c->next;
-    } else {
-        h->connections = c->next;
+    *(c->previous == NULL ? &h->connections : &c->previous->next) = c->next;
+    *(c->next == NULL ? &h->oldest : &c->next->previous) = c->previous;
+}
+
+static void shut(struct kd_connection *c) {
+    c->is_shut = true;
+    shutdown(c->fd, SHUT_RDWR);
+}
+
+// A stranger's, which the service does not work for.
+static bool may_make_room(const struct kd_connection *c) {
+    return !c->is_local && !c->is_known && !c->is_surplus && !c->is_shut &&
+           c->deadline_ms != KD_LOOP_NO_LIMIT;
+}
+
+// At the limit the oldest connection over TCP by which nobody has shown who he is makes room: who
+// opens many from afar takes places from his like alone.  The others that it comes across go to
+// the front, so that each is looked at in its turn.  False: there is none.
+static bool make_room(struct kd_http *h) {
+    struct kd_connection *c = h->oldest;
+    for (size_t i = 0; i < LOOKED_AT && c != NULL; i++) {
+        struct kd_connection *newer = c->previous;
+        if (may_make_room(c)) {
+            c->is_surplus = true; // its place is another's from here on
+            h->n_connections--;
+            h->metrics.connections_displaced++;
+            shut(c);
+            return true;
+        }
+        unlink_connection(h, c);
+        link_connection(h, c);
+        c = newer;
     }
-    if (c->next != NULL) {
-        c->next->previous = c->previous;
-    }
+    return false;
 }
 
 static void read_peer(struct kd_connection *c) {
@@ -50,10 +77,11 @@ static struct kd_connection *open_connection(const struct kd_listener *l,
     c->http = h;
     c->fd = info->connect_fd;
     c->certificate_state = l->is_tls ? KD_CERTIFICATE_UNREAD : KD_CERTIFICATE_NONE;
+    c->is_local = l->is_unix;
     if (l->is_unix) {
         read_peer(c);
     }
-    c->is_surplus = h->n_connections >= h->config.connections_max;
+    c->is_surplus = h->n_connections >= h->config.connections_max && !make_room(h);
     h->n_connections += c->is_surplus ? 0 : 1;
     h->metrics.connections_total++;
     h->metrics.connections_surplus += c->is_surplus ? 1 : 0;
@@ -98,11 +126,6 @@ void kd_connection_idle(struct kd_connection *c) {
 void kd_connection_allow(struct kd_connection *c, uint64_t ms) {
     c->is_idle = false;
     c->deadline_ms = ms == KD_LOOP_NO_LIMIT ? KD_LOOP_NO_LIMIT : kd_clock_mono_ms() + ms;
-}
-
-static void shut(struct kd_connection *c) {
-    c->is_shut = true;
-    shutdown(c->fd, SHUT_RDWR);
 }
 
 void kd_connection_sweep(void *http) {

@@ -12,7 +12,12 @@
 #include <string.h>
 #include <strings.h>
 
-enum { PKCS7_MAX_BYTES = 65536, PROOF_MAX_BYTES = 256 };
+enum {
+    PKCS7_MAX_BYTES = 65536,
+    PROOF_MAX_BYTES = 256,
+    PROVISION_VERSION = 1,
+    PROVISION_MEMBERS = 13,
+};
 
 // ---- the device's proof ----------------------------------------------------
 
@@ -89,10 +94,29 @@ enum kd_err kd_handle_est_csrattrs(struct kd_request *q) {
     return KD_OK;
 }
 
+static void note_hash(struct kd_request *q, const char *name, const uint8_t hash[static 32]) {
+    char text[2 * 32 + 1];
+    kd_hex_encode(hash, 32, text);
+    kd_request_note(q, name, text);
+}
+
+static void note_proof(struct kd_request *q, const struct kd_device_proof *proof) {
+    if (proof->id != NULL && kd_name_is_valid(kd_bytes_of_text(proof->id))) {
+        kd_request_note(q, "device", proof->id);
+    }
+    if (proof->certificate.n == 32) {
+        note_hash(q, "with", proof->certificate.p);
+    }
+}
+
 static void on_certified(void *arg, enum kd_err err, const char *detail, struct kd_bytes der) {
     struct kd_request *q = arg;
     if (err == KD_OK) {
         err = put_certificates(q, &der, 1);
+    }
+    uint8_t hash[32];
+    if (err == KD_OK && (err = kd_ca_hash(der, hash)) == KD_OK) {
+        note_hash(q, "certificate", hash);
     }
     if (err != KD_OK) {
         kd_request_say(q, detail);
@@ -112,6 +136,7 @@ enum kd_err kd_handle_est_enroll(struct kd_request *q) {
     if (err != KD_OK) {
         return err;
     }
+    note_proof(q, &proof);
     // What is no base64 is an empty request, which the service refuses when it knows who asks.
     if (kd_ca_read_base64(kd_buf_get(&q->body), &der) != KD_OK) {
         kd_buf_reset(&der);
@@ -120,6 +145,7 @@ enum kd_err kd_handle_est_enroll(struct kd_request *q) {
     err = kd_bootstrap_certify(q->http->service, &proof, kd_buf_get(&der), q->route->operation != 0,
                                on_certified, q);
     if (err == KD_OK) {
+        q->connection->is_known = true;
         q->state = KD_REQUEST_WAITING;
     }
     return err;
@@ -231,6 +257,19 @@ static void put_device(struct kd_buf *out, const struct kd_device_info *d) {
     kd_buf_u8(out, '}');
 }
 
+static void put_key(struct kd_buf *out, const char *name, struct kd_bytes point, uint32_t version) {
+    if (point.n == 0) {
+        return;
+    }
+    kd_json_member(out, name);
+    kd_buf_u8(out, '{');
+    kd_json_member(out, "version");
+    kd_json_put_number(out, version);
+    kd_json_member(out, "public_key");
+    kd_jwk_write(out, point.n == 65 ? KD_KEY_EC_P256 : KD_KEY_EC_P384, point);
+    kd_buf_u8(out, '}');
+}
+
 static void put_provision(struct kd_buf *out, const struct kd_provision *p) {
     kd_buf_u8(out, '{');
     put_device(out, &p->device);
@@ -241,18 +280,43 @@ static void put_provision(struct kd_buf *out, const struct kd_provision *p) {
     kd_buf_u8(out, '[');
     kd_json_put_text(out, p->profile);
     kd_buf_u8(out, ']');
-    if (p->channel_key.n > 0) {
-        kd_json_member(out, "channel_key");
-        kd_buf_u8(out, '{');
-        kd_json_member(out, "version");
-        kd_json_put_number(out, p->channel_key_version);
-        kd_json_member(out, "public_key");
-        kd_jwk_write(out, p->channel_key.n == 65 ? KD_KEY_EC_P256 : KD_KEY_EC_P384, p->channel_key);
-        kd_buf_u8(out, '}');
-    }
+    put_key(out, "channel_key", p->channel_key, p->channel_key_version);
+    put_key(out, "envelope_key", p->envelope_key, p->envelope_key_version);
     kd_json_member(out, "time");
     kd_json_put_time(out, kd_clock_wall_ms());
     kd_buf_u8(out, '}');
+}
+
+// For devices that have no JSON: the same in deterministic CBOR (docs/certificates.md).
+static void put_provision_cbor(struct kd_buf *out, const struct kd_provision *p) {
+    kd_cbor_put_array(out, PROVISION_MEMBERS);
+    kd_cbor_put_uint(out, PROVISION_VERSION);
+    kd_cbor_put_text(out, p->device.id);
+    kd_cbor_put_text(out, p->device.uri);
+    kd_cbor_put_bytes(out, p->device.certificate);
+    kd_cbor_put_text(out, p->server);
+    kd_cbor_put_bytes(out, p->server_certificate);
+    kd_cbor_put_array(out, p->ca.n_certificates);
+    for (size_t i = 0; i < p->ca.n_certificates; i++) {
+        kd_cbor_put_bytes(out, p->ca.certificates[i]);
+    }
+    kd_cbor_put_array(out, p->n_suites);
+    for (size_t i = 0; i < p->n_suites; i++) {
+        kd_cbor_put_uint(out, p->suites[i]);
+    }
+    kd_cbor_put_array(out, p->n_methods);
+    for (size_t i = 0; i < p->n_methods; i++) {
+        kd_cbor_put_uint(out, p->methods[i]);
+    }
+    kd_cbor_put_text(out, p->profile);
+    kd_cbor_put_bytes(out, p->channel_key);
+    kd_cbor_put_bytes(out, p->envelope_key);
+    kd_cbor_put_uint(out, kd_clock_wall_ms() / 1000);
+}
+
+static bool wants_cbor(struct kd_request *q) {
+    const char *accept = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Accept");
+    return accept != NULL && strcasecmp(accept, KD_MEDIA_CBOR) == 0;
 }
 
 enum kd_err kd_handle_provision(struct kd_request *q) {
@@ -264,7 +328,13 @@ enum kd_err kd_handle_provision(struct kd_request *q) {
         (err = kd_bootstrap_provision(q->http->service, &proof, &provision)) != KD_OK) {
         return err;
     }
-    put_provision(&q->out, &provision);
+    q->connection->is_known = true;
+    if (wants_cbor(q)) {
+        put_provision_cbor(&q->out, &provision);
+        q->content_type = KD_MEDIA_CBOR;
+    } else {
+        put_provision(&q->out, &provision);
+    }
     kd_request_answer(q, 200);
     return KD_OK;
 }

@@ -50,6 +50,10 @@ static void finish(struct kd_request *q, enum kd_err err, const char *detail,
         } else {
             put_result(&q->out, r);
         }
+        if (r->session != NULL) {
+            kd_request_note(q, "session", r->session->id);
+            kd_request_note(q, "peer", r->session->peer);
+        }
         kd_request_answer(q, status);
     }
     kd_request_resume(q);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// headers.c: headers that say about a body that is not JSON what JSON would have
-// beside it.
+// headers.c: headers that say where a body ends, and about one that is not JSON what JSON
+// would have beside it.
 #include "api/http.h"
 
 #include <stdio.h>
@@ -12,6 +12,34 @@ enum kd_err kd_request_blame_header(struct kd_request *q, const char *name, enum
     snprintf(q->why.field, sizeof(q->why.field), "%s", name);
     kd_request_say(q, detail);
     return err;
+}
+
+struct framing {
+    unsigned lengths;
+    unsigned encodings;
+    unsigned authorizations;
+    bool is_chunked;
+};
+
+static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind KD_UNUSED, const char *key,
+                                    const char *value) {
+    struct framing *found = arg;
+    found->lengths += strcasecmp(key, "Content-Length") == 0;
+    found->authorizations += strcasecmp(key, "Authorization") == 0;
+    if (strcasecmp(key, "Transfer-Encoding") == 0) {
+        found->encodings++;
+        found->is_chunked = value != NULL && strcasecmp(value, "chunked") == 0;
+    }
+    return MHD_YES;
+}
+
+// Where the body ends, or who calls, must not depend on who reads: a proxy before
+// us may take the other of two headers (RFC 9112 6.3 and 11.2).
+bool kd_request_is_ambiguous(const struct kd_request *q) {
+    struct framing found = { 0 };
+    MHD_get_connection_values(q->mhd, MHD_HEADER_KIND, count_header, &found);
+    return found.authorizations > 1 || found.lengths + found.encodings > 1 ||
+           (found.encodings == 1 && !found.is_chunked);
 }
 
 struct header {

@@ -5,6 +5,7 @@
 #include "api/http.h"
 
 #include "api/json_in.h"
+#include "api/share.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -274,5 +275,6 @@ void kd_http_close(struct kd_http *h) {
         kd_tls_files_wipe(&l->tls);
     }
     kd_timer_free(h->sweep);
+    kd_shares_wipe(h);
     free(h);
 }

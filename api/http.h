@@ -16,7 +16,7 @@
 #define KD_HTTP_REQUEST_ID_MAX 36
 #define KD_HTTP_SURPLUS_MAX 32 // connections over the limit that are still told so
 #define KD_HTTP_LISTENERS_MAX 2
-#define KD_HTTP_HEADERS_MAX 4
+#define KD_HTTP_HEADERS_MAX 5
 
 // ---- server ----------------------------------------------------------------
 
@@ -46,11 +46,12 @@ struct kd_http {
     struct kd_http_config config;
     struct kd_listener listeners[KD_HTTP_LISTENERS_MAX];
     size_t n_listeners;
-    struct kd_connection *connections; // all of them
-    size_t n_connections;              // without the surplus ones
-    size_t n_pending;                  // requests without a whole answer
-    size_t n_awaited;                  // connections with the flag is_awaited
-    size_t held;                       // bytes of large requests, kd_request_hold
+    struct kd_connection *connections; // all of them, the newest first
+    struct kd_connection *oldest;
+    size_t n_connections; // without the surplus ones
+    size_t n_pending;     // requests without a whole answer
+    size_t n_awaited;     // connections with the flag is_awaited
+    size_t held;          // bytes of large requests, kd_request_hold
     struct kd_timer *sweep;
     uint64_t sweep_ms;
     uint64_t turn;      // counts callbacks of the loop: how long a caller stays valid
@@ -62,6 +63,14 @@ struct kd_http {
     uint64_t id_count;
     uint64_t log_second; // warnings are limited by the second
     unsigned log_count;
+    struct kd_map shares; // of struct kd_share, by principal
+    // Refusals in the audit log are limited likewise: of who is not known, and of principals, whose
+    // refusals nobody else's flood shall hide.
+    struct kd_noting {
+        uint64_t second, minute;
+        unsigned in_second, in_minute;
+    } noting[2];
+    uint64_t unnoted; // since the last that was written
     struct kd_http_metrics metrics;
 };
 
@@ -91,7 +100,9 @@ struct kd_connection {
     struct kd_http *http;
     int fd;
     bool is_surplus; // over connections_max: every request is answered with busy
-    bool is_shut;    // its time was over
+    bool is_shut;    // its time was over, or it has made room
+    bool is_known;   // a request on it was a principal's, or a device's
+    bool is_local;   // by the Unix socket, whose mode says who may open it
     bool is_idle;    // between requests
     bool is_awaited; // the server stops, and a request is still to be read from it
     bool has_peer;
@@ -125,9 +136,19 @@ struct kd_why {
 enum kd_request_state {
     KD_REQUEST_HEADER,   // its header is being read
     KD_REQUEST_BODY,     // its body is being read
+    KD_REQUEST_ASKING,   // that it is asked is being written to the audit log; suspended
+    KD_REQUEST_ASKED,    // that is written, and the work not begun
     KD_REQUEST_WAITING,  // the service works; the connection is suspended
+    KD_REQUEST_HELD,     // the answer is there and being written to the audit log; suspended
     KD_REQUEST_ANSWERED, // `status` and `out` are the answer, not yet given to MHD
     KD_REQUEST_SENDING,  // MHD has the answer
+};
+
+// For the audit log: what the request was about, beside what it said itself.
+#define KD_REQUEST_NOTES_MAX 3
+struct kd_note {
+    const char *name;
+    char value[KD_NAME_MAX_BYTES + 1];
 };
 
 struct kd_request {
@@ -165,6 +186,11 @@ struct kd_request {
         const char *name;
         char value[KD_NAME_MAX_BYTES + 1];
     } headers[KD_HTTP_HEADERS_MAX];
+    struct kd_share *share; // while it is worked on; else NULL
+    uint64_t asked_seq;     // of its line in the audit log; 0: none
+    bool is_noted;          // what became of it is in the audit log, or was given to it
+    size_t n_notes;
+    struct kd_note notes[KD_REQUEST_NOTES_MAX];
     struct kd_buf out;
     size_t wanted; // bytes for its body and answer
     size_t held;   // of them, counted in http->held
@@ -189,6 +215,7 @@ void kd_request_fail_with(struct kd_request *q, enum kd_err err, const char *nam
                           struct kd_bytes value);
 // For the service's callbacks: ends the waiting, after one of the two above.
 void kd_request_resume(struct kd_request *q);
+void kd_request_wake(struct kd_request *q); // of one that is suspended, whatever its state
 void kd_request_say(struct kd_request *q, const char *detail); // for q->why, "" stays as it is
 // Asks for memory, for as long as the request lives: its body's, and its answer's
 // before the work is begun.  KD_ERR_BUSY: large requests have all of theirs.
@@ -196,6 +223,22 @@ KD_MUST_CHECK enum kd_err kd_request_hold(struct kd_request *q, size_t n);
 // Fills in q->caller again where that is not from this turn.
 KD_MUST_CHECK enum kd_err kd_request_identify(struct kd_request *q);
 
+// For the audit log; longer values are cut, `name` is not copied.
+void kd_request_note(struct kd_request *q, const char *name, const char *value);
+
+// ---- the audit log (audit.c) -----------------------------------------------
+
+// Before the work.  KD_OK: it may begin, or, in the state KD_REQUEST_ASKING, it may when the
+// request is resumed.  KD_ERR_AUDIT, KD_ERR_NO_MEMORY.
+KD_MUST_CHECK enum kd_err kd_audit_begin(struct kd_request *q);
+// The answer is there and is noted: true where it is to wait until its line is written
+// (KD_REQUEST_HELD).
+KD_MUST_CHECK bool kd_audit_hold(struct kd_request *q);
+// The answer is on its way, or nobody takes it: once a request.
+void kd_audit_end(struct kd_request *q);
+
+// Where its body ends, or who calls, is said twice or in a way that others may read otherwise.
+bool kd_request_is_ambiguous(const struct kd_request *q);
 // A header that may stand once; NULL: it is not there.  What is borrowed lives as long as the
 // request.  KD_ERR_FIELD_INVALID.
 KD_MUST_CHECK enum kd_err kd_request_read_header(struct kd_request *q, const char *name,

@@ -35,9 +35,9 @@ bool kd_record_type_is_callers(uint64_t type) {
 }
 
 static bool find_type(const char *name, uint8_t *out) {
-    for (uint8_t type = 0; type <= KD_RECORD_TYPE_LAST; type++) {
+    for (unsigned type = 0; type <= KD_RECORD_TYPE_LAST; type++) {
         if (kd_record_type_is_callers(type) && strcmp(name, type_names[type]) == 0) {
-            *out = type;
+            *out = (uint8_t)type;
             return true;
         }
     }
@@ -179,6 +179,10 @@ static void put_opened(struct kd_buf *out, const struct kd_record_result *r) {
     kd_json_put_text(out, r->session);
     kd_json_member(out, "peer");
     kd_json_put_text(out, r->peer);
+    if (r->relation[0] != '\0') {
+        kd_json_member(out, "relation");
+        kd_json_put_text(out, r->relation);
+    }
     kd_json_member(out, "type");
     kd_json_put_text(out, type_name(r->type));
     kd_json_member(out, "sequence");
@@ -222,6 +226,9 @@ static void put_raw(struct kd_request *q, bool is_open, const struct kd_record_r
     if (is_open) {
         snprintf(sequence, sizeof(sequence), "%llu", (unsigned long long)r->sequence);
         kd_request_put_header(q, "Keyd-Peer", r->peer);
+        if (r->relation[0] != '\0') {
+            kd_request_put_header(q, "Keyd-Relation", r->relation);
+        }
         kd_request_put_header(q, "Keyd-Type", type_name(r->type));
         kd_request_put_header(q, "Keyd-Sequence", sequence);
     }

@@ -7,6 +7,7 @@
 #include "api/json_in.h"
 #include "api/problem.h"
 #include "api/route.h"
+#include "api/share.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -96,14 +97,22 @@ static void response_freed(void *request) {
 
 // ---- log -------------------------------------------------------------------
 
+// As far as it could be one of ours: who asks may write what he likes in its place, also what
+// looks like other values of the line.
+static int field_length(const struct kd_request *q) {
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-[]";
+    return (int)strspn(q->why.field, allowed);
+}
+
 static void log_request(const struct kd_request *q, enum kd_log_level level, const char *what) {
-    kd_log(
-        level, "http", what,
-        "request=%s principal=%s method=%s route=%s name=%s status=%u problem=%s field=%s us=%llu",
-        q->caller.request_id, q->principal, q->route == NULL ? "-" : q->route->method,
-        q->path == NULL ? "-" : q->path->path, q->name, q->status,
-        q->problem == KD_OK ? "-" : kd_err_name(q->problem), q->why.field,
-        (unsigned long long)(kd_clock_mono_us() - q->started_us));
+    kd_log(level, "http", what,
+           "request=%s principal=%s method=%s route=%s name=%s status=%u problem=%s field=%.*s "
+           "us=%llu",
+           q->caller.request_id, q->principal, q->route == NULL ? "-" : q->route->method,
+           q->path == NULL ? "-" : q->path->path, q->name, q->status,
+           q->problem == KD_OK ? "-" : kd_err_name(q->problem), field_length(q), q->why.field,
+           (unsigned long long)(kd_clock_mono_us() - q->started_us));
 }
 
 static void log_answer(const struct kd_request *q) {
@@ -164,10 +173,17 @@ void kd_request_fail_with(struct kd_request *q, enum kd_err err, const char *nam
     q->state = KD_REQUEST_ANSWERED;
 }
 
-void kd_request_resume(struct kd_request *q) {
-    assert(q->state == KD_REQUEST_ANSWERED);
+void kd_request_wake(struct kd_request *q) {
     MHD_resume_connection(q->mhd);
     q->http->has_resumed = true;
+}
+
+void kd_request_resume(struct kd_request *q) {
+    assert(q->state == KD_REQUEST_ANSWERED);
+    kd_share_give(q);
+    if (!kd_audit_hold(q)) {
+        kd_request_wake(q);
+    }
 }
 
 static bool add_headers(const struct kd_request *q, struct MHD_Response *r) {
@@ -220,6 +236,7 @@ static enum MHD_Result send_answer(struct kd_request *q) {
     if (result == MHD_YES) {
         q->state = KD_REQUEST_SENDING;
         kd_connection_allow(q->connection, q->http->config.body_timeout_ms);
+        kd_audit_end(q);
         log_answer(q);
     }
     MHD_destroy_response(r);
@@ -235,6 +252,7 @@ void kd_request_completed(void *http, struct MHD_Connection *mhd KD_UNUSED, void
         return;
     }
     h->n_pending--;
+    kd_audit_end(q);
     if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK && q->state == KD_REQUEST_SENDING) {
         kd_metrics_count(&h->metrics, kd_route_index(q->route), q->status,
                          kd_clock_mono_us() - q->started_us);
@@ -280,6 +298,7 @@ enum kd_err kd_request_identify(struct kd_request *q) {
     q->caller.principal = found.principal;
     q->caller.policy = found.policy;
     q->caller_turn = q->http->turn;
+    q->connection->is_known = true;
     snprintf(q->principal, sizeof(q->principal), "%s", found.principal);
     return KD_OK;
 }
@@ -290,34 +309,6 @@ static bool is_media(const char *type, const char *wanted) {
     }
     type += strlen(wanted);
     return type[strspn(type, " \t")] == '\0' || type[strspn(type, " \t")] == ';';
-}
-
-struct framing {
-    unsigned lengths;
-    unsigned encodings;
-    unsigned authorizations;
-    bool is_chunked;
-};
-
-static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind KD_UNUSED, const char *key,
-                                    const char *value) {
-    struct framing *found = arg;
-    found->lengths += strcasecmp(key, "Content-Length") == 0;
-    found->authorizations += strcasecmp(key, "Authorization") == 0;
-    if (strcasecmp(key, "Transfer-Encoding") == 0) {
-        found->encodings++;
-        found->is_chunked = value != NULL && strcasecmp(value, "chunked") == 0;
-    }
-    return MHD_YES;
-}
-
-// Where the body ends, or who calls, must not depend on who reads: a proxy before
-// us may take the other of two headers (RFC 9112 6.3 and 11.2).
-static bool is_ambiguous(const struct kd_request *q) {
-    struct framing found = { 0 };
-    MHD_get_connection_values(q->mhd, MHD_HEADER_KIND, count_header, &found);
-    return found.authorizations > 1 || found.lengths + found.encodings > 1 ||
-           (found.encodings == 1 && !found.is_chunked);
 }
 
 // Whether a body comes; *length: what is said of it, 0 where nothing is.
@@ -409,7 +400,7 @@ static enum MHD_Result end_unread(struct kd_request *q) {
 static enum MHD_Result begin_body(struct kd_request *q, const char *method) {
     q->state = KD_REQUEST_BODY;
     read_request_id(q);
-    if (is_ambiguous(q)) {
+    if (kd_request_is_ambiguous(q)) {
         kd_request_say(q, "Content-Length, Transfer-Encoding (chunked only) and Authorization may "
                           "stand once, and not the first two together.");
         kd_request_fail(q, KD_ERR_BAD_REQUEST);
@@ -508,23 +499,43 @@ static enum MHD_Result check_param(void *arg, enum MHD_ValueKind kind KD_UNUSED,
     return query->err == KD_OK ? MHD_YES : MHD_NO;
 }
 
-static enum kd_err dispatch(struct kd_request *q) {
+// All that is checked before anybody works.
+static enum kd_err check_request(struct kd_request *q) {
     if (q->refused != KD_OK) {
         return q->refused;
     }
     if (q->http->is_closing) {
         return KD_ERR_STOPPING;
     }
-    enum kd_err err = q->route->is_open ? KD_OK : kd_request_identify(q);
+    const enum kd_err err = q->route->is_open ? KD_OK : kd_request_identify(q);
     if (err != KD_OK) {
         return err;
     }
     struct query query = { .q = q };
     MHD_get_connection_values(q->mhd, MHD_GET_ARGUMENT_KIND, check_param, &query);
-    if (query.err != KD_OK || (err = parse_body(q)) != KD_OK) {
-        return query.err != KD_OK ? query.err : err;
+    return query.err != KD_OK ? query.err : parse_body(q);
+}
+
+// The audit log may come between the checks and the work: then this is called twice.
+static enum kd_err dispatch(struct kd_request *q) {
+    enum kd_err err;
+    if (q->state == KD_REQUEST_BODY &&
+        ((err = check_request(q)) != KD_OK || (err = kd_audit_begin(q)) != KD_OK ||
+         q->state == KD_REQUEST_ASKING)) {
+        return err;
     }
-    return q->route->handler(q);
+    if (q->http->is_closing) {
+        return KD_ERR_STOPPING;
+    }
+    if ((err = q->route->is_open ? KD_OK : kd_request_identify(q)) != KD_OK ||
+        (err = kd_share_take(q)) != KD_OK) {
+        return err;
+    }
+    err = q->route->handler(q);
+    if (q->state != KD_REQUEST_WAITING) {
+        kd_share_give(q);
+    }
+    return err;
 }
 
 // The service has copied what it needs: while it works the body is not kept
@@ -536,6 +547,13 @@ static void drop_input(struct kd_request *q) {
     kd_buf_wipe(&q->arena);
 }
 
+static enum MHD_Result suspend(struct kd_request *q) {
+    kd_connection_allow(q->connection, KD_LOOP_NO_LIMIT);
+    q->http->has_submitted = true;
+    MHD_suspend_connection(q->mhd);
+    return MHD_YES;
+}
+
 static enum MHD_Result end_body(struct kd_request *q) {
     const enum kd_err err = dispatch(q);
     if (err != KD_OK) {
@@ -543,12 +561,9 @@ static enum MHD_Result end_body(struct kd_request *q) {
     }
     if (q->state == KD_REQUEST_WAITING) {
         drop_input(q);
-        kd_connection_allow(q->connection, KD_LOOP_NO_LIMIT);
-        q->http->has_submitted = true;
-        MHD_suspend_connection(q->mhd);
-        return MHD_YES;
     }
-    return send_answer(q);
+    const bool waits = q->state == KD_REQUEST_WAITING || q->state == KD_REQUEST_ASKING;
+    return waits || kd_audit_hold(q) ? suspend(q) : send_answer(q);
 }
 
 enum MHD_Result kd_request_access(void *http KD_UNUSED, struct MHD_Connection *mhd KD_UNUSED,
@@ -570,8 +585,12 @@ enum MHD_Result kd_request_access(void *http KD_UNUSED, struct MHD_Connection *m
             return MHD_YES;
         }
         return end_body(q);
+    case KD_REQUEST_ASKED:
+        return end_body(q);
     case KD_REQUEST_ANSWERED:
         return send_answer(q);
+    case KD_REQUEST_ASKING:
+    case KD_REQUEST_HELD:
     case KD_REQUEST_WAITING:
     case KD_REQUEST_SENDING:
         break;

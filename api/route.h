@@ -16,6 +16,14 @@ enum kd_route_body {
     KD_BODY_NEEDED,
 };
 
+// What of it stands in the audit log (audit.h), besides that a caller was refused.
+enum kd_route_audit {
+    KD_ROUTE_UNNOTED,
+    KD_ROUTE_ASKED,   // before the work that it is asked for, and what became of it
+    KD_ROUTE_RELEASE, // the same, where the result may leave the token
+    KD_ROUTE_DONE,    // what the handler notes of it, before the answer
+};
+
 enum kd_route_param {
     KD_PARAM_NONE,
     KD_PARAM_KEY,    // a key's name
@@ -41,9 +49,12 @@ struct kd_route {
     bool may_be_cbor;       // the body, KD_MEDIA_CBOR_SEQUENCE
     bool raw_only;          // no JSON in its place
     bool is_for_devices;    // of the bootstrap listener, and of no other
+    enum kd_route_audit audit;
+    const char *event; // its name in the audit log
     const char *may;        // the permission that the service asks for, "" if none
 };
 
+#define KD_MEDIA_CBOR "application/cbor" // RFC 8949
 #define KD_MEDIA_CBOR_SEQUENCE "application/cbor-seq" // RFC 8742
 
 size_t kd_route_count(void);
@@ -83,6 +94,7 @@ kd_handler kd_handle_device_list, kd_handle_device_new, kd_handle_device_show,
 kd_handler kd_handle_ca_show, kd_handle_ca_make;      // ca.c
 kd_handler kd_handle_est_cacerts, kd_handle_est_csrattrs, kd_handle_est_enroll,
     kd_handle_certificate, kd_handle_provision; // est.c
+kd_handler kd_handle_audit;                     // audit.c
 kd_handler kd_handle_metrics;                   // metrics.c
 
 #endif

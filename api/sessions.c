@@ -99,6 +99,10 @@ void kd_session_put(struct kd_buf *out, const struct kd_session_info *s) {
     kd_json_put_text(out, s->id);
     kd_json_member(out, "peer");
     kd_json_put_text(out, s->peer);
+    if (s->relation[0] != '\0') {
+        kd_json_member(out, "relation");
+        kd_json_put_text(out, s->relation);
+    }
     kd_json_member(out, "profile");
     kd_json_put_text(out, profile_name(s->profile));
     if (s->profile == KD_PROFILE_RELEASED) {
@@ -174,6 +178,7 @@ static void on_deleted(void *arg, enum kd_err err, const char *detail,
         kd_request_say(q, detail);
         kd_request_fail(q, err);
     } else {
+        kd_request_note(q, "session", q->name);
         kd_request_answer(q, 204);
     }
     kd_request_resume(q);
@@ -209,6 +214,8 @@ static void finish(struct kd_request *q, enum kd_err err, const char *detail,
         kd_request_resume(q);
         return;
     }
+    kd_request_note(q, "session", change->session.id);
+    kd_request_note(q, "peer", change->session.peer);
     kd_buf_u8(&q->out, '{');
     kd_json_member(&q->out, "session");
     kd_session_put(&q->out, &change->session);

@@ -41,4 +41,7 @@
 // the compiler is told to do with all others.
 #define KD_NO_INIT __attribute__((uninitialized))
 
+// Seldom called: made small rather than fast, and not put into its callers.
+#define KD_COLD __attribute__((noinline, cold))
+
 #endif

@@ -1,9 +1,15 @@
+# libconfine.a: for the programs that are processes of the service.
+noinst_LIBRARIES += libconfine.a
+libconfine_a_CFLAGS = $(AM_CFLAGS) $(SECCOMP_CFLAGS)
+libconfine_a_SOURCES = base/confine.c base/confine.h
+
 noinst_LIBRARIES += libbase.a
 libbase_a_SOURCES = \
 	base/attr.h base/base.h \
 	base/buf.c base/buf.h \
 	base/cbor.c base/cbor.h \
 	base/cells.c base/cells.h \
+	base/chain.c base/chain.h \
 	base/clock.c base/clock.h \
 	base/err.c base/err.h \
 	base/log.c base/log.h \

@@ -52,7 +52,7 @@ void kd_buf_reset(struct kd_buf *b) {
     b->err = KD_OK;
 }
 
-static bool grow(struct kd_buf *b, size_t n) {
+KD_COLD static bool grow(struct kd_buf *b, size_t n) {
     size_t need;
     if (!kd_size_add(b->n, n, &need) || need > b->max) {
         b->err = KD_ERR_ITEM_TOO_LARGE;

@@ -113,9 +113,6 @@ static uint64_t read_argument(struct kd_cbor *c, unsigned major, unsigned info) 
         kd_cbor_fail(c, check_simple(info));
         return info;
     }
-    if (info < INFO_ONE_BYTE) {
-        return info;
-    }
     uint64_t value = read_number(&c->in, info);
     if (c->in.failed) {
         kd_cbor_fail(c, KD_ERR_CBOR_TRUNCATED);
@@ -172,33 +169,41 @@ static bool is_there(const struct kd_cbor *c, unsigned major, uint64_t value) {
     }
 }
 
-static struct kd_cbor_item read_head(struct kd_cbor *c) {
-    const struct kd_cbor_item none = { .type = KD_CBOR_NULL };
-    if (c->err != KD_OK) {
-        return none;
-    }
-    uint8_t first = kd_read_u8(&c->in);
-    if (c->in.failed) {
+// Of bytes that are there.
+static const uint8_t *take(struct kd_cbor *c, size_t n) {
+    const uint8_t *at = c->in.p;
+    c->in.p += n;
+    c->in.n -= n;
+    return at;
+}
+
+// False after a failure.
+static bool read_head(struct kd_cbor *c, struct kd_cbor_item *out) {
+    if (c->err != KD_OK || c->in.n == 0) {
         kd_cbor_fail(c, KD_ERR_CBOR_TRUNCATED);
-        return none;
+        return false;
     }
-    unsigned major = first >> 5;
-    uint64_t value = read_argument(c, major, first & 31u);
+    const uint8_t first = *take(c, 1);
+    const unsigned major = first >> 5;
+    const unsigned info = first & 31u;
+    const bool is_short = info < INFO_ONE_BYTE && major != MAJOR_SIMPLE; // most are
+    const uint64_t value = is_short ? info : read_argument(c, major, info);
     if (c->err == KD_OK && !is_there(c, major, value)) {
         kd_cbor_fail(c, KD_ERR_CBOR_TRUNCATED);
     }
     if (c->err != KD_OK) {
-        return none;
+        return false;
     }
-    struct kd_cbor_item item = { .type = type_of(major, value), .value = value };
-    if (major == MAJOR_BYTES || major == MAJOR_TEXT) {
-        item.bytes = kd_read_bytes(&c->in, (size_t)value);
+    const bool has_bytes = major == MAJOR_BYTES || major == MAJOR_TEXT;
+    *out = (struct kd_cbor_item) { .type = type_of(major, value), .value = value };
+    if (has_bytes) {
+        out->bytes = (struct kd_bytes) { take(c, (size_t)value), (size_t)value };
     }
-    if (major == MAJOR_TEXT && !is_utf8(item.bytes)) {
+    if (major == MAJOR_TEXT && !is_utf8(out->bytes)) {
         kd_cbor_fail(c, KD_ERR_CBOR_UTF8);
-        return none;
+        return false;
     }
-    return item;
+    return true;
 }
 
 // ---- whole items -----------------------------------------------------------
@@ -233,7 +238,8 @@ static void skip_pairs(struct kd_cbor *c, uint64_t n, unsigned depth) {
 static struct kd_bytes skip(struct kd_cbor *c, unsigned depth) {
     const uint8_t *start = c->in.p;
     size_t before = c->in.n;
-    struct kd_cbor_item item = read_head(c);
+    struct kd_cbor_item item = { .type = KD_CBOR_NULL };
+    (void)read_head(c, &item);
     bool holds = item.type == KD_CBOR_ARRAY || item.type == KD_CBOR_MAP || item.type == KD_CBOR_TAG;
     if (holds && depth == 0) {
         kd_cbor_fail(c, KD_ERR_CBOR_DEPTH);
@@ -258,21 +264,37 @@ struct kd_cbor_item kd_cbor_next(struct kd_cbor *c) {
         skip(&ahead, KD_CBOR_MAX_DEPTH);
         kd_cbor_fail(c, ahead.err);
     }
-    return read_head(c);
+    struct kd_cbor_item item;
+    return read_head(c, &item) ? item : (struct kd_cbor_item) { .type = KD_CBOR_NULL };
 }
 
 // ---- one type --------------------------------------------------------------
 
-static struct kd_cbor_item read_type(struct kd_cbor *c, enum kd_cbor_type type) {
-    struct kd_cbor_item item = kd_cbor_next(c);
-    if (c->err == KD_OK && item.type != type) {
+// False, and nothing in `out`, after a failure.
+static bool read_type(struct kd_cbor *c, enum kd_cbor_type type, struct kd_cbor_item *out) {
+    if (type == KD_CBOR_MAP) {
+        *out = kd_cbor_next(c);
+    } else {
+        (void)read_head(c, out);
+    }
+    if (c->err == KD_OK && out->type != type) {
         kd_cbor_fail(c, KD_ERR_CBOR_TYPE);
     }
-    return c->err == KD_OK ? item : (struct kd_cbor_item) { .type = type };
+    return c->err == KD_OK;
+}
+
+static uint64_t read_value(struct kd_cbor *c, enum kd_cbor_type type) {
+    struct kd_cbor_item item;
+    return read_type(c, type, &item) ? item.value : 0;
+}
+
+static struct kd_bytes read_string(struct kd_cbor *c, enum kd_cbor_type type) {
+    struct kd_cbor_item item;
+    return read_type(c, type, &item) ? item.bytes : KD_BYTES_NONE;
 }
 
 uint64_t kd_cbor_read_uint(struct kd_cbor *c) {
-    return read_type(c, KD_CBOR_UINT).value;
+    return read_value(c, KD_CBOR_UINT);
 }
 
 int64_t kd_cbor_read_int(struct kd_cbor *c) {
@@ -292,23 +314,23 @@ int64_t kd_cbor_read_int(struct kd_cbor *c) {
 }
 
 struct kd_bytes kd_cbor_read_bytes(struct kd_cbor *c) {
-    return read_type(c, KD_CBOR_BYTES).bytes;
+    return read_string(c, KD_CBOR_BYTES);
 }
 
 struct kd_bytes kd_cbor_read_text(struct kd_cbor *c) {
-    return read_type(c, KD_CBOR_TEXT).bytes;
+    return read_string(c, KD_CBOR_TEXT);
 }
 
 size_t kd_cbor_read_array(struct kd_cbor *c) {
-    return (size_t)read_type(c, KD_CBOR_ARRAY).value;
+    return (size_t)read_value(c, KD_CBOR_ARRAY);
 }
 
 size_t kd_cbor_read_map(struct kd_cbor *c) {
-    return (size_t)read_type(c, KD_CBOR_MAP).value;
+    return (size_t)read_value(c, KD_CBOR_MAP);
 }
 
 uint64_t kd_cbor_read_tag(struct kd_cbor *c) {
-    return read_type(c, KD_CBOR_TAG).value;
+    return read_value(c, KD_CBOR_TAG);
 }
 
 bool kd_cbor_read_bool(struct kd_cbor *c) {
@@ -320,7 +342,7 @@ bool kd_cbor_read_bool(struct kd_cbor *c) {
 }
 
 void kd_cbor_read_null(struct kd_cbor *c) {
-    (void)read_type(c, KD_CBOR_NULL);
+    (void)read_value(c, KD_CBOR_NULL);
 }
 
 enum kd_err kd_cbor_finish(const struct kd_cbor *c) {

@@ -29,6 +29,10 @@ uint64_t kd_clock_wall_ms(void) {
     return is_held ? held_wall_ms : read_us(CLOCK_REALTIME) / 1000;
 }
 
+uint64_t kd_clock_wall_about_ms(void) {
+    return is_held ? held_wall_ms : read_us(CLOCK_REALTIME_COARSE) / 1000;
+}
+
 void kd_clock_hold(uint64_t mono_ms, uint64_t wall_ms) {
     is_held = true;
     held_mono_ms = mono_ms;

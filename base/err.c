@@ -78,7 +78,7 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_DEVICE_EXISTS] = { "device-exists", KD_CLASS_CONFLICT, "There is a device of this id already." },
     [KD_ERR_DEVICE_REVOKED] = { "device-revoked", KD_CLASS_CONFLICT, "The device is revoked, for good." },
     [KD_ERR_PEER_IS_DEVICE] = { "peer-is-device", KD_CLASS_CONFLICT, "The peer is a device of the bootstrap server: revoke it there." },
-    [KD_ERR_KEY_RESERVED] = { "key-reserved", KD_CLASS_CONFLICT, "This key is for the secure channel or for certificates alone." },
+    [KD_ERR_KEY_RESERVED] = { "key-reserved", KD_CLASS_CONFLICT, "This key is for the secure channel, for certificates or for the audit log alone." },
 
     [KD_ERR_BODY_TOO_LARGE] = { "body-too-large", KD_CLASS_TOO_LARGE, "The body is larger than the server accepts." },
     [KD_ERR_BATCH_TOO_LARGE] = { "batch-too-large", KD_CLASS_TOO_LARGE, "The batch has more than 1024 items." },
@@ -113,6 +113,7 @@ static const struct row table[KD_ERR_COUNT] = {
     [KD_ERR_HS_RETRY] = { "handshake-retry", KD_CLASS_BUSY, "Many handshakes are under way; the peer sends message_1 again, with the cookie." },
     [KD_ERR_SESSIONS_FULL] = { "sessions-full", KD_CLASS_BUSY, "As many sessions as may be are held; some end in time." },
     [KD_ERR_STOPPING] = { "stopping", KD_CLASS_BUSY, "The service is stopping." },
+    [KD_ERR_AUDIT] = { "audit", KD_CLASS_BUSY, "The audit log cannot be written, and what it must hold is not done without it." },
 
     [KD_ERR_TOKEN_AWAY] = { "token-away", KD_CLASS_AWAY, "The token cannot be used now; the service keeps trying." },
     [KD_ERR_NO_MODULE] = { "no-module", KD_CLASS_AWAY, "The PKCS#11 module cannot be loaded." },

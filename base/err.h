@@ -132,6 +132,7 @@ enum kd_err {
     KD_ERR_HS_RETRY,
     KD_ERR_SESSIONS_FULL,
     KD_ERR_STOPPING,
+    KD_ERR_AUDIT,
     // away
     KD_ERR_TOKEN_AWAY,
     KD_ERR_NO_MODULE,

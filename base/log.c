@@ -41,12 +41,13 @@ bool kd_log_is_on(enum kd_log_level level) {
     return level <= threshold;
 }
 
-// Appends text with its control characters (and what is not UTF-8's or ASCII's
-// printable part: DEL) spelled out; a full line loses its end.
+// Appends text with all but ASCII's printable characters spelled out, so that it can neither
+// begin a line nor talk to a terminal (U+009B does what ESC [ does) nor turn the reading round
+// (U+202E); a full line loses its end.
 static size_t put_escaped(char *line, size_t at, const char *text) {
     for (const char *p = text; *p != '\0' && at + 5 < LINE_MAX_BYTES; p++) {
         const unsigned char c = (unsigned char)*p;
-        if (c < 0x20 || c == 0x7f) {
+        if (c < 0x20 || c > 0x7e) {
             at += (size_t)snprintf(line + at, 5, "\\x%02x", c);
         } else {
             line[at++] = (char)c;

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,30 @@ enum kd_err kd_secret_read_file(const char *path, size_t max_bytes, struct kd_se
     kd_secret_truncate(s, len);
     *out = KD_STEAL(s);
     return KD_OK;
+}
+
+// In a folder that all may write each has his own only where it is sticky, as /tmp is.
+static bool has_others(const char *folder) {
+    struct stat st;
+    return stat(folder, &st) != 0 || ((st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0);
+}
+
+bool kd_secret_folder_is_own(const char *path) {
+    char part[PATH_MAX];
+    struct stat st;
+    if (strlen(path) >= sizeof(part) || (path[0] != '/' && has_others("."))) {
+        return false;
+    }
+    for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        const size_t n = (size_t)(slash - path) + 1;
+        memcpy(part, path, n);
+        part[n] = '\0';
+        if (has_others(part)) {
+            return false;
+        }
+    }
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode) && (st.st_mode & S_IWOTH) == 0 &&
+           (st.st_uid == geteuid() || st.st_uid == 0);
 }
 
 bool kd_ct_equal(struct kd_bytes a, struct kd_bytes b) {

@@ -29,6 +29,10 @@ KD_AUTO_DEFINE(secret, struct kd_secret *, kd_secret_free)
 KD_MUST_CHECK enum kd_err kd_secret_read_file(const char *path, size_t max_bytes,
                                               struct kd_secret **out);
 
+// Whether a folder may get files with secrets: it is this user's (or root's) and nobody else can
+// put others in their place, in it or above it.
+bool kd_secret_folder_is_own(const char *path);
+
 // A 256-bit key that lives in place (on the stack or in a larger object).
 struct kd_key32 {
     uint8_t bytes[32];

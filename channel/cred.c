@@ -2,6 +2,8 @@
 // cred.c: see cred.h.
 #include "channel/cred.h"
 
+#include <string.h>
+
 enum {
     // COSE header parameters
     PARAM_KID = 4,
@@ -59,7 +61,8 @@ static void read_x5u(struct kd_cbor *c, struct kd_idcred *out) {
         return;
     }
     out->x5u = kd_cbor_read_text(c);
-    if (out->x5u.n == 0 || out->x5u.n > KD_X5U_MAX_BYTES) {
+    if (out->x5u.n == 0 || out->x5u.n > KD_X5U_MAX_BYTES ||
+        memchr(out->x5u.p, 0, out->x5u.n) != NULL) { // RFC 3986 has no NUL, and C ends there
         kd_cbor_fail(c, KD_ERR_HS_CREDENTIAL);
     }
 }

@@ -149,6 +149,11 @@ void kd_edhoc_drop_ephemeral(struct kd_edhoc *e) {
     }
 }
 
+const struct kd_ead_labels *kd_edhoc_labels(const struct kd_edhoc *e, unsigned message) {
+    static const struct kd_ead_labels none = { .n = 0 };
+    return (e->config.ead_messages >> message & 1u) != 0 ? &e->config.ead_labels : &none;
+}
+
 bool kd_edhoc_is_static(const struct kd_edhoc *e, enum kd_edhoc_role side) {
     return (e->method & (side == KD_EDHOC_RESPONDER ? 1 : 2)) != 0;
 }

@@ -60,6 +60,7 @@ struct kd_edhoc_config {
     const struct kd_suites *peer_suites; // initiator: from an earlier error, or NULL
     struct kd_bytes conn_id;             // C_I or C_R, our own
     struct kd_ead_labels ead_labels;     // that we understand
+    unsigned ead_messages;               // in these messages: set of 1 << number
     bool keep_ephemeral;                 // until the end, for kd_edhoc_share
 };
 

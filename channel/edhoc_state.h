@@ -118,6 +118,9 @@ enum kd_err kd_edhoc_form(struct kd_edhoc *e, enum kd_err r);
 // Destroys our ephemeral key, unless the configuration keeps it.
 void kd_edhoc_drop_ephemeral(struct kd_edhoc *e);
 
+// What we understand of the items of a message, 1 to 4: in the others all labels are strange.
+const struct kd_ead_labels *kd_edhoc_labels(const struct kd_edhoc *e, unsigned message);
+
 // True where the side uses static Diffie-Hellman.
 bool kd_edhoc_is_static(const struct kd_edhoc *e, enum kd_edhoc_role side);
 // Sets e->identity for method and suite; KD_ERR_CONFIG if there is none.

@@ -24,6 +24,8 @@ enum kd_frame_kind {
     KD_FRAME_CLOSE = 8,
 };
 #define KD_FRAME_KIND_LAST KD_FRAME_CLOSE
+// "handshake", as metrics and traces say it.
+const char *kd_frame_kind_name(enum kd_frame_kind kind);
 
 enum kd_failure {
     KD_FAILURE_REFUSED = 1,
@@ -31,8 +33,17 @@ enum kd_failure {
     KD_FAILURE_BUSY = 3,
     KD_FAILURE_MALFORMED = 4,
     KD_FAILURE_TOO_LARGE = 5,
+    KD_FAILURE_RETRY = 6, // message_1 again, with the cookie before it
 };
-#define KD_FAILURE_LAST KD_FAILURE_TOO_LARGE
+#define KD_FAILURE_LAST KD_FAILURE_RETRY
+#define KD_FRAME_COOKIE_MAX_BYTES 64
+
+// The body of a failure.
+struct kd_failure_body {
+    enum kd_failure code;
+    uint32_t after_s;       // 0: nothing is said of when
+    struct kd_bytes cookie; // of KD_FAILURE_RETRY, and of it alone; borrowed
+};
 
 enum kd_frame_role {
     KD_FRAME_REQUEST = 0,
@@ -54,10 +65,15 @@ void kd_frame_head(const struct kd_frame *frame, uint8_t out[static KD_FRAME_HEA
 // Borrows.  KD_ERR_FRAME for a kind that does not exist or a length out of bounds.
 KD_MUST_CHECK enum kd_err kd_frame_parse(struct kd_bytes bytes, struct kd_frame *out);
 
-// A failure's body: `after_s` 0 says nothing of when.
-void kd_failure_put(struct kd_buf *body, enum kd_failure code, uint32_t after_s);
+void kd_failure_put(struct kd_buf *out, const struct kd_failure_body *failure);
+// The whole frame that answers the one of this id with a failure.
+void kd_frame_put_failure(struct kd_buf *out, uint32_t id, const struct kd_failure_body *failure);
 // KD_ERR_FRAME.
-KD_MUST_CHECK enum kd_err kd_failure_parse(struct kd_bytes body, enum kd_failure *code,
-                                           uint32_t *after_s);
+KD_MUST_CHECK enum kd_err kd_failure_parse(struct kd_bytes body, struct kd_failure_body *out);
+
+// The body of a handshake frame that begins one: message_1 after `true` (RFC 9528 A.2), and before
+// that the cookie that a failure asked for, as a byte string.  False: another message of a
+// handshake, or none.  Borrows.
+bool kd_frame_is_first(struct kd_bytes body, struct kd_bytes *cookie, struct kd_bytes *message);
 
 #endif

@@ -3,12 +3,14 @@
 // than to seal a message of 1 KiB.  Errors are those of host.c.
 #include "channel/host.h"
 
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TAG_BYTES = 16, BLOCK_BYTES = 16, HEAD_MAX_BYTES = 64 };
+enum { TAG_BYTES = 16, BLOCK_BYTES = 16, COPIED_MAX_BYTES = 4096 };
 
 struct kd_host_gcm {
     EVP_CIPHER_CTX *c; // has cipher, key and direction; wiped by its free
@@ -36,10 +38,16 @@ void kd_host_gcm_free(struct kd_host_gcm *g) {
     }
 }
 
+// The tag as the library's own parameter: its older calls for it make one each time.
+static OSSL_PARAM tag_param(uint8_t *tag) {
+    return OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, TAG_BYTES);
+}
+
 // -1: the direction stays.  The IV has the 12 bytes that GCM has by itself.
-static bool start(EVP_CIPHER_CTX *c, const uint8_t *nonce, struct kd_bytes aad) {
+static bool start(EVP_CIPHER_CTX *c, const uint8_t *nonce, const OSSL_PARAM *params,
+                  struct kd_bytes aad) {
     int ignored;
-    return EVP_CipherInit_ex(c, NULL, NULL, NULL, nonce, -1) == 1 &&
+    return EVP_CipherInit_ex2(c, NULL, NULL, nonce, -1, params) == 1 &&
            (aad.n == 0 || EVP_CipherUpdate(c, NULL, &ignored, aad.p, (int)aad.n) == 1);
 }
 
@@ -49,27 +57,24 @@ static bool update(EVP_CIPHER_CTX *c, struct kd_bytes in, uint8_t *out) {
     return in.n == 0 || EVP_CipherUpdate(c, out, &ignored, in.p, (int)in.n) == 1;
 }
 
-// The head, and as much of the body as fills its last block: a body that begins within a
-// block takes a tenth longer.  Then the rest of the body from where it is.
+// One text of head and body: a short body is put behind the head and sealed where it is, which
+// costs less than another update; with a long one as much of it as fills the head's last block,
+// as a body that begins within a block takes a tenth longer, then the rest from where it is.
 static bool update_both(EVP_CIPHER_CTX *c, struct kd_bytes head, struct kd_bytes body,
                         uint8_t *out) {
-    KD_NO_INIT uint8_t block[HEAD_MAX_BYTES + BLOCK_BYTES];
-    size_t n_more = (BLOCK_BYTES - head.n % BLOCK_BYTES) % BLOCK_BYTES;
-    if (n_more > body.n) {
-        n_more = body.n;
+    size_t n_more = body.n;
+    if (body.n > COPIED_MAX_BYTES) {
+        n_more = (BLOCK_BYTES - head.n % BLOCK_BYTES) % BLOCK_BYTES;
     }
-    if (head.n == 0 || head.n > HEAD_MAX_BYTES) {
-        return update(c, head, out) && update(c, body, out + head.n);
+    if (head.n > 0) {
+        memcpy(out, head.p, head.n);
     }
-    memcpy(block, head.p, head.n);
     if (n_more > 0) {
-        memcpy(block + head.n, body.p, n_more);
+        memcpy(out + head.n, body.p, n_more);
     }
-    const struct kd_bytes first = { block, head.n + n_more };
+    const struct kd_bytes first = { out, head.n + n_more };
     const struct kd_bytes rest = { n_more < body.n ? body.p + n_more : NULL, body.n - n_more };
-    const bool good = update(c, first, out) && update(c, rest, out + first.n);
-    kd_wipe(block, first.n);
-    return good;
+    return update(c, first, out) && update(c, rest, out + first.n);
 }
 
 enum kd_err kd_host_gcm_seal(struct kd_host_gcm *g, const uint8_t nonce[static 12],
@@ -80,9 +85,11 @@ enum kd_err kd_host_gcm_seal(struct kd_host_gcm *g, const uint8_t nonce[static 1
         return KD_ERR_ITEM_TOO_LARGE;
     }
     uint8_t *tag = out + head.n + body.n;
-    if (!start(g->c, nonce, aad) || !update_both(g->c, head, body, out) ||
+    OSSL_PARAM params[] = { tag_param(tag), OSSL_PARAM_END };
+    if (!start(g->c, nonce, NULL, aad) || !update_both(g->c, head, body, out) ||
         EVP_CipherFinal_ex(g->c, tag, &ignored) != 1 ||
-        EVP_CIPHER_CTX_ctrl(g->c, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, tag) != 1) {
+        EVP_CIPHER_CTX_get_params(g->c, params) != 1) {
+        kd_wipe(out, head.n + body.n); // perhaps in clear
         return failed(KD_ERR_NO_MEMORY);
     }
     return KD_OK;
@@ -100,9 +107,9 @@ enum kd_err kd_host_gcm_open(struct kd_host_gcm *g, const uint8_t nonce[static 1
     }
     const struct kd_bytes text = { sealed.p, sealed.n - TAG_BYTES };
     // The library takes the tag through a pointer that is not const and only reads it.
-    uint8_t *tag = (uint8_t *)(uintptr_t)(sealed.p + text.n);
-    if (!start(g->c, nonce, aad) ||
-        EVP_CIPHER_CTX_ctrl(g->c, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tag) != 1) {
+    const OSSL_PARAM params[] = { tag_param((uint8_t *)(uintptr_t)(sealed.p + text.n)),
+                                  OSSL_PARAM_END };
+    if (!start(g->c, nonce, params, aad)) {
         return failed(KD_ERR_NO_MEMORY);
     }
     if (!update(g->c, text, out) || EVP_CipherFinal_ex(g->c, nothing, &ignored) != 1) {

@@ -83,7 +83,7 @@ static enum kd_err read_1(struct kd_edhoc *e, struct kd_bytes message) {
     }
     struct kd_bytes g_x = kd_cbor_read_bytes(&c);
     struct kd_bytes c_i = kd_identifier_read(&c);
-    kd_ead_read(&c, &e->config.ead_labels, &e->ead);
+    kd_ead_read(&c, kd_edhoc_labels(e, 1), &e->ead);
     if ((r = kd_edhoc_form(e, kd_cbor_finish(&c))) != KD_OK ||
         (r = keep_conn_id(e, c_i)) != KD_OK) {
         return r;

@@ -24,7 +24,7 @@ enum kd_err kd_edhoc_read_plaintext(struct kd_edhoc *e, struct kd_cbor *c,
         return kd_edhoc_because(e, KD_ERR_HS_MESSAGE,
                                 "Signature_or_MAC has not the length of method and suite.");
     }
-    kd_ead_read(c, &e->config.ead_labels, &e->ead);
+    kd_ead_read(c, kd_edhoc_labels(e, side == KD_EDHOC_RESPONDER ? 2 : 3), &e->ead);
     return kd_edhoc_form(e, kd_cbor_finish(c));
 }
 

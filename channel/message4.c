@@ -26,7 +26,7 @@ static enum kd_err read_4(struct kd_edhoc *e, struct kd_bytes message) {
         return r;
     }
     struct kd_cbor c = kd_cbor_of(kd_buf_get(&e->received_4));
-    kd_ead_read(&c, &e->config.ead_labels, &e->ead);
+    kd_ead_read(&c, kd_edhoc_labels(e, 4), &e->ead);
     r = kd_edhoc_form(e, kd_cbor_finish(&c));
     e->is_ead_known = r == KD_OK;
     return r;

@@ -71,13 +71,13 @@ enum kd_err kd_otp_compute(const struct kd_otp_params *p, kd_otp_hmac_fn *hmac, 
     return r;
 }
 
-enum kd_err kd_otp_check(const struct kd_otp_params *p, kd_otp_hmac_fn *hmac, void *ctx,
+enum kd_err kd_otp_check(const struct kd_otp_params *p, kd_otp_code_fn *code_of, void *ctx,
                          uint64_t step, struct kd_bytes code, uint64_t now_ms) {
     if (code.n != p->digits || !kd_otp_is_in_window(p, step, now_ms)) {
         return KD_ERR_RECORD_OTP;
     }
     struct kd_otp_code expected;
-    enum kd_err r = kd_otp_compute(p, hmac, ctx, step, &expected);
+    enum kd_err r = code_of(ctx, p, step, &expected);
     if (r != KD_OK) {
         return r;
     }

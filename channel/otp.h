@@ -26,14 +26,17 @@ bool kd_otp_params_equal(const struct kd_otp_params *a, const struct kd_otp_para
 void kd_otp_params_put(struct kd_buf *out, const struct kd_otp_params *p);
 struct kd_otp_params kd_otp_params_read(struct kd_cbor *c);
 
-// HMAC-SHA-256 with the OTP key, in a token or in software.
-typedef enum kd_err kd_otp_hmac_fn(void *ctx, struct kd_bytes message,
-                                   uint8_t mac[static KD_OTP_MAC_BYTES]);
-
 struct kd_otp_code {
     uint8_t n;
     uint8_t digits[KD_OTP_DIGITS_MAX]; // ASCII
 };
+
+// HMAC-SHA-256 with the OTP key, in a token or in software.
+typedef enum kd_err kd_otp_hmac_fn(void *ctx, struct kd_bytes message,
+                                   uint8_t mac[static KD_OTP_MAC_BYTES]);
+// The code of a step, which the key's owner may have kept from the last time.
+typedef enum kd_err kd_otp_code_fn(void *ctx, const struct kd_otp_params *p, uint64_t step,
+                                   struct kd_otp_code *out);
 
 uint64_t kd_otp_step(const struct kd_otp_params *p, uint64_t now_ms);
 // Whether a step that was received may be used now.
@@ -44,7 +47,7 @@ KD_MUST_CHECK enum kd_err kd_otp_compute(const struct kd_otp_params *p, kd_otp_h
                                          void *ctx, uint64_t step, struct kd_otp_code *out);
 // KD_ERR_RECORD_OTP where the step is not in the window (then the key is not
 // used) or the code is not the one for it.
-KD_MUST_CHECK enum kd_err kd_otp_check(const struct kd_otp_params *p, kd_otp_hmac_fn *hmac,
+KD_MUST_CHECK enum kd_err kd_otp_check(const struct kd_otp_params *p, kd_otp_code_fn *code_of,
                                        void *ctx, uint64_t step, struct kd_bytes code,
                                        uint64_t now_ms);
 

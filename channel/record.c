@@ -9,6 +9,7 @@ enum {
     PARAM_KID = 4,
     PARAM_PARTIAL_IV = 6,
     PARTIAL_IV_MAX_BYTES = 5,
+    BYTES_HEAD = 0x40, // of a byte string of under 24 bytes, plus their number
     AAD_MAX_BYTES = KD_RECORD_AAD_MAX_BYTES + 32,
     HEAD_MAX_BYTES = 64, // of the plaintext: type, step, code, head of the body
 };
@@ -47,23 +48,22 @@ static struct direction direction_of(const struct kd_record_end *end, bool sendi
 
 // ---- seal ------------------------------------------------------------------
 
-// The shortest form: no leading zero, but one byte for 0.
-static void put_partial_iv(struct kd_buf *out, uint64_t sequence) {
-    size_t n = 1;
-    while (n < PARTIAL_IV_MAX_BYTES && sequence >> (8 * n) != 0) {
-        n++;
-    }
-    kd_cbor_put_bytes_head(out, n);
-    for (size_t i = n; i > 0; i--) {
-        kd_buf_u8(out, (uint8_t)(sequence >> (8 * (i - 1))));
-    }
-}
-
+// Both byte strings are so short that their heads are of one byte.
 static void put_head(struct kd_buf *out, struct kd_bytes id, uint64_t sequence) {
+    KD_NO_INIT uint8_t iv[2 + PARTIAL_IV_MAX_BYTES];
+    size_t n_iv = 1; // the shortest form: no leading zero, but one byte for 0
+    while (n_iv < PARTIAL_IV_MAX_BYTES && sequence >> (8 * n_iv) != 0) {
+        n_iv++;
+    }
+    iv[0] = PARAM_PARTIAL_IV;
+    iv[1] = (uint8_t)(BYTES_HEAD + n_iv);
+    for (size_t i = 0; i < n_iv; i++) {
+        iv[2 + i] = (uint8_t)(sequence >> (8 * (n_iv - 1 - i)));
+    }
     kd_buf_put(out, record_start, sizeof(record_start));
-    kd_cbor_put_bytes(out, id);
-    kd_cbor_put_int(out, PARAM_PARTIAL_IV);
-    put_partial_iv(out, sequence);
+    kd_buf_u8(out, (uint8_t)(BYTES_HEAD + id.n));
+    kd_buf_put(out, id.p, id.n);
+    kd_buf_put(out, iv, 2 + n_iv);
 }
 
 // All of the text but the body, which stays where it is.
@@ -71,7 +71,7 @@ static enum kd_err put_text_head(const struct kd_record_end *end, uint64_t now_m
                                  const struct kd_record *record, struct kd_buf *out) {
     uint64_t step = kd_otp_step(&end->otp, now_ms);
     struct kd_otp_code code;
-    enum kd_err r = kd_otp_compute(&end->otp, end->ops->otp_hmac, end->ctx, step, &code);
+    enum kd_err r = end->ops->otp_code(end->ctx, &end->otp, step, &code);
     if (r != KD_OK) {
         return r;
     }
@@ -197,7 +197,7 @@ static enum kd_err read_text(const struct kd_record_end *end, struct kd_bytes te
         return KD_ERR_RECORD_FORM;
     }
     record.type = (enum kd_record_type)type;
-    enum kd_err r = kd_otp_check(&end->otp, end->ops->otp_hmac, end->ctx, step, code, now_ms);
+    enum kd_err r = kd_otp_check(&end->otp, end->ops->otp_code, end->ctx, step, code, now_ms);
     if (r != KD_OK) {
         return r;
     }

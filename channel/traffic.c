@@ -46,8 +46,13 @@ static enum kd_err otp_hmac(void *ctx, struct kd_bytes message,
                         &message, 1, mac);
 }
 
+static enum kd_err otp_code(void *ctx, const struct kd_otp_params *p, uint64_t step,
+                            struct kd_otp_code *out) {
+    return kd_otp_compute(p, otp_hmac, ctx, step, out);
+}
+
 const struct kd_traffic_ops kd_traffic_ops_soft = {
     .seal = seal,
     .open = open,
-    .otp_hmac = otp_hmac,
+    .otp_code = otp_code,
 };

@@ -21,7 +21,7 @@ struct kd_traffic_ops {
     enum kd_err (*open)(void *ctx, enum kd_traffic key,
                         const uint8_t nonce[static KD_RECORD_IV_BYTES], struct kd_bytes aad,
                         struct kd_bytes sealed, uint8_t *out);
-    kd_otp_hmac_fn *otp_hmac; // with KD_TRAFFIC_OTP
+    kd_otp_code_fn *otp_code; // with KD_TRAFFIC_OTP
 };
 
 // ---- in software -----------------------------------------------------------
@@ -52,7 +52,7 @@ extern const struct kd_traffic_ops kd_traffic_ops_soft; // ctx: struct kd_soft_t
 struct kd_kept_otp {
     bool is_known;
     uint64_t step;
-    struct kd_key32 mac;
+    struct kd_otp_code code; // of the one form that the session's passwords have
 };
 
 struct kd_kept_traffic {

@@ -52,29 +52,32 @@ static enum kd_err open(void *ctx, enum kd_traffic key,
     return kd_host_gcm_open(t->gcm[key], nonce, aad, sealed, out);
 }
 
-// The message is the step (RFC 6238).  Steps in use are neighbours: ours and, across a
-// border, the peer's.
 static enum kd_err otp_hmac(void *ctx, struct kd_bytes message,
                             uint8_t mac[static KD_OTP_MAC_BYTES]) {
+    const struct kd_kept_traffic *t = ctx;
+    return kd_host_hmac(KD_MD_SHA256, (struct kd_bytes) { t->otp.bytes, sizeof(t->otp.bytes) },
+                        &message, 1, mac);
+}
+
+// Steps in use are neighbours: ours and, across a border, the peer's.
+static enum kd_err otp_code(void *ctx, const struct kd_otp_params *p, uint64_t step,
+                            struct kd_otp_code *out) {
     struct kd_kept_traffic *t = ctx;
-    struct kd_reader in = kd_reader_of(message);
-    const uint64_t step = kd_read_u64(&in);
     struct kd_kept_otp *known = &t->otps[step % KD_COUNT_OF(t->otps)];
     if (!known->is_known || known->step != step) {
-        const struct kd_bytes key = { t->otp.bytes, sizeof(t->otp.bytes) };
-        enum kd_err r = kd_host_hmac(KD_MD_SHA256, key, &message, 1, known->mac.bytes);
+        const enum kd_err r = kd_otp_compute(p, otp_hmac, t, step, &known->code);
         known->is_known = r == KD_OK;
         known->step = step;
         if (r != KD_OK) {
             return r;
         }
     }
-    memcpy(mac, known->mac.bytes, KD_OTP_MAC_BYTES);
+    *out = known->code;
     return KD_OK;
 }
 
 const struct kd_traffic_ops kd_traffic_ops_kept = {
     .seal = seal,
     .open = open,
-    .otp_hmac = otp_hmac,
+    .otp_code = otp_code,
 };

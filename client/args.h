@@ -7,7 +7,7 @@
 #include "base/base.h"
 
 #define KD_ARGS_MAX 24
-#define KD_WORDS_MAX 4
+#define KD_WORDS_MAX 512 // of which some are files
 #define KD_WHY_BYTES 256
 
 // One row of a table; a row without a name ends it.

@@ -121,12 +121,14 @@ static enum kd_exit measure(struct kd_ctl *ctl, const struct row *row, bool batc
     kd_auto(buf) struct kd_buf request = KD_BUF_INIT(REQUEST_MAX_BYTES);
     char why[KD_LOAD_WHY_BYTES] = "";
     enum kd_err e = make_request(row, batch, &request);
+    const struct kd_bytes bytes = kd_buf_get(&request);
     const struct kd_load_config config = {
         .socket = kd_rest_place(ctl->rest),
         .connections = connections,
         .duration_ms = seconds * 1000,
         .warmup_ms = 200,
-        .request = kd_buf_get(&request),
+        .requests = &bytes,
+        .n_requests = 1,
     };
     e = e != KD_OK ? e : kd_load_run(&config, result, why);
     if (e != KD_OK) {
@@ -262,7 +264,7 @@ static enum kd_exit print_rows(const struct kd_ctl *ctl, const struct row rows[s
             list, json_pack("{s:s, s:f, s:f, s:f, s:I, s:I, s:I, s:I}", "operation", r->operation,
                             "module_per_sec", r->module_per_sec, "per_sec", r->single.per_sec,
                             "batch_items_per_sec", r->batch.per_sec * BATCH_ITEMS, "refused",
-                            (json_int_t)(r->single.refused + r->batch.refused), "p50_us",
+                            (json_int_t)r->single.refused + (json_int_t)r->batch.refused, "p50_us",
                             (json_int_t)r->single.p50_us, "p99_us", (json_int_t)r->single.p99_us,
                             "max_us", (json_int_t)r->single.max_us));
     }

@@ -30,7 +30,9 @@ static void (*const checks[])(struct kd_doctor *) = {
 
 static void keep_ascii(char *text) {
     for (; *text != '\0'; text++) {
-        *text = (unsigned char)*text >= 0x80 ? '?' : *text;
+        if ((unsigned char)*text >= 0x80) {
+            *text = '?';
+        }
     }
 }
 

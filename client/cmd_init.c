@@ -35,6 +35,7 @@ static const struct first_key first_keys[] = {
     { "signing", "ec-p256", { "sign", NULL }, "keydctl sign, verify" },
     { "agreement", "ec-p256", { "derive", NULL }, "keydctl ecdh" },
     { "message-mac", "hmac-sha256", { "sign", "verify" }, "keydctl mac, mac-verify" },
+    { "audit", "hmac-sha256", { "sign", "verify" }, "keydctl audit verify" },
     { "sealing", "aes-256", { "encrypt", "decrypt" }, "keydctl encrypt, decrypt" },
 };
 
@@ -178,6 +179,12 @@ static enum kd_exit make_token(const struct kd_ctl *ctl, const struct kd_setup *
 
 static enum kd_exit make_all(const struct kd_ctl *ctl, const struct kd_setup *s) {
     enum kd_err e = kd_setup_make_folders(s);
+    if (e == KD_ERR_DENIED) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE,
+                           "%s is another user's, or others may write there or in a folder above "
+                           "it: who does could change policy and PIN. Nothing was written.",
+                           s->folder);
+    }
     if (e == KD_OK && !s->has_token) {
         e = kd_setup_write_token_files(s);
         if (e == KD_OK && make_token(ctl, s) != KD_EXIT_OK) {

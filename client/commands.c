@@ -71,6 +71,10 @@ static const struct kd_option verify_options[] = {
     { "digest", NULL, "the data is the digest already" },
     END_OF_OPTIONS,
 };
+static const struct kd_option audit_verify_options[] = {
+    { "offline", NULL, "do not ask keyd: neither for its seals nor for its last line" },
+    END_OF_OPTIONS,
+};
 static const struct kd_option mac_options[] = {
     OPTION_IN, OPTION_OUT, OPTION_FORMAT, OPTION_VERSION, OPTION_SECRET, END_OF_OPTIONS,
 };
@@ -162,6 +166,36 @@ static const struct kd_option enroll_options[] = {
     OPTION_LIFETIME, OPTION_SECRET_OUT, END_OF_OPTIONS,
 };
 static const struct kd_option renew_options[] = { OPTION_LIFETIME, OPTION_SECRET_OUT, END_OF_OPTIONS };
+
+#define OPTION_DEVICE_DIR { "dir", "DIR", "the device's files" }
+#define OPTION_SERVER { "server", "URL", "its gateway: tcp://, udp:// or http://HOST:PORT" }
+#define OPTION_TIMEOUT { "timeout", "MS", "for an answer (30000)" }
+#define OPTION_TRACE { "trace", NULL, "print each frame to standard error" }
+static const struct kd_option provision_options[] = {
+    { "bootstrap", "URL", "its bootstrap server, https://HOST:PORT; --ca says whom to trust" },
+    { "secret-file", "FILE", "the one-time secret, in the first line of a file that others cannot read" },
+    { "dir", "DIR", "where its key, certificate and the server's go" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option connect_options[] = {
+    OPTION_DEVICE_DIR, OPTION_SERVER, OPTION_TIMEOUT, END_OF_OPTIONS,
+};
+static const struct kd_option send_options[] = {
+    OPTION_DEVICE_DIR, OPTION_SERVER, OPTION_IN, OPTION_OUT, OPTION_TIMEOUT, OPTION_TRACE,
+    { "lines", NULL, "each line of standard input is a message, all in one session" },
+    { "envelope", NULL, "sealed to the server's key, without a session; nothing is answered" },
+    { "sender", "TEXT", "who an envelope says it is from; nobody checks it" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option listen_options[] = {
+    OPTION_DEVICE_DIR, OPTION_SERVER, OPTION_TIMEOUT, OPTION_TRACE,
+    { "count", "N", "end after so many messages" },
+    END_OF_OPTIONS,
+};
+static const struct kd_option demo_options[] = {
+    { "programs", "DIR", "where keyd, keyd-hsm and keyd-gateway are, if not where they are installed" },
+    END_OF_OPTIONS,
+};
 static const struct kd_option token_options[] = {
     { "out", "FILE", "new file for the token, mode 0600; standard output where it is not given" },
     END_OF_OPTIONS,
@@ -176,6 +210,10 @@ const struct kd_command kd_commands[] = {
       "Ends with 0 when all is well, else 1.", kd_cmd_doctor },
     { "status", "", 0, 0, NULL, "is keyd ready, and what does it say of itself",
       "Ends with 1 when keyd runs and is not ready.", kd_cmd_status },
+    { "audit status", "", 0, 0, NULL, "how far the audit log has come, and can it be written",
+      "Ends with 1 while it cannot be written.", kd_cmd_audit_status },
+    { "audit verify", "FILE...", 1, KD_WORDS_MAX, audit_verify_options, "was a line of the audit log changed, removed, put in or moved",
+      "Give all its files that there are, in any order. Ends with 1 where a line is not good.", kd_cmd_audit_verify },
     { "key create", "NAME", 1, 1, create_options, "make a key in the token",
       "EC keys have either sign or derive. HMAC keys: sign, verify, derive. AES keys: encrypt,\n"
       "decrypt, derive.  Example: keydctl key create orders --type ec-p256 --usage sign", kd_cmd_key_create },
@@ -237,7 +275,19 @@ const struct kd_command kd_commands[] = {
     { "device renew", "ID", 1, 1, renew_options, "make a new one-time secret, to enrol once more",
       "A device renews by itself with its certificate; this is for one that has lost it.", kd_cmd_device_renew },
     { "device revoke", "ID", 1, 1, delete_options, "let a device in no more, for ever, and end its sessions", "", kd_cmd_device_revoke },
+    { "device provision", "ID", 1, 1, provision_options, "be a device: make its key, have it certified",
+      "It asks the bootstrap server, which made the one-time secret by keydctl device enroll.\n"
+      "After a failure it can be run again.", kd_cmd_device_provision, .is_offline = true },
+    { "device connect", "", 0, 0, connect_options, "be a device: try a handshake, and show its bytes", "",
+      kd_cmd_device_connect, .is_offline = true },
+    { "device send", "", 0, 0, send_options, "be a device: send a message, and print the answer",
+      "Ends with 1 when the backend answered with an error.", kd_cmd_device_send, .is_offline = true },
+    { "device listen", "", 0, 0, listen_options, "be a device: print the messages that the server sends unasked",
+      "Each on a line, until it is stopped.", kd_cmd_device_listen, .is_offline = true },
     { "bench", "", 0, 0, bench_options, "measure your own token, through keyd and directly", "", kd_cmd_bench },
+    { "demo", "[DIR]", 0, 1, demo_options, "show all of it: a CA, a device, its messages, a replay refused",
+      "Everything is made in the new folder DIR (keyd-demo), by the commands that it prints. It\n"
+      "talks on 127.0.0.1 only, and stops what it has started.", kd_cmd_demo, .is_offline = true },
     { "token new", "NAME", 1, 1, token_options, "make a bearer token for a principal",
       "Prints the lines for the policy file; they hold the token's hash, not the token.", kd_cmd_token_new, .is_offline = true },
     { .name = NULL },

@@ -107,6 +107,8 @@ long long kd_json_number(const json_t *object, const char *member);
 // ---- the commands (cmd_*.c) ------------------------------------------------
 
 enum kd_exit kd_cmd_status(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_audit_status(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_audit_verify(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_random(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_key_create(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_key_list(struct kd_ctl *ctl);
@@ -134,6 +136,7 @@ enum kd_exit kd_cmd_init_channel(struct kd_ctl *ctl);
 KD_MUST_CHECK enum kd_exit kd_init_channel_keys(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_doctor(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_bench(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_demo(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_token_new(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_peer_add(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_peer_list(struct kd_ctl *ctl);
@@ -147,6 +150,11 @@ enum kd_exit kd_cmd_device_list(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_show(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_renew(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_revoke(struct kd_ctl *ctl);
+// Its own end of the channel.
+enum kd_exit kd_cmd_device_provision(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_device_connect(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_device_send(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_device_listen(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_list(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_show(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_delete(struct kd_ctl *ctl);

@@ -180,6 +180,8 @@ enum keyd_err keyd_device_new(const struct keyd_config *config, struct keyd_devi
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->changed, NULL);
     d->timeout_ms = config->timeout_ms == 0 ? TIMEOUT_MS : config->timeout_ms;
+    d->trace = config->trace;
+    d->trace_arg = config->trace_arg;
     enum keyd_err r =
         kd_keyops_openssl.random(NULL, (uint8_t *)&d->next_id, sizeof(d->next_id)) == KD_OK
             ? set_place(d, config)

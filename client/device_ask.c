@@ -7,45 +7,54 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NONCE_BYTES = 16, TRIES = 2 };
+enum { NONCE_BYTES = 16, TRIES = 2, PADDING_BYTES = 360 };
 
 // ---- frames ----------------------------------------------------------------
 
-static enum keyd_err failed(struct kd_bytes body, bool *is_unknown) {
-    enum kd_failure code;
-    uint32_t after_s;
-    if (kd_failure_parse(body, &code, &after_s) != KD_OK) {
+static enum keyd_err failed(struct kd_bytes body, struct kd_failure_body *why) {
+    if (kd_failure_parse(body, why) != KD_OK) {
         return kd_detail_fail(KEYD_ERR_SERVER, "The server answered with what is no frame.");
     }
-    *is_unknown = code == KD_FAILURE_UNKNOWN_SESSION;
-    return code == KD_FAILURE_BUSY ? kd_detail_fail(KEYD_ERR_BUSY,
-                                                    "The server is busy, or its token is away: "
-                                                    "try again in %u s.",
-                                                    (unsigned)after_s)
-           : code == KD_FAILURE_TOO_LARGE
+    return why->code == KD_FAILURE_BUSY || why->code == KD_FAILURE_RETRY
+               ? kd_detail_fail(KEYD_ERR_BUSY,
+                                "The server is busy, or its token is away: try again in %u s.",
+                                why->after_s > 0 ? (unsigned)why->after_s : 1u)
+           : why->code == KD_FAILURE_TOO_LARGE
                ? kd_detail_fail(KEYD_ERR_ARGUMENT, "The message is too large for the server.")
                : KEYD_ERR_REFUSED;
 }
 
-// *answer has the bytes that *out borrows its body from.
+void kd_device_trace(const struct keyd_device *d, bool has_come, const struct kd_buf *frame) {
+    if (d->trace != NULL) {
+        d->trace(d->trace_arg, has_come, frame->p, frame->n);
+    }
+}
+
+// *answer has the bytes that *out borrows its body from, and *why its cookie.
 static enum keyd_err ask(struct keyd_device *d, const struct kd_frame *question,
-                         struct kd_buf *answer, struct kd_bytes *out, bool *is_unknown) {
+                         struct kd_buf *answer, struct kd_bytes *out, struct kd_failure_body *why) {
     kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     struct kd_frame got;
+    *why = (struct kd_failure_body) { 0 };
     kd_frame_put(&frame, question);
-    if (kd_buf_finish(&frame) != KD_OK) {
-        return kd_detail_fail(KEYD_ERR_ARGUMENT, "The message is too large for a frame.");
+    const enum kd_err put = kd_buf_finish(&frame);
+    if (put != KD_OK) {
+        return put == KD_ERR_NO_MEMORY
+                   ? KEYD_ERR_MEMORY
+                   : kd_detail_fail(KEYD_ERR_ARGUMENT, "The message is too large for a frame.");
     }
+    kd_device_trace(d, false, &frame);
     const enum keyd_err r = kd_device_told(
         kd_wire_exchange(&d->wire, kd_buf_get(&frame), d->timeout_ms, answer), KEYD_ERR_SERVER);
     if (r != KEYD_OK) {
         return r;
     }
+    kd_device_trace(d, true, answer);
     if (kd_frame_parse(kd_buf_get(answer), &got) != KD_OK || got.id != question->id) {
         return kd_detail_fail(KEYD_ERR_SERVER, "The server answered with what is no frame.");
     }
     if (got.role == KD_FRAME_FAILURE) {
-        return failed(got.body, is_unknown);
+        return failed(got.body, why);
     }
     if (got.role != KD_FRAME_ANSWER || got.kind != question->kind) {
         return kd_detail_fail(KEYD_ERR_SERVER, "The server answered another question.");
@@ -62,17 +71,34 @@ static uint32_t next_id(struct keyd_device *d) {
 }
 
 enum keyd_err kd_device_ask(struct keyd_device *d, enum kd_frame_kind kind, struct kd_bytes body,
-                            struct kd_buf *answer, struct kd_bytes *out, bool *is_unknown) {
+                            struct kd_buf *answer, struct kd_bytes *out,
+                            struct kd_failure_body *why) {
     const struct kd_frame q = { .kind = kind, .id = next_id(d), .body = body };
-    return ask(d, &q, answer, out, is_unknown);
+    return ask(d, &q, answer, out, why);
 }
 
 // ---- handshake and resumption: without the lock, by who renews ---------------
 
 static enum keyd_err handshake_step(struct keyd_device *d, const struct kd_buf *message,
                                     struct kd_buf *answer, struct kd_bytes *out) {
-    bool is_unknown = false;
-    return kd_device_ask(d, KD_FRAME_HANDSHAKE, kd_buf_get(message), answer, out, &is_unknown);
+    struct kd_failure_body why;
+    return kd_device_ask(d, KD_FRAME_HANDSHAKE, kd_buf_get(message), answer, out, &why);
+}
+
+// A server with much to do asks us to show that we hear it: once more, with its cookie.
+static enum keyd_err first_step(struct keyd_device *d, const struct kd_buf *message,
+                                struct kd_buf *answer, struct kd_bytes *out) {
+    kd_auto(buf) struct kd_buf again = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
+    struct kd_failure_body why;
+    const enum keyd_err r =
+        kd_device_ask(d, KD_FRAME_HANDSHAKE, kd_buf_get(message), answer, out, &why);
+    if (r != KEYD_ERR_BUSY || why.code != KD_FAILURE_RETRY) {
+        return r;
+    }
+    kd_cbor_put_bytes(&again, why.cookie);
+    kd_buf_put(&again, message->p, message->n);
+    kd_buf_reset(answer);
+    return kd_buf_finish(&again) == KD_OK ? handshake_step(d, &again, answer, out) : r;
 }
 
 static enum keyd_err refused(enum kd_err r) {
@@ -85,17 +111,37 @@ static enum keyd_err refused(enum kd_err r) {
                         : KEYD_OK;
 }
 
-static enum keyd_err run_handshake(struct keyd_device *d, struct kd_device_session *s) {
+static enum keyd_err send_first(struct keyd_device *d, struct kd_device_session *s,
+                                struct kd_bytes padding, struct kd_buf *answer,
+                                struct kd_bytes *out) {
     kd_auto(buf) struct kd_buf first = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
+    const enum keyd_err r =
+        kd_device_told(kd_device_write_1(s, &d->credentials, padding, &first), KEYD_ERR_FILE);
+    return r == KEYD_OK ? first_step(d, &first, answer, out) : r;
+}
+
+// Over UDP the first answer is not much longer than its question.  A server whose certificate is in
+// it gets a longer question.
+static enum keyd_err begin_handshake(struct keyd_device *d, struct kd_device_session *s,
+                                     struct kd_buf *answer, struct kd_bytes *out) {
+    static const uint8_t padding[PADDING_BYTES];
+    enum keyd_err r = send_first(d, s, KD_BYTES_NONE, answer, out);
+    if (r == KEYD_ERR_ARGUMENT) { // too large
+        kd_detail_begin();
+        kd_buf_reset(answer);
+        r = send_first(d, s, (struct kd_bytes) { padding, sizeof(padding) }, answer, out);
+    }
+    return r;
+}
+
+static enum keyd_err run_handshake(struct keyd_device *d, struct kd_device_session *s) {
     kd_auto(buf) struct kd_buf third = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
     kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     kd_auto(buf) struct kd_buf last = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     struct kd_bytes message;
     enum keyd_err r;
     if ((r = kd_device_check_own(&d->credentials)) != KEYD_OK ||
-        (r = kd_device_told(kd_device_write_1(s, &d->credentials, &first), KEYD_ERR_FILE)) !=
-            KEYD_OK ||
-        (r = handshake_step(d, &first, &answer, &message)) != KEYD_OK ||
+        (r = begin_handshake(d, s, &answer, &message)) != KEYD_OK ||
         (r = refused(kd_device_read_2(s, &d->credentials, message, &third))) != KEYD_OK ||
         (r = handshake_step(d, &third, &last, &message)) != KEYD_OK) {
         return r;
@@ -103,22 +149,21 @@ static enum keyd_err run_handshake(struct keyd_device *d, struct kd_device_sessi
     return refused(kd_device_read_4(s, message));
 }
 
-static enum keyd_err resume(struct keyd_device *d, const struct kd_device_session *before,
-                            struct kd_device_session *s) {
+// s has the secret and the ticket of the session that it goes on with.
+static enum keyd_err resume(struct keyd_device *d, struct kd_device_session *s) {
     kd_auto(buf) struct kd_buf body = KD_BUF_INIT(8192);
     kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     uint8_t nonce[NONCE_BYTES];
-    bool is_unknown = false;
+    struct kd_failure_body why;
     struct kd_bytes got;
-    if (before->ticket.n == 0 || kd_keyops_openssl.random(NULL, nonce, sizeof(nonce)) != KD_OK ||
-        kd_device_session_copy(before, s) != KD_OK) {
-        return KEYD_ERR_REFUSED;
+    if (kd_keyops_openssl.random(NULL, nonce, sizeof(nonce)) != KD_OK) {
+        return KEYD_ERR_MEMORY;
     }
     kd_cbor_put_array(&body, 2);
     kd_cbor_put_bytes(&body, kd_buf_get(&s->ticket));
     kd_cbor_put_bytes(&body, (struct kd_bytes) { nonce, sizeof(nonce) });
     const enum keyd_err r =
-        kd_device_ask(d, KD_FRAME_RESUME, kd_buf_get(&body), &answer, &got, &is_unknown);
+        kd_device_ask(d, KD_FRAME_RESUME, kd_buf_get(&body), &answer, &got, &why);
     return r != KEYD_OK ? r
                         : kd_device_told(kd_device_take_resumed(
                                              s, (struct kd_bytes) { nonce, sizeof(nonce) }, got),
@@ -130,6 +175,12 @@ static enum keyd_err resume(struct keyd_device *d, const struct kd_device_sessio
 static void let_go(struct kd_device_session *s) {
     if (s != NULL && --s->holds == 0) {
         kd_device_session_free(s);
+    }
+}
+
+static void hold(struct kd_device_session *s) {
+    if (s != NULL) {
+        s->holds++;
     }
 }
 
@@ -145,19 +196,32 @@ static void end_renewal(struct keyd_device *d) {
     pthread_cond_broadcast(&d->changed);
 }
 
-// Another session: from `before` by its ticket where that is there, else by a handshake.
+// What `before` goes on with elsewhere; NULL where it has no ticket, or without memory.  With the
+// lock, for others may use `before`.
+static struct kd_device_session *continuation_of(const struct kd_device_session *before) {
+    struct kd_device_session *s =
+        before == NULL || before->ticket.n == 0 ? NULL : kd_device_session_new(before->offset_ms);
+    if (s != NULL && kd_device_session_copy(before, s) != KD_OK) {
+        kd_device_session_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+// Another session: from `before` by its ticket where that is there, else by a handshake, in
+// which nothing is left of a resumption that failed: its nonces would be in the keys.
 // What there was stays until the new one stands: a failure that asked for it may have been
 // anybody's.
 static enum keyd_err make_session(struct keyd_device *d, const struct kd_device_session *before) {
-    struct kd_device_session *fresh = kd_device_session_new(d->offset_ms);
-    if (fresh == NULL) {
-        return KEYD_ERR_MEMORY;
-    }
+    struct kd_device_session *fresh = continuation_of(before);
+    const int64_t offset_ms = d->offset_ms;
     pthread_mutex_unlock(&d->lock);
-    enum keyd_err r = before == NULL ? KEYD_ERR_REFUSED : resume(d, before, fresh);
+    enum keyd_err r = fresh == NULL ? KEYD_ERR_REFUSED : resume(d, fresh);
     if (r != KEYD_OK) {
+        kd_device_session_free(fresh);
+        fresh = kd_device_session_new(offset_ms);
         kd_detail_begin();
-        r = run_handshake(d, fresh);
+        r = fresh == NULL ? KEYD_ERR_MEMORY : run_handshake(d, fresh);
     }
     pthread_mutex_lock(&d->lock);
     if (r != KEYD_OK) {
@@ -234,6 +298,7 @@ static enum keyd_err exchange_record(struct keyd_device *d, struct kd_device_ses
     uint8_t head[KD_FRAME_HEAD_BYTES];
     x->id = x->id == 0 ? ++d->next_id : x->id;
     struct kd_frame q = { .kind = x->kind, .id = x->id };
+    struct kd_failure_body why;
     struct kd_bytes got;
     kd_buf_reset(&x->text);
     kd_frame_head(&q, head);
@@ -245,18 +310,27 @@ static enum keyd_err exchange_record(struct keyd_device *d, struct kd_device_ses
     }
     q.body = kd_buf_get(&record);
     pthread_mutex_unlock(&d->lock);
-    r = ask(d, &q, &answer, &got, &x->is_unknown);
+    r = ask(d, &q, &answer, &got, &why);
+    x->is_unknown = why.code == KD_FAILURE_UNKNOWN_SESSION;
     pthread_mutex_lock(&d->lock);
-    return r == KEYD_OK ? take_answer(s, x, got) : r;
+    r = r == KEYD_OK ? take_answer(s, x, got) : r;
+    // Our clock was set, somebody else resumed by our ticket, the answer to an update was lost:
+    // the server would refuse all that follows, too.
+    s->is_doubtful =
+        s->is_doubtful || r == KEYD_ERR_REFUSED || (r != KEYD_OK && x->kind == KD_FRAME_UPDATE);
+    return r;
 }
 
-// Holds the session for an exchange: made where there is none.
+// Holds the session for an exchange: made where there is none, or none to rely on.
 static enum keyd_err hold_session(struct keyd_device *d, struct kd_device_session **out) {
     while (d->is_renewing) {
         pthread_cond_wait(&d->changed, &d->lock);
     }
-    if (d->session == NULL) {
-        const enum keyd_err r = replace(d, NULL, false);
+    if (d->session == NULL || d->session->is_doubtful) {
+        struct kd_device_session *before = d->session;
+        hold(before);
+        const enum keyd_err r = replace(d, before, false);
+        let_go(before);
         if (r != KEYD_OK) {
             return r;
         }

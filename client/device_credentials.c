@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { FILE_MAX_BYTES = 65536, CERTIFICATE_MAX_BYTES = 4096 };
+enum { CERTIFICATE_MAX_BYTES = 4096 };
 
 enum keyd_err kd_device_told(enum kd_err r, enum keyd_err other) {
     return r == KD_OK              ? KEYD_OK
@@ -23,7 +23,7 @@ enum keyd_err kd_device_told(enum kd_err r, enum keyd_err other) {
 
 // ---- files -----------------------------------------------------------------
 
-static enum keyd_err read_file(const char *path, bool is_secret, struct kd_buf *out) {
+enum keyd_err kd_device_read_file(const char *path, bool is_secret, struct kd_buf *out) {
     struct stat st;
     if (path == NULL) {
         return kd_detail_fail(KEYD_ERR_ARGUMENT, "The configuration lacks a file's name.");
@@ -33,16 +33,17 @@ static enum keyd_err read_file(const char *path, bool is_secret, struct kd_buf *
         return kd_detail_fail(KEYD_ERR_FILE, "\"%.150s\" cannot be read: %s", path,
                               strerror(errno));
     }
-    (void)kd_buf_extend(out, FILE_MAX_BYTES);
+    const bool has_room = kd_buf_extend(out, KD_DEVICE_FILE_MAX_BYTES) != NULL;
     out->n = 0;
     const bool is_open_to_others =
         fstat(fileno(f), &st) != 0 || (is_secret && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0);
-    if (kd_buf_finish(out) == KD_OK && !is_open_to_others) {
-        out->n = fread(out->p, 1, FILE_MAX_BYTES, f);
+    if (has_room && !is_open_to_others) {
+        out->n = fread(out->p, 1, KD_DEVICE_FILE_MAX_BYTES, f);
     }
     fclose(f);
     return is_open_to_others
                ? kd_detail_fail(KEYD_ERR_FILE, "\"%.150s\" is open to others: chmod 600.", path)
+           : !has_room   ? KEYD_ERR_MEMORY
            : out->n == 0 ? kd_detail_fail(KEYD_ERR_FILE, "\"%.150s\" is empty.", path)
                          : KEYD_OK;
 }
@@ -55,7 +56,7 @@ static enum keyd_err put_der(struct kd_buf *out, const X509 *x) {
         kd_buf_put(out, p, (size_t)n);
     }
     OPENSSL_free(p);
-    return n > 0 && kd_buf_finish(out) == KD_OK ? KEYD_OK : KEYD_ERR_FILE;
+    return n > 0 ? kd_device_told(kd_buf_finish(out), KEYD_ERR_FILE) : KEYD_ERR_FILE;
 }
 
 static X509 *parse_certificate(struct kd_bytes text) {
@@ -67,16 +68,17 @@ static X509 *parse_certificate(struct kd_bytes text) {
 }
 
 static enum keyd_err read_certificate(const char *path, struct kd_buf *der) {
-    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(FILE_MAX_BYTES);
-    enum keyd_err r = read_file(path, false, &text);
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_DEVICE_FILE_MAX_BYTES);
+    enum keyd_err r = kd_device_read_file(path, false, &text);
     if (r != KEYD_OK) {
         return r;
     }
     X509 *x = parse_certificate(kd_buf_get(&text));
     r = put_der(der, x);
     X509_free(x);
-    return r == KEYD_OK ? r
-                        : kd_detail_fail(r, "\"%.150s\" is no certificate in PEM or DER.", path);
+    return r == KEYD_ERR_FILE
+               ? kd_detail_fail(r, "\"%.150s\" is no certificate in PEM or DER.", path)
+               : r;
 }
 
 static enum keyd_err point_of(struct kd_bytes der, struct kd_point *out) {
@@ -132,10 +134,10 @@ static enum keyd_err load_key(struct kd_device_credentials *c, struct kd_bytes p
 }
 
 static enum keyd_err read_own(struct kd_device_credentials *c, const struct keyd_config *config) {
-    kd_auto(buf) struct kd_buf key = KD_BUF_INIT(FILE_MAX_BYTES);
+    kd_auto(buf) struct kd_buf key = KD_BUF_INIT(KD_DEVICE_FILE_MAX_BYTES);
     struct kd_point point, certified;
     enum keyd_err r;
-    if ((r = read_file(config->key_file, true, &key)) != KEYD_OK ||
+    if ((r = kd_device_read_file(config->key_file, true, &key)) != KEYD_OK ||
         (r = load_key(c, kd_buf_get(&key), config->key_file, &point)) != KEYD_OK ||
         (r = read_certificate(config->certificate_file, &c->own_cert)) != KEYD_OK ||
         (r = point_of(kd_buf_get(&c->own_cert), &certified)) != KEYD_OK) {
@@ -163,8 +165,8 @@ static enum keyd_err read_server(struct kd_device_credentials *c,
 
 // The server's key for envelopes, where the configuration has it.
 static enum keyd_err read_envelope_key(struct kd_device_credentials *c, const char *path) {
-    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(FILE_MAX_BYTES);
-    const enum keyd_err r = path == NULL ? KEYD_OK : read_file(path, false, &text);
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_DEVICE_FILE_MAX_BYTES);
+    const enum keyd_err r = path == NULL ? KEYD_OK : kd_device_read_file(path, false, &text);
     if (path == NULL || r != KEYD_OK) {
         return r;
     }
@@ -209,8 +211,8 @@ enum keyd_err kd_device_check_own(struct kd_device_credentials *c) {
 
 // ---- all of them -------------------------------------------------------------
 
-enum keyd_err kd_device_read_credentials(struct kd_device_credentials *c,
-                                         const struct keyd_config *config) {
+KD_COLD enum keyd_err kd_device_read_credentials(struct kd_device_credentials *c,
+                                                 const struct keyd_config *config) {
     *c = (struct kd_device_credentials) {
         .own_cert = KD_BUF_INIT(CERTIFICATE_MAX_BYTES),
         .own_cred = KD_BUF_INIT(CERTIFICATE_MAX_BYTES + 8),
@@ -240,4 +242,5 @@ void kd_device_credentials_wipe(struct kd_device_credentials *c) {
     kd_buf_wipe(&c->own_id);
     kd_buf_wipe(&c->server_cred);
     free(c->uri);
+    free(c->directory);
 }

@@ -16,6 +16,7 @@ struct kd_device_credentials {
     char *uri; // of the own certificate; NULL: the fingerprint is sent
     keyd_renew_fn *renew;
     void *renew_arg;
+    char *directory; // of a device that was opened by it; `renew_arg` is this
 };
 
 // Also after a failure the credentials are to be wiped.
@@ -24,6 +25,10 @@ KD_MUST_CHECK enum keyd_err kd_device_read_credentials(struct kd_device_credenti
 void kd_device_credentials_wipe(struct kd_device_credentials *c);
 // Before each handshake: asks for another certificate where the own one has expired (A05).
 KD_MUST_CHECK enum keyd_err kd_device_check_own(struct kd_device_credentials *c);
+
+#define KD_DEVICE_FILE_MAX_BYTES 65536
+// What is in a file, which must not be empty; a secret's must be closed to others.
+enum keyd_err kd_device_read_file(const char *path, bool is_secret, struct kd_buf *out);
 
 // What an error of ours is to the library's user; `other` where it has no name there.
 enum keyd_err kd_device_told(enum kd_err r, enum keyd_err other);

@@ -18,9 +18,12 @@ static const struct {
     [KEYD_ERR_SERVER] = { "server", "This is not the server that is known, or not its answer." },
     [KEYD_ERR_BACKEND] = { "backend", "It was delivered, and the answer is an error." },
     [KEYD_ERR_EXPIRED] = { "expired", "The own certificate has expired." },
+    [KEYD_ERR_DENIED] = { "denied", "The caller is not known, or may not do this." },
+    [KEYD_ERR_MISSING] = { "missing", "What is named is not there." },
+    [KEYD_ERR_STATE] = { "state", "What is named has not the state or type for this." },
 };
 
-static _Thread_local char detail[256];
+static _Thread_local char detail[512];
 
 const char *keyd_err_name(enum keyd_err err) {
     return (size_t)err < KD_COUNT_OF(errors) ? errors[err].name : "unknown";

@@ -2,15 +2,17 @@
 #include "client/device_http.h"
 
 #include "channel/channel.h"
+#include "client/device_detail.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-enum { KEPT_MAX = 8, STATUS_OK = 200 };
+enum { KEPT_MAX = 8, STATUS_OK = 200, SECRET_MAX_BYTES = 256 };
 
 struct kd_http {
     atomic_uint holds;
@@ -91,9 +93,9 @@ static size_t on_data(char *data, size_t size, size_t n, void *answer) {
 }
 
 // What is not set keeps libcurl's default: no redirects are followed, certificates checked.
-static bool prepare(CURL *c, const struct kd_http *h, struct kd_bytes frame, unsigned timeout_ms,
+static bool prepare(CURL *c, const char *url, struct kd_bytes frame, unsigned timeout_ms,
                     struct curl_slist *headers, struct kd_buf *answer) {
-    return curl_easy_setopt(c, CURLOPT_URL, h->url) == CURLE_OK &&
+    return curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK &&
@@ -118,7 +120,7 @@ enum kd_err kd_http_exchange(struct kd_http *h, struct kd_bytes frame, unsigned 
     CURL *c = take(h);
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: " KD_FRAME_MEDIA_TYPE);
     struct curl_slist *all = headers == NULL ? NULL : curl_slist_append(headers, "Expect:");
-    if (c == NULL || all == NULL || !prepare(c, h, frame, timeout_ms, all, answer)) {
+    if (c == NULL || all == NULL || !prepare(c, h->url, frame, timeout_ms, all, answer)) {
         curl_slist_free_all(headers);
         curl_easy_cleanup(c);
         return KD_ERR_NO_MEMORY;
@@ -130,4 +132,58 @@ enum kd_err kd_http_exchange(struct kd_http *h, struct kd_bytes frame, unsigned 
     keep(h, c);
     curl_slist_free_all(all);
     return r;
+}
+
+// ---- the bootstrap server --------------------------------------------------
+
+static bool prepare_tls(CURL *c, const struct kd_http_request *r) {
+    return curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
+           (r->ca_file == NULL || curl_easy_setopt(c, CURLOPT_CAINFO, r->ca_file) == CURLE_OK) &&
+           (r->certificate_file == NULL ||
+            (curl_easy_setopt(c, CURLOPT_SSLCERT, r->certificate_file) == CURLE_OK &&
+             curl_easy_setopt(c, CURLOPT_SSLKEY, r->key_file) == CURLE_OK));
+}
+
+// libcurl wants the secret as text.
+static bool prepare_secret(CURL *c, const struct kd_http_request *r) {
+    char text[SECRET_MAX_BYTES + 1] = "";
+    if (r->user == NULL) {
+        return true;
+    }
+    struct kd_secret *password = (struct kd_secret *)(uintptr_t)r->password;
+    const size_t n = kd_secret_len(password);
+    if (n > SECRET_MAX_BYTES) {
+        return false;
+    }
+    memcpy(text, kd_secret_get(password), n);
+    const bool is_set = curl_easy_setopt(c, CURLOPT_HTTPAUTH, CURLAUTH_BASIC) == CURLE_OK &&
+                        curl_easy_setopt(c, CURLOPT_USERNAME, r->user) == CURLE_OK &&
+                        curl_easy_setopt(c, CURLOPT_PASSWORD, text) == CURLE_OK;
+    kd_wipe(text, sizeof(text));
+    return is_set;
+}
+
+enum kd_err kd_http_ask(const struct kd_http_request *r, long *status, struct kd_buf *answer) {
+    char type[128];
+    CURL *c = curl_easy_init();
+    struct curl_slist *headers = curl_slist_append(NULL, "Accept: application/cbor");
+    snprintf(type, sizeof(type), "Content-Type: %s", r->type == NULL ? "" : r->type);
+    struct curl_slist *all =
+        headers == NULL || r->type == NULL ? headers : curl_slist_append(headers, type);
+    const bool is_set = c != NULL && all != NULL &&
+                        prepare(c, r->url, r->body, r->timeout_ms, all, answer) &&
+                        (r->type != NULL || curl_easy_setopt(c, CURLOPT_HTTPGET, 1L) == CURLE_OK) &&
+                        prepare_tls(c, r) && prepare_secret(c, r);
+    const CURLcode code = is_set ? curl_easy_perform(c) : CURLE_OUT_OF_MEMORY;
+    if (code == CURLE_OK) {
+        (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, status);
+    }
+    if (code != CURLE_OK) {
+        kd_detail_fail(KEYD_ERR_TRANSPORT, "%.120s: %s.", r->url, curl_easy_strerror(code));
+    }
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(c);
+    return code == CURLE_OK                   ? KD_OK
+           : code == CURLE_OPERATION_TIMEDOUT ? KD_ERR_DEADLINE
+                                              : KD_ERR_SYSTEM;
 }

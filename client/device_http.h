@@ -20,4 +20,21 @@ void kd_http_let_go(struct kd_http *h);
 KD_MUST_CHECK enum kd_err kd_http_exchange(struct kd_http *h, struct kd_bytes frame,
                                            unsigned timeout_ms, struct kd_buf *answer);
 
+// One request to a bootstrap server, over TLS.
+struct kd_http_request {
+    const char *url;
+    const char *ca_file; // NULL: the system's
+    const char *user;    // for HTTP Basic; NULL: none
+    const struct kd_secret *password;
+    const char *certificate_file; // of the client; NULL: none
+    const char *key_file;
+    const char *type; // of the body; NULL: a GET
+    struct kd_bytes body;
+    unsigned timeout_ms;
+};
+
+// Appends what a 200 brought; *status is that of any answer.  KD_ERR_SYSTEM, KD_ERR_DEADLINE.
+KD_MUST_CHECK enum kd_err kd_http_ask(const struct kd_http_request *r, long *status,
+                                      struct kd_buf *answer);
+
 #endif

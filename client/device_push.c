@@ -3,6 +3,8 @@
 #include "client/device_detail.h"
 #include "client/device_state.h"
 
+#include <string.h>
+
 enum { KEEPALIVE_MS = 60000 };
 
 // ---- pushes ----------------------------------------------------------------
@@ -42,22 +44,21 @@ enum keyd_err kd_device_connect(struct keyd_device *d) {
 }
 
 // With the lock: the message of the frame, and the frame that acknowledges it.
-static enum kd_err open_push(struct kd_device_session *s, struct kd_bytes bytes,
+static enum kd_err open_push(struct kd_device_session *s, const struct kd_frame *push,
                              struct kd_buf *text, struct kd_record *record, struct kd_buf *ack) {
     kd_auto(buf) struct kd_buf sealed = KD_BUF_INIT(256);
     uint8_t head[KD_FRAME_HEAD_BYTES];
     const struct kd_bytes aad = { head, sizeof(head) };
-    struct kd_frame push;
-    enum kd_err r = kd_frame_parse(bytes, &push);
-    if (r != KD_OK || s == NULL) {
-        return r == KD_OK ? KD_ERR_NO_SESSION : r;
+    enum kd_err r = KD_OK;
+    if (s == NULL) {
+        return KD_ERR_NO_SESSION;
     }
-    kd_frame_head(&push, head);
-    if ((r = kd_device_open(s, push.body, aad, text, record)) != KD_OK ||
+    kd_frame_head(push, head);
+    if ((r = kd_device_open(s, push->body, aad, text, record)) != KD_OK ||
         record->type != KD_RECORD_DATA) {
         return r == KD_OK ? KD_ERR_RECORD_FORM : r;
     }
-    struct kd_frame answer = { .role = KD_FRAME_ANSWER, .kind = KD_FRAME_PUSH, .id = push.id };
+    struct kd_frame answer = { .role = KD_FRAME_ANSWER, .kind = KD_FRAME_PUSH, .id = push->id };
     kd_frame_head(&answer, head);
     if ((r = kd_device_seal(s, KD_RECORD_DATA, KD_BYTES_NONE, aad, &sealed)) != KD_OK) {
         return r;
@@ -67,24 +68,58 @@ static enum kd_err open_push(struct kd_device_session *s, struct kd_bytes bytes,
     return kd_buf_finish(ack);
 }
 
+static void keep_ack(struct keyd_device *d, uint32_t id, const struct kd_buf *ack) {
+    struct kd_device_ack *a = &d->acks[d->n_acks++ % KD_DEVICE_ACKS];
+    a->n = 0;
+    if (ack->n <= sizeof(a->frame)) {
+        a->id = id;
+        a->n = (uint8_t)ack->n;
+        memcpy(a->frame, ack->p, ack->n);
+    }
+}
+
+// Of a push that has come before: what it was answered.  Anybody may send it again, and is
+// answered the same, which is of no use to him.
+static void find_ack(const struct keyd_device *d, uint32_t id, struct kd_buf *ack) {
+    for (size_t i = 0; i < KD_DEVICE_ACKS; i++) {
+        if (d->acks[i].n > 0 && d->acks[i].id == id) {
+            kd_buf_reset(ack);
+            kd_buf_put(ack, d->acks[i].frame, d->acks[i].n);
+        }
+    }
+}
+
 // What is not for us is passed over, and not acknowledged.
 static bool take_push(struct keyd_device *d, struct kd_bytes frame, struct kd_buf *text,
                       struct kd_bytes *body) {
     kd_auto(buf) struct kd_buf ack = KD_BUF_INIT(512);
     struct kd_record record;
+    struct kd_frame push;
     kd_buf_reset(text);
-    pthread_mutex_lock(&d->lock);
-    enum kd_err r = open_push(d->session, frame, text, &record, &ack);
-    pthread_mutex_unlock(&d->lock);
-    if (r != KD_OK) {
+    if (kd_frame_parse(frame, &push) != KD_OK) {
         return false;
     }
-    *body = record.body;
+    pthread_mutex_lock(&d->lock);
+    enum kd_err r = open_push(d->session, &push, text, &record, &ack);
+    if (r == KD_OK) {
+        keep_ack(d, push.id, &ack);
+    } else if (r == KD_ERR_RECORD_REPLAYED) {
+        find_ack(d, push.id, &ack);
+    }
+    pthread_mutex_unlock(&d->lock);
+    const bool is_new = r == KD_OK;
+    if ((!is_new && r != KD_ERR_RECORD_REPLAYED) || kd_buf_get(&ack).n == 0) {
+        return false;
+    }
+    if (is_new) {
+        kd_device_trace(d, false, &ack);
+    }
     r = kd_wire_tell(&d->wire, kd_buf_get(&ack), d->timeout_ms);
-    if (r != KD_OK) { // it is here all the same, and does not come again
+    if (is_new && r != KD_OK) { // it is here all the same, and is not given out again
         kd_detail_fail(KEYD_ERR_TRANSPORT, "A message has come that the server was not told of.");
     }
-    return true;
+    *body = is_new ? record.body : KD_BYTES_NONE;
+    return is_new;
 }
 
 enum keyd_err kd_device_receive(struct keyd_device *d, unsigned timeout_ms, struct kd_buf *text,
@@ -103,6 +138,9 @@ enum keyd_err kd_device_receive(struct keyd_device *d, unsigned timeout_ms, stru
         const uint64_t left_ms = until_ms > now ? until_ms - now : 0;
         const unsigned wait_ms = left_ms < KEEPALIVE_MS ? (unsigned)left_ms : KEEPALIVE_MS;
         const enum kd_err got = kd_wire_receive(&d->wire, wait_ms, &frame);
+        if (got == KD_OK) {
+            kd_device_trace(d, true, &frame);
+        }
         if (got == KD_OK && take_push(d, kd_buf_get(&frame), text, body)) {
             return KEYD_OK;
         }
@@ -122,7 +160,7 @@ enum keyd_err kd_device_send_envelope(struct keyd_device *d, const char *sender,
     kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     uint8_t id[KD_ENVELOPE_ID_BYTES];
     struct kd_bytes nothing;
-    bool is_unknown = false;
+    struct kd_failure_body why;
     if (!d->credentials.has_envelope_point) {
         return kd_detail_fail(KEYD_ERR_ARGUMENT, "The configuration has no envelope_key_file.");
     }
@@ -142,5 +180,5 @@ enum keyd_err kd_device_send_envelope(struct keyd_device *d, const char *sender,
                                        "The envelope cannot be made: its times are wrong, or it "
                                        "is too long.")
                       : kd_device_ask(d, KD_FRAME_ENVELOPE, kd_buf_get(&envelope), &answer,
-                                      &nothing, &is_unknown);
+                                      &nothing, &why);
 }

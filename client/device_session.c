@@ -58,7 +58,11 @@ enum kd_err kd_device_session_copy(const struct kd_device_session *from,
 // ---- handshake -------------------------------------------------------------
 
 enum kd_err kd_device_write_1(struct kd_device_session *s, const struct kd_device_credentials *c,
-                              struct kd_buf *out) {
+                              struct kd_bytes padding, struct kd_buf *out) {
+    const struct kd_ead ead = {
+        padding.n > 0 ? 1 : 0,
+        { { .label = KD_EAD_PADDING, .has_value = true, .value = padding } },
+    };
     const struct kd_edhoc_config config = {
         .role = KD_EDHOC_INITIATOR,
         .keys = software,
@@ -69,11 +73,13 @@ enum kd_err kd_device_write_1(struct kd_device_session *s, const struct kd_devic
                                                      : (struct kd_suites) { 1, { 24 } },
         .conn_id = kd_bytes_of_text("7"), // one byte on the wire
         .ead_labels = { 1, { EAD_LABEL } },
+        .ead_messages = 1u << 4,
         .keep_ephemeral = true,
     };
+    end_handshake(s);
     enum kd_err r = kd_edhoc_new(&config, &s->edhoc);
     kd_buf_u8(out, 0xf5); // true: message_1 (RFC 9528 A.2)
-    return r == KD_OK ? kd_edhoc_write_1(s->edhoc, NULL, out) : r;
+    return r == KD_OK ? kd_edhoc_write_1(s->edhoc, &ead, out) : r;
 }
 
 // The server's certificate is the stored one: what it sends is only its name (A07).
@@ -188,7 +194,7 @@ static struct kd_record_end end_of(struct kd_device_session *s) {
 }
 
 static uint64_t server_now_ms(const struct kd_device_session *s) {
-    return (uint64_t)((int64_t)kd_clock_wall_ms() + s->offset_ms);
+    return (uint64_t)((int64_t)kd_clock_wall_about_ms() + s->offset_ms);
 }
 
 enum kd_err kd_device_seal(struct kd_device_session *s, enum kd_record_type type,

@@ -9,6 +9,7 @@
 struct kd_device_session {
     unsigned holds, in_flight; // device_ask.c's
     bool is_open;
+    bool is_doubtful;       // the server may have other keys: the next question makes another first
     struct kd_edhoc *edhoc; // under way
     struct kd_secret *prk_out;
     enum kd_md md;
@@ -36,10 +37,11 @@ KD_MUST_CHECK enum kd_err kd_device_session_copy(const struct kd_device_session 
                                                  struct kd_device_session *to);
 
 // The handshake: message_1; then, with message_2, message_3 with the gateway's
-// connection identifier before it; then message_4.  Errors are those of edhoc.h.
+// connection identifier before it; then message_4.  Errors are those of edhoc.h.  message_1 may be
+// written once more, before an answer.
 KD_MUST_CHECK enum kd_err kd_device_write_1(struct kd_device_session *s,
                                             const struct kd_device_credentials *c,
-                                            struct kd_buf *out);
+                                            struct kd_bytes padding, struct kd_buf *out);
 KD_MUST_CHECK enum kd_err kd_device_read_2(struct kd_device_session *s,
                                            const struct kd_device_credentials *c,
                                            struct kd_bytes message, struct kd_buf *out);

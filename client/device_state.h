@@ -10,6 +10,14 @@
 
 #include <pthread.h>
 
+// A push that comes again gets the acknowledgement that it got, where that was lost.
+#define KD_DEVICE_ACKS 16
+struct kd_device_ack {
+    uint32_t id;
+    uint8_t n; // 0: none
+    uint8_t frame[127];
+};
+
 // The lock is never held over the network.  A session is renewed by one thread at a time,
 // which has is_renewing and alone uses the credentials; the others wait for it, or end what
 // they have under way in the session before.
@@ -24,7 +32,11 @@ struct keyd_device {
     unsigned status;
     struct kd_wire wire;
     unsigned timeout_ms;
-    uint64_t proven_link; // the server knows that we are at its other end
+    uint64_t proven_link;                      // the server knows that we are at its other end
+    struct kd_device_ack acks[KD_DEVICE_ACKS]; // the latest
+    unsigned n_acks;
+    keyd_trace_fn *trace; // may be NULL
+    void *trace_arg;
 };
 
 // A record there and the one that answers it.
@@ -50,7 +62,10 @@ enum keyd_err kd_device_exchange(struct keyd_device *d, struct kd_exchange *x);
 enum keyd_err kd_device_exchange_alone(struct keyd_device *d, struct kd_exchange *x);
 // A frame that is no record; its body is borrowed from *answer.
 enum keyd_err kd_device_ask(struct keyd_device *d, enum kd_frame_kind kind, struct kd_bytes body,
-                            struct kd_buf *answer, struct kd_bytes *out, bool *is_unknown);
+                            struct kd_buf *answer, struct kd_bytes *out,
+                            struct kd_failure_body *why);
+// Tells who watches of a frame.
+void kd_device_trace(const struct keyd_device *d, bool has_come, const struct kd_buf *frame);
 // A handshake.
 enum keyd_err kd_device_renew(struct keyd_device *d);
 

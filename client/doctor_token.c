@@ -133,13 +133,26 @@ void kd_doctor_token(struct kd_doctor *d) {
 
 // ---- objects ---------------------------------------------------------------
 
-static bool is_registered(const json_t *keys, const char *name, size_t n) {
+static bool has_version(const json_t *key, json_int_t number) {
+    size_t i;
+    json_t *version;
+    json_array_foreach(json_object_get(key, "versions"), i, version) {
+        if (json_integer_value(json_object_get(version, "version")) == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Whether the object of this label is one that keyd knows: the first n bytes are the key's name.
+static bool is_registered(const json_t *keys, const char *label, size_t n) {
+    const json_int_t number = strtoll(label + n + strlen(".v"), NULL, 10);
     size_t i;
     json_t *key;
     json_array_foreach(keys, i, key) {
         const char *have = kd_json_text(key, "name");
-        if (strlen(have) == n && memcmp(have, name, n) == 0) {
-            return true;
+        if (strlen(have) == n && memcmp(have, label, n) == 0) {
+            return has_version(key, number);
         }
     }
     return false;

@@ -85,7 +85,7 @@ enum kd_err kd_io_write_new(const char *path, struct kd_bytes data, mode_t mode)
 }
 
 enum kd_err kd_io_write(const char *path, struct kd_bytes data) {
-    return write_file(path, O_TRUNC, 0666, data);
+    return write_file(path, O_TRUNC, 0644, data); // certificates may be in such
 }
 
 // ---- forms -----------------------------------------------------------------

@@ -34,6 +34,10 @@ enum keyd_err {
     KEYD_ERR_SERVER,    /* it is not the server that we know, or it sent what is not its own */
     KEYD_ERR_BACKEND,   /* the message was delivered, and the answer is an error: keyd_status */
     KEYD_ERR_EXPIRED,   /* the own certificate has expired */
+    /* Of keyd_service.h only. */
+    KEYD_ERR_DENIED,  /* the caller is not known, or the policy does not let him */
+    KEYD_ERR_MISSING, /* what is named is not there */
+    KEYD_ERR_STATE,   /* what is named has not the state or type for this, or the name is taken */
 };
 
 /* A name that does not change, "timeout"; and a sentence for people. */
@@ -56,6 +60,10 @@ typedef int keyd_receive_fn(void *arg, uint8_t *frame, size_t max, size_t *n,
  * sent whole with the next handshake, as the server may not know it yet. */
 typedef int keyd_renew_fn(void *arg, uint8_t *certificate, size_t max, size_t *n);
 
+/* A frame that was sent (again or not, it is told of once), or has come.  In any thread; must not
+ * call the device. */
+typedef void keyd_trace_fn(void *arg, int has_come, const uint8_t *frame, size_t n);
+
 struct keyd_config {
     const char *server; /* "tcp://HOST:PORT", "udp://HOST:PORT", "http://HOST:PORT" (or https);
                            NULL: `send` and `receive` are there */
@@ -72,9 +80,31 @@ struct keyd_config {
     keyd_renew_fn *renew; /* NULL: an expired certificate is KEYD_ERR_EXPIRED */
     void *renew_arg;
     const char *envelope_key_file; /* the server's public key for envelopes, PEM, P-256; or NULL */
+    keyd_trace_fn *trace;          /* NULL: nobody watches */
+    void *trace_arg;
 };
 
 struct keyd_device;
+
+/* What a device knows of its bootstrap server before it has anything (docs/certificates.md). */
+struct keyd_bootstrap {
+    const char *url;         /* "https://HOST[:PORT]" */
+    const char *ca_file;     /* whom its TLS certificate may come from, PEM; NULL: the system's */
+    const char *id;          /* the device's */
+    const char *secret_file; /* its one-time secret; others may not read it */
+    const char *directory;   /* where key, certificates and names go; made if it is not there */
+    unsigned timeout_ms;     /* for each request; 0: 30000 */
+};
+
+/* Makes a private key on the curve of the server's suite, has it certified, and learns the
+ * server's certificate and keys.  After a failure it may be called again: the key that was made
+ * is kept.  KEYD_ERR_REFUSED: the secret is not good (any more). */
+enum keyd_err keyd_provision(const struct keyd_bootstrap *bootstrap);
+
+/* A device from the directory that keyd_provision has filled: what the configuration leaves NULL
+ * of files and of `renew` comes from there, with a renewal by its bootstrap server. */
+enum keyd_err keyd_device_open(const char *directory, const struct keyd_config *config,
+                               struct keyd_device **out);
 
 /* Reads the files, and connects to nobody yet. */
 enum keyd_err keyd_device_new(const struct keyd_config *config, struct keyd_device **out);
@@ -89,9 +119,10 @@ enum keyd_err keyd_request(struct keyd_device *device, const void *message, size
 /* The error that the last KEYD_ERR_BACKEND brought: an HTTP status. */
 unsigned keyd_status(struct keyd_device *device);
 
-/* Waits for a message that the server sends unasked, and tells it that it has come.  Over TCP
- * and transports of the caller's; connects where that has to be.  *message is allocated (free it).
- * KEYD_ERR_TIMEOUT: none came. */
+/* Waits for a message that the server sends unasked, and tells it that it has come.  Not over
+ * HTTP; connects where that has to be.  Where frames can be lost, the server learns of what has
+ * come at the latest with the next call.  *message is allocated (free it).  KEYD_ERR_TIMEOUT: none
+ * came. */
 enum keyd_err keyd_receive(struct keyd_device *device, unsigned timeout_ms, uint8_t **message,
                            size_t *n);
 

@@ -25,11 +25,13 @@ enum {
 // ---- connections -----------------------------------------------------------
 
 struct connection {
-    int fd; // -1: not open
+    int fd;                  // -1: not open
+    struct kd_bytes request; // under way
     size_t sent;
     uint64_t started_us;
     size_t n_header; // bytes of the answer's header so far
     size_t body_left;
+    size_t body_bytes;
     bool in_body;
     unsigned status;
     char header[HEADER_MAX_BYTES + 1];
@@ -41,6 +43,8 @@ struct load {
     struct kd_histogram *latencies;
     struct connection *connections;
     int epoll;
+    size_t n_begun;
+    unsigned n_idle; // connections for which there is no request any more
     bool counting;
     bool done;
     char *why; // KD_LOAD_WHY_BYTES
@@ -57,7 +61,7 @@ static KD_PRINTF(3, 4) enum kd_err fail(struct load *l, enum kd_err e, const cha
 
 // Sends what the socket takes; a request fits its buffer nearly always.
 static enum kd_err send_more(struct load *l, struct connection *c) {
-    const struct kd_bytes q = l->config->request;
+    const struct kd_bytes q = c->request;
     while (c->sent < q.n) {
         ssize_t n = send(c->fd, q.p + c->sent, q.n - c->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR) {
@@ -75,6 +79,14 @@ static enum kd_err send_more(struct load *l, struct connection *c) {
 }
 
 static enum kd_err begin(struct load *l, struct connection *c) {
+    if (l->config->once && l->n_begun == l->config->n_requests) {
+        c->request = KD_BYTES_NONE;
+        c->sent = 0;
+        l->n_idle++;
+        l->done = l->n_idle == l->config->connections;
+        return KD_OK;
+    }
+    c->request = l->config->requests[l->n_begun++ % l->config->n_requests];
     c->sent = 0;
     c->n_header = 0;
     c->in_body = false;
@@ -114,6 +126,8 @@ static enum kd_err finish_answer(struct load *l, struct connection *c) {
         r->answers += good ? 1 : 0;
         r->refused += good ? 0 : 1;
         r->status = good ? r->status : c->status;
+        r->body_min_bytes = c->body_bytes < r->body_min_bytes ? c->body_bytes : r->body_min_bytes;
+        r->body_max_bytes = c->body_bytes > r->body_max_bytes ? c->body_bytes : r->body_max_bytes;
         kd_histogram_add(l->latencies, kd_clock_mono_us() - c->started_us);
         const uint64_t all = r->answers + r->refused;
         l->done = l->config->requests_max != 0 && all >= l->config->requests_max;
@@ -132,6 +146,7 @@ static enum kd_err read_header(struct load *l, struct connection *c) {
         return fail(l, KD_ERR_MALFORMED, "The answer has no Content-Length.");
     }
     c->body_left = length == NULL ? 0 : strtoul(length + 17, NULL, 10);
+    c->body_bytes = c->body_left;
     c->status = status;
     c->in_body = true;
     return KD_OK;
@@ -206,7 +221,7 @@ static enum kd_err read_more(struct load *l, struct connection *c, bool is_closi
 
 static enum kd_err on_event(struct load *l, const struct epoll_event *event) {
     struct connection *c = event->data.ptr;
-    enum kd_err e = c->sent < l->config->request.n ? send_more(l, c) : KD_OK;
+    enum kd_err e = c->sent < c->request.n ? send_more(l, c) : KD_OK;
     if (e != KD_OK) {
         return e;
     }
@@ -270,10 +285,10 @@ static void fill_result(const struct load *l) {
 
 enum kd_err kd_load_run(const struct kd_load_config *config, struct kd_load_result *result,
                         char why[static KD_LOAD_WHY_BYTES]) {
-    struct kd_load_result counted = { 0 };
+    struct kd_load_result counted = { .body_min_bytes = UINT64_MAX };
     struct load l = { .config = config, .result = &counted, .why = why };
     if (config->connections == 0 || config->connections > KD_LOAD_CONNECTIONS_MAX ||
-        config->request.n == 0) {
+        config->n_requests == 0) {
         return fail(&l, KD_ERR_BAD_REQUEST, "1 to %d connections, and a request.",
                     KD_LOAD_CONNECTIONS_MAX);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// load.h: a load generator for one HTTP request over the Unix socket: N
-// keep-alive connections, each with one request under way, the same bytes every
-// time.  It counts answers and their latencies.  For keydctl bench and `make
+// load.h: a load generator for HTTP requests over the Unix socket: N keep-alive
+// connections, each with one request under way, the same bytes every time or the
+// next of a list.  It counts answers and their latencies.  For keydctl bench and `make
 // bench`; it knows of HTTP only what keyd's answers need (Content-Length).
 #ifndef KD_CLIENT_LOAD_H
 #define KD_CLIENT_LOAD_H
@@ -17,7 +17,11 @@ struct kd_load_config {
     uint64_t duration_ms;    // what is measured
     uint64_t warmup_ms;      // before it, not counted
     uint64_t requests_max;   // ends earlier after so many answers; 0: no limit
-    struct kd_bytes request; // the whole request, header and body
+    // Whole requests, header and body, in turn; after the last comes the first again,
+    // or with `once` the end, when all are answered.
+    const struct kd_bytes *requests;
+    size_t n_requests;
+    bool once;
 };
 
 struct kd_load_result {
@@ -26,6 +30,8 @@ struct kd_load_result {
     unsigned status;  // the last that was not 2xx; 0: none
     uint64_t elapsed_us;
     double per_sec;  // answers
+    uint64_t body_min_bytes; // the smallest and the largest answer: a part that failed shows
+    uint64_t body_max_bytes;
     uint32_t p50_us; // latencies of all answers, to 1/32 of their value
     uint32_t p90_us;
     uint32_t p99_us;
@@ -40,7 +46,7 @@ KD_MUST_CHECK enum kd_err kd_load_run(const struct kd_load_config *config,
                                       struct kd_load_result *result,
                                       char why[static KD_LOAD_WHY_BYTES]);
 
-// The bytes of a POST with a JSON body, for config.request.
+// The bytes of a POST with a JSON body, for config.requests.
 KD_MUST_CHECK enum kd_err kd_load_request(const char *path, const char *json, struct kd_buf *out);
 
 #endif

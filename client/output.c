@@ -37,8 +37,12 @@ void kd_table_free(struct kd_table *t) {
     free(t);
 }
 
-static bool is_control(char c) {
-    return (unsigned char)c < 0x20 || c == 0x7f;
+// Bytes of the control character that the text begins with, or 0: those of ASCII, and in UTF-8 the
+// 32 after it (U+0080 to U+009F), which terminals obey, too.
+static size_t control_bytes(const char *text) {
+    const unsigned char first = (unsigned char)text[0];
+    const unsigned char second = first == 0xc2 ? (unsigned char)text[1] : 0;
+    return first < 0x20 || first == 0x7f ? 1 : second >= 0x80 && second <= 0x9f ? 2 : 0;
 }
 
 void kd_table_put(struct kd_table *t, const char *text) {
@@ -55,7 +59,9 @@ void kd_table_put(struct kd_table *t, const char *text) {
         return;
     }
     for (char *c = copy; *c != '\0'; c++) {
-        *c = is_control(*c) ? '?' : *c;
+        for (size_t n = control_bytes(c); n > 0; n--) {
+            c[n - 1] = '?';
+        }
     }
     t->cells[t->n_cells++] = copy;
 }
@@ -122,8 +128,10 @@ enum kd_err kd_table_print(const struct kd_table *t, FILE *out, bool terminal) {
 }
 
 void kd_output_text(FILE *out, const char *text) {
-    for (; *text != '\0'; text++) {
-        fputc(is_control(*text) && *text != '\n' ? '?' : *text, out);
+    while (*text != '\0') {
+        const size_t n = *text == '\n' ? 0 : control_bytes(text);
+        fputc(n > 0 ? '?' : *text, out);
+        text += n > 0 ? n : 1;
     }
 }
 

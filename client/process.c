@@ -167,7 +167,7 @@ static bool try_folder(const char *folder, const char *name, struct kd_buf *path
 
 // Beside this program, or where the makefile puts keyd and keyd-hsm seen from there.
 static bool try_build_tree(const char *name, struct kd_buf *path) {
-    static const char *const folders[] = { ".", "..", "../keyd" };
+    static const char *const folders[] = { ".", "..", "../keyd", "../gateway" };
     char self[PATH_MAX_BYTES];
     const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
     if (n <= 0) {

@@ -13,6 +13,7 @@
 #include <strings.h>
 
 enum { CONNECT_TIMEOUT_MS = 5000, TIMEOUT_MS = 60000, PATH_MAX_BYTES = 512, RETRY_MAX_SEC = 86400 };
+enum { STATUS_PROBLEM = 400, TYPE_MAX_BYTES = 96 };
 
 struct kd_rest {
     struct kd_rest_config config;
@@ -294,7 +295,8 @@ static bool is_json_type(const char *content_type) {
     return false;
 }
 
-static enum kd_err read_answer(struct kd_rest *r, struct kd_buf *body, struct kd_rest_answer *out) {
+static enum kd_err read_answer(struct kd_rest *r, struct kd_buf *body, bool keeps_text,
+                               struct kd_rest_answer *out) {
     long status = 0;
     curl_off_t retry_after = 0;
     char *type = NULL;
@@ -306,8 +308,12 @@ static enum kd_err read_answer(struct kd_rest *r, struct kd_buf *body, struct kd
                     kd_rest_place(r));
     }
     struct kd_rest_answer a = KD_REST_ANSWER_INIT;
-    if (is_json_type(type)) {
-        a.json = json_loadb((const char *)body->p, body->n, JSON_REJECT_DUPLICATES, NULL);
+    if (is_json_type(type) && !(keeps_text && status < STATUS_PROBLEM)) {
+        json_error_t error;
+        a.json = json_loadb((const char *)body->p, body->n, JSON_REJECT_DUPLICATES, &error);
+        if (a.json == NULL && json_error_code(&error) == json_error_out_of_memory) {
+            return fail(r, KD_ERR_NO_MEMORY, "There is not enough memory for the answer.");
+        }
         if (a.json == NULL) {
             return fail(r, KD_ERR_MALFORMED, "The answer from %s (status %ld) is no JSON.",
                         kd_rest_place(r), status);
@@ -323,58 +329,90 @@ static enum kd_err read_answer(struct kd_rest *r, struct kd_buf *body, struct kd
     return KD_OK;
 }
 
-static enum kd_err perform(struct kd_rest *r, const char *method, const char *url,
-                           const char *body_text, struct kd_rest_answer *out) {
-    struct curl_slist *headers = NULL;
-    bool good = add_header(&headers, "Accept: application/json") &&
-                add_header(&headers, "Expect:") &&
-                // Without a body libcurl would name a type of its own for a POST.
-                add_header(&headers, body_text == NULL ? "Content-Type:"
-                                                       : "Content-Type: application/json") &&
-                (r->bearer == NULL || add_header(&headers, (char *)kd_secret_get(r->bearer)));
-    struct kd_buf answer = KD_BUF_INIT(r->config.answer_max_bytes);
-    CURL *c = r->curl;
-    CURLcode code = good ? CURLE_OK : CURLE_OUT_OF_MEMORY;
+static bool add_headers(struct kd_rest *r, const struct kd_rest_request *q,
+                        struct curl_slist **headers) {
+    char type[TYPE_MAX_BYTES];
+    // Without a body libcurl would name a type of its own for a POST.
+    snprintf(type, sizeof(type), q->type == NULL ? "Content-Type:" : "Content-Type: %s", q->type);
+    bool good = add_header(headers, "Accept: application/json") && add_header(headers, "Expect:") &&
+                add_header(headers, type);
+    for (const char *const *line = q->headers; good && line != NULL && *line != NULL; line++) {
+        good = add_header(headers, *line);
+    }
+    return good && (r->bearer == NULL || add_header(headers, (char *)kd_secret_get(r->bearer)));
+}
+
+static CURLcode set_request(CURL *c, const struct kd_rest_request *q, const char *url,
+                            struct curl_slist *headers, struct kd_buf *answer) {
+    CURLcode code = CURLE_OK;
     // A POST always has a body, an empty one too: its length is said then.
-    const char *sent = body_text != NULL ? body_text : "";
-    if (code == CURLE_OK && (body_text != NULL || strcmp(method, "POST") == 0)) {
-        code = curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(sent));
+    if (q->type != NULL || strcmp(q->method, "POST") == 0) {
+        const char *sent = q->body.n == 0 ? "" : (const char *)q->body.p;
+        code = curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)q->body.n);
         code = code != CURLE_OK ? code : curl_easy_setopt(c, CURLOPT_POSTFIELDS, sent);
-    } else if (code == CURLE_OK) {
+    } else {
         code = curl_easy_setopt(c, CURLOPT_HTTPGET, 1L);
     }
-    code = code != CURLE_OK ? code : curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
+    code = code != CURLE_OK ? code : curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, q->method);
     code = code != CURLE_OK ? code : curl_easy_setopt(c, CURLOPT_URL, url);
     code = code != CURLE_OK ? code : curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
     code = code != CURLE_OK ? code : curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
-    code = code != CURLE_OK ? code : curl_easy_setopt(c, CURLOPT_WRITEDATA, &answer);
+    return code != CURLE_OK ? code : curl_easy_setopt(c, CURLOPT_WRITEDATA, answer);
+}
+
+static enum kd_err perform(struct kd_rest *r, const struct kd_rest_request *q, const char *url,
+                           struct kd_rest_answer *out) {
+    struct curl_slist *headers = NULL;
+    struct kd_buf answer = KD_BUF_INIT(r->config.answer_max_bytes);
+    CURLcode code = add_headers(r, q, &headers) ? set_request(r->curl, q, url, headers, &answer)
+                                                : CURLE_OUT_OF_MEMORY;
     r->curl_error[0] = '\0';
-    code = code != CURLE_OK ? code : curl_easy_perform(c);
-    enum kd_err e = code == CURLE_OK ? read_answer(r, &answer, out) : explain(r, code, &answer);
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, NULL);
+    code = code != CURLE_OK ? code : curl_easy_perform(r->curl);
+    enum kd_err e =
+        code == CURLE_OK ? read_answer(r, &answer, q->keeps_text, out) : explain(r, code, &answer);
+    curl_easy_setopt(r->curl, CURLOPT_HTTPHEADER, NULL);
     free_headers(headers);
     wipe_buf(&answer);
     return e;
 }
 
-enum kd_err kd_rest_call(struct kd_rest *r, const char *method, const char *path,
-                         const json_t *body, struct kd_rest_answer *out) {
+enum kd_err kd_rest_exchange(struct kd_rest *r, const struct kd_rest_request *q,
+                             struct kd_rest_answer *out) {
     r->failure[0] = '\0';
     const char *start = r->config.socket != NULL ? "http://localhost" : r->config.url;
     size_t n = strlen(start);
     n -= n > 0 && start[n - 1] == '/' ? 1 : 0;
     kd_auto(buf) struct kd_buf url = KD_BUF_INIT(n + PATH_MAX_BYTES);
     kd_buf_put(&url, start, n);
-    kd_buf_text(&url, path);
+    kd_buf_text(&url, q->path);
     const char *url_text = kd_buf_get_text(&url);
+    if (kd_buf_finish(&url) == KD_ERR_NO_MEMORY) {
+        return fail(r, KD_ERR_NO_MEMORY, "There is not enough memory for the request.");
+    }
     if (kd_buf_finish(&url) != KD_OK) {
         return fail(r, KD_ERR_BAD_REQUEST, "The path of the request is too long.");
     }
+    return perform(r, q, url_text, out);
+}
+
+const char *kd_rest_header(const struct kd_rest *r, const char *name) {
+    struct curl_header *h = NULL;
+    return curl_easy_header(r->curl, name, 0, CURLH_HEADER, -1, &h) == CURLHE_OK ? h->value : NULL;
+}
+
+enum kd_err kd_rest_call(struct kd_rest *r, const char *method, const char *path,
+                         const json_t *body, struct kd_rest_answer *out) {
+    r->failure[0] = '\0';
     char *body_text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
     if (body != NULL && body_text == NULL) {
         return fail(r, KD_ERR_NO_MEMORY, "There is not enough memory for the request.");
     }
-    enum kd_err e = perform(r, method, url_text, body_text, out);
+    const struct kd_rest_request q = { .method = method,
+                                       .path = path,
+                                       .type = body == NULL ? NULL : "application/json",
+                                       .body = body == NULL ? KD_BYTES_NONE
+                                                            : kd_bytes_of_text(body_text) };
+    enum kd_err e = kd_rest_exchange(r, &q, out);
     if (body_text != NULL) {
         kd_wipe(body_text, strlen(body_text));
         free(body_text);
@@ -383,5 +421,5 @@ enum kd_err kd_rest_call(struct kd_rest *r, const char *method, const char *path
 }
 
 bool kd_rest_is_problem(const struct kd_rest_answer *a) {
-    return a->status >= 400;
+    return a->status >= STATUS_PROBLEM;
 }

@@ -52,6 +52,23 @@ KD_AUTO_DEFINE_IN_PLACE(rest_answer, struct kd_rest_answer, kd_rest_answer_wipe)
 // broke, KD_ERR_ITEM_TOO_LARGE or KD_ERR_MALFORMED what came is no answer of keyd.
 KD_MUST_CHECK enum kd_err kd_rest_call(struct kd_rest *r, const char *method, const char *path,
                                        const json_t *body, struct kd_rest_answer *out);
+
+// The same with a body that is not JSON, headers of its own, or an answer that JSON is not read
+// from: who expects a secret reads it where it is, in `text`, which is wiped.
+struct kd_rest_request {
+    const char *method;
+    const char *path;
+    const char *type; // of the body; NULL: there is none
+    struct kd_bytes body;
+    const char *const *headers; // lines "Name: value", then NULL; or NULL
+    bool keeps_text;            // JSON is left in `text`, but for problems
+};
+KD_MUST_CHECK enum kd_err kd_rest_exchange(struct kd_rest *r, const struct kd_rest_request *request,
+                                           struct kd_rest_answer *out);
+// Of the last answer; borrowed until the next call of this or another function.  NULL: it has no
+// such header.
+const char *kd_rest_header(const struct kd_rest *r, const char *name);
+
 bool kd_rest_is_problem(const struct kd_rest_answer *a);
 // Borrowed until the next call.
 const char *kd_rest_failure(const struct kd_rest *r);

@@ -118,7 +118,8 @@ static enum kd_err parse(const char *file, struct kd_settings *s) {
         CFG_SEC("workers", workers, CFGF_NONE),      CFG_SEC("secrets", none, CFGF_NONE),
         CFG_SEC("channel", none, CFGF_NONE),         CFG_SEC("trust", none, CFGF_NONE),
         CFG_SEC("fetch", none, CFGF_NONE),           CFG_SEC("ca", none, CFGF_NONE),
-        CFG_SEC("bootstrap", none, CFGF_NONE),       CFG_END()
+        CFG_SEC("bootstrap", none, CFGF_NONE),       CFG_SEC("audit", none, CFGF_NONE),
+        CFG_END()
     };
     cfg_t *cfg = cfg_init(options, CFGF_IGNORE_UNKNOWN);
     if (cfg == NULL) {

@@ -124,6 +124,9 @@ enum kd_err kd_setup_make_folders(const struct kd_setup *s) {
         (e = make_folder(s->run, open_mode)) != KD_OK) {
         return e;
     }
+    if (!kd_secret_folder_is_own(s->folder)) {
+        return KD_ERR_DENIED;
+    }
     return s->is_softhsm ? make_folder(s->tokens, 0700) : KD_OK;
 }
 
@@ -188,14 +191,20 @@ static void put_config(const struct kd_setup *s, struct kd_buf *text) {
     if (strcmp(s->worker, KD_LIBEXECDIR "/keyd-hsm") != 0) {
         kd_buf_printf(text, "workers {\n    program = \"%s\"\n}\n\n", s->worker);
     }
-    kd_buf_printf(text,
-                  "http {\n"
-                  "    unix-path = \"%s\"\n"
-                  "    %s\n"
-                  "}\n",
-                  s->socket,
-                  s->is_system ? "# Other users: set unix-group, and see the policy file."
-                               : "unix-mode = 0600");
+    kd_buf_printf(
+        text,
+        "# keydctl audit verify looks at it; the key seals it (keydctl init --keys makes it).\n"
+        "audit {\n"
+        "    file = \"%s/audit.log\"\n"
+        "    key = \"audit\"\n"
+        "}\n\n"
+        "http {\n"
+        "    unix-path = \"%s\"\n"
+        "    %s\n"
+        "}\n",
+        s->state, s->socket,
+        s->is_system ? "# Other users: set unix-group, and see the policy file."
+                     : "unix-mode = 0600");
 }
 
 static void put_policy(struct kd_buf *text) {

@@ -39,7 +39,8 @@ KD_MUST_CHECK enum kd_err kd_setup_places(const char *dir, struct kd_setup *s,
 // Those of the files that are there already; returns how many.
 size_t kd_setup_find_present(const struct kd_setup *s, const char *present[KD_SETUP_FILES]);
 
-// Folders and their parents; new ones of the set-up's own get mode 0700.
+// Folders and their parents; new ones of the set-up's own get mode 0700.  KD_ERR_DENIED: the one
+// of the configuration is another user's, or all may write there or above it.
 KD_MUST_CHECK enum kd_err kd_setup_make_folders(const struct kd_setup *s);
 // Random PINs and softhsm2.conf, then (when the token is there) keyd.conf and policy.conf.
 KD_MUST_CHECK enum kd_err kd_setup_write_token_files(const struct kd_setup *s);

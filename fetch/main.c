@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // main.c: keyd-fetch.  keyd is at the other end of descriptor 3: it says what may be fetched,
 // then asks for URIs.  The process has neither token nor store, and ends with its stream.
-#include "fetch/confine.h"
 #include "fetch/get.h"
 
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -115,7 +116,7 @@ static enum kd_err run(void) {
         kd_buf_put(&s.in, kept.p + n, kept.n - n); // requests that came with it
         r = kd_getter_new(&hello, send_answer, &s, &s.getter);
     }
-    if (r == KD_OK && (r = kd_confine_calls()) == KD_OK && (r = take_requests(&s)) == KD_OK) {
+    if (r == KD_OK && (r = kd_confine_calls(KD_CONFINE_CLIENT)) == KD_OK && (r = take_requests(&s)) == KD_OK) {
         r = serve(&s);
     }
     kd_getter_free(s.getter);
@@ -128,7 +129,9 @@ int main(int argc, char **argv KD_UNUSED) {
         fputs("keyd-fetch is started by keyd; see keyd.conf(5), section fetch.\n", stderr);
         return 2;
     }
-    enum kd_err r = kd_confine_early();
+    // No environment: the variables of curl and of the resolver are none of ours.
+    enum kd_err r = clearenv() == 0 && prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 ? kd_confine_process()
+                                                                             : KD_ERR_SYSTEM;
     if (r == KD_OK && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) {
         r = run();
     }

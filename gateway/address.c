@@ -30,6 +30,10 @@ static bool split(const char *where, char host[static KD_ADDRESS_TEXT_BYTES], co
     return true;
 }
 
+bool kd_address_is_loopback(const char *where) {
+    return strncmp(where, "127.", 4) == 0 || strncmp(where, "[::1]", 5) == 0;
+}
+
 static enum kd_err bind_to(const char *where, const struct addrinfo *a, int *out) {
     const int one = 1;
     const int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

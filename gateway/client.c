@@ -31,7 +31,7 @@ struct kd_client {
     struct transfer *spare;
     size_t n_spare;
     size_t pending;
-    char authorization[BEARER_MAX_BYTES + 32];
+    struct kd_secret *authorization; // the header's line; NULL: none
 };
 
 // ---- the loop --------------------------------------------------------------
@@ -215,8 +215,8 @@ static bool set_headers(struct transfer *t, const struct kd_client_request *r) {
     snprintf(line, sizeof(line), "Content-Type: %s", r->type == NULL ? "" : r->type);
     bool is_ok = (r->type == NULL || add_header(t, line)) && add_header(t, "Expect:") &&
                  add_header(t, "Accept:");
-    if (t->c->authorization[0] != '\0') {
-        is_ok = is_ok && add_header(t, t->c->authorization);
+    if (t->c->authorization != NULL) {
+        is_ok = is_ok && add_header(t, (const char *)kd_secret_get(t->c->authorization));
     }
     for (size_t i = 0; i < r->n_headers; i++) {
         is_ok = is_ok && add_header(t, r->headers[i]);
@@ -289,25 +289,40 @@ void kd_client_init_library(void) {
 
 // ---- life ------------------------------------------------------------------
 
+// RFC 6750 2.1: anything else could end the header's line and begin another.
+static bool is_token(struct kd_secret *text) {
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=";
+    const uint8_t *p = kd_secret_get(text);
+    size_t n = 0;
+    while (n < kd_secret_len(text) && p[n] != '\0' && strchr(allowed, p[n]) != NULL) {
+        n++;
+    }
+    return n == kd_secret_len(text);
+}
+
 static enum kd_err read_bearer(struct kd_client *c) {
-    if (c->config->bearer[0] == '\0') {
+    static const char head[] = "Authorization: Bearer ";
+    const char *path = c->config->bearer;
+    kd_auto(secret) struct kd_secret *token = NULL;
+    if (path[0] == '\0') {
         return KD_OK;
     }
-    char text[BEARER_MAX_BYTES] = "";
-    FILE *f = fopen(c->config->bearer, "re");
-    const bool is_read = f != NULL && fgets(text, sizeof(text), f) != NULL;
-    if (f != NULL) {
-        fclose(f);
+    enum kd_err r = kd_secret_read_file(path, BEARER_MAX_BYTES, &token);
+    r = r == KD_OK && !is_token(token) ? KD_ERR_CONFIG : r;
+    if (r != KD_OK) {
+        kd_log(KD_LOG_ERROR, "client",
+               "the file with the bearer token cannot be used: it must be there, hold a token in "
+               "its first line, and be closed to others",
+               "file=%s error=%s", path, kd_err_name(r));
+        return r;
     }
-    text[strcspn(text, "\r\n")] = '\0';
-    snprintf(c->authorization, sizeof(c->authorization), "Authorization: Bearer %s", text);
-    kd_wipe(text, sizeof(text));
-    if (!is_read) {
-        kd_log(KD_LOG_ERROR, "client", "the file with the bearer token cannot be read", "file=%s",
-               c->config->bearer);
-        return KD_ERR_NO_FILE;
+    const size_t n = kd_secret_len(token);
+    if ((r = kd_secret_new(sizeof(head) + n, &c->authorization)) == KD_OK) { // with its NUL
+        memcpy(kd_secret_get(c->authorization), head, sizeof(head) - 1);
+        memcpy(kd_secret_get(c->authorization) + sizeof(head) - 1, kd_secret_get(token), n);
     }
-    return KD_OK;
+    return r;
 }
 
 enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *config,
@@ -344,6 +359,6 @@ void kd_client_free(struct kd_client *c) {
     }
     curl_multi_cleanup(c->multi);
     kd_timer_free(c->timer);
-    kd_wipe(c->authorization, sizeof(c->authorization));
+    kd_secret_free(c->authorization);
     free(c);
 }

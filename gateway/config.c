@@ -2,6 +2,7 @@
 #include "gateway/config.h"
 
 #include "channel/channel.h"
+#include "gateway/gateway.h"
 #include "keyd/conf.h"
 
 #include <stddef.h>
@@ -18,7 +19,8 @@ static const struct text_row {
 } texts[] = {
     { "keyd-socket", AT(keyd.unix_path), KD_RUNDIR "/keyd.sock", "keyd's Unix socket." },
     { "keyd-token-file", AT(keyd.bearer), "",
-      "File with a bearer token for keyd. Empty: the user of this process is who keyd sees." },
+      "File with a bearer token for keyd, closed to others. Empty: the user of this process is who "
+      "keyd sees." },
     { "backend-url", AT(backend.url), "",
       "Where the messages of devices go, http:// or https://. It is needed." },
     { "backend-unix-path", AT(backend.unix_path), "",
@@ -54,7 +56,8 @@ static const struct number_row {
     const char *help;
 } numbers[] = {
     { "keyd-timeout-ms", AT(keyd.timeout_ms), 30000, 100, 600000, "For an answer of keyd." },
-    { "keyd-connections", AT(keyd.connections_max), 8, 1, 1000, "To keyd, at once." },
+    { "keyd-connections", AT(keyd.connections_max), 8, 1, 1000,
+      "To keyd, at once; as many again for handshakes, resumptions and envelopes." },
     { "backend-timeout-ms", AT(backend.timeout_ms), 10000, 10, 600000,
       "For an answer of the backend; the device then gets an error record with 504." },
     { "backend-connections", AT(backend.connections_max), 64, 1, 10000,
@@ -67,7 +70,7 @@ static const struct number_row {
     { "unsent-max-bytes", AT(unsent_max_bytes), 1048576, 70000, 1073741824,
       "Answers that a connection does not take; then nothing is read from it." },
     { "idle-timeout-ms", AT(idle_timeout_ms), 300000, 100, 86400000,
-      "A connection without a frame is closed." },
+      "A connection without a frame is closed; an address over UDP is no way for pushes." },
     { "frame-timeout-ms", AT(frame_timeout_ms), 30000, 100, 600000,
       "From the first byte of a frame to its last, and for a device to take what is sent to it." },
     { "datagram-max-bytes", AT(datagram_max_bytes), KD_FRAME_DATAGRAM_MAX_BYTES, 256, 65507,
@@ -141,8 +144,7 @@ static void take_texts(struct kd_gateway_config *c, cfg_t *file, const char *pat
     if (strncmp(c->backend.url, "http://", 7) != 0 && strncmp(c->backend.url, "https://", 8) != 0) {
         complain(errors, path, "backend-url", "must begin with http:// or https://");
     }
-    if (c->push[0] != '\0' && c->push_token_file[0] == '\0' && strncmp(c->push, "127.", 4) != 0 &&
-        strncmp(c->push, "[::1]", 5) != 0) {
+    if (c->push[0] != '\0' && c->push_token_file[0] == '\0' && !kd_address_is_loopback(c->push)) {
         complain(errors, path, "push", "is not on loopback: push-token-file is needed");
     }
 }

@@ -56,10 +56,14 @@ static json_t *take_answer(struct kd_question *q, unsigned status, struct kd_byt
 
 // ---- requests --------------------------------------------------------------
 
+// What comes in no record has connections of its own, and may take no more than half of all places.
 static void send(struct kd_question *q, const char *path, const char *type, struct kd_bytes body,
                  kd_client_done *done) {
     const struct kd_client_request request = { .path = path, .type = type, .body = body };
-    if (kd_client_send(q->g->keyd, &request, done, q) != KD_OK) {
+    struct kd_client *c = q->is_opened ? q->g->keyd : q->g->strangers;
+    if (!q->is_opened && kd_client_pending(c) > q->g->config->pending_max / 2) {
+        kd_question_fail_by(q, 503, "busy");
+    } else if (kd_client_send(c, &request, done, q) != KD_OK) {
         kd_question_fail_by(q, 503, "no-memory");
     }
 }
@@ -87,21 +91,29 @@ static json_t *base64(struct kd_bytes bytes) {
 static void on_handshake(void *arg, unsigned status, struct kd_bytes body);
 
 // message_1, with the cookie where keyd asked for one.
-static void begin_handshake(struct kd_question *q, const char *cookie) {
-    const struct kd_bytes message = { q->frame.body.p + 1, q->frame.body.n - 1 };
-    json_t *body = json_pack("{s:o, s:s, s:s*}", "message", base64(message), "address", q->address,
-                             "cookie", cookie);
+static void begin_handshake(struct kd_question *q, struct kd_bytes message,
+                            struct kd_bytes cookie) {
+    json_t *body = json_pack("{s:o, s:s, s:o*}", "message", base64(message), "address", q->address,
+                             "cookie", cookie.n > 0 ? base64(cookie) : NULL);
     send_json(q, "/v1/handshakes", body, on_handshake);
 }
 
-// keyd has much to do, and over TCP the address has been proven: the gateway brings
-// the cookie back itself.
+// keyd has much to do, and asks who has sent message_1 to come again with a cookie.  Over TCP the
+// address has been proven: the gateway brings the cookie back itself.
 static bool retry(struct kd_question *q, const json_t *problem) {
-    if (strcmp(error_of(problem), "handshake-retry") != 0 || !q->is_stream || q->has_retried) {
+    kd_auto(buf) struct kd_buf cookie = KD_BUF_INIT(KD_FRAME_COOKIE_MAX_BYTES);
+    struct kd_bytes before, message;
+    if (strcmp(error_of(problem), "handshake-retry") != 0 || q->has_retried ||
+        !get_bytes(problem, "cookie", &cookie) || cookie.n == 0 ||
+        !kd_frame_is_first(q->frame.body, &before, &message)) {
         return false;
     }
+    if (!q->is_stream) {
+        kd_question_retry(q, kd_buf_get(&cookie));
+        return true;
+    }
     q->has_retried = true;
-    begin_handshake(q, text_of(problem, "cookie"));
+    begin_handshake(q, message, kd_buf_get(&cookie));
     return true;
 }
 
@@ -136,8 +148,9 @@ static void on_handshake(void *arg, unsigned status, struct kd_bytes body) {
 static void ask_handshake(struct kd_question *q) {
     const struct kd_bytes m = q->frame.body;
     char id[17], path[PATH_MAX_BYTES];
-    if (m.n > 1 && m.p[0] == 0xf5) { // true: message_1 (RFC 9528 A.2)
-        begin_handshake(q, NULL);
+    struct kd_bytes cookie, message;
+    if (kd_frame_is_first(m, &cookie, &message)) {
+        begin_handshake(q, message, cookie);
         return;
     }
     if (m.n <= 9 || m.p[0] != 0x48) { // a byte string of 8: ours

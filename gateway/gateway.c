@@ -18,26 +18,20 @@ static void number(struct kd_buf *out, const char *name, const char *type, const
 }
 
 void kd_gateway_metrics(const struct kd_gateway *g, struct kd_buf *out) {
-    static const char *const kinds[KD_FRAME_KIND_LAST + 1] = {
-        [KD_FRAME_HANDSHAKE] = "handshake", [KD_FRAME_MESSAGE] = "message",
-        [KD_FRAME_RESUME] = "resume",       [KD_FRAME_ENVELOPE] = "envelope",
-        [KD_FRAME_TICKET] = "ticket",       [KD_FRAME_PUSH] = "push",
-        [KD_FRAME_UPDATE] = "update",       [KD_FRAME_CLOSE] = "close",
-    };
     static const char *const failures[KD_FAILURE_LAST + 1] = {
         [KD_FAILURE_REFUSED] = "refused",     [KD_FAILURE_UNKNOWN_SESSION] = "unknown-session",
         [KD_FAILURE_BUSY] = "busy",           [KD_FAILURE_MALFORMED] = "malformed",
-        [KD_FAILURE_TOO_LARGE] = "too-large",
+        [KD_FAILURE_TOO_LARGE] = "too-large", [KD_FAILURE_RETRY] = "retry",
     };
     static const char *const classes[] = { "none", "1xx", "2xx", "3xx", "4xx", "5xx" };
     const struct kd_gateway_counts *c = &g->counts;
     head(out, "keyd_gateway_frames_total", "counter", "Frames of devices, by kind.");
-    for (size_t i = 1; i <= KD_FRAME_KIND_LAST; i++) {
-        line(out, "keyd_gateway_frames_total", "kind", kinds[i], c->frames[i]);
+    for (enum kd_frame_kind i = 1; i <= KD_FRAME_KIND_LAST; i++) {
+        line(out, "keyd_gateway_frames_total", "kind", kd_frame_kind_name(i), c->frames[i]);
     }
     head(out, "keyd_gateway_answers_total", "counter", "Frames that got their answer.");
-    for (size_t i = 1; i <= KD_FRAME_KIND_LAST; i++) {
-        line(out, "keyd_gateway_answers_total", "kind", kinds[i], c->answered[i]);
+    for (enum kd_frame_kind i = 1; i <= KD_FRAME_KIND_LAST; i++) {
+        line(out, "keyd_gateway_answers_total", "kind", kd_frame_kind_name(i), c->answered[i]);
     }
     head(out, "keyd_gateway_failures_total", "counter", "Frames that got a failure.");
     for (size_t i = 1; i <= KD_FAILURE_LAST; i++) {

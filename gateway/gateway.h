@@ -6,7 +6,7 @@
 //     listener -> kd_gateway_ask -> records.c (keyd opens it, in batches)
 //              -> message.c (the backend) -> records.c (keyd seals) -> listener
 //
-// What the backend sends unasked goes web.c -> push.c -> records.c -> tcp.c, and the
+// What the backend sends unasked goes web.c -> push.c -> records.c -> tcp.c or udp.c, and the
 // device's acknowledgement comes back as a question.
 //
 // Handshakes, tickets and envelopes go by control.c.  No key is ever here, all that is
@@ -48,6 +48,7 @@ struct kd_question {
     char address[KD_ADDRESS_TEXT_BYTES];
     char session[17];
     char peer[KD_NAME_MAX_BYTES + 1];
+    char relation[KD_NAME_MAX_BYTES + 1]; // "": none
     uint64_t sequence;
     uint8_t type;       // of the record: opened, then to seal
     struct kd_buf body; // opened, then to seal
@@ -77,6 +78,8 @@ void kd_question_drop(struct kd_question *q);
 // With a failure in clear; the reason is for the log.
 void kd_question_fail(struct kd_question *q, enum kd_failure code, uint32_t after_s,
                       const char *reason);
+// message_1 is to come again, with this cookie.
+void kd_question_retry(struct kd_question *q, struct kd_bytes cookie);
 // What an error of keyd's means to the device.
 void kd_question_fail_by(struct kd_question *q, unsigned status, const char *error);
 
@@ -98,11 +101,15 @@ void kd_control_ask(struct kd_question *q);    // handshake, resume, envelope
 
 // ---- pushes (push.c): messages that the device did not ask for -------------------
 
-// A connection that stays, embedded in what the listener has for it.
+// A connection that stays, or an address that a device sends from over UDP; embedded in what the
+// listener has for it.
 struct kd_route {
     struct kd_gateway *g;
     bool (*send)(struct kd_route *route, struct kd_bytes frame); // false: it has too much unsent
     bool is_listed;                                              // the latest of this peer
+    bool is_closed; // nothing can be sent by it, whoever it proves yet
+    bool is_lossy;  // what is sent by it can be lost: it is sent again
+    size_t frame_max_bytes;
     char peer[KD_NAME_MAX_BYTES + 1]; // as a record over it has proven; "": nobody yet
     char session[17];
 };
@@ -141,7 +148,8 @@ void kd_udp_close(struct kd_udp *u);
 enum kd_web_role { KD_WEB_DEVICES, KD_WEB_ADMIN, KD_WEB_PUSH };
 KD_MUST_CHECK enum kd_err kd_web_open(struct kd_gateway *g, const char *where,
                                       enum kd_web_role role, struct kd_web **out);
-// The file with the token of who may push; "": anybody may.  Errors leave it as it was.
+// The file with the token of who may push; "": anybody may where only this machine gets, else the
+// token stays as it was.  So it does after errors.
 KD_MUST_CHECK enum kd_err kd_web_read_token(struct kd_web *w, const char *path);
 void kd_web_stop(struct kd_web *w);
 bool kd_web_is_idle(const struct kd_web *w);
@@ -149,6 +157,8 @@ void kd_web_close(struct kd_web *w);
 
 // A socket at "address:port" or "[address]:port", bound, not blocking.
 KD_MUST_CHECK enum kd_err kd_address_bind(const char *where, int type, int *fd);
+// By how it is written: 127.x.y.z or [::1].
+bool kd_address_is_loopback(const char *where);
 // "1.2.3.4:5" of the other end.
 void kd_address_print(const void *address, char out[static KD_ADDRESS_TEXT_BYTES]);
 
@@ -175,8 +185,9 @@ struct kd_gateway_counts {
 
 struct kd_gateway {
     struct kd_loop *loop;
-    struct kd_gateway_config *config; // this and the two after it change at a reload
+    struct kd_gateway_config *config; // this and the three after it change at a reload
     struct kd_client *keyd;
+    struct kd_client *strangers; // to keyd too, for what anybody may ask: holds up no record
     struct kd_client *backend;
     struct kd_retired *retired; // those before, while something is under way by them
     struct kd_record_batch *open, *seal;

@@ -24,4 +24,4 @@ gateway_libs = libgateway.a libkeyd_service.a libchannel.a libbase.a \
 sbin_PROGRAMS += gateway/keyd-gateway
 gateway_keyd_gateway_SOURCES = gateway/main.c keyd/notify.c keyd/notify.h
 gateway_keyd_gateway_CFLAGS = $(libgateway_a_CFLAGS) $(SYSTEMD_CFLAGS)
-gateway_keyd_gateway_LDADD = $(gateway_libs) $(SYSTEMD_LIBS)
+gateway_keyd_gateway_LDADD = $(gateway_libs) $(SYSTEMD_LIBS) libconfine.a libbase.a $(SECCOMP_LIBS)

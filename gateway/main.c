@@ -111,15 +111,10 @@ static uint64_t on_prepare(void *daemon) {
 
 // ---- life ------------------------------------------------------------------
 
-static void prepare_process(const struct kd_gateway_config *c) {
-    const struct rlimit none = { 0, 0 };
+static bool prepare_process(const struct kd_gateway_config *c) {
     struct rlimit files;
-    const rlim_t need = (rlim_t)c->connections_max * 2 + c->keyd.connections_max +
+    const rlim_t need = (rlim_t)c->connections_max * 2 + 2 * c->keyd.connections_max +
                         c->backend.connections_max + FILES_BESIDE;
-    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
-        kd_log(KD_LOG_WARN, "main", "the process could not be closed to others", "");
-    }
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < need) {
         files.rlim_cur = need < files.rlim_max ? need : files.rlim_max;
         if (setrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < need) {
@@ -129,6 +124,11 @@ static void prepare_process(const struct kd_gateway_config *c) {
                    (unsigned long long)need);
         }
     }
+    if (kd_confine_process() == KD_OK && kd_confine_calls(KD_CONFINE_SERVER) == KD_OK) {
+        return true;
+    }
+    kd_log(KD_LOG_ERROR, "main", "the process could not be closed to others", "");
+    return false;
 }
 
 static enum kd_err open_all(struct daemon *d) {
@@ -137,6 +137,7 @@ static enum kd_err open_all(struct daemon *d) {
     if ((r = kd_loop_new(&g->loop)) != KD_OK || (r = watch_signals(d)) != KD_OK ||
         (r = kd_timer_new(g->loop, on_stop_timeout, d, &d->stop_timer)) != KD_OK ||
         (r = kd_client_new(g->loop, &g->config->keyd, &g->keyd)) != KD_OK ||
+        (r = kd_client_new(g->loop, &g->config->keyd, &g->strangers)) != KD_OK ||
         (r = kd_client_new(g->loop, &g->config->backend, &g->backend)) != KD_OK ||
         (r = kd_pushes_new(g)) != KD_OK || (r = kd_listeners_open(g)) != KD_OK ||
         (r = kd_records_new(g)) != KD_OK || (r = kd_released_new(g)) != KD_OK) {
@@ -150,6 +151,7 @@ static void close_all(struct daemon *d) {
     kd_listeners_close(g);
     kd_pushes_free(g);
     kd_client_free(g->backend);
+    kd_client_free(g->strangers);
     kd_client_free(g->keyd);
     kd_gateway_free_retired(g);
     kd_records_free(g);
@@ -165,7 +167,10 @@ static void close_all(struct daemon *d) {
 static int serve(struct kd_gateway_config *config, const char *path) {
     struct daemon d = { .g = { .config = config }, .path = path, .signal_fd = -1 };
     kd_log_set_level(config->log_level);
-    prepare_process(config);
+    if (!prepare_process(config)) {
+        kd_gateway_config_free(config);
+        return EXIT_FAILURE;
+    }
     kd_client_init_library();
     enum kd_err r = open_all(&d);
     if (r == KD_OK) {

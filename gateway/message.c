@@ -38,17 +38,19 @@ static void on_answer(void *arg, unsigned status, struct kd_bytes body) {
 }
 
 void kd_message_opened(struct kd_question *q) {
-    char peer[96], session[48], sequence[48], message[48];
-    const char *const headers[] = { peer, session, sequence, message };
+    char peer[96], session[48], sequence[48], message[48], relation[96];
+    const char *const headers[] = { peer, session, sequence, message, relation };
+    const bool has_relation = q->relation[0] != '\0';
     snprintf(peer, sizeof(peer), "Keyd-Peer: %s", q->peer);
     snprintf(session, sizeof(session), "Keyd-Session: %s", q->session);
     snprintf(sequence, sizeof(sequence), "Keyd-Sequence: %llu", (unsigned long long)q->sequence);
     snprintf(message, sizeof(message), "Keyd-Message: %u", q->frame.id);
+    snprintf(relation, sizeof(relation), "Keyd-Relation: %s", q->relation);
     const struct kd_client_request request = {
         .type = "application/octet-stream",
         .body = kd_buf_get(&q->body),
         .headers = headers,
-        .n_headers = KD_COUNT_OF(headers),
+        .n_headers = KD_COUNT_OF(headers) - !has_relation,
     };
     if (kd_client_send(q->g->backend, &request, on_answer, q) != KD_OK) {
         seal_error(q, 503);

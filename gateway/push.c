@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// push.c: messages of the backend to a device that has not asked: over the connection by
-// which the device proved itself last.  Delivered is what the device has acknowledged, in a
-// record of its session (docs/protocol.md, Frames).
+// push.c: messages of the backend to a device that has not asked: over the connection, or to
+// the address, by which the device proved itself last.  Delivered is what the device has
+// acknowledged, in a record of its session (docs/protocol.md, Frames).
 #include "gateway/gateway.h"
 
 #include <stdlib.h>
@@ -14,12 +14,16 @@ enum {
     STATUS_LATER = 503,
     STATUS_NOBODY_KNOWS = 504, // perhaps the device has it
 };
+enum { AGAIN_MS = 1000, TIMES_MAX = 5 }; // as devices do: after 1, 2, 4 and 8 seconds
 
 struct push {
     struct push *next, **at; // of those that wait to be acknowledged, in the order of their time
     struct kd_pushes *all;
     uint8_t id[4]; // as in the frame
     uint64_t due_ms;
+    uint64_t again_ms;   // when it is sent again; where `frame` is one
+    unsigned n_times;    // that it was sent
+    struct kd_buf frame; // empty: it cannot be lost
     char peer[KD_NAME_MAX_BYTES + 1];
     char session[17];
     kd_pushed_fn *done;
@@ -32,6 +36,8 @@ struct kd_pushes {
     struct kd_map waiting; // by id
     struct push *first, **last;
     struct kd_timer *timer;
+    struct kd_timer *again;
+    bool is_again_set;
     uint32_t next_id;
 };
 
@@ -48,7 +54,12 @@ static void unlist(struct kd_route *route) {
     }
 }
 
+// Its connection may have ended while keyd opened the record: listed then, it would be found here
+// after it is freed.
 void kd_route_prove(struct kd_route *route, const char *peer, const char *session) {
+    if (route->is_closed) {
+        return;
+    }
     memcpy(route->session, session, strlen(session) + 1);
     if (route->is_listed && strcmp(route->peer, peer) == 0) {
         return;
@@ -89,6 +100,7 @@ static void finish(struct push *p, unsigned status, const char *why) {
                "peer=%s session=%s status=%u reason=%s", p->peer, p->session, status, why);
     }
     p->done(p->arg, status, why);
+    kd_buf_wipe(&p->frame);
     free(p);
 }
 
@@ -109,6 +121,7 @@ static void on_timer(void *arg) {
 
 void kd_route_close(struct kd_route *route) {
     const bool was_listed = route->is_listed;
+    route->is_closed = true;
     unlist(route);
     for (struct push *p = was_listed ? route->g->pushes->first : NULL, *next; p != NULL; p = next) {
         next = p->next;
@@ -123,6 +136,53 @@ void kd_pushes_stop(struct kd_gateway *g) {
         finish(g->pushes->first, STATUS_NOBODY_KNOWS,
                "The gateway stopped before it was acknowledged.");
     }
+}
+
+// ---- what can be lost --------------------------------------------------------
+
+static void send_again(struct push *p, uint64_t now) {
+    struct kd_route *route = kd_map_get(&p->all->routes, kd_bytes_of_text(p->peer));
+    if (route != NULL && strcmp(route->session, p->session) == 0 &&
+        p->frame.n <= route->frame_max_bytes) {
+        (void)route->send(route, kd_buf_get(&p->frame));
+    }
+    p->again_ms = now + ((uint64_t)AGAIN_MS << p->n_times);
+    p->n_times++;
+}
+
+static void set_again(struct kd_pushes *all) {
+    if (!all->is_again_set) {
+        all->is_again_set = true;
+        kd_timer_set(all->again, AGAIN_MS);
+    }
+}
+
+static void on_again(void *arg) {
+    struct kd_pushes *all = arg;
+    const uint64_t now = kd_clock_mono_ms();
+    bool is_any = false;
+    for (struct push *p = all->first; p != NULL; p = p->next) {
+        if (p->frame.n > 0 && p->n_times < TIMES_MAX && p->again_ms <= now) {
+            send_again(p, now);
+        }
+        is_any = is_any || (p->frame.n > 0 && p->n_times < TIMES_MAX);
+    }
+    all->is_again_set = false;
+    if (is_any) {
+        set_again(all);
+    }
+}
+
+// The frame is kept as it is: the device knows it by its number, and takes it once.
+static void keep_frame(struct push *p, struct kd_bytes frame) {
+    p->frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    kd_buf_put(&p->frame, frame.p, frame.n);
+    if (kd_buf_finish(&p->frame) != KD_OK) {
+        kd_buf_wipe(&p->frame); // it is sent once
+    }
+    p->n_times = 1;
+    p->again_ms = kd_clock_mono_ms() + AGAIN_MS;
+    set_again(p->all);
 }
 
 // ---- there and back --------------------------------------------------------
@@ -146,21 +206,25 @@ static void on_sealed(void *arg, struct kd_bytes frame) {
     struct push *p = arg;
     struct kd_gateway *g = p->all->g;
     struct kd_route *route = kd_map_get(&p->all->routes, kd_bytes_of_text(p->peer));
-    enum kd_failure code = KD_FAILURE_BUSY;
+    struct kd_failure_body why;
     struct kd_frame parsed;
-    uint32_t after_s;
     if (kd_frame_parse(frame, &parsed) != KD_OK ||
         (parsed.role == KD_FRAME_FAILURE &&
-         (kd_failure_parse(parsed.body, &code, &after_s) != KD_OK || code == KD_FAILURE_BUSY))) {
+         (kd_failure_parse(parsed.body, &why) != KD_OK || why.code == KD_FAILURE_BUSY))) {
         finish(p, STATUS_LATER, "keyd or its token is busy or away.");
     } else if (parsed.role == KD_FRAME_FAILURE || route == NULL ||
                strcmp(route->session, p->session) != 0) {
         finish(p, STATUS_NOT_CONNECTED, "The device is not connected, or has a new session.");
     } else if (g->is_stopping) {
         finish(p, STATUS_LATER, "The gateway is stopping.");
+    } else if (frame.n > route->frame_max_bytes) {
+        finish(p, STATUS_TOO_LARGE, "It is longer than a datagram to the device may be.");
     } else if (!route->send(route, frame)) {
         finish(p, STATUS_LATER, "The device does not take what is sent to it.");
     } else {
+        if (route->is_lossy) {
+            keep_frame(p, frame);
+        }
         wait_for_device(p);
     }
 }
@@ -225,7 +289,8 @@ enum kd_err kd_pushes_new(struct kd_gateway *g) {
     all->g = g;
     all->last = &all->first;
     g->pushes = all;
-    return kd_timer_new(g->loop, on_timer, all, &all->timer);
+    const enum kd_err r = kd_timer_new(g->loop, on_timer, all, &all->timer);
+    return r != KD_OK ? r : kd_timer_new(g->loop, on_again, all, &all->again);
 }
 
 // After the listeners, whose connections have routes here.
@@ -235,6 +300,7 @@ void kd_pushes_free(struct kd_gateway *g) {
         kd_map_wipe(&g->pushes->routes);
         kd_map_wipe(&g->pushes->waiting);
         kd_timer_free(g->pushes->timer);
+        kd_timer_free(g->pushes->again);
         free(g->pushes);
         g->pushes = NULL;
     }

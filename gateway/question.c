@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUSY_AFTER_S = 1 };
+enum { BUSY_AFTER_S = 1, FAILURE_MAX_BYTES = KD_FRAME_COOKIE_MAX_BYTES + 8 };
 
 static void free_question(struct kd_question *q) {
     kd_buf_wipe(&q->bytes);
@@ -36,27 +36,27 @@ void kd_question_drop(struct kd_question *q) {
     free_question(q);
 }
 
-static void put_failure(struct kd_buf *out, uint32_t id, enum kd_failure code, uint32_t after_s) {
-    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(16);
-    kd_failure_put(&body, code, after_s);
+static void fail(struct kd_question *q, const struct kd_failure_body *why, const char *reason) {
+    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(FAILURE_MAX_BYTES);
+    kd_failure_put(&body, why);
     const struct kd_frame answer = { .role = KD_FRAME_FAILURE,
-                                     .id = id,
+                                     .id = q->frame.id,
                                      .body = kd_buf_get(&body) };
-    kd_frame_put(out, &answer);
+    q->g->counts.failed[why->code]++;
+    kd_log(KD_LOG_INFO, "gateway", "a frame was not answered as it asked",
+           "address=%s kind=%d peer=%s code=%d reason=%s", q->address, (int)q->frame.kind, q->peer,
+           (int)why->code, reason);
+    end(q, &answer);
 }
 
 void kd_question_fail(struct kd_question *q, enum kd_failure code, uint32_t after_s,
                       const char *reason) {
-    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(16);
-    kd_failure_put(&body, code, after_s);
-    const struct kd_frame answer = { .role = KD_FRAME_FAILURE,
-                                     .id = q->frame.id,
-                                     .body = kd_buf_get(&body) };
-    q->g->counts.failed[code]++;
-    kd_log(KD_LOG_INFO, "gateway", "a frame was not answered as it asked",
-           "address=%s kind=%d peer=%s code=%d reason=%s", q->address, (int)q->frame.kind, q->peer,
-           (int)code, reason);
-    end(q, &answer);
+    fail(q, &(struct kd_failure_body) { .code = code, .after_s = after_s }, reason);
+}
+
+void kd_question_retry(struct kd_question *q, struct kd_bytes cookie) {
+    fail(q, &(struct kd_failure_body) { .code = KD_FAILURE_RETRY, .cookie = cookie },
+         "handshake-retry");
 }
 
 // The device learns as little as it needs to go on; why is in the log.
@@ -78,8 +78,8 @@ void kd_question_fail_by(struct kd_question *q, unsigned status, const char *err
 // Where there is no question yet.
 static void refuse(struct kd_gateway *g, uint32_t id, enum kd_failure code, uint32_t after_s,
                    kd_question_done *done, void *arg) {
-    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(64);
-    put_failure(&out, id, code, after_s);
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_FRAME_HEAD_BYTES + FAILURE_MAX_BYTES);
+    kd_frame_put_failure(&out, id, &(struct kd_failure_body) { .code = code, .after_s = after_s });
     g->counts.failed[code]++;
     done(arg, kd_buf_get(&out));
 }
@@ -131,7 +131,7 @@ static void begin(struct kd_question *q) {
     }
 }
 
-// Only what came by a connection that stays can be an answer to us: to a push.
+// Only what came by a way to the device can be an answer to us: to a push.
 static bool is_taken(const struct kd_frame *frame, const struct kd_origin *origin) {
     return frame->role == KD_FRAME_REQUEST ||
            (frame->role == KD_FRAME_ANSWER && frame->kind == KD_FRAME_PUSH &&

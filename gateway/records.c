@@ -64,12 +64,14 @@ void kd_records_opened(struct kd_question *q) {
 static void take_opened(struct kd_question *q, struct kd_cbor *c, size_t n_members) {
     const struct kd_bytes session = kd_cbor_read_text(c);
     const struct kd_bytes peer = kd_cbor_read_text(c);
+    const struct kd_bytes relation = kd_cbor_read_text(c);
     const uint64_t type = kd_cbor_read_uint(c);
     q->sequence = kd_cbor_read_uint(c);
     const struct kd_bytes body = kd_cbor_read_bytes(c);
-    if (c->err != KD_OK || n_members != 5 || type > KD_RECORD_TYPE_LAST ||
+    if (c->err != KD_OK || n_members != 6 || type > KD_RECORD_TYPE_LAST ||
         !copy_text(q->session, sizeof(q->session), session) ||
-        !copy_text(q->peer, sizeof(q->peer), peer) || !kd_records_keep_body(q, body)) {
+        !copy_text(q->peer, sizeof(q->peer), peer) ||
+        !copy_text(q->relation, sizeof(q->relation), relation) || !kd_records_keep_body(q, body)) {
         kd_question_fail_by(q, 500, "keyd-answer");
         return;
     }
@@ -204,8 +206,12 @@ void kd_records_send_open(struct kd_question *q) {
     add(q->g->open, q);
 }
 
+// keyd refuses a batch as a whole in which anything is too long for a record: it would be refused
+// to all whose records are in it.
 void kd_records_open(struct kd_question *q) {
-    if (!kd_released_open(q)) {
+    if (q->frame.body.n > KD_RECORD_MAX_BYTES) {
+        kd_question_fail(q, KD_FAILURE_TOO_LARGE, 0, "record");
+    } else if (!kd_released_open(q)) {
         kd_records_send_open(q);
     }
 }

@@ -24,6 +24,7 @@ struct taken {
     uint8_t id[ID_BYTES];
     char session[2 * ID_BYTES + 1];
     char peer[KD_NAME_MAX_BYTES + 1];
+    char relation[KD_NAME_MAX_BYTES + 1];
     struct kd_soft_traffic *traffic; // a cell
     struct kd_record_ivs ivs;
     struct kd_otp_params otp;
@@ -149,6 +150,7 @@ static bool read_state(const json_t *answer, struct taken *e) {
         kd_window_restore(&e->window, number_of(window, "highest"), seen);
     }
     snprintf(e->peer, sizeof(e->peer), "%s", text_of(session, "peer"));
+    snprintf(e->relation, sizeof(e->relation), "%s", text_of(session, "relation"));
     e->send.next = number_of(answer, "send_next");
     e->records_left = number_of(left, "records");
     e->bytes_left = number_of(left, "bytes");
@@ -319,6 +321,7 @@ static void take_record(struct kd_question *q, struct taken *e, uint64_t sequenc
                         const struct kd_record *record) {
     memcpy(q->session, e->session, sizeof(q->session));
     memcpy(q->peer, e->peer, sizeof(q->peer));
+    memcpy(q->relation, e->relation, sizeof(q->relation));
     q->sequence = sequence;
     q->type = (uint8_t)record->type;
     if (!kd_records_keep_body(q, record->body)) {

@@ -9,7 +9,7 @@
 struct kd_retired {
     struct kd_retired *next;
     struct kd_gateway_config *config;
-    struct kd_client *keyd, *backend;
+    struct kd_client *keyd, *strangers, *backend;
 };
 
 static void complain(struct kd_buf *errors) {
@@ -39,28 +39,31 @@ static void tell_what_waits(const struct kd_gateway_config *a, const struct kd_g
     }
 }
 
-static enum kd_err new_clients(const struct kd_gateway *g, const struct kd_gateway_config *config,
-                               struct kd_client **keyd, struct kd_client **backend) {
-    enum kd_err r = kd_client_new(g->loop, &config->keyd, keyd);
-    if (r == KD_OK && (r = kd_client_new(g->loop, &config->backend, backend)) != KD_OK) {
-        kd_client_free(*keyd);
+static enum kd_err new_clients(struct kd_loop *loop, struct kd_retired *out) {
+    enum kd_err r;
+    if ((r = kd_client_new(loop, &out->config->keyd, &out->keyd)) != KD_OK ||
+        (r = kd_client_new(loop, &out->config->keyd, &out->strangers)) != KD_OK ||
+        (r = kd_client_new(loop, &out->config->backend, &out->backend)) != KD_OK) {
+        kd_client_free(out->strangers);
+        kd_client_free(out->keyd);
     }
     return r;
 }
 
 static enum kd_err replace(struct kd_gateway *g, struct kd_gateway_config *config) {
-    struct kd_client *keyd = NULL, *backend = NULL;
+    struct kd_retired fresh = { .config = config };
     struct kd_retired *old = calloc(1, sizeof(*old));
-    enum kd_err r = old == NULL ? KD_ERR_NO_MEMORY : new_clients(g, config, &keyd, &backend);
+    enum kd_err r = old == NULL ? KD_ERR_NO_MEMORY : new_clients(g->loop, &fresh);
     if (r != KD_OK) {
         free(old);
         return r;
     }
-    *old = (struct kd_retired) { g->retired, g->config, g->keyd, g->backend };
+    *old = (struct kd_retired) { g->retired, g->config, g->keyd, g->strangers, g->backend };
     g->retired = old;
     g->config = config;
-    g->keyd = keyd;
-    g->backend = backend;
+    g->keyd = fresh.keyd;
+    g->strangers = fresh.strangers;
+    g->backend = fresh.backend;
     return KD_OK;
 }
 
@@ -86,12 +89,14 @@ void kd_gateway_reload(struct kd_gateway *g, const char *path) {
 void kd_gateway_free_retired(struct kd_gateway *g) {
     for (struct kd_retired **at = &g->retired; *at != NULL;) {
         struct kd_retired *old = *at;
-        if (kd_client_pending(old->keyd) > 0 || kd_client_pending(old->backend) > 0) {
+        if (kd_client_pending(old->keyd) > 0 || kd_client_pending(old->strangers) > 0 ||
+            kd_client_pending(old->backend) > 0) {
             at = &old->next;
             continue;
         }
         *at = old->next;
         kd_client_free(old->backend);
+        kd_client_free(old->strangers);
         kd_client_free(old->keyd);
         kd_gateway_config_free(old->config);
         free(old);

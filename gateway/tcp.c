@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 65536, SWEEP_MS = 250, ACCEPTS_MAX = 64, MALFORMED_REST_MS = 1000 };
+enum { READ_BYTES = 65536, SWEEP_MS = 250, ACCEPTS_MAX = 64, LOOKED_AT = 64 };
 
 struct connection {
     struct connection *next, *previous;
@@ -37,18 +37,28 @@ struct kd_tcp {
     int fd;
     struct kd_watch *watch;
     struct kd_timer *sweep;
-    struct connection *first;
+    struct connection *first, *last; // the newest, and those known to be of a peer; the oldest
     struct connection *dirty;
     size_t n; // with a descriptor
 };
 
 // ---- life of a connection --------------------------------------------------
 
-static void free_connection(struct connection *c) {
+static void link_first(struct connection *c) {
+    struct kd_tcp *t = c->t;
+    c->previous = NULL;
+    c->next = t->first;
+    *(t->first == NULL ? &t->last : &t->first->previous) = c;
+    t->first = c;
+}
+
+static void unlink_connection(struct connection *c) {
     *(c->previous == NULL ? &c->t->first : &c->previous->next) = c->next;
-    if (c->next != NULL) {
-        c->next->previous = c->previous;
-    }
+    *(c->next == NULL ? &c->t->last : &c->next->previous) = c->previous;
+}
+
+static void free_connection(struct connection *c) {
+    unlink_connection(c);
     kd_buf_wipe(&c->in);
     kd_buf_wipe(&c->out);
     free(c);
@@ -166,13 +176,10 @@ static uint32_t length_at(const uint8_t *p) {
 
 // What cannot be a frame ends the connection: nobody knows where the next one is.
 static void refuse_stream(struct connection *c, size_t length) {
-    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(16);
     kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(64);
     const enum kd_failure code =
         length > KD_FRAME_MAX_BYTES ? KD_FAILURE_TOO_LARGE : KD_FAILURE_MALFORMED;
-    kd_failure_put(&body, code, 0);
-    const struct kd_frame failure = { .role = KD_FRAME_FAILURE, .body = kd_buf_get(&body) };
-    kd_frame_put(&frame, &failure);
+    kd_frame_put_failure(&frame, 0, &(struct kd_failure_body) { .code = code });
     c->is_last = true;
     c->in_flight++;
     c->holds++;
@@ -256,23 +263,42 @@ static size_t connections(const struct kd_gateway *g) {
     return n;
 }
 
+// The oldest connection by which nobody has proven who he is: whoever opens many takes places from
+// strangers alone.  Those of peers that it comes across go to the front, so that each is looked at
+// in its turn.  False: there is none.
+static bool drop_stranger(struct kd_tcp *t) {
+    struct connection *c = t->last;
+    for (size_t i = 0; i < LOOKED_AT && c != NULL; i++) {
+        struct connection *previous = c->previous;
+        if (c->fd >= 0 && c->route.peer[0] == '\0') {
+            kd_log(KD_LOG_DEBUG, "gateway", "a connection of nobody known made room", "address=%s",
+                   c->address);
+            drop(c);
+            return true;
+        }
+        unlink_connection(c);
+        link_first(c);
+        c = previous;
+    }
+    return false;
+}
+
 static void add_connection(struct kd_tcp *t, int fd, const struct sockaddr_storage *from) {
     struct connection *c = calloc(1, sizeof(*c));
     const int one = 1;
-    if (c == NULL || connections(t->g) >= t->g->config->connections_max) {
+    if (c == NULL || (connections(t->g) >= t->g->config->connections_max && !drop_stranger(t))) {
         close(fd);
         free(c);
         return;
     }
     *c = (struct connection) {
-        .next = t->first,
         .t = t,
         .fd = fd,
         .events = EPOLLIN,
         .in = KD_BUF_INIT(KD_FRAME_LENGTH_BYTES + KD_FRAME_MAX_BYTES + READ_BYTES),
         .out = KD_BUF_INIT(SIZE_MAX) // may_read and on_push see to it that it stays small
     };
-    c->route = (struct kd_route) { .g = t->g, .send = on_push };
+    c->route = (struct kd_route) { .g = t->g, .send = on_push, .frame_max_bytes = SIZE_MAX };
     c->active_ms = c->frame_ms = c->unsent_ms = kd_clock_mono_ms();
     kd_address_print(from, c->address);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -281,10 +307,7 @@ static void add_connection(struct kd_tcp *t, int fd, const struct sockaddr_stora
         free(c);
         return;
     }
-    if (t->first != NULL) {
-        t->first->previous = c;
-    }
-    t->first = c;
+    link_first(c);
     t->n++;
 }
 

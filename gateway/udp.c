@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // udp.c: devices over UDP.  A datagram that comes again, byte for byte from the same
 // address, gets the answer that was given, and is not looked at again: so what was lost
-// on the way back is repeated, and nothing is done twice (docs/protocol.md, Loss).
+// on the way back is repeated, and nothing is done twice (docs/protocol.md, Loss).  The
+// datagram by which a device has proven itself last stays longer: its address is the way to it.
 #include "gateway/gateway.h"
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,6 +15,9 @@
 #include <unistd.h>
 
 enum { DATAGRAM_BYTES = 65536 }; // more than any has
+// An address that nobody has proven gets little more than came from it (RFC 9000 8.1 has the
+// three).
+enum { FIRST_ANSWER_TIMES = 3, FIRST_ANSWER_BYTES = 256 };
 enum { READS_MAX = 256, SWEEP_MS = 1000, NAME_BYTES = 32, RECEIVE_BYTES = 4 * 1024 * 1024 };
 
 struct exchange {
@@ -22,6 +27,8 @@ struct exchange {
     uint64_t due_ms;
     bool is_answered;
     bool is_kept; // in the list
+    size_t answer_max;
+    struct kd_route route;
     socklen_t n_from;
     struct sockaddr_storage from;
     struct kd_buf answer;
@@ -34,6 +41,7 @@ struct kd_udp {
     struct kd_timer *sweep;
     struct kd_map exchanges;
     struct exchange *first, **last;
+    struct exchange *ways; // not kept any more, but for pushes: the latest of a peer each
     uint8_t *datagram;
 };
 
@@ -42,6 +50,7 @@ static struct kd_bytes name_of(const struct exchange *x) {
 }
 
 static void free_exchange(struct exchange *x) {
+    kd_route_close(&x->route);
     kd_buf_wipe(&x->answer);
     free(x);
 }
@@ -54,21 +63,25 @@ static void send_answer(const struct exchange *x) {
     }
 }
 
+static bool on_push(struct kd_route *route, struct kd_bytes frame) {
+    const struct exchange *x =
+        (struct exchange *)(void *)((char *)route - offsetof(struct exchange, route));
+    (void)sendto(x->u->fd, frame.p, frame.n, MSG_NOSIGNAL, (const struct sockaddr *)&x->from,
+                 x->n_from);
+    return true;
+}
+
 static void put_too_large(struct kd_buf *out, struct kd_bytes answer) {
-    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(16);
     struct kd_frame frame;
     const bool is_frame = kd_frame_parse(answer, &frame) == KD_OK;
-    kd_failure_put(&body, KD_FAILURE_TOO_LARGE, 0);
-    const struct kd_frame failure = { .role = KD_FRAME_FAILURE,
-                                      .id = is_frame ? frame.id : 0,
-                                      .body = kd_buf_get(&body) };
-    kd_frame_put(out, &failure);
+    kd_frame_put_failure(out, is_frame ? frame.id : 0,
+                         &(struct kd_failure_body) { .code = KD_FAILURE_TOO_LARGE });
 }
 
 static void on_answer(void *arg, struct kd_bytes answer) {
     struct exchange *x = arg;
     x->is_answered = true;
-    if (answer.n > x->u->g->config->datagram_max_bytes) {
+    if (answer.n > x->answer_max) {
         put_too_large(&x->answer, answer);
     } else {
         kd_buf_put(&x->answer, answer.p, answer.n);
@@ -89,8 +102,25 @@ static void forget_first(struct kd_udp *u) {
     u->last = u->first == NULL ? &u->first : u->last;
     kd_map_remove(&u->exchanges, name_of(x));
     x->is_kept = false;
-    if (x->is_answered) {
+    if (x->is_answered && x->route.is_listed) {
+        kd_buf_wipe(&x->answer);
+        x->due_ms = kd_clock_mono_ms() + u->g->config->idle_timeout_ms;
+        x->next = u->ways;
+        u->ways = x;
+    } else if (x->is_answered) {
         free_exchange(x);
+    }
+}
+
+// Of each peer there is one at most that is listed; the others are of no use.
+static void forget_ways(struct kd_udp *u, uint64_t now) {
+    for (struct exchange **at = &u->ways, *x; (x = *at) != NULL;) {
+        if (x->route.is_listed && x->due_ms > now) {
+            at = &x->next;
+        } else {
+            *at = x->next;
+            free_exchange(x);
+        }
     }
 }
 
@@ -114,10 +144,24 @@ static void on_sweep(void *udp) {
     while (u->first != NULL && u->first->due_ms <= now) {
         forget_first(u);
     }
+    forget_ways(u, now);
     kd_timer_set(u->sweep, SWEEP_MS);
 }
 
 // ---- datagrams -------------------------------------------------------------
+
+// message_1 is the one question of which anybody can have an answer that is longer.
+static size_t answer_max(const struct kd_udp *u, size_t n) {
+    const size_t max = u->g->config->datagram_max_bytes;
+    const size_t more = n * FIRST_ANSWER_TIMES;
+    const size_t first = more > FIRST_ANSWER_BYTES ? more : FIRST_ANSWER_BYTES;
+    struct kd_frame frame;
+    struct kd_bytes cookie, message; // a cookie may be anything: keyd looks at it when it is busy
+    const bool is_first = kd_frame_parse((struct kd_bytes) { u->datagram, n }, &frame) == KD_OK &&
+                          frame.kind == KD_FRAME_HANDSHAKE &&
+                          kd_frame_is_first(frame.body, &cookie, &message);
+    return is_first && first < max ? first : max;
+}
 
 static void take_datagram(struct kd_udp *u, size_t n, const struct sockaddr_storage *from,
                           socklen_t n_from) {
@@ -139,7 +183,12 @@ static void take_datagram(struct kd_udp *u, size_t n, const struct sockaddr_stor
         return;
     }
     x->u = u;
+    x->route = (struct kd_route) { .g = u->g,
+                                   .send = on_push,
+                                   .is_lossy = true,
+                                   .frame_max_bytes = u->g->config->datagram_max_bytes };
     x->answer = KD_BUF_INIT(u->g->config->datagram_max_bytes);
+    x->answer_max = answer_max(u, n);
     x->n_from = n_from;
     memcpy(&x->from, from, n_from);
     memcpy(x->name, name, sizeof(name));
@@ -148,7 +197,7 @@ static void take_datagram(struct kd_udp *u, size_t n, const struct sockaddr_stor
         return;
     }
     kd_address_print(from, address);
-    const struct kd_origin origin = { .address = address };
+    const struct kd_origin origin = { .address = address, .route = &x->route };
     kd_gateway_ask(u->g, (struct kd_bytes) { u->datagram, n }, &origin, on_answer, x);
 }
 
@@ -210,6 +259,7 @@ void kd_udp_close(struct kd_udp *u) {
         u->first->is_answered = true;
         forget_first(u);
     }
+    forget_ways(u, UINT64_MAX);
     kd_map_wipe(&u->exchanges);
     kd_timer_free(u->sweep);
     if (u->fd >= 0) {

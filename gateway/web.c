@@ -12,17 +12,29 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ROUNDS_MAX = 8, BEARER_MAX_BYTES = 512 };
+enum { ROUNDS_MAX = 8, BEARER_MAX_BYTES = 512, SURPLUS_MAX = 32 };
+
+// Those with a request last are first.
+struct connection {
+    struct connection *next, *previous;
+    struct kd_web *w;
+    int fd;
+    bool is_working; // for a request that has come
+    bool is_shut;    // another has its place
+};
 
 struct kd_web {
     struct kd_gateway *g;
     enum kd_web_role role;
     struct kd_secret *bearer; // of who may push; NULL: all
+    bool is_local;            // on loopback, where all may be let in
     bool has_resumed;
     int fd;
     struct MHD_Daemon *daemon;
     struct kd_watch *watch;
     size_t pending;
+    struct connection *first, *last;
+    size_t n; // without those that are shut
 };
 
 struct exchange {
@@ -36,6 +48,79 @@ struct exchange {
     char peer[KD_NAME_MAX_BYTES + 1];
     char address[KD_ADDRESS_TEXT_BYTES];
 };
+
+// ---- connections -----------------------------------------------------------
+
+static void link_first(struct connection *c) {
+    struct kd_web *w = c->w;
+    c->previous = NULL;
+    c->next = w->first;
+    *(w->first == NULL ? &w->last : &w->first->previous) = c;
+    w->first = c;
+}
+
+static void unlink_connection(struct connection *c) {
+    *(c->previous == NULL ? &c->w->first : &c->previous->next) = c->next;
+    *(c->next == NULL ? &c->w->last : &c->next->previous) = c->previous;
+}
+
+static struct connection *connection_of(struct MHD_Connection *mhd) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info == NULL ? NULL : info->socket_context;
+}
+
+static void set_working(struct MHD_Connection *mhd, bool is_working) {
+    struct connection *c = connection_of(mhd);
+    if (c != NULL) {
+        c->is_working = is_working;
+        unlink_connection(c);
+        link_first(c);
+    }
+}
+
+// Who opens many and asks for nothing, or sends a byte now and then, loses those.
+static void make_room(struct kd_web *w) {
+    struct connection *c = w->last;
+    while (c != NULL && (c->is_working || c->is_shut)) {
+        c = c->previous;
+    }
+    if (c != NULL) {
+        c->is_shut = true;
+        w->n--;
+        shutdown(c->fd, SHUT_RDWR); // libmicrohttpd sees that it has ended
+    }
+}
+
+static struct connection *open_connection(struct kd_web *w, struct MHD_Connection *mhd) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct connection *c = info == NULL ? NULL : calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return NULL; // it takes its place unseen
+    }
+    c->w = w;
+    c->fd = info->connect_fd;
+    if (w->n >= w->g->config->connections_max) {
+        make_room(w);
+    }
+    link_first(c);
+    w->n++;
+    return c;
+}
+
+static void on_connection(void *web, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code) {
+    struct connection *c = *context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = open_connection(web, mhd);
+    } else if (c != NULL) {
+        *context = NULL;
+        c->w->n -= c->is_shut ? 0 : 1;
+        unlink_connection(c);
+        free(c);
+    }
+}
 
 static void free_exchange(struct exchange *x) {
     kd_buf_wipe(&x->in);
@@ -101,6 +186,7 @@ static void begin(struct exchange *x) {
     const struct kd_origin origin = { .address = x->address, .is_stream = true };
     x->is_asked = true;
     x->w->pending++;
+    set_working(x->mhd, true);
     if (x->w->role == KD_WEB_DEVICES) {
         kd_gateway_ask(x->w->g, kd_buf_get(&x->in), &origin, on_answer, x);
     } else {
@@ -177,7 +263,8 @@ static bool may_push(const struct kd_web *w, struct MHD_Connection *mhd) {
     static const char scheme[] = "Bearer ";
     const char *given = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Authorization");
     if (w->bearer == NULL) {
-        return true;
+        // A page in a browser of this machine reaches loopback, too, and its requests say so.
+        return MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "Origin") == NULL;
     }
     if (given == NULL || strncasecmp(given, scheme, sizeof(scheme) - 1) != 0) {
         return false;
@@ -205,7 +292,8 @@ static enum MHD_Result on_push(struct kd_web *w, struct MHD_Connection *mhd, con
         return refuse(mhd, MHD_HTTP_NOT_FOUND, "Messages are POSTed to /push/PEER.\n");
     }
     if (!may_push(w, mhd)) {
-        return refuse(mhd, MHD_HTTP_UNAUTHORIZED, "The bearer token is missing or wrong.\n");
+        return refuse(mhd, MHD_HTTP_UNAUTHORIZED,
+                      "The bearer token is missing or wrong; browsers are not served without.\n");
     }
     *state = x = new_exchange(w, mhd);
     if (x != NULL) {
@@ -249,10 +337,11 @@ static enum MHD_Result on_request(void *web, struct MHD_Connection *mhd, const c
     return MHD_NO;
 }
 
-static void on_completed(void *web KD_UNUSED, struct MHD_Connection *mhd KD_UNUSED, void **state,
+static void on_completed(void *web KD_UNUSED, struct MHD_Connection *mhd, void **state,
                          enum MHD_RequestTerminationCode why KD_UNUSED) {
     struct exchange *x = *state;
     *state = NULL;
+    set_working(mhd, false);
     if (x != NULL && x->is_asked && !x->is_answered) {
         x->is_abandoned = true;
     } else if (x != NULL) {
@@ -291,9 +380,10 @@ static enum kd_err start(struct kd_web *w, const char *where) {
     w->daemon =
         MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, w,
                          MHD_OPTION_LISTEN_SOCKET, w->fd, MHD_OPTION_CONNECTION_LIMIT,
-                         (unsigned)c->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
+                         (unsigned)c->connections_max + SURPLUS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
                          (unsigned)(c->idle_timeout_ms + 999) / 1000, MHD_OPTION_STRICT_FOR_CLIENT,
-                         1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, w, MHD_OPTION_END);
+                         1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, w,
+                         MHD_OPTION_NOTIFY_CONNECTION, on_connection, w, MHD_OPTION_END);
     if (w->daemon == NULL) {
         close(w->fd);
         return KD_ERR_SYSTEM;
@@ -307,8 +397,13 @@ static enum kd_err start(struct kd_web *w, const char *where) {
     return r == KD_OK ? kd_loop_prepare(w->g->loop, on_prepare, w) : r;
 }
 
+// Another configuration may name none as it has another address, or none: that is served after a
+// restart, and until then the token of the one before is needed here.
 enum kd_err kd_web_read_token(struct kd_web *w, const char *path) {
     kd_auto(secret) struct kd_secret *bearer = NULL;
+    if (path[0] == '\0' && !w->is_local) {
+        return KD_OK;
+    }
     const enum kd_err r =
         path[0] == '\0' ? KD_OK : kd_secret_read_file(path, BEARER_MAX_BYTES, &bearer);
     if (r == KD_OK) {
@@ -326,6 +421,7 @@ enum kd_err kd_web_open(struct kd_gateway *g, const char *where, enum kd_web_rol
     }
     w->g = g;
     w->role = role;
+    w->is_local = kd_address_is_loopback(where);
     enum kd_err r = role == KD_WEB_PUSH ? kd_web_read_token(w, g->config->push_token_file) : KD_OK;
     r = r == KD_OK ? start(w, where) : r;
     if (r != KD_OK) {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench.c: what the module itself does in this process with one thread: the
-// limit that keyd's own figures are held against.  Once with session keys, where
-// it is fastest, and once with keys that are kept in the token, which is what a
-// program would use; those are destroyed afterwards.
+// bench.c: what the module itself does in this process with one thread or more:
+// the limit that keyd's own figures are held against.  Once with session keys,
+// where it is fastest, and once with keys that are kept in the token, which is what
+// a program would use; those are destroyed afterwards.  Threads have a session
+// each and share the keys.
 #include "hsm/command.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,7 @@ struct bench {
     CK_OBJECT_HANDLE aes_key;
     CK_OBJECT_HANDLE sign_key;
     CK_OBJECT_HANDLE derive_key;
+    CK_OBJECT_HANDLE root_key; // AES, of which keys are derived
     CK_OBJECT_HANDLE public_keys[2];
     uint8_t data[DATA_BYTES];
     uint8_t out[DATA_BYTES + 64];
@@ -85,6 +88,20 @@ static enum kd_err make_pair(struct bench *b, CK_ATTRIBUTE_TYPE usage, bool is_t
                                          KD_COUNT_OF(private), public_key, out));
 }
 
+// As a derived key is released: derived, read, destroyed.
+static enum kd_err run_derive(struct bench *b) {
+    const struct kd_secret_form form = { CKK_GENERIC_SECRET, 32, 0, true };
+    CK_OBJECT_HANDLE secret = CK_INVALID_HANDLE;
+    enum kd_err r =
+        kd_derive_cbc_data(b->s, b->root_key, (struct kd_bytes) { b->data, 32 }, &form, &secret);
+    if (r == KD_OK) {
+        kd_buf_reset(&b->s->out);
+        r = kd_read_value(b->s, secret);
+        kd_destroy(b->s, secret);
+    }
+    return r;
+}
+
 // A key pair for one handshake.
 static enum kd_err run_generate(struct bench *b) {
     CK_OBJECT_HANDLE public_key = CK_INVALID_HANDLE, private_key = CK_INVALID_HANDLE;
@@ -101,7 +118,7 @@ static const struct {
     bench_fn *fn;
 } benches[] = {
     { "generate", run_generate }, { "mac", run_mac },         { "sign", run_sign },
-    { "ecdh", run_ecdh },         { "encrypt", run_encrypt },
+    { "ecdh", run_ecdh },         { "encrypt", run_encrypt }, { "derive", run_derive },
 };
 
 static enum kd_err make_secret(struct bench *b, CK_MECHANISM_TYPE type, CK_ATTRIBUTE_TYPE usage,
@@ -123,6 +140,7 @@ static enum kd_err make_keys(struct bench *b, bool is_token) {
     if ((r = make_secret(b, CKM_GENERIC_SECRET_KEY_GEN, CKA_SIGN, is_token, &b->mac_key)) !=
             KD_OK ||
         (r = make_secret(b, CKM_AES_KEY_GEN, CKA_ENCRYPT, is_token, &b->aes_key)) != KD_OK ||
+        (r = make_secret(b, CKM_AES_KEY_GEN, CKA_DERIVE, is_token, &b->root_key)) != KD_OK ||
         (r = make_pair(b, CKA_SIGN, is_token, &b->public_keys[0], &b->sign_key)) != KD_OK) {
         return r;
     }
@@ -130,38 +148,71 @@ static enum kd_err make_keys(struct bench *b, bool is_token) {
 }
 
 static void destroy_keys(struct bench *b) {
-    const CK_OBJECT_HANDLE keys[] = { b->mac_key,    b->aes_key,        b->sign_key,
-                                      b->derive_key, b->public_keys[0], b->public_keys[1] };
+    const CK_OBJECT_HANDLE keys[] = { b->mac_key,       b->aes_key,  b->sign_key,
+                                      b->derive_key,    b->root_key, b->public_keys[0],
+                                      b->public_keys[1] };
     for (size_t i = 0; i < KD_COUNT_OF(keys); i++) {
         kd_destroy(b->s, keys[i]);
     }
 }
 
-// Operations a second; 0 after a failure.
-static double measure(struct bench *b, bench_fn *fn, unsigned seconds) {
+// One thread's part.
+struct runner {
+    pthread_t id;
+    bool is_started;
+    struct bench bench;
+    bench_fn *fn;
+    unsigned duration_ms;
+    double per_sec; // 0 after a failure
+};
+
+static void *run(void *argument) {
+    struct runner *r = argument;
     const uint64_t start = kd_clock_mono_us();
-    const uint64_t until = start + (uint64_t)seconds * 1000000;
+    const uint64_t until = start + (uint64_t)r->duration_ms * 1000;
     uint64_t now = start;
     uint64_t n = 0;
     while (now < until) {
         for (size_t i = 0; i < CLOCK_EVERY; i++, n++) {
-            if (fn(b) != KD_OK) {
-                return 0;
+            if (r->fn(&r->bench) != KD_OK) {
+                return NULL;
             }
         }
         now = kd_clock_mono_us();
     }
-    return (double)n * 1e6 / (double)(now - start);
+    r->per_sec = (double)n * 1e6 / (double)(now - start);
+    return NULL;
 }
 
-static enum kd_err measure_all(struct kd_session *s, bool is_token, unsigned seconds) {
-    struct bench b = { .s = s };
+// Operations a second of all threads together; 0 after a failure.
+static double measure(struct kd_opened *o, const struct bench *keys, bench_fn *fn,
+                      unsigned duration_ms) {
+    struct runner *runners = calloc(o->threads, sizeof(*runners));
+    double sum = 0;
+    bool is_good = runners != NULL;
+    for (size_t i = 0; is_good && i < o->threads; i++) {
+        runners[i] = (struct runner) { .bench = *keys, .fn = fn, .duration_ms = duration_ms };
+        runners[i].bench.s = &o->sessions[i];
+        runners[i].is_started = pthread_create(&runners[i].id, NULL, run, &runners[i]) == 0;
+        is_good = runners[i].is_started;
+    }
+    for (size_t i = 0; runners != NULL && i < o->threads && runners[i].is_started; i++) {
+        pthread_join(runners[i].id, NULL);
+        is_good = is_good && runners[i].per_sec > 0;
+        sum += runners[i].per_sec;
+    }
+    free(runners);
+    return is_good ? sum : 0;
+}
+
+static enum kd_err measure_all(struct kd_opened *o, bool is_token, unsigned duration_ms) {
+    struct bench b = { .s = &o->sessions[0] };
     const enum kd_err r = make_keys(&b, is_token);
     if (r == KD_OK) {
         printf("  \"%s\": {", is_token ? "token" : "session");
         for (size_t i = 0; i < KD_COUNT_OF(benches); i++) {
             printf("%s \"%s\": %.1f", i == 0 ? "" : ",", benches[i].name,
-                   measure(&b, benches[i].fn, seconds));
+                   measure(o, &b, benches[i].fn, duration_ms));
         }
         printf(" }%s\n", is_token ? "" : ",");
     }
@@ -176,8 +227,8 @@ int kd_command_bench(const struct kd_command_options *o) {
     }
     enum kd_err r;
     printf("{\n");
-    if ((r = measure_all(&opened->sessions[0], false, o->seconds)) != KD_OK ||
-        (r = measure_all(&opened->sessions[0], true, o->seconds)) != KD_OK) {
+    if ((r = measure_all(opened, false, o->duration_ms)) != KD_OK ||
+        (r = measure_all(opened, true, o->duration_ms)) != KD_OK) {
         fprintf(stderr, "keyd-hsm: the keys for the measurement cannot be made: %s\n",
                 kd_err_sentence(r));
     }

@@ -15,6 +15,7 @@
 #define KD_HSM_SESSION_ID_BYTES 8 // in each record (docs/protocol.md)
 #define KD_HSM_TICKET_MAX_BYTES 384
 #define KD_HSM_PEER_MAX_BYTES 64 // name of the peer in the front's registry
+#define KD_HSM_STRANGER_BYTES 16   // of SHA-256 of a certificate
 #define KD_HSM_EAD_MAX_BYTES 512 // value of our EAD item
 #define KD_HSM_CHANNEL_NONCE_BYTES 16
 #define KD_HSM_RELEASED_BYTES (KD_TRAFFIC_KEYS * sizeof(struct kd_key32) + 2 * KD_RECORD_IV_BYTES)
@@ -76,6 +77,10 @@ struct kd_hsm_session_terms {
     enum kd_profile profile;
     bool is_client;       // our role in the session: the server unless said
     struct kd_bytes peer; // its name
+    // Of a peer that nobody had registered: the first bytes of SHA-256 of its certificate, because
+    // another may have its name when the ticket comes.
+    bool is_stranger;
+    uint8_t stranger[KD_HSM_STRANGER_BYTES];
     uint64_t created_ms;  // wall clock
     uint64_t expires_ms;  // wall clock; over: KD_ERR_SESSION_EXPIRED
     uint64_t records_max;

@@ -10,7 +10,7 @@ struct kd_command_options {
     struct kd_hsm_hello hello; // --module, --init-args, --env, --uri, --pin-file
     const char *label;         // --label, of a new token
     const char *so_pin_file;   // --so-pin-file
-    unsigned seconds;          // --seconds, of a measurement
+    unsigned duration_ms;      // --seconds or --ms, of each measurement
 };
 
 // Each gives the exit status; what went wrong stands on standard error.

@@ -44,7 +44,7 @@ static enum kd_err copy_request(struct kd_handshake *h, const struct kd_key_ref 
 
 enum kd_err kd_handshake_new(struct kd_session *s, const struct kd_key_ref *key,
                              const struct kd_hsm_handshake *request, struct kd_handshake **out) {
-    struct kd_bytes conn_id;
+    struct kd_bytes conn_id = KD_BYTES_NONE;
     struct kd_handshake *h = calloc(1, sizeof(*h));
     if (h == NULL) {
         return KD_ERR_NO_MEMORY;
@@ -69,6 +69,7 @@ enum kd_err kd_handshake_new(struct kd_session *s, const struct kd_key_ref *key,
             .peer_suites = h->peer_suites.n == 0 ? NULL : &h->peer_suites,
             .conn_id = conn_id,
             .ead_labels = { 1, { KD_CHANNEL_EAD_LABEL } },
+            .ead_messages = request->is_initiator ? 0 : 1u << 1, // the wish of a client
         };
         r = kd_edhoc_new(&config, &h->e);
     }

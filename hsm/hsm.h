@@ -230,7 +230,6 @@ struct kd_hsm_result {
     // channel.h
     struct kd_bytes ticket;             // HS_FINISH (responder), HS_CONFIRM
     struct kd_bytes conn_id;            // HS_START (responder), HS_READ: the peer's
-    struct kd_bytes ead;                // HS_READ, HS_FINISH, HS_CONFIRM: the peer's item
     struct kd_bytes id_cred;            // HS_READ
     uint8_t suite;                      // HS_START, HS_READ: agreed
     uint8_t method;                     // the same

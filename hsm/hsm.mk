@@ -42,4 +42,4 @@ libhsm_a_CFLAGS = $(AM_CFLAGS) $(P11KIT_CFLAGS) $(JANSSON_CFLAGS)
 pkglibexec_PROGRAMS += keyd-hsm
 keyd_hsm_SOURCES = hsm/main.c
 keyd_hsm_CFLAGS = $(libhsm_a_CFLAGS)
-keyd_hsm_LDADD = libhsm.a libhsmwire.a libchannel.a libbase.a $(P11KIT_LIBS) $(CRYPTO_LIBS) $(JANSSON_LIBS)
+keyd_hsm_LDADD = libhsm.a libhsmwire.a libchannel.a libconfine.a libbase.a $(SECCOMP_LIBS) $(P11KIT_LIBS) $(CRYPTO_LIBS) $(JANSSON_LIBS)

@@ -14,14 +14,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { WORKER_FD = 3, SECONDS_MAX = 600, CACHED_SECRETS = 64, ORPHAN_SEC = 10 };
+enum { WORKER_FD = 3, SECONDS_MAX = 600, THREADS_MAX = 256, CACHED_SECRETS = 64, ORPHAN_SEC = 10 };
 
 static const char usage[] =
     "keyd-hsm is started by keyd.  By itself it looks at PKCS#11 modules and tokens:\n"
     "  keyd-hsm --list       [--module PATH]\n"
     "  keyd-hsm --probe      --uri URI --pin-file FILE [--module PATH]\n"
     "  keyd-hsm --objects    --uri URI --pin-file FILE [--module PATH]\n"
-    "  keyd-hsm --bench      --uri URI --pin-file FILE [--module PATH] [--seconds N]\n"
+    "  keyd-hsm --bench      --uri URI --pin-file FILE [--module PATH] [--seconds N | --ms N] "
+    "[--threads N]\n"
     "  keyd-hsm --init-token --label TEXT --pin-file FILE --so-pin-file FILE --module PATH\n"
     "Each takes --init-args TEXT and --env NAME=VALUE (again for more) for the module.\n"
     "Without --module it uses those that p11-kit has configured.\n";
@@ -49,13 +50,14 @@ static const struct option options[] = {
     { "so-pin-file", required_argument, NULL, 's' },
     { "label", required_argument, NULL, 'l' },
     { "seconds", required_argument, NULL, 't' },
+    { "ms", required_argument, NULL, 'd' },
+    { "threads", required_argument, NULL, 'n' },
     { NULL, 0, NULL, 0 },
 };
 
 // What this process knows must not be read out of it, and it must not outlive its parent.
 static bool harden(void) {
-    const struct rlimit none = { 0, 0 };
-    return prctl(PR_SET_DUMPABLE, 0) == 0 && setrlimit(RLIMIT_CORE, &none) == 0 &&
+    return kd_confine_process() == KD_OK && kd_confine_calls(KD_CONFINE_PARENT) == KD_OK &&
            prctl(PR_SET_PDEATHSIG, SIGTERM) == 0;
 }
 
@@ -77,7 +79,7 @@ static bool end_with_stream(void) {
 
 static bool take_option(int option, struct kd_command_options *o) {
     struct kd_hsm_hello *h = &o->hello;
-    uint64_t seconds = 0;
+    uint64_t n = 0;
     switch (option) {
     case 'm':
         h->module = kd_bytes_of_text(optarg);
@@ -104,10 +106,22 @@ static bool take_option(int option, struct kd_command_options *o) {
         o->label = optarg;
         return true;
     case 't':
-        if (kd_number_parse(optarg, 1, SECONDS_MAX, &seconds) != KD_OK) {
+        if (kd_number_parse(optarg, 1, SECONDS_MAX, &n) != KD_OK) {
             return false;
         }
-        o->seconds = (unsigned)seconds;
+        o->duration_ms = (unsigned)n * 1000;
+        return true;
+    case 'd':
+        if (kd_number_parse(optarg, 1, SECONDS_MAX * 1000, &n) != KD_OK) {
+            return false;
+        }
+        o->duration_ms = (unsigned)n;
+        return true;
+    case 'n':
+        if (kd_number_parse(optarg, 1, THREADS_MAX, &n) != KD_OK) {
+            return false;
+        }
+        h->threads = (uint16_t)n;
         return true;
     default:
         return false;
@@ -116,7 +130,7 @@ static bool take_option(int option, struct kd_command_options *o) {
 
 static int run_command(size_t i, int argc, char **argv) {
     struct kd_command_options o = { .hello = { .threads = 1, .cached_secrets = CACHED_SECRETS },
-                                    .seconds = 2 };
+                                    .duration_ms = 2000 };
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (!take_option(option, &o)) {
             fputs(usage, stderr);

@@ -116,8 +116,13 @@ enum kd_err kd_open(const struct kd_hsm_hello *h, bool with_probe, struct kd_ope
     if ((r = kd_open_modules(h, o)) != KD_OK || (r = open_token(h, o)) != KD_OK) {
         return r;
     }
-    if (with_probe) {
-        kd_probe(&o->sessions[0]);
+    if (!with_probe) {
+        return KD_OK;
+    }
+    kd_probe(&o->sessions[0]);
+    if (!kd_session_answers(&o->sessions[0])) { // what the probe found says nothing
+        kd_buf_text(&o->detail, "The token failed while it was being tried.");
+        return KD_ERR_TOKEN_AWAY;
     }
     return KD_OK;
 }

@@ -158,6 +158,10 @@ enum kd_err kd_exec_ticket_read(struct kd_session *s, const struct kd_hsm_reques
     return KD_OK;
 }
 
+static struct kd_bytes stranger_of(const struct kd_hsm_session_terms *t) {
+    return (struct kd_bytes) { t->stranger, sizeof(t->stranger) };
+}
+
 // The same session between the same parties, one update further.
 static bool is_next(const struct kd_hsm_session_terms *now,
                     const struct kd_hsm_session_terms *next) {
@@ -165,7 +169,8 @@ static bool is_next(const struct kd_hsm_session_terms *now,
     return kd_bytes_equal(id, (struct kd_bytes) { next->id, sizeof(next->id) }) &&
            now->profile == next->profile && now->is_client == next->is_client &&
            kd_bytes_equal(now->peer, next->peer) && now->root_version == next->root_version &&
-           kd_otp_params_equal(&now->otp, &next->otp) && now->update != UINT32_MAX &&
+           kd_otp_params_equal(&now->otp, &next->otp) && now->is_stranger == next->is_stranger &&
+           kd_bytes_equal(stranger_of(now), stranger_of(next)) && now->update != UINT32_MAX &&
            next->update == now->update + 1;
 }
 

@@ -205,6 +205,10 @@ static enum kd_err answer(struct thread *t) {
     const struct kd_bytes frame = kd_buf_get(&t->frame);
     if (frame.n > 0 && frame.p[0] == KD_HSM_PING) {
         expire(t->session);
+        const enum kd_err r = kd_session_check(t->session);
+        if (r != KD_OK) {
+            return r; // no answer: this worker ends, and the next one says why it cannot start
+        }
         answer_ping(t, frame);
         return t->reply.n > 0 ? KD_OK : KD_ERR_MALFORMED;
     }

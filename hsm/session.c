@@ -188,6 +188,23 @@ void kd_session_leave(struct kd_session *s) {
     pthread_rwlock_unlock(&s->token->use);
 }
 
+bool kd_session_answers(struct kd_session *s) {
+    uint8_t byte = 0;
+    const CK_RV rv = s->token->p11->C_GenerateRandom(s->handle, &byte, 1);
+    const bool is_there =
+        rv == CKR_OK || rv == CKR_RANDOM_NO_RNG || rv == CKR_FUNCTION_NOT_SUPPORTED;
+    return is_there && is_logged_in(s);
+}
+
+enum kd_err kd_session_check(struct kd_session *s) {
+    if (!kd_session_try_enter(s)) {
+        return KD_OK; // it is renewed now, or before its next use
+    }
+    const bool is_sound = kd_session_answers(s);
+    kd_session_leave(s);
+    return is_sound ? KD_OK : kd_session_heal(s, KD_ERR_SESSION_LOST);
+}
+
 enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause) {
     const bool is_doubtful = cause == KD_ERR_TOKEN || cause == KD_ERR_NO_OBJECT;
     if (is_doubtful) {

@@ -38,6 +38,12 @@ void kd_session_leave(struct kd_session *s);
 // KD_ERR_TOKEN and KD_ERR_NO_OBJECT ask the module whether the session still lives
 // and is logged in.  KD_ERR_TOKEN_AWAY as above.  Anything else is handed back.
 KD_MUST_CHECK enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause);
+// Asks the device for a random number, which a module cannot make up by itself where the device
+// is another, and whether the login still holds.  By who has the session to himself.
+bool kd_session_answers(struct kd_session *s);
+// The same for a session that has nothing to do, which it keeps alive; heals it if it does not
+// answer.  KD_ERR_TOKEN_AWAY as above.
+KD_MUST_CHECK enum kd_err kd_session_check(struct kd_session *s);
 // The token has ended the login.
 bool kd_session_login_is_lost(struct kd_session *s);
 

@@ -36,12 +36,6 @@ static void keep_agreed(struct kd_session *s, const struct kd_handshake *h,
     result->method = (uint8_t)kd_edhoc_method(h->e);
 }
 
-static void keep_ead(struct kd_session *s, const struct kd_handshake *h,
-                     struct kd_hsm_result *result) {
-    const struct kd_ead_item *item = kd_ead_get(kd_edhoc_ead(h->e), KD_CHANNEL_EAD_LABEL);
-    result->ead = item == NULL ? KD_BYTES_NONE : keep(s, item->value);
-}
-
 // Ends a step.  Of a failure the peer learns what the library lets it.
 static enum kd_err end_step(struct kd_session *s, struct kd_handshake *h, enum kd_err r,
                             struct kd_hsm_result *result) {
@@ -113,7 +107,6 @@ enum kd_err kd_exec_hs_read(struct kd_session *s, const struct kd_hsm_request *q
     if (r == KD_OK) {
         result->id_cred = keep(s, kd_edhoc_peer_id(h->e)->encoded);
         keep_agreed(s, h, result);
-        keep_ead(s, h, result);
     }
     return end_step(s, h, r, result);
 }
@@ -200,7 +193,6 @@ static enum kd_err finish(struct kd_session *s, const struct kd_hsm_request *q,
         (r = authenticate(h, request)) != KD_OK) {
         return r;
     }
-    keep_ead(s, h, result);
     if ((r = write_last(s, h, request, result)) != KD_OK || h->is_initiator) {
         return r;
     }
@@ -232,7 +224,6 @@ enum kd_err kd_exec_hs_confirm(struct kd_session *s, const struct kd_hsm_request
     const struct kd_hsm_session_terms *terms = item->handshake->terms;
     if ((r = kd_edhoc_read_4(h->e, item->handshake->message)) == KD_OK &&
         (r = check_terms(q, h, terms)) == KD_OK) {
-        keep_ead(s, h, result);
         r = make_ticket(s, q, h, terms, result);
     }
     r = end_step(s, h, r, result);

@@ -10,6 +10,7 @@ enum {
     VERSION = 1,
     FIELDS = 15,
     FIELDS_WITH_OTP,
+    FIELDS_OF_STRANGER, // they have both
     OVERHEAD_BYTES = KD_HSM_GCM_IV_BYTES + KD_HSM_GCM_TAG_BYTES,
 };
 
@@ -36,8 +37,10 @@ enum kd_err kd_ticket_set_terms(struct kd_ticket *t, const struct kd_hsm_session
 
 static void put_text(struct kd_buf *b, struct kd_ticket *t) {
     const struct kd_hsm_session_terms *terms = &t->terms;
-    const bool has_otp = !kd_otp_params_equal(&terms->otp, &KD_OTP_DEFAULT);
-    kd_cbor_put_array(b, has_otp ? FIELDS_WITH_OTP : FIELDS);
+    const bool has_otp = terms->is_stranger || !kd_otp_params_equal(&terms->otp, &KD_OTP_DEFAULT);
+    kd_cbor_put_array(b, terms->is_stranger ? FIELDS_OF_STRANGER
+                         : has_otp          ? FIELDS_WITH_OTP
+                                            : FIELDS);
     kd_cbor_put_uint(b, VERSION);
     kd_cbor_put_bytes(b, (struct kd_bytes) { terms->id, sizeof(terms->id) });
     kd_cbor_put_uint(b, (uint64_t)terms->profile);
@@ -56,6 +59,9 @@ static void put_text(struct kd_buf *b, struct kd_ticket *t) {
                       (struct kd_bytes) { kd_secret_get(t->prk_out), kd_secret_len(t->prk_out) });
     if (has_otp) {
         kd_otp_params_put(b, &terms->otp);
+    }
+    if (terms->is_stranger) {
+        kd_cbor_put_bytes(b, (struct kd_bytes) { terms->stranger, sizeof(terms->stranger) });
     }
 }
 
@@ -105,7 +111,7 @@ static void read_terms(struct kd_cbor *c, struct kd_ticket *t) {
 static enum kd_err read_text(struct kd_bytes text, struct kd_ticket *t) {
     struct kd_cbor c = kd_cbor_of(text);
     const size_t n = kd_cbor_read_array(&c);
-    if (n != FIELDS && n != FIELDS_WITH_OTP) {
+    if (n < FIELDS || n > FIELDS_OF_STRANGER) {
         return KD_ERR_TICKET;
     }
     read_within(&c, VERSION, VERSION);
@@ -119,6 +125,13 @@ static enum kd_err read_text(struct kd_bytes text, struct kd_ticket *t) {
     }
     read_fixed(&c, kd_secret_get(t->prk_out), kd_secret_len(t->prk_out));
     t->terms.otp = n == FIELDS ? KD_OTP_DEFAULT : kd_otp_params_read(&c);
+    if (n == FIELDS_WITH_OTP && kd_otp_params_equal(&t->terms.otp, &KD_OTP_DEFAULT)) {
+        return KD_ERR_TICKET; // the default is said by its absence alone
+    }
+    t->terms.is_stranger = n == FIELDS_OF_STRANGER;
+    if (t->terms.is_stranger) {
+        read_fixed(&c, t->terms.stranger, sizeof(t->terms.stranger));
+    }
     return kd_cbor_finish(&c) == KD_OK ? KD_OK : KD_ERR_TICKET;
 }
 

@@ -3,9 +3,10 @@
 // ticket key: the terms and PRK_out, sealed with AES-256-GCM by that key, which
 // never leaves the token.  IV (12 bytes) || ciphertext || tag; inside is
 //     [1, id, profile, is client, peer, created, expires, records, bytes, update,
-//      root version, hash, curve, x, PRK_out, ? [digits, step, window]]
-// (the last where the one-time passwords are not of the default form) in deterministic CBOR, x of
-// the ephemeral key of whoever has the client's role.
+//      root version, hash, curve, x, PRK_out, ? [digits, step, window], ? stranger]
+// (the last but one where the one-time passwords are not of the default form, or the last is there:
+// of a peer that nobody had registered) in deterministic CBOR, x of the ephemeral key of whoever
+// has the client's role.
 #ifndef KD_HSM_TICKET_H
 #define KD_HSM_TICKET_H
 

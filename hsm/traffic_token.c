@@ -185,8 +185,9 @@ static enum kd_err open(void *ctx, enum kd_traffic key,
     return open_in_token(u, key, nonce, aad, sealed, out);
 }
 
-static enum kd_err hmac_in_token(const struct kd_traffic_use *u, struct kd_bytes message,
+static enum kd_err hmac_in_token(void *ctx, struct kd_bytes message,
                                  uint8_t mac[static KD_OTP_MAC_BYTES]) {
+    const struct kd_traffic_use *u = ctx;
     CK_FUNCTION_LIST *p11 = u->session->token->p11;
     const CK_SESSION_HANDLE session = u->session->handle;
     CK_MECHANISM hmac = { CKM_SHA256_HMAC, NULL, 0 };
@@ -201,43 +202,41 @@ static enum kd_err hmac_in_token(const struct kd_traffic_use *u, struct kd_bytes
     return n == KD_OTP_MAC_BYTES ? KD_OK : KD_ERR_TOKEN;
 }
 
-static bool recall(const struct kd_traffic_use *u, uint64_t step, uint8_t *mac) {
+static bool recall(const struct kd_traffic_use *u, uint64_t step, struct kd_otp_code *out) {
     const struct kd_traffic_secrets *known = u->keys->secrets;
     pthread_mutex_lock(&u->session->token->lock);
     const bool is_known = known->has_otp && known->otp_step == step;
     if (is_known) {
-        memcpy(mac, known->otp_mac, KD_OTP_MAC_BYTES);
+        *out = known->otp_code;
     }
     pthread_mutex_unlock(&u->session->token->lock);
     return is_known;
 }
 
-static void remember(const struct kd_traffic_use *u, uint64_t step, const uint8_t *mac) {
+static void remember(const struct kd_traffic_use *u, uint64_t step,
+                     const struct kd_otp_code *code) {
     struct kd_traffic_secrets *known = u->keys->secrets;
     pthread_mutex_lock(&u->session->token->lock);
     known->has_otp = true;
     known->otp_step = step;
-    memcpy(known->otp_mac, mac, KD_OTP_MAC_BYTES);
+    known->otp_code = *code;
     pthread_mutex_unlock(&u->session->token->lock);
 }
 
-static enum kd_err otp_hmac(void *ctx, struct kd_bytes message,
-                            uint8_t mac[static KD_OTP_MAC_BYTES]) {
+// Codes of steps other than our own are not worth keeping.
+static enum kd_err otp_code(void *ctx, const struct kd_otp_params *p, uint64_t step,
+                            struct kd_otp_code *out) {
     const struct kd_traffic_use *u = ctx;
     if (u->keys->profile == KD_PROFILE_RELEASED) {
-        return kd_traffic_ops_soft.otp_hmac(&u->keys->secrets->soft, message, mac);
+        return kd_traffic_ops_soft.otp_code(&u->keys->secrets->soft, p, step, out);
     }
-    // The message is the step (RFC 6238); others than our own are not worth keeping.
-    struct kd_reader in = kd_reader_of(message);
-    const uint64_t step = kd_read_u64(&in);
-    const bool is_own =
-        kd_reader_finish(&in) == KD_OK && step == kd_otp_step(&u->keys->otp, kd_clock_wall_ms());
-    if (is_own && recall(u, step, mac)) {
+    const bool is_own = step == kd_otp_step(p, kd_clock_wall_about_ms());
+    if (is_own && recall(u, step, out)) {
         return KD_OK;
     }
-    enum kd_err r = hmac_in_token(u, message, mac);
+    const enum kd_err r = kd_otp_compute(p, hmac_in_token, ctx, step, out);
     if (r == KD_OK && is_own) {
-        remember(u, step, mac);
+        remember(u, step, out);
     }
     return r;
 }
@@ -245,5 +244,5 @@ static enum kd_err otp_hmac(void *ctx, struct kd_bytes message,
 const struct kd_traffic_ops kd_traffic_ops_token = {
     .seal = seal,
     .open = open,
-    .otp_hmac = otp_hmac,
+    .otp_code = otp_code,
 };

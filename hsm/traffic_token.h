@@ -14,7 +14,7 @@ struct kd_traffic_secrets {
     // its records.  Under the token's lock.
     bool has_otp;
     uint64_t otp_step;
-    uint8_t otp_mac[KD_OTP_MAC_BYTES];
+    struct kd_otp_code otp_code;
 };
 
 struct kd_traffic_keys {

@@ -27,9 +27,8 @@ enum field {
     F_TERMS = 16384,
     F_RECORD = 32768,
     F_TICKET = 65536,
-    F_EAD = 131072,
-    F_ID_CRED = 262144,
-    F_AGREED = 524288,
+    F_ID_CRED = 131072,
+    F_AGREED = 262144,
 };
 
 static const struct {
@@ -51,9 +50,9 @@ static const struct {
     [KD_HSM_RELEASE] = { F_RECIPE, F_OUT, 0 },
     [KD_HSM_RANDOM] = { F_N, F_OUT, 0 },
     [KD_HSM_HS_START] = { F_HANDSHAKE, F_OUT | F_AGREED, F_OUT },
-    [KD_HSM_HS_READ] = { F_HANDSHAKE, F_ID_CRED | F_EAD | F_AGREED, F_OUT },
-    [KD_HSM_HS_FINISH] = { F_HANDSHAKE, F_OUT | F_TICKET | F_EAD, F_OUT },
-    [KD_HSM_HS_CONFIRM] = { F_HANDSHAKE, F_TICKET | F_EAD, F_OUT },
+    [KD_HSM_HS_READ] = { F_HANDSHAKE, F_ID_CRED | F_AGREED, F_OUT },
+    [KD_HSM_HS_FINISH] = { F_HANDSHAKE, F_OUT | F_TICKET, F_OUT },
+    [KD_HSM_HS_CONFIRM] = { F_HANDSHAKE, F_TICKET, F_OUT },
     [KD_HSM_HS_DROP] = { F_HANDSHAKE, 0, 0 },
     [KD_HSM_RECORD_SEAL] = { F_SESSION | F_RECORD | F_DATA | F_AAD, F_OUT, 0 },
     [KD_HSM_RECORD_OPEN] = { F_SESSION | F_DATA | F_AAD, F_WHICH | F_OUT, 0 },
@@ -396,9 +395,6 @@ void kd_hsm_put_result(struct kd_buf *out, enum kd_hsm_op op, const struct kd_hs
     if (has & F_TICKET) {
         kd_buf_block16(out, item->ticket);
     }
-    if (has & F_EAD) {
-        kd_buf_block16(out, item->ead);
-    }
     if (has & F_ID_CRED) {
         kd_buf_block16(out, item->id_cred);
     }
@@ -413,9 +409,6 @@ void kd_hsm_put_result(struct kd_buf *out, enum kd_hsm_op op, const struct kd_hs
 static void get_channel_result(struct kd_reader *in, unsigned has, struct kd_hsm_result *item) {
     if (has & F_TICKET) {
         item->ticket = kd_wire_read_sized(in, kd_read_block16(in), 0, KD_HSM_TICKET_MAX_BYTES);
-    }
-    if (has & F_EAD) {
-        item->ead = kd_wire_read_sized(in, kd_read_block16(in), 0, KD_EDHOC_MESSAGE_MAX_BYTES);
     }
     if (has & F_ID_CRED) {
         item->id_cred = kd_wire_read_sized(in, kd_read_block16(in), 0, KD_EDHOC_MESSAGE_MAX_BYTES);

@@ -26,6 +26,10 @@ void kd_wire_put_terms(struct kd_buf *out, const struct kd_hsm_session_terms *t)
     kd_buf_u8(out, t->otp.digits);
     kd_buf_u16(out, t->otp.step_sec);
     kd_buf_u8(out, t->otp.window);
+    kd_buf_u8(out, t->is_stranger ? 1 : 0);
+    if (t->is_stranger) {
+        kd_buf_put(out, t->stranger, sizeof(t->stranger));
+    }
 }
 
 // Exactly n bytes to where they belong.
@@ -50,6 +54,11 @@ void kd_wire_get_terms(struct kd_reader *in, struct kd_hsm_session_terms *t) {
     t->otp = (struct kd_otp_params) { kd_read_u8(in), 0, 0 };
     t->otp.step_sec = kd_read_u16(in);
     t->otp.window = kd_read_u8(in);
+    t->is_stranger = kd_wire_read_bool(in);
+    memset(t->stranger, 0, sizeof(t->stranger));
+    if (t->is_stranger) {
+        read_fixed(in, t->stranger, sizeof(t->stranger));
+    }
     in->failed = in->failed || !kd_otp_params_are_valid(&t->otp);
 }
 

@@ -38,7 +38,8 @@ enum kd_err kd_channel_admit_handshake(struct kd_channel *c, const struct kd_cal
     const size_t n = kd_map_count(&c->handshakes);
     size_t used = 0;
     size_t room = 0;
-    if (n >= c->config->handshakes_max) {
+    const bool is_full = n >= c->config->handshakes_max;
+    if (is_full && !kd_channel_has_silent(c)) {
         return refuse(c, KD_ERR_BUSY, "handshakes-max");
     }
     if (c->sessions.n >= c->config->sessions_max) {
@@ -50,17 +51,21 @@ enum kd_err kd_channel_admit_handshake(struct kd_channel *c, const struct kd_cal
     if (room > 0 && used * QUARTERS >= room * CLOSED_FROM_QUARTERS) {
         return refuse(c, KD_ERR_BUSY, "the workers' queues");
     }
-    const bool is_pressed =
-        n >= retry_from(c->config) || (room > 0 && used * QUARTERS >= room * RETRY_FROM_QUARTERS);
-    if (!is_pressed || start->message.n == 0) {
-        return KD_OK; // ours, we initiate: nobody outside can cause it
+    const bool is_pressed = is_full || n >= retry_from(c->config) ||
+                            (room > 0 && used * QUARTERS >= room * RETRY_FROM_QUARTERS);
+    // Ours, where we initiate, nobody outside can cause.
+    if (is_pressed && start->message.n > 0) {
+        const struct kd_cookie_of of = {
+            .message = start->message,
+            .address = start->address,
+            .principal = kd_bytes_of_text(caller->principal),
+        };
+        if (!kd_cookie_is_good(&c->cookies, &of, kd_clock_mono_ms(), start->cookie)) {
+            return ask_to_retry(c, &of, cookie);
+        }
     }
-    const struct kd_cookie_of of = {
-        .message = start->message,
-        .address = start->address,
-        .principal = kd_bytes_of_text(caller->principal),
-    };
-    return kd_cookie_is_good(&c->cookies, &of, kd_clock_mono_ms(), start->cookie)
-               ? KD_OK
-               : ask_to_retry(c, &of, cookie);
+    if (is_full) {
+        kd_channel_end_silent(c);
+    }
+    return KD_OK;
 }

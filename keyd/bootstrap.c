@@ -321,6 +321,16 @@ static void put_methods(const struct kd_channel *c, struct kd_provision *out) {
     }
 }
 
+// A public key of the channel's, where it has one of that name.
+static void put_key(struct kd_channel *c, const char *name, struct kd_bytes *point,
+                    uint32_t *version) {
+    const struct kd_key_version *key = NULL;
+    if (name[0] != '\0' && kd_channel_key(c, name, 0, &key) == KD_OK) {
+        *point = key->ref.proof;
+        *version = key->number;
+    }
+}
+
 enum kd_err kd_bootstrap_provision(struct kd_service *s, const struct kd_device_proof *proof,
                                    struct kd_provision *out) {
     struct kd_device_entry *e = NULL;
@@ -335,11 +345,8 @@ enum kd_err kd_bootstrap_provision(struct kd_service *s, const struct kd_device_
     }
     kd_device_describe(s->bootstrap, e, &p.device);
     put_methods(s->channel, &p);
-    const struct kd_key_version *root = NULL;
-    if (kd_channel_key(s->channel, s->config->channel.root, 0, &root) == KD_OK) {
-        p.channel_key = root->ref.proof;
-        p.channel_key_version = root->number;
-    }
+    put_key(s->channel, s->config->channel.root, &p.channel_key, &p.channel_key_version);
+    put_key(s->channel, s->config->channel.envelope, &p.envelope_key, &p.envelope_key_version);
     *out = p;
     return KD_OK;
 }

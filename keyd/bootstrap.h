@@ -143,6 +143,8 @@ struct kd_provision {
     const char *profile;
     struct kd_bytes channel_key; // point; empty: none
     uint32_t channel_key_version;
+    struct kd_bytes envelope_key; // the same
+    uint32_t envelope_key_version;
 };
 KD_MUST_CHECK enum kd_err kd_bootstrap_provision(struct kd_service *s,
                                                  const struct kd_device_proof *proof,

@@ -59,6 +59,7 @@ size_t kd_channel_peers(const struct kd_service *s, const struct kd_caller *call
 struct kd_session_info {
     char id[KD_SESSION_TEXT_BYTES];
     const char *peer;
+    const char *relation; // that its certificate binds it to; "": none
     enum kd_profile profile;
     uint8_t method, suite; // 0 for a session that was resumed
     bool is_released;      // its keys are with a message server (kd_channel_release)
@@ -80,6 +81,7 @@ struct kd_handshake_result {
 typedef void kd_handshake_done(void *arg, enum kd_err err, const char *detail,
                                const struct kd_handshake_result *result);
 #define KD_ADDRESS_MAX_BYTES 128
+#define KD_HANDSHAKE_SILENCE_MS 3000
 struct kd_handshake_start {
     struct kd_bytes message; // message_1; or empty: we initiate (reverse flow)
     unsigned method;         // then, 0..3
@@ -87,7 +89,8 @@ struct kd_handshake_start {
     struct kd_bytes cookie;  // of a KD_ERR_HS_RETRY before; empty: none
 };
 // Permission KD_MAY_HANDSHAKE on the identity's name.  All before any token work:
-// KD_ERR_SESSIONS_FULL; KD_ERR_BUSY where handshakes-max are unfinished or the workers' queues
+// KD_ERR_SESSIONS_FULL; KD_ERR_BUSY where handshakes-max are unfinished (and no peer has been
+// silent for KD_HANDSHAKE_SILENCE_MS: else the oldest such handshake ends) or the workers' queues
 // are three quarters full.  KD_ERR_HS_RETRY from handshakes-retry or half-full queues on: `cookie`
 // has what the peer is to bring back with the same message_1, soon, from the same address; nothing
 // is kept of it.
@@ -130,7 +133,8 @@ struct kd_record_work {
 struct kd_record_result {
     enum kd_err err; // KD_ERR_RECORD_..., KD_ERR_NO_SESSION, KD_ERR_SESSION_EXPIRED, ...
     char session[KD_SESSION_TEXT_BYTES];
-    const char *peer; // open: who is proven to have sent it
+    const char *peer;     // open: who is proven to have sent it
+    const char *relation; // that its certificate binds it to; "": none
     uint8_t type;
     uint64_t sequence;
     struct kd_bytes out;    // seal: the record; open: the body

@@ -18,6 +18,8 @@ const char *kd_session_end_name(enum kd_session_end why) {
         return "peer-changed";
     case KD_SESSION_UNTRUSTED:
         return "peer-untrusted";
+    case KD_SESSION_DISPLACED:
+        return "displaced";
     }
     return "";
 }
@@ -105,7 +107,7 @@ void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out) {
     }
     kd_tally_head(out, "keyd_channel_sessions_ended_total", "counter",
                   "Sessions that ended, by why.");
-    for (unsigned i = 0; i <= KD_SESSION_UNTRUSTED; i++) {
+    for (unsigned i = 0; i <= KD_SESSION_END_LAST; i++) {
         kd_buf_printf(out, "keyd_channel_sessions_ended_total{why=\"%s\"} %llu\n",
                       kd_session_end_name((enum kd_session_end)i),
                       (unsigned long long)c->counts.ended[i]);

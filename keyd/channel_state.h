@@ -54,8 +54,8 @@ struct kd_channel_counts {
     uint64_t handshakes[KD_ERR_COUNT]; // ended, by result
     uint64_t sealed[KD_ERR_COUNT];     // records, by result
     uint64_t opened[KD_ERR_COUNT];
-    uint64_t ended[KD_SESSION_UNTRUSTED + 1]; // sessions, by enum kd_session_end
-    uint64_t expired[KD_EXPIRED_BYTES + 1];   // by enum kd_record_expiry
+    uint64_t ended[KD_SESSION_END_LAST + 1]; // sessions, by enum kd_session_end
+    uint64_t expired[KD_EXPIRED_BYTES + 1];  // by enum kd_record_expiry
     uint64_t resumed[KD_ERR_COUNT];
     uint64_t updated[KD_ERR_COUNT];
     uint64_t released[KD_ERR_COUNT];
@@ -75,9 +75,11 @@ struct kd_channel {
     struct kd_channel_identity identity;
     struct kd_peers peers;
     struct kd_trust *trust; // NULL: nobody is believed who is not registered
+    uint32_t trust_reads;   // how often it was read: whom it was asked about before is asked again
     struct kd_fetcher *fetcher;
     struct kd_sessions sessions;
     struct kd_ended ended;
+    uint64_t latest_made_ms; // of sessions, by a clock that may have been set back since
     struct kd_envelopes envelopes;
     struct kd_end_writer end_writer;
     // handshakes, the oldest first: all have the same time
@@ -105,6 +107,11 @@ KD_MUST_CHECK enum kd_err kd_channel_admit_handshake(struct kd_channel *c,
                                                      const struct kd_handshake_start *start,
                                                      struct kd_buf *cookie);
 
+// Whether a peer has let one of the handshakes wait for KD_HANDSHAKE_SILENCE_MS, and the end of the
+// oldest of them: it makes room for another when all places are taken.  (handshake.c)
+bool kd_channel_has_silent(const struct kd_channel *c);
+void kd_channel_end_silent(struct kd_channel *c);
+
 // Keys of the configuration.  version 0: the primary one; its number in *number.
 KD_MUST_CHECK enum kd_err kd_channel_key(const struct kd_channel *c, const char *name,
                                          uint32_t version, const struct kd_key_version **out);
@@ -112,7 +119,8 @@ KD_MUST_CHECK enum kd_err kd_channel_key(const struct kd_channel *c, const char 
 KD_MUST_CHECK enum kd_err kd_channel_identity(struct kd_channel *c,
                                               const struct kd_key_version **out);
 // Our ID_CRED for a handshake, in the form that the peer asks for in EAD_1 of its message_1
-// (empty: none), if we have it, else in that of the configuration.
+// (empty: none), if we have it, else in that of the configuration.  KD_ERR_HS_EAD: we have not, and
+// the wish is critical.
 KD_MUST_CHECK enum kd_err kd_channel_put_id_cred(const struct kd_channel *c,
                                                  struct kd_bytes message_1, struct kd_buf *out);
 void kd_channel_identity_init(struct kd_channel *c);
@@ -122,10 +130,10 @@ void kd_channel_identity_reload(struct kd_channel *c);
 KD_MUST_CHECK enum kd_err kd_channel_put_keys(const struct kd_channel *c, uint32_t ticket_version,
                                               uint32_t root_version, struct kd_hsm_request *head);
 
-// The terms of a session that begins now, and the keys that it is made with (root NULL:
-// released).  It ends with the peer's certificate, upto_ms (wall clock).  (terms.c)
-KD_MUST_CHECK enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer,
-                                                  uint64_t upto_ms,
+// The terms of a session with this peer that begins now, and the keys that it is made with (root
+// NULL: released).  It ends with the peer's certificate.  They borrow the peer's name.  (terms.c)
+KD_MUST_CHECK enum kd_err kd_channel_choose_terms(const struct kd_channel *c,
+                                                  const struct kd_peer_entry *peer,
                                                   struct kd_hsm_session_terms *terms,
                                                   uint32_t *ticket_version,
                                                   const struct kd_key_version **root);
@@ -136,6 +144,8 @@ void kd_channel_put_ead(struct kd_buf *out, const struct kd_hsm_session_terms *t
 // alone.
 unsigned kd_channel_methods(const struct kd_channel *c, bool is_initiator, unsigned method);
 struct kd_suites kd_channel_suites(const struct kd_channel *c); // of the identity's curve
+// Whether a message is an EDHOC error about suites, and which the peer has.
+bool kd_suites_of_error(struct kd_bytes message, struct kd_suites *theirs);
 // A sentence for the caller: what an error of the peer says of its suites.
 void kd_suites_print(const struct kd_suites *theirs, bool has_retried,
                      char out[static KD_DETAIL_BYTES]);

@@ -59,6 +59,7 @@ static enum kd_err believe(struct kd_claim *q, const struct kd_bytes *chain, siz
                                      .others = chain + 1,
                                      .n_others = n - 1 };
     *why = "its certificate cannot be used";
+    q->believed_at = q->c->trust_reads;
     return kd_peers_new_passing(&from, &q->passing);
 }
 
@@ -153,9 +154,33 @@ enum kd_err kd_claim_find(struct kd_claim *q, struct kd_bytes id_cred,
         return KD_ERR_HS_CREDENTIAL;
     }
     if (r == KD_OK) {
+        q->key = known != NULL ? known->key : q->key;
         *peer = known;
     }
     return r;
+}
+
+// ---- believed still -------------------------------------------------------
+
+static bool is_believed_still(const struct kd_channel *c, const struct kd_peer_entry *e) {
+    const struct kd_trust_rules rules = rules_of(c);
+    struct kd_bytes chain[KD_X5CHAIN_MAX] = { e->info.certificate };
+    struct kd_cbor others = kd_cbor_of(e->others);
+    struct kd_trust_name name;
+    const char *why = "";
+    size_t n = 1;
+    while (n < KD_X5CHAIN_MAX && kd_cbor_has_more(&others)) {
+        chain[n++] = kd_cbor_read_bytes(&others);
+    }
+    const enum kd_trust_use use =
+        (e->uses & KD_TRUST_SIGNS) != 0 ? KD_TRUST_SIGNS : KD_TRUST_AGREES;
+    const enum kd_err r =
+        kd_trust_check(c->trust, &rules, chain, n, use, kd_clock_wall_ms(), &name, &why);
+    if (r != KD_OK) {
+        kd_log(KD_LOG_WARN, "channel", "a peer is not believed any more", "peer=%s detail=%s",
+               e->info.name, why);
+    }
+    return r == KD_OK;
 }
 
 // ---- settle ----------------------------------------------------------------
@@ -168,19 +193,30 @@ void kd_claim_end_passing(struct kd_channel *c, struct kd_peer_entry *e, uint64_
     kd_peers_release(&c->peers, e);
 }
 
+static bool is_key_of(const struct kd_public_key *key, const struct kd_peer_entry *e) {
+    return kd_bytes_equal((struct kd_bytes) { key->point, key->n_point },
+                          (struct kd_bytes) { e->key.point, e->key.n_point });
+}
+
 enum kd_err kd_claim_settle(struct kd_claim *q, const char *name, uint64_t made_ms,
                             struct kd_peer_entry **out) {
     struct kd_channel *c = q->c;
     struct kd_peer_entry *e = kd_peers_get(&c->peers, name);
     if (q->passing == NULL) {
-        if (e == NULL || e->is_changing) {
-            return KD_ERR_HS_CREDENTIAL; // deleted meanwhile
+        if (e == NULL || e->is_changing || !is_key_of(&q->key, e)) {
+            return KD_ERR_HS_CREDENTIAL; // deleted meanwhile, and perhaps another of this name
+                                         // added
         }
         *out = e;
         return KD_OK;
     }
     if (e == NULL && c->peers.n >= c->config->peers_max) {
         return KD_ERR_TOO_MANY;
+    }
+    // It chose the time of its last message: a revocation may have come before that.
+    if (is_revoked(c, name) ||
+        (q->believed_at != c->trust_reads && !is_believed_still(c, q->passing))) {
+        return KD_ERR_HS_CREDENTIAL;
     }
     enum kd_err r = kd_peers_settle(&c->peers, q->passing, &e);
     if (r == KD_ERR_CHANGE_UNDER_WAY) { // one certificate at a time: the last that proved itself
@@ -212,27 +248,6 @@ bool kd_claim_end_namesake(struct kd_channel *c, const char *name) {
 
 // ---- trust -----------------------------------------------------------------
 
-static bool is_believed_still(const struct kd_channel *c, const struct kd_peer_entry *e) {
-    const struct kd_trust_rules rules = rules_of(c);
-    struct kd_bytes chain[KD_X5CHAIN_MAX] = { e->info.certificate };
-    struct kd_cbor others = kd_cbor_of(e->others);
-    struct kd_trust_name name;
-    const char *why = "";
-    size_t n = 1;
-    while (n < KD_X5CHAIN_MAX && kd_cbor_has_more(&others)) {
-        chain[n++] = kd_cbor_read_bytes(&others);
-    }
-    const enum kd_trust_use use =
-        (e->uses & KD_TRUST_SIGNS) != 0 ? KD_TRUST_SIGNS : KD_TRUST_AGREES;
-    const enum kd_err r =
-        kd_trust_check(c->trust, &rules, chain, n, use, kd_clock_wall_ms(), &name, &why);
-    if (r != KD_OK) {
-        kd_log(KD_LOG_WARN, "channel", "a peer is not believed any more", "peer=%s detail=%s",
-               e->info.name, why);
-    }
-    return r == KD_OK;
-}
-
 enum kd_err kd_claim_read_trust(struct kd_channel *c) {
     const struct kd_trust_config *config = &c->s->config->trust;
     struct kd_trust *fresh = NULL;
@@ -245,6 +260,7 @@ enum kd_err kd_claim_read_trust(struct kd_channel *c) {
     }
     kd_trust_free(c->trust);
     c->trust = fresh;
+    c->trust_reads++;
     char name[KD_NAME_MAX_BYTES + 1] = "";
     struct kd_peer_entry *e = NULL;
     while ((e = kd_peers_next(&c->peers, name[0] == '\0' ? NULL : name)) != NULL) {

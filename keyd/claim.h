@@ -25,6 +25,8 @@ struct kd_claim {
     kd_claim_done *done;
     void *arg;
     struct kd_peer_entry *passing; // whom nobody registered; ours until kd_claim_settle
+    uint32_t believed_at;          // the reading of trust (trust_reads) by which
+    struct kd_public_key key;      // else of the one who was found: there may be another by then
     size_t n_id;
     uint8_t id[KD_CLAIM_ID_MAX_BYTES]; // of one that is being fetched
 };
@@ -35,7 +37,7 @@ KD_MUST_CHECK enum kd_err kd_claim_find(struct kd_claim *q, struct kd_bytes id_c
                                         const struct kd_peer_entry **peer, const char **why);
 // The peer of this name has proven itself: where it has its sessions from now on, the first of
 // which is made at made_ms (wall clock).
-// KD_ERR_HS_CREDENTIAL: deleted meanwhile, or registered with another certificate.
+// KD_ERR_HS_CREDENTIAL: deleted meanwhile, registered with another key, or not believed any more.
 KD_MUST_CHECK enum kd_err kd_claim_settle(struct kd_claim *q, const char *name, uint64_t made_ms,
                                           struct kd_peer_entry **out);
 void kd_claim_wipe(struct kd_claim *q);

@@ -92,7 +92,8 @@ static bool read_file(const char *path, struct kd_buf *text, struct kd_buf *erro
         }
         return false;
     }
-    const char *wrong = !S_ISREG(st.st_mode)                     ? "not a regular file"
+    const char *wrong = !S_ISREG(st.st_mode)          ? "not a regular file"
+                        : (st.st_mode & S_IWOTH) != 0 ? "everybody may write it: chmod o-w"
                         : (size_t)st.st_size > KD_CONF_MAX_BYTES ? "larger than 1 MiB"
                                                                  : NULL;
     while (wrong == NULL) {
@@ -184,6 +185,10 @@ enum kd_err kd_conf_read(const char *path, cfg_opt_t *options, struct kd_buf *er
     fclose(f);
     if (r == CFG_SUCCESS && cfg_getbool(cfg, end_mark) != cfg_true) {
         kd_buf_printf(errors, "%s: the file ends in the middle of something\n", path);
+    }
+    if (r != CFG_SUCCESS && errors->n == 0) { // libconfuse does not always say it
+        kd_buf_printf(errors, "%s:%d: what stands here, or before it, is not well formed\n", path,
+                      cfg->line);
     }
     sink = NULL;
     cfg_set_error_function(cfg, NULL);

@@ -30,6 +30,7 @@ enum { HSM_THREADS_AUTO = 16, PROCESSES_AUTO_MAX = 8, SECTION_ROWS_MAX = 48 };
 #define CA(field) false, offsetof(struct kd_config, ca.field)
 #define BOOTSTRAP(field) false, offsetof(struct kd_config, bootstrap.field)
 #define FETCH(field) false, offsetof(struct kd_config, fetch.field)
+#define AUDIT(field) false, offsetof(struct kd_config, audit.field)
 #define HTTP(field) true, offsetof(struct kd_http_config, field)
 
 // clang-format off
@@ -51,6 +52,7 @@ static const struct kd_config_row rows[] = {
     { "workers", "threads", NUMBER, WORKERS(threads), "0", 0, 256, "Threads in each worker, each with a session of its own. 0: 1 for SoftHSM and NSS softokn, else 16." },
     { "workers", "deadline-ms", NUMBER, WORKERS(deadline_ms), "10000", 100, 600000, "A request (a batch is one) that takes longer ends with an error, and its worker is replaced." },
     { "workers", "start-deadline-ms", NUMBER, WORKERS(start_deadline_ms), "30000", 1000, 600000, "The longest that a worker may take to load the module, log in and probe the token." },
+    { "workers", "ping-ms", NUMBER, WORKERS(ping_ms), "5000", 100, 600000, "A worker that had nothing to do for so long asks the token whether it is there, so that readyz tells, and sessions are not closed for being idle." },
     { "workers", "queue-max", NUMBER, WORKERS(queue_max), "1024", 1, 4096, "Requests in flight at one worker. When all are full, callers get 503." },
     { "workers", "restart-delay", NUMBER, WORKERS(restart_delay_ms), "100", 1, 30000, "Milliseconds before a worker that died is started again; doubled after each failure, to 30 seconds." },
 
@@ -62,10 +64,11 @@ static const struct kd_config_row rows[] = {
     { "http", "tls-certificate", PATH, HTTP(tls_certificate), "", 0, PATH_MAX_BYTES, "Server certificate chain (PEM). Empty: TCP without TLS, on loopback addresses only." },
     { "http", "tls-key", PATH, HTTP(tls_key), "", 0, PATH_MAX_BYTES, "Private key of the certificate (PEM)." },
     { "http", "tls-client-ca", PATH, HTTP(tls_client_ca), "", 0, PATH_MAX_BYTES, "CA certificates (PEM) for client certificates. Empty: clients are not asked for one." },
-    { "http", "connections-max", NUMBER, HTTP(connections_max), "4096", 1, 1000000, "Connections at once." },
+    { "http", "connections-max", NUMBER, HTTP(connections_max), "4096", 1, 1000000, "Connections at once. When there are so many, another takes the place of the oldest over TCP by which nobody has shown who he is; without such a one it is told busy." },
+    { "http", "principal-max", NUMBER, HTTP(principal_max), "0", 0, 262144, "Requests of one principal that are worked on at once; more get 503. 0: three quarters of what fits into the queues of all workers." },
     { "http", "body-max-bytes", NUMBER, HTTP(body_max_bytes), "4194304", 1024, 16777216, "The largest request body." },
     { "http", "large-max-bytes", NUMBER, HTTP(large_max_bytes), "536870912", 67108864, 4294967295, "Memory for the bodies and answers of all requests that take over 64 KiB. When it is used up, more of these get 503." },
-    { "http", "header-max-bytes", NUMBER, HTTP(header_max_bytes), "16384", 1024, 1048576, "The largest request header." },
+    { "http", "header-max-bytes", NUMBER, HTTP(header_max_bytes), "8192", 1024, 1048576, "The largest request header." },
     { "http", "header-timeout-ms", NUMBER, HTTP(header_timeout_ms), "10000", 100, 600000, "From the first byte of a request to the end of its header." },
     { "http", "body-timeout-ms", NUMBER, HTTP(body_timeout_ms), "30000", 100, 600000, "From the end of the header to the end of the body." },
     { "http", "idle-timeout-ms", NUMBER, HTTP(idle_timeout_ms), "60000", 100, 3600000, "How long a connection may stay without a request." },
@@ -96,6 +99,7 @@ static const struct kd_config_row rows[] = {
     { "channel", "otp-step", NUMBER, CHANNEL(otp_step_sec), "30", 1, KD_OTP_STEP_MAX_SEC, "Seconds that a one-time password is the one of the time." },
     { "channel", "otp-window", NUMBER, CHANNEL(otp_window), "1", 0, KD_OTP_WINDOW_MAX, "Steps before and after the one of the time whose one-time passwords are taken, too." },
     { "channel", "sessions-max", NUMBER, CHANNEL(sessions_max), "100000", 1, 10000000, "Sessions at once; more are told to come later." },
+    { "channel", "sessions-per-peer", NUMBER, CHANNEL(sessions_per_peer), "100", 1, 10000000, "Sessions of one peer at once. When it makes another, the one that it made first ends." },
     { "channel", "ended-max", NUMBER, CHANNEL(ended_max), "100000", 1, 10000000, "Sessions and peers that were ended or deleted, whose tickets are refused until they expire. When it is full, tickets of the sessions that were made first are refused without looking." },
     { "channel", "handshakes-max", NUMBER, CHANNEL(handshakes_max), "1000", 1, 100000, "Handshakes that are not finished, at once. When all are taken, callers get 503." },
     { "channel", "handshakes-retry", NUMBER, CHANNEL(handshakes_retry), "0", 0, 100000, "Unfinished handshakes from which another message_1 must come back with a retry cookie. 0: half of handshakes-max." },
@@ -122,11 +126,16 @@ static const struct kd_config_row rows[] = {
     { "fetch", "failed-for", NUMBER, FETCH(failed_sec), "30", 0, 3600, "Seconds that a URI is not tried again after it failed." },
     { "fetch", "failed-max", NUMBER, FETCH(failed_max), "1024", 1, 100000, "Failed URIs that are remembered; the oldest goes first." },
 
+    { "audit", "file", PATH, AUDIT(file), "", 0, 1024, "The audit log, made with mode 0600 if it is not there. Empty: none is kept." },
+    { "audit", "key", NAME, AUDIT(key), "", 0, KD_NAME_MAX_BYTES, "Name of the HMAC key (sign, verify) that seals the audit log; nobody can make MACs with it but keyd. Empty: it is not sealed." },
+    { "audit", "interval", NUMBER, AUDIT(seal_sec), "60", 1, 86400, "Seconds between two seals, where lines were written." },
+    { "audit", "file-max-bytes", NUMBER64, AUDIT(bytes_max), "67108864", 65536, 1099511627776, "Bytes of a file, before it is renamed to FILE.N (N: the number of its first line) and the next is begun." },
+
     { "ca", "key", NAME, CA(key), "", 0, KD_NAME_MAX_BYTES, "Name of the EC key (sign) that issues certificates to devices. Empty: this is no bootstrap server." },
     { "ca", "certificate-file", PATH, CA(certificate_file), "", 0, PATH_MAX_BYTES, "The CA's certificate (PEM), then those above it. Read again on SIGHUP; it may be missing until keydctl ca init has made it." },
     { "ca", "server-id", NAME, CA(server_id), "", 0, KD_NAME_MAX_BYTES, "This server's id, in certificates and in their URIs." },
     { "ca", "base-uri", TEXT, CA(base_uri), "", 0, 120, "https://host[:port] of the bootstrap server, as devices reach it; certificates are at BASE/c/SERVER-ID/DEVICE-ID." },
-    { "ca", "device-validity", NUMBER, CA(device_validity_sec), "31536000", 60, 3153600000, "Seconds that a device's certificate is valid, at most as long as the CA's." },
+    { "ca", "device-validity", NUMBER, CA(device_validity_sec), "31536000", 1, 3153600000, "Seconds that a device's certificate is valid, at most as long as the CA's." },
     { "ca", "server-validity", NUMBER, CA(server_validity_sec), "31536000", 60, 3153600000, "The same for the server's own certificate." },
     { "ca", "root-validity", NUMBER, CA(root_validity_sec), "315360000", 3600, 3153600000, "The same for the CA's own certificate, where keyd signs it." },
     { "ca", "renew-grace", NUMBER, CA(renew_grace_sec), "2592000", 0, 315360000, "Seconds after its end that a certificate is still good to get the next one with." },
@@ -143,8 +152,8 @@ static const struct kd_config_row rows[] = {
 };
 // clang-format on
 
-static const char *const sections[] = { "token", "workers", "http", "secrets",  "channel",
-                                        "trust", "fetch",   "ca",   "bootstrap" };
+static const char *const sections[] = { "token", "workers", "http", "secrets",   "channel",
+                                        "trust", "fetch",   "ca",   "bootstrap", "audit" };
 
 static const struct kd_config_row *row_of(const char *section, const char *name) {
     for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
@@ -318,6 +327,9 @@ static void choose_workers(struct kd_config *c) {
     if (c->workers.threads == 0) {
         c->workers.threads = is_software ? 1 : HSM_THREADS_AUTO;
     }
+    if (c->http->principal_max == 0) { // at least one; processes * queue_max is under 2^19
+        c->http->principal_max = (c->workers.processes * c->workers.queue_max * 3 + 3) / 4;
+    }
 }
 
 static const char *check_references(const struct kd_config *c) {
@@ -354,6 +366,9 @@ static const char *check_together(const struct kd_config *c) {
     }
     if (c->secrets.lifetime_default_sec > c->secrets.lifetime_max_sec) {
         return "secrets: lifetime-default is longer than lifetime-max";
+    }
+    if (c->audit.key[0] != '\0' && c->audit.file[0] == '\0') {
+        return "audit: key needs file";
     }
     const char *wrong = check_references(c);
     wrong = wrong == NULL ? kd_config_check_ca(c) : wrong;

@@ -28,6 +28,7 @@ struct kd_workers_config {
     uint32_t threads;   // the same
     uint32_t deadline_ms;
     uint32_t start_deadline_ms;
+    uint32_t ping_ms; // without anything else to do
     uint32_t queue_max; // requests in flight at one worker
     uint32_t restart_delay_ms;
 };
@@ -96,6 +97,7 @@ struct kd_channel_config {
     uint32_t otp_step_sec;
     uint32_t otp_window;
     uint32_t sessions_max;
+    uint32_t sessions_per_peer;
     uint32_t ended_max;
     uint32_t handshakes_max;
     uint32_t handshakes_retry; // 0: half of them
@@ -130,6 +132,13 @@ struct kd_bootstrap_config { // the listener for devices
     uint32_t body_max_bytes;
 };
 
+struct kd_audit_config { // audit.h
+    const char *file;   // "": off
+    const char *key;    // name of the HMAC key for seals; "": none are made
+    uint32_t seal_sec;  // between two seals
+    uint64_t bytes_max; // of a file, before the next is begun
+};
+
 // Strings live as long as the configuration.
 struct kd_config {
     const char *state_directory;
@@ -144,6 +153,7 @@ struct kd_config {
     struct kd_fetch_config fetch;
     struct kd_ca_config ca;
     struct kd_bootstrap_config bootstrap;
+    struct kd_audit_config audit;
     struct kd_http_config *http;
     struct cfg_t *source;  // owns the strings
     char *credential_path; // owned

@@ -120,14 +120,19 @@ enum kd_err kd_channel_note_end(struct kd_channel *c, const struct kd_session_en
     return note(c, &row, done, arg);
 }
 
+// A peer's end counts for sessions that were made later than now, too, by a clock that was ahead.
+static uint64_t latest_ms(const struct kd_channel *c, uint64_t made_ms) {
+    return c->latest_made_ms > made_ms ? c->latest_made_ms : made_ms;
+}
+
 struct kd_end_floor kd_channel_note_peer(struct kd_channel *c, const struct kd_peer_entry *peer,
                                          struct kd_store_ended *row) {
     const uint64_t now = kd_clock_wall_ms();
     *row = (struct kd_store_ended) {
         .kind = KD_ENDED_PEER,
         .name = kd_bytes_of_text(peer->info.name),
-        .made_ms = now,
-        .until_ms = now + KD_SESSION_LIFETIME_MAX_SEC * UINT64_C(1000),
+        .made_ms = latest_ms(c, now),
+        .until_ms = latest_ms(c, now) + KD_SESSION_LIFETIME_MAX_SEC * UINT64_C(1000),
     };
     return add_to_list(c, row);
 }

@@ -1,40 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // handshake.c: handshakes under way.  EDHOC is run by one worker, which keeps the
 // state; here are the peers' credentials, the times and what becomes a session.
-#include "keyd/channel_state.h"
+#include "keyd/handshake_entry.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct kd_handshake_entry {
-    struct kd_later later; // first
-    struct kd_channel *c;
-    uint8_t id[KD_HSM_HANDSHAKE_ID_BYTES];
-    uint8_t at_worker[KD_HSM_HANDSHAKE_ID_BYTES]; // its id there: another one for a second attempt
-    char text[KD_SESSION_TEXT_BYTES];
-    char owner[KD_NAME_MAX_BYTES + 1];
-    struct kd_worker_home home;
-    bool is_initiator;
-    bool is_confirming; // initiator: message_3 is written, message_4 is due
-    bool is_busy;       // a step is with the worker
-    bool is_over;       // abandoned or late meanwhile
-    bool has_retried;   // initiator: with a suite that the peer has
-    unsigned wanted;    // initiator: the method
-    uint8_t method, suite;
-    char peer[KD_NAME_MAX_BYTES + 1]; // once it is known
-    struct kd_suites theirs;          // of an error
-    struct kd_claim claim;
-    struct kd_hsm_session_terms terms;
-    uint32_t ticket_version;
-    uint64_t due_ms;     // monotonic
-    uint64_t expires_ms; // wall clock
-    kd_handshake_done *done;
-    void *arg;
-    struct kd_handshake_entry *older, *newer;
-};
-
-_Static_assert(KD_HSM_HANDSHAKE_ID_BYTES == KD_HSM_SESSION_ID_BYTES, "both have one text form");
 
 // ---- the list --------------------------------------------------------------
 
@@ -231,6 +202,7 @@ static enum kd_err make_session(struct kd_handshake_entry *h, struct kd_bytes ti
     r = kd_claim_settle(&h->claim, h->peer, h->terms.created_ms, &peer);
     if (r == KD_OK) {
         kd_peers_hold(&c->peers, peer);
+        kd_sessions_make_room(&c->sessions, h->peer, c->config->sessions_per_peer);
         r = kd_sessions_add(&c->sessions, h->owner, peer, &h->terms, out);
         if (r != KD_OK) {
             kd_peers_release(&c->peers, peer);
@@ -239,6 +211,9 @@ static enum kd_err make_session(struct kd_handshake_entry *h, struct kd_bytes ti
     if (r != KD_OK) {
         kd_session_use_release(use);
         return r;
+    }
+    if (h->terms.created_ms > c->latest_made_ms) {
+        c->latest_made_ms = h->terms.created_ms;
     }
     (*out)->method = h->method;
     (*out)->suite = h->suite;
@@ -288,11 +263,11 @@ static enum kd_err go_on_with_peer(struct kd_handshake_entry *h, const struct kd
     const struct kd_key_version *root = NULL;
     kd_auto(buf) struct kd_buf ead = KD_BUF_INIT(KD_HSM_EAD_MAX_BYTES);
     memcpy(h->peer, peer->info.name, strlen(peer->info.name) + 1);
-    enum kd_err r =
-        kd_channel_choose_terms(h->c, h->peer, peer->upto_ms, &h->terms, &h->ticket_version, &root);
+    enum kd_err r = kd_channel_choose_terms(h->c, peer, &h->terms, &h->ticket_version, &root);
     if (r != KD_OK) {
         return r;
     }
+    h->terms.peer = kd_bytes_of_text(h->peer); // which lives as long
     kd_channel_put_ead(&ead, &h->terms, root);
     struct kd_hsm_request head = { .op = KD_HSM_HS_FINISH };
     struct kd_hsm_handshake message = {
@@ -359,6 +334,10 @@ static enum kd_err on_started(void *arg, const struct kd_hsm_reply *reply,
 
 // ---- begin -----------------------------------------------------------------
 
+static void refuse_wish(struct kd_later *l) {
+    refuse((struct kd_handshake_entry *)l, KD_ERR_HS_EAD, "its critical wish cannot be met");
+}
+
 // peer_suites: those of ours that the peer is known to have (NULL: not known).
 static enum kd_err start(struct kd_handshake_entry *h, struct kd_bytes message,
                          const struct kd_suites *peer_suites) {
@@ -421,6 +400,11 @@ enum kd_err kd_channel_begin(struct kd_service *s, const struct kd_caller *calle
     h->is_busy = true;
     h->wanted = first->method;
     r = start(h, first->message, NULL);
+    if (r == KD_ERR_HS_EAD) { // the peer gets its error message
+        h->later.fn = refuse_wish;
+        kd_channel_later(c, &h->later);
+        r = KD_OK;
+    }
     if (r != KD_OK) {
         forget(h);
         return r;
@@ -448,15 +432,6 @@ static enum kd_err find(const struct kd_channel *c, const struct kd_caller *call
 
 static bool is_waiting_for_2(const struct kd_handshake_entry *h) {
     return h->is_initiator && !h->is_confirming;
-}
-
-static bool read_suite_error(struct kd_bytes message, struct kd_suites *theirs) {
-    struct kd_edhoc_error error;
-    if (kd_edhoc_error_parse(message, &error) != KD_OK || error.code != KD_EDHOC_ERR_SUITE) {
-        return false;
-    }
-    *theirs = error.suites;
-    return true;
 }
 
 static void refuse_suites(struct kd_later *l) {
@@ -527,8 +502,8 @@ enum kd_err kd_channel_step(struct kd_service *s, const struct kd_caller *caller
     }
     h->done = done;
     h->arg = arg;
-    r = is_waiting_for_2(h) && read_suite_error(message, &theirs) ? try_their_suites(h, &theirs)
-                                                                  : send_step(h, message);
+    r = is_waiting_for_2(h) && kd_suites_of_error(message, &theirs) ? try_their_suites(h, &theirs)
+                                                                    : send_step(h, message);
     if (r == KD_ERR_NO_HANDSHAKE) { // its worker is gone
         c->counts.handshakes[r]++;
         forget(h);
@@ -555,6 +530,32 @@ static void end(struct kd_handshake_entry *h, enum kd_err why) {
     h->c->counts.handshakes[why]++;
     drop_at_worker(h);
     forget(h);
+}
+
+// Who answers at all does so sooner.  A step that is under way is not the peer's delay.
+static struct kd_handshake_entry *find_silent(const struct kd_channel *c) {
+    const uint64_t now = kd_clock_mono_ms();
+    const uint64_t left_ms = c->config->handshake_timeout_ms;
+    for (struct kd_handshake_entry *h = c->oldest; h != NULL; h = h->newer) {
+        if (h->due_ms + KD_HANDSHAKE_SILENCE_MS > now + left_ms) {
+            return NULL; // it, and all behind it, began later
+        }
+        if (!h->is_busy) {
+            return h;
+        }
+    }
+    return NULL;
+}
+
+bool kd_channel_has_silent(const struct kd_channel *c) {
+    return find_silent(c) != NULL;
+}
+
+void kd_channel_end_silent(struct kd_channel *c) {
+    struct kd_handshake_entry *h = find_silent(c);
+    if (h != NULL) {
+        end(h, KD_ERR_DEADLINE);
+    }
 }
 
 enum kd_err kd_channel_abandon(struct kd_service *s, const struct kd_caller *caller,

@@ -142,17 +142,19 @@ struct form {
 };
 
 // The wish in EAD_1 (docs/protocol.md): [form, ? hash], the form by its number in the protocol.
-static void take_wish(struct kd_bytes value, struct form *form) {
+static bool take_wish(struct kd_bytes value, struct form *form) {
     static const enum kd_idcred_kind kinds[] = { 0, KD_IDCRED_X5T, KD_IDCRED_X5U, KD_IDCRED_X5U_X5T,
                                                  KD_IDCRED_X5CHAIN };
     struct kd_cbor c = kd_cbor_of(value);
     const size_t n = kd_cbor_read_array(&c);
     const uint64_t kind = kd_cbor_read_uint(&c);
     const int64_t hash = n == 2 ? kd_cbor_read_int(&c) : form->hash;
-    if (kd_cbor_finish(&c) == KD_OK && kind > 0 && kind < KD_COUNT_OF(kinds) && n <= 2 &&
-        hash < 0 && hash > -100) {
+    const bool is_known = kd_cbor_finish(&c) == KD_OK && kind > 0 && kind < KD_COUNT_OF(kinds) &&
+                          n <= 2 && hash < 0 && hash > -100;
+    if (is_known) {
         *form = (struct form) { kinds[kind], (int)hash };
     }
+    return is_known;
 }
 
 static enum kd_err put(const struct kd_channel *c, const struct form *form, struct kd_buf *out) {
@@ -189,15 +191,17 @@ enum kd_err kd_channel_put_id_cred(const struct kd_channel *c, struct kd_bytes m
     const struct form own = { c->config->id_cred, c->config->x5t_hash };
     struct form form = own;
     struct kd_ead ead = { .n = 0 };
+    const struct kd_ead_item *wish = NULL;
     if (message_1.n > 0 && kd_edhoc_peek_ead_1(message_1, &labels, &ead) == KD_OK) {
-        const struct kd_ead_item *item = kd_ead_get(&ead, KD_CHANNEL_EAD_LABEL);
-        if (item != NULL) {
-            take_wish(item->value, &form);
-        }
+        wish = kd_ead_get(&ead, KD_CHANNEL_EAD_LABEL);
     }
+    const bool is_known = wish == NULL || take_wish(wish->value, &form);
     const size_t start = out->n;
-    enum kd_err r = put(c, &form, out);
-    if (r == KD_ERR_HS_CREDENTIAL) { // a wish that cannot be met
+    enum kd_err r = is_known ? put(c, &form, out) : KD_ERR_HS_CREDENTIAL;
+    if (r == KD_ERR_HS_CREDENTIAL && wish != NULL) { // it cannot be met
+        if (wish->is_critical) {
+            return KD_ERR_HS_EAD; // RFC 9528 3.8
+        }
         out->n = start;
         r = put(c, &own, out);
     }

@@ -3,6 +3,9 @@ noinst_LIBRARIES += libkeyd_service.a
 libkeyd_service_a_CFLAGS = $(AM_CFLAGS) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
 libkeyd_service_a_SOURCES = \
 	keyd/admission.c \
+	keyd/audit.c keyd/audit.h \
+	keyd/audit_log.c keyd/audit_log.h keyd/audit_scan.c keyd/audit_scan.h \
+	keyd/audit_seal.c keyd/audit_seal.h \
 	keyd/bootstrap.c keyd/bootstrap.h keyd/bootstrap_state.h \
 	keyd/call.c keyd/call.h \
 	keyd/change.c keyd/change.h \
@@ -23,6 +26,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/ended.c keyd/ended.h \
 	keyd/fetcher.c keyd/fetcher.h \
 	keyd/handshake.c \
+	keyd/handshake_entry.h \
 	keyd/identity.c \
 	keyd/import.c keyd/import.h \
 	keyd/issue.c \
@@ -63,4 +67,4 @@ sbin_PROGRAMS += keyd/keyd
 keyd_keyd_CFLAGS = $(AM_CFLAGS) $(CONFUSE_CFLAGS) $(SYSTEMD_CFLAGS)
 keyd_keyd_SOURCES = keyd/main.c keyd/notify.c keyd/notify.h
 keyd_keyd_LDADD = libapi.a $(keyd_service_libs) $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) \
-	$(SYSTEMD_LIBS)
+	$(SYSTEMD_LIBS) libconfine.a libbase.a $(SECCOMP_LIBS)

@@ -152,12 +152,13 @@ static void raise_file_limit(const struct kd_config *c) {
 }
 
 // No core dumps, no other process may look inside, files for the owner only.
-static void harden(void) {
-    const struct rlimit none = { 0, 0 };
+static bool harden(void) {
     umask(0077);
-    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
-        kd_log(KD_LOG_WARN, "main", "the process could not be closed to others", "errno=%d", errno);
+    if (kd_confine_process() == KD_OK && kd_confine_calls(KD_CONFINE_PARENT) == KD_OK) {
+        return true;
     }
+    kd_log(KD_LOG_ERROR, "main", "the process could not be closed to others", "errno=%d", errno);
+    return false;
 }
 
 // ---- the listener for devices ----------------------------------------------
@@ -310,7 +311,9 @@ static int serve(const char *path) {
         return EXIT_FAILURE;
     }
     kd_log_set_level(config->log_level);
-    harden();
+    if (!harden()) {
+        return EXIT_FAILURE;
+    }
     raise_file_limit(config);
     struct daemon d = { .config = config, .signal_fd = -1 };
     enum kd_err r = open_daemon(&d);

@@ -3,6 +3,8 @@
 // certificate, whole or cut to 64 bits; by another hash, by trying all.
 #include "keyd/peers.h"
 
+#include "keyd/trust.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +98,7 @@ static enum kd_err new_entry(const struct kd_store_peer *peer, struct kd_bytes o
     head.info.kid = peer->kid;
     if (peer->certificate.n > 0) {
         kd_cred_put_certificate(&cred, peer->certificate);
+        kd_trust_relation(peer->certificate, head.relation);
     } else {
         put_claims(&cred, &head);
     }

@@ -12,10 +12,11 @@
 #define KD_PEER_SHORT_BYTES 8 // SHA-256/64
 
 struct kd_peer_entry {
-    struct kd_peer_info info;  // its bytes are the entry's
-    struct kd_public_key key;  // of the certificate, or the point
-    struct kd_bytes cred;      // CRED, encoded; the entry's
-    uint64_t from_ms, upto_ms; // when the certificate is valid; 0, UINT64_MAX
+    struct kd_peer_info info;             // its bytes are the entry's
+    struct kd_public_key key;             // of the certificate, or the point
+    struct kd_bytes cred;                 // CRED, encoded; the entry's
+    char relation[KD_NAME_MAX_BYTES + 1]; // of the certificate; "": none
+    uint64_t from_ms, upto_ms;            // when the certificate is valid; 0, UINT64_MAX
     uint8_t hash[KD_PEER_HASH_BYTES];
     bool is_changing; // being added or deleted: not found by a handshake, not shown
     // Of a passing peer, which nobody registered: it is believed because of its certificate's

@@ -34,7 +34,7 @@ struct item {
     struct kd_bytes data, aad;                     // the caller's, while it is in the call
     struct span data_copy, aad_copy, out, answer;
     char session[KD_SESSION_TEXT_BYTES];
-    char peer[KD_NAME_MAX_BYTES + 1];
+    char peer[KD_NAME_MAX_BYTES + 1], relation[KD_NAME_MAX_BYTES + 1];
 };
 
 struct work {
@@ -158,6 +158,7 @@ static bool is_over(struct work *w, struct kd_session_entry *e, size_t more) {
 static void name_item(struct item *i, const struct kd_session_entry *e) {
     memcpy(i->session, e->text, sizeof(i->session));
     memcpy(i->peer, e->peer->info.name, strlen(e->peer->info.name) + 1);
+    memcpy(i->relation, e->peer->relation, sizeof(i->relation));
 }
 
 static bool was_tried(const struct item *i, const struct kd_session_use *u) {
@@ -186,19 +187,18 @@ static void choose_use(struct work *w, struct item *i, struct kd_session_entry *
             i->state = TO_SEND;
             return;
         }
-        i->first = i->first == KD_OK ? r : i->first;
+        i->first = i->first == KD_OK || r == KD_ERR_NO_MEMORY ? r : i->first;
     }
     end_item(i, i->first == KD_OK ? KD_ERR_NO_SESSION : i->first);
 }
 
 static void prepare_open(struct work *w, struct item *i) {
     struct kd_record_head head;
-    struct kd_session_entry *e = NULL;
     if (kd_record_parse(i->data, &head) != KD_OK) {
         end_item(i, KD_ERR_RECORD_FORM);
         return;
     }
-    e = find(w, head.id);
+    struct kd_session_entry *e = find(w, head.id);
     if (e == NULL) {
         end_item(i, KD_ERR_NO_SESSION);
         return;
@@ -213,6 +213,10 @@ static void prepare_open(struct work *w, struct item *i) {
         i->data_copy = keep(&w->in, i->data);
         i->aad_copy = keep(&w->in, i->aad);
         i->has_copy = true;
+    }
+    if (kd_buf_finish(&w->in) != KD_OK) {
+        end_item(i, KD_ERR_NO_MEMORY); // for a copy, without which not all keys can be tried
+        return;
     }
     choose_use(w, i, e);
 }
@@ -282,7 +286,7 @@ static void on_opened(struct work *w, struct item *i, const struct kd_hsm_result
     }
     e->received++;
     e->bytes += from->out.n;
-    kd_sessions_confirm(&w->c->sessions, e, use);
+    kd_sessions_confirm(&w->c->sessions, e, use, w->c->config->sessions_per_peer);
     i->type = from->which;
     i->out = keep(&w->out, from->out);
     end_item(i, KD_OK);
@@ -460,6 +464,7 @@ static struct kd_record_result result_of(const struct work *w, const struct item
     struct kd_record_result out = {
         .err = i->err,
         .peer = i->peer[0] == '\0' || i->err != KD_OK ? NULL : i->peer,
+        .relation = i->relation,
         .type = i->type,
         .sequence = i->sequence,
         .out = bytes_at(&w->out, i->out),
@@ -474,9 +479,6 @@ static void free_work(struct work *w) {
         for (size_t u = 0; u < w->items[k].n_tried; u++) {
             kd_session_use_release(w->items[k].tried[u]);
         }
-    }
-    if (w->out.n > 0 && w->is_open) {
-        kd_wipe(w->out.p, w->out.n);
     }
     kd_buf_wipe(&w->in);
     kd_buf_wipe(&w->out);

@@ -31,6 +31,7 @@ static enum kd_err read_policy(struct kd_service *s) {
                s->policy == NULL ? "the policy cannot be used"
                                  : "the new policy cannot be used; the old one stays in force",
                "at=%s", s->policy_error);
+        kd_audit_say(s->audit, "policy.refused", "at", s->policy_error);
         return r == KD_ERR_NO_MEMORY ? r : KD_ERR_CONFIG;
     }
     kd_policy_free(s->policy);
@@ -38,6 +39,7 @@ static enum kd_err read_policy(struct kd_service *s) {
     s->policy_ms = kd_clock_wall_ms();
     s->policy_error[0] = '\0';
     kd_log(KD_LOG_INFO, "policy", "the policy is in force", "file=%s", s->config->policy_file);
+    kd_audit_say(s->audit, "policy.read", "file", s->config->policy_file);
     return KD_OK;
 }
 
@@ -67,37 +69,45 @@ enum kd_err kd_service_admit(const struct kd_service *s, const struct kd_caller 
 
 struct fact_job {
     struct kd_store_job job;
+    const char *name;
     size_t n;
-    uint8_t bytes[KD_HSM_PIN_RECORD_MAX_BYTES];
+    uint8_t bytes[KD_FACT_MAX_BYTES];
 };
 
 static enum kd_err run_fact(struct kd_store_job *job, struct kd_store *store) {
     const struct fact_job *f = (const struct fact_job *)job;
-    return kd_store_set_fact(store, pin_fact, (struct kd_bytes) { f->bytes, f->n });
+    return kd_store_set_fact(store, f->name, (struct kd_bytes) { f->bytes, f->n });
 }
 
 static void fact_done(struct kd_store_job *job, enum kd_err err) {
+    const struct fact_job *f = (const struct fact_job *)job;
     if (err != KD_OK) {
-        kd_log(KD_LOG_ERROR, "service", "that a PIN was refused could not be written down",
-               "error=%s", kd_err_name(err));
+        kd_log(KD_LOG_ERROR, "service", "a fact could not be written down", "fact=%s error=%s",
+               f->name, kd_err_name(err));
     }
     free(job);
 }
 
-static void on_pin_record(void *service, struct kd_bytes record) {
-    struct kd_service *s = service;
+void kd_service_set_fact(struct kd_service *s, const char *name, struct kd_bytes value) {
     struct fact_job *f = calloc(1, sizeof(*f));
-    if (f == NULL || record.n > sizeof(f->bytes)) {
+    if (f == NULL || value.n > sizeof(f->bytes)) {
         free(f);
         return;
     }
     f->job.run = run_fact;
     f->job.done = fact_done;
-    f->n = record.n;
-    if (record.n > 0) {
-        memcpy(f->bytes, record.p, record.n);
+    f->name = name;
+    f->n = value.n;
+    if (value.n > 0) {
+        memcpy(f->bytes, value.p, value.n);
     }
     kd_store_thread_submit(s->store, &f->job);
+}
+
+static void on_pin_record(void *service, struct kd_bytes record) {
+    struct kd_service *s = service;
+    kd_audit_say(s->audit, record.n > 0 ? "pin.refused" : "pin.taken", "", "");
+    kd_service_set_fact(s, pin_fact, record);
 }
 
 // ---- workers and secrets ---------------------------------------------------
@@ -125,7 +135,8 @@ static enum kd_err open_store(struct kd_service *s, struct kd_buf *pin_record) {
     enum kd_err r;
     if ((r = kd_store_open(s->config->state_directory, &store)) != KD_OK ||
         (r = kd_store_load(store, kd_registry_load, &s->registry)) != KD_OK ||
-        (r = kd_store_get_fact(store, pin_fact, pin_record)) != KD_OK) {
+        (r = kd_store_get_fact(store, pin_fact, pin_record)) != KD_OK ||
+        (r = kd_seal_open(s, store)) != KD_OK) {
         return r;
     }
     if (s->config->channel.identity[0] != '\0' &&
@@ -155,6 +166,7 @@ enum kd_err kd_service_open(struct kd_loop *loop, const struct kd_config *config
         (r = kd_secrets_new(loop, &config->secrets, on_secret_gone, s, &s->secrets)) != KD_OK) {
         return r;
     }
+    kd_audit_say(s->audit, "policy.read", "file", config->policy_file); // before there was a log
     const struct kd_workers_owner owner = { .arg = s,
                                             .ready = on_ready,
                                             .pin_record = on_pin_record };
@@ -176,6 +188,7 @@ void kd_service_close(struct kd_service *s) {
     kd_workers_free(s->workers); // every call is answered
     s->workers = NULL;
     kd_channel_run_later(s->channel);
+    kd_seal_close(s);
     kd_store_thread_free(s->store); // every change is written and answered
     kd_bootstrap_free(s->bootstrap);
     kd_channel_free(s->channel);
@@ -189,12 +202,14 @@ void kd_service_close(struct kd_service *s) {
 void kd_service_reload(struct kd_service *s) {
     const enum kd_err r KD_UNUSED = read_policy(s); // the log has said it
     kd_workers_retry(s->workers);                   // the PIN may have been put right
+    kd_audit_reopen(s->audit);
     kd_channel_reload(s->channel);
     kd_bootstrap_reload(s->bootstrap);
 }
 
 void kd_service_stop(struct kd_service *s) {
     s->is_stopping = true;
+    kd_seal_now(s);
 }
 
 size_t kd_service_pending(const struct kd_service *s) {
@@ -248,7 +263,8 @@ enum kd_err kd_service_check_free(const struct kd_service *s, const char *key) {
     const struct kd_channel_config *c = &s->config->channel;
     const bool is_reserved = strcmp(key, c->identity) == 0 || strcmp(key, c->root) == 0 ||
                              strcmp(key, c->ticket) == 0 || strcmp(key, c->envelope) == 0 ||
-                             strcmp(key, s->config->ca.key) == 0;
+                             strcmp(key, s->config->ca.key) == 0 ||
+                             strcmp(key, s->config->audit.key) == 0;
     return is_reserved ? KD_ERR_KEY_RESERVED : KD_OK;
 }
 
@@ -344,6 +360,7 @@ void kd_service_report(const struct kd_service *s, struct kd_service_report *out
 void kd_service_metrics(const struct kd_service *s, struct kd_buf *out) {
     kd_channel_metrics(s, out);
     kd_bootstrap_metrics(s, out);
+    kd_seal_metrics(s, out);
     kd_tally_print(&s->tally, out);
     kd_workers_metrics(s->workers, out);
     kd_tally_head(out, "keyd_keys", "gauge", "Keys in the registry.");

@@ -11,6 +11,7 @@
 struct kd_session_info kd_channel_info(const struct kd_session_entry *e) {
     struct kd_session_info info = {
         .peer = e->peer->info.name,
+        .relation = e->peer->relation,
         .profile = e->terms.profile,
         .method = e->method,
         .suite = e->suite,
@@ -196,6 +197,15 @@ static enum kd_err seal(struct change *w, uint8_t type, struct kd_bytes body, kd
                       : r;
 }
 
+// A peer that nobody registers is known by its certificate: its name may be another's by now, and
+// after a restart no list says so.
+static bool is_peer_of(const struct kd_hsm_session_terms *terms, const struct kd_peer_entry *peer) {
+    return terms->is_stranger
+               ? kd_bytes_equal((struct kd_bytes) { terms->stranger, sizeof(terms->stranger) },
+                                (struct kd_bytes) { peer->hash, sizeof(terms->stranger) })
+               : !peer->is_passing;
+}
+
 // May the peer of the ticket still have sessions, and this one?
 static enum kd_err check_ticket(const struct change *w, const struct kd_peer_entry **out) {
     const char *why = "";
@@ -205,7 +215,9 @@ static enum kd_err check_ticket(const struct change *w, const struct kd_peer_ent
         return KD_ERR_NO_PEER;
     }
     *out = peer;
-    return kd_channel_has_ended(w->c, &w->terms) ? KD_ERR_SESSION_ENDED : KD_OK;
+    return kd_channel_has_ended(w->c, &w->terms) || !is_peer_of(&w->terms, peer)
+               ? KD_ERR_SESSION_ENDED
+               : KD_OK;
 }
 
 // The session that the ticket is of, here or made now.
@@ -225,9 +237,11 @@ static enum kd_err find_or_add(struct change *w, struct kd_session_entry **out) 
     if (all->n >= w->c->config->sessions_max) {
         return KD_ERR_SESSIONS_FULL;
     }
+    kd_peers_hold(&w->c->peers, peer);
+    kd_sessions_make_room_to_resume(all, w->peer, w->c->config->sessions_per_peer);
     r = kd_sessions_add(all, w->owner, peer, &w->terms, out);
-    if (r == KD_OK) {
-        kd_peers_hold(&w->c->peers, peer);
+    if (r != KD_OK) {
+        kd_peers_release(&w->c->peers, peer);
     }
     return r;
 }

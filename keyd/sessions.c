@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// sessions.c: a map by id, a tree for each owner, and a heap by the next time
-// that something is due, with one timer.
+// sessions.c: a map by id, a tree for each owner, a line for each peer, and a heap by the next
+// time that something is due, with one timer.
 #include "keyd/sessions.h"
 
 #include <assert.h>
@@ -15,10 +15,21 @@ struct kd_session_owner {
     struct kd_session_entry *root;
 };
 
+// The sessions of one peer.  Those of which nobody has shown here to have the keys stand first, the
+// newest in front; then the others, in the order in which they were shown.
+struct kd_session_line {
+    char name[KD_NAME_MAX_BYTES + 1];
+    size_t n;
+    struct kd_session_entry *first, *last;
+};
+
 // ---- uses ------------------------------------------------------------------
 
 enum kd_err kd_session_use_new(struct kd_bytes ticket, struct kd_bytes client_nonce,
                                struct kd_bytes node_nonce, struct kd_session_use **out) {
+    if (ticket.n == 0) {
+        return KD_ERR_TICKET; // a worker gave none, and none would take it
+    }
     if (ticket.n > KD_HSM_TICKET_MAX_BYTES || client_nonce.n > KD_SESSION_NONCE_MAX_BYTES ||
         node_nonce.n > KD_HSM_CHANNEL_NONCE_BYTES) {
         return KD_ERR_ITEM_TOO_LARGE;
@@ -244,6 +255,67 @@ static void unlink_entry(struct kd_sessions *s, struct kd_session_entry *e) {
     drop_if_empty(s, o);
 }
 
+// ---- peers -----------------------------------------------------------------
+
+static enum kd_err line_of(struct kd_sessions *s, const char *name, struct kd_session_line **out) {
+    struct kd_session_line *l = kd_map_get(&s->lines, kd_bytes_of_text(name));
+    if (l != NULL) {
+        *out = l;
+        return KD_OK;
+    }
+    assert(strlen(name) <= KD_NAME_MAX_BYTES);
+    l = calloc(1, sizeof(*l));
+    if (l == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    memcpy(l->name, name, strlen(name));
+    const enum kd_err r = kd_map_add(&s->lines, kd_bytes_of_text(l->name), l);
+    if (r != KD_OK) {
+        free(l);
+        return r;
+    }
+    *out = l;
+    return KD_OK;
+}
+
+static void drop_line_if_empty(struct kd_sessions *s, struct kd_session_line *l) {
+    if (l->n == 0) {
+        kd_map_remove(&s->lines, kd_bytes_of_text(l->name));
+        free(l);
+    }
+}
+
+static void join_line(struct kd_session_line *l, struct kd_session_entry *e) {
+    e->line = l;
+    e->earlier = NULL;
+    e->later = l->first;
+    *(l->first == NULL ? &l->last : &l->first->earlier) = e;
+    l->first = e;
+    l->n++;
+}
+
+static void take_out_of_line(struct kd_session_entry *e) {
+    struct kd_session_line *l = e->line;
+    *(e->earlier == NULL ? &l->first : &e->earlier->later) = e->later;
+    *(e->later == NULL ? &l->last : &e->later->earlier) = e->earlier;
+}
+
+// Somebody has shown to have its keys.
+static void go_to_end_of_line(struct kd_session_entry *e) {
+    struct kd_session_line *l = e->line;
+    take_out_of_line(e);
+    e->earlier = l->last;
+    e->later = NULL;
+    *(l->last == NULL ? &l->first : &l->last->later) = e;
+    l->last = e;
+}
+
+static void leave_line(struct kd_sessions *s, struct kd_session_entry *e) {
+    take_out_of_line(e);
+    e->line->n--;
+    drop_line_if_empty(s, e->line);
+}
+
 bool kd_session_is_of(const struct kd_session_entry *e, const char *principal) {
     return strcmp(e->owner->name, principal) == 0;
 }
@@ -267,11 +339,16 @@ enum kd_err kd_sessions_add(struct kd_sessions *s, const char *owner,
                             const struct kd_hsm_session_terms *terms,
                             struct kd_session_entry **out) {
     struct kd_session_owner *o = NULL;
+    struct kd_session_line *l = NULL;
     if (kd_sessions_find(s, (struct kd_bytes) { terms->id, sizeof(terms->id) }) != NULL) {
         return KD_ERR_NO_SESSION;
     }
     enum kd_err r = owner_of(s, owner, &o);
     if (r != KD_OK) {
+        return r;
+    }
+    if ((r = line_of(s, peer->info.name, &l)) != KD_OK) {
+        drop_if_empty(s, o);
         return r;
     }
     struct kd_session_entry *e = has_room(s) ? calloc(1, sizeof(*e)) : NULL;
@@ -282,6 +359,7 @@ enum kd_err kd_sessions_add(struct kd_sessions *s, const char *owner,
     if (e == NULL || r != KD_OK) {
         free(e);
         drop_if_empty(s, o);
+        drop_line_if_empty(s, l);
         return KD_ERR_NO_MEMORY;
     }
     kd_hex_encode(e->id, sizeof(e->id), e->text);
@@ -293,6 +371,7 @@ enum kd_err kd_sessions_add(struct kd_sessions *s, const char *owner,
     e->end_due_ms = kd_clock_mono_ms() + (terms->expires_ms > now ? terms->expires_ms - now : 0);
     e->due_ms = e->end_due_ms;
     link_entry(o, e);
+    join_line(l, e);
     s->n++;
     sift(s, s->n - 1, e);
     set_timer(s);
@@ -302,6 +381,9 @@ enum kd_err kd_sessions_add(struct kd_sessions *s, const char *owner,
 
 void kd_sessions_put(struct kd_sessions *s, struct kd_session_entry *e,
                      struct kd_session_use **place, struct kd_session_use *take_use) {
+    if (place == &e->now && e->now == NULL) {
+        go_to_end_of_line(e);
+    }
     let_go(s, *place);
     *place = take_use;
     take_use->session = e;
@@ -319,9 +401,28 @@ void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e,
         sift(s, e->heap_index, last);
     }
     unlink_entry(s, e);
+    leave_line(s, e);
     kd_buf_wipe(&e->expiry);
     free(e);
     set_timer(s);
+}
+
+static void keep(struct kd_sessions *s, const struct kd_session_line *l, size_t max) {
+    for (size_t n = l == NULL ? 0 : l->n; n > max; n--) {
+        struct kd_session_entry *first = l->first; // the last one takes the line with it
+        kd_sessions_remove(s, first, KD_SESSION_DISPLACED);
+    }
+}
+
+void kd_sessions_make_room(struct kd_sessions *s, const char *peer, size_t max) {
+    keep(s, kd_map_get(&s->lines, kd_bytes_of_text(peer)), max - 1);
+}
+
+void kd_sessions_make_room_to_resume(struct kd_sessions *s, const char *peer, size_t max) {
+    const struct kd_session_line *l = kd_map_get(&s->lines, kd_bytes_of_text(peer));
+    if (l != NULL && l->n >= max && l->first->now == NULL) {
+        kd_sessions_remove(s, l->first, KD_SESSION_DISPLACED);
+    }
 }
 
 void kd_sessions_move(struct kd_sessions *s, const struct kd_peer_entry *from,
@@ -352,6 +453,9 @@ static void take_next(struct kd_sessions *s, struct kd_session_entry *e) {
         unlink_entry(s, e);
         link_entry(o, e);
     }
+    if (e->now == NULL) {
+        go_to_end_of_line(e);
+    }
     let_go(s, e->now);
     let_go(s, e->before);
     e->now = e->next;
@@ -365,9 +469,10 @@ static void take_next(struct kd_sessions *s, struct kd_session_entry *e) {
 }
 
 void kd_sessions_confirm(struct kd_sessions *s, struct kd_session_entry *e,
-                         const struct kd_session_use *use) {
+                         const struct kd_session_use *use, size_t max) {
     if (use == e->next) {
         take_next(s, e);
+        keep(s, e->line, max);
     } else if (use == e->now && e->before != NULL) {
         let_go(s, e->before);
         e->before = NULL;
@@ -450,11 +555,13 @@ void kd_sessions_close(struct kd_sessions *s) {
         kd_session_use_release(e->before);
         kd_session_use_release(e->next);
         unlink_entry(s, e);
+        leave_line(s, e);
         kd_buf_wipe(&e->expiry);
         free(e);
     }
     kd_map_wipe(&s->by_id);
     kd_map_wipe(&s->owners);
+    kd_map_wipe(&s->lines);
     free(s->heap);
     kd_timer_free(s->timer);
     *s = (struct kd_sessions) { 0 };

@@ -13,6 +13,7 @@
 
 struct kd_session_entry;
 struct kd_session_owner;
+struct kd_session_line;
 
 enum kd_session_end {
     KD_SESSION_DELETED,
@@ -22,7 +23,9 @@ enum kd_session_end {
     KD_SESSION_OF_NO_PEER, // its peer was deleted
     KD_SESSION_OF_OTHER,   // its peer has another certificate now, or is registered
     KD_SESSION_UNTRUSTED,  // its peer's certificate is not believed any more
+    KD_SESSION_DISPLACED,  // its peer has made as many others; a ticket may bring it back
 };
+#define KD_SESSION_END_LAST KD_SESSION_DISPLACED
 
 // Whose the keys of a use are (release_work.c).
 enum kd_use_state {
@@ -77,6 +80,8 @@ struct kd_session_entry {
     uint64_t sealing_step; // the one that is being sealed, and not to be sealed twice
     struct kd_session_owner *owner;
     struct kd_session_entry *less, *more; // in the owner's tree, by id
+    struct kd_session_line *line;
+    struct kd_session_entry *earlier, *later; // of the same peer
     size_t heap_index;
 };
 
@@ -86,7 +91,7 @@ struct kd_sessions {
     void (*expired)(void *arg, const struct kd_session_entry *e); // e->expired says why
     void (*lost)(void *arg, const struct kd_session_use *use); // its keys are not needed any more
     void *arg;
-    struct kd_map by_id, owners;
+    struct kd_map by_id, owners, lines;
     size_t n, cap;
     struct kd_session_entry **heap;
 };
@@ -94,7 +99,8 @@ struct kd_sessions {
 KD_MUST_CHECK enum kd_err kd_sessions_open(struct kd_sessions *s, struct kd_loop *loop);
 void kd_sessions_close(struct kd_sessions *s); // tells nobody
 
-// With a random cache id and nothing counted; refs is 1.  KD_ERR_ITEM_TOO_LARGE.
+// With a random cache id and nothing counted; refs is 1.  KD_ERR_ITEM_TOO_LARGE; KD_ERR_TICKET for
+// an empty one.
 KD_MUST_CHECK enum kd_err kd_session_use_new(struct kd_bytes ticket, struct kd_bytes client_nonce,
                                              struct kd_bytes node_nonce,
                                              struct kd_session_use **out);
@@ -113,13 +119,21 @@ KD_MUST_CHECK enum kd_err kd_sessions_add(struct kd_sessions *s, const char *own
                                           const struct kd_peer_entry *peer,
                                           const struct kd_hsm_session_terms *terms,
                                           struct kd_session_entry **out);
+// Ends the peer's sessions that were made first, until it has fewer than max (at least 1): who is
+// hostile takes places from itself alone.  Those that were resumed and that no client has followed
+// go before all others.  The peer is held by the caller.
+void kd_sessions_make_room(struct kd_sessions *s, const char *peer, size_t max);
+// For one that is resumed: at most one of the latter ends, or the peer has one more than max for a
+// while.  Who has seen a ticket has shown nothing, and ends nothing that is in use.
+void kd_sessions_make_room_to_resume(struct kd_sessions *s, const char *peer, size_t max);
 // Puts the use (refs and all) in one of the session's places; what was there goes.
 void kd_sessions_put(struct kd_sessions *s, struct kd_session_entry *e,
                      struct kd_session_use **place, struct kd_session_use *take_use);
 void kd_sessions_set_due(struct kd_sessions *s, struct kd_session_entry *e);
-// A record under this use was authentic: it is the session's now.
+// A record under this use was authentic: it is the session's now, and its peer, if it has more than
+// max, loses others.
 void kd_sessions_confirm(struct kd_sessions *s, struct kd_session_entry *e,
-                         const struct kd_session_use *use);
+                         const struct kd_session_use *use, size_t max);
 // A limit is reached: it says so for a while, and does nothing else.
 void kd_sessions_expire(struct kd_sessions *s, struct kd_session_entry *e,
                         enum kd_record_expiry why);

@@ -4,6 +4,7 @@
 #ifndef KD_KEYD_STATE_H
 #define KD_KEYD_STATE_H
 
+#include "keyd/audit_seal.h"
 #include "keyd/config.h"
 #include "keyd/tally.h"
 #include "keyd/policy.h"
@@ -31,6 +32,8 @@ struct kd_service {
     struct kd_secrets *secrets;
     struct kd_workers *workers; // NULL while the service closes
     struct kd_tally tally;
+    struct kd_audit *audit; // NULL: off
+    struct kd_seal seal;
     struct kd_channel *channel;     // NULL: off
     struct kd_bootstrap *bootstrap; // NULL: off
     size_t pending;                 // operations accepted and not done
@@ -43,6 +46,11 @@ struct kd_service {
 // kd_workers_begin, also while the service closes.
 KD_MUST_CHECK enum kd_err kd_service_begin(struct kd_service *s, struct kd_hsm_request *head,
                                            const uint8_t *near, struct kd_call **out);
+
+// Writes a fact down, later; the log says if that fails.  `name` is a constant, the value has at
+// most KD_FACT_MAX_BYTES.
+#define KD_FACT_MAX_BYTES 128
+void kd_service_set_fact(struct kd_service *s, const char *name, struct kd_bytes value);
 
 // What every operation checks first: KD_ERR_STOPPING, KD_ERR_DENIED.
 KD_MUST_CHECK enum kd_err kd_service_admit(const struct kd_service *s,

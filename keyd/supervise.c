@@ -6,7 +6,6 @@
 enum {
     RESTART_DELAY_MAX_MS = 30000,
     STEADY_MS = 10000,        // a worker that lived so long starts with a clean record
-    PING_INTERVAL_MS = 15000, // for one that has nothing else to do
 };
 
 static uint64_t least(uint64_t a, uint64_t b) {
@@ -120,7 +119,7 @@ static uint64_t tend_worker(struct kd_workers *w, struct kd_worker *k, uint64_t 
         return kd_worker_tend_end(k, now);
     }
     if (k->calls.first == NULL) {
-        const uint64_t left = until(k->seen_ms + PING_INTERVAL_MS, now);
+        const uint64_t left = until(k->seen_ms + c->ping_ms, now);
         if (left > 0) {
             return left;
         }

@@ -33,7 +33,7 @@ static enum kd_err choose_id(const struct kd_channel *c,
     return r;
 }
 
-enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer, uint64_t upto_ms,
+enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const struct kd_peer_entry *peer,
                                     struct kd_hsm_session_terms *terms, uint32_t *ticket_version,
                                     const struct kd_key_version **root) {
     const struct kd_channel_config *config = c->config;
@@ -49,7 +49,8 @@ enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer
     *ticket_version = ticket->number;
     *terms = (struct kd_hsm_session_terms) {
         .profile = config->profile,
-        .peer = kd_bytes_of_text(peer),
+        .peer = kd_bytes_of_text(peer->info.name),
+        .is_stranger = peer->is_passing,
         .created_ms = kd_clock_wall_ms(),
         .records_max = config->session_records_max,
         .bytes_max = config->session_bytes_max,
@@ -58,7 +59,13 @@ enum kd_err kd_channel_choose_terms(const struct kd_channel *c, const char *peer
                  (uint8_t)config->otp_window },
     };
     terms->expires_ms = terms->created_ms + (uint64_t)config->session_lifetime_sec * 1000;
-    terms->expires_ms = upto_ms < terms->expires_ms ? upto_ms : terms->expires_ms;
+    terms->expires_ms = peer->upto_ms < terms->expires_ms ? peer->upto_ms : terms->expires_ms;
+    if (terms->expires_ms <= terms->created_ms) {
+        return KD_ERR_HS_CREDENTIAL; // its certificate has ended since it was looked at
+    }
+    if (peer->is_passing) {
+        memcpy(terms->stranger, peer->hash, sizeof(terms->stranger));
+    }
     return choose_id(c, terms->id);
 }
 
@@ -86,6 +93,15 @@ struct kd_suites kd_channel_suites(const struct kd_channel *c) {
         }
     }
     return out;
+}
+
+bool kd_suites_of_error(struct kd_bytes message, struct kd_suites *theirs) {
+    struct kd_edhoc_error error;
+    if (kd_edhoc_error_parse(message, &error) != KD_OK || error.code != KD_EDHOC_ERR_SUITE) {
+        return false;
+    }
+    *theirs = error.suites;
+    return true;
 }
 
 void kd_suites_print(const struct kd_suites *theirs, bool has_retried,

@@ -334,6 +334,26 @@ static const char *read_uris(X509 *x, struct uris *out) {
     return why;
 }
 
+void kd_trust_relation(struct kd_bytes certificate, char out[static KD_NAME_MAX_BYTES + 1]) {
+    static const char prefix[] = "urn:keyd:relation:";
+    const unsigned char *der = certificate.p;
+    struct uris uris = { .n = 0 };
+    const char *found = NULL;
+    X509 *x = d2i_X509(NULL, &der, (long)certificate.n);
+    const char *why = x == NULL ? "no certificate" : read_uris(x, &uris);
+    X509_free(x);
+    out[0] = '\0';
+    for (size_t i = 0; why == NULL && i < uris.n; i++) {
+        if (strncmp(uris.texts[i], prefix, sizeof(prefix) - 1) == 0) {
+            why = found != NULL ? "two relations" : NULL;
+            found = uris.texts[i] + sizeof(prefix) - 1;
+        }
+    }
+    if (why == NULL && found != NULL && kd_name_is_valid(kd_bytes_of_text(found))) {
+        memcpy(out, found, strlen(found) + 1);
+    }
+}
+
 static const char *find_name(const struct uris *uris, const char *prefix, char *name) {
     const char *found = NULL;
     const size_t n = strlen(prefix);

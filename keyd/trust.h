@@ -46,4 +46,8 @@ KD_MUST_CHECK enum kd_err kd_trust_check(struct kd_trust *t, const struct kd_tru
                                          enum kd_trust_use use, uint64_t now_ms,
                                          struct kd_trust_name *out, const char **why);
 
+// The relation that a certificate (DER) binds its holder to: the rest of its one URI that begins
+// with urn:keyd:relation: (docs/certificates.md); "" where there is none, or no good one.
+void kd_trust_relation(struct kd_bytes certificate, char out[static KD_NAME_MAX_BYTES + 1]);
+
 #endif

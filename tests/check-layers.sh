@@ -17,7 +17,7 @@ allowed() {
     keyd/config.c | keyd/main.c) echo base/base.h hsm/hsm.h api/api.h ;;
     fetch/*) echo base/base.h ;;
     keyd/*) echo base/base.h ca/ca.h channel/channel.h fetch/fetch.h hsm/channel.h hsm/hsm.h ;;
-    api/*) echo base/base.h ca/ca.h keyd/bootstrap.h keyd/channel.h keyd/service.h ;; # these show it hsm/
+    api/*) echo base/base.h ca/ca.h keyd/audit.h keyd/bootstrap.h keyd/channel.h keyd/service.h ;; # these show it hsm/
     *) echo none ;;
     esac
 }

@@ -36,7 +36,7 @@ lines() {
     grep -En "$1" $sources | grep -Ev '^[^:]*:[0-9]+:[ ]*(//|\*)' || true
 }
 
-echo 1..11
+echo 1..12
 
 found=$(for file in $sources $scripts; do
     head -n 2 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || echo "$file"
@@ -84,3 +84,11 @@ check "memcmp only where nothing secret is compared (kd_ct_equal)" "$found"
 # shellcheck disable=SC2086
 check "a task in a comment names its issue" \
     "$(grep -nE '(^|[^A-Za-z])(TODO|FIXME|XXX|HACK)([^A-Za-z]|$)' $sources | grep -vE 'TODO\(#[0-9]+\)' || true)"
+
+# In the documents a test is cited as `file: name`, those of tests/system without the folder.
+found=$(grep -ohE '`[a-z_/]+\.(py|c): [A-Za-z0-9_]+`' docs/*.md | tr -d '`' | sort -u |
+    while IFS=': ' read -r file name; do
+        case $file in */*) ;; *) file=tests/system/$file ;; esac
+        grep -qsE "(def |START_TEST\()$name[():]" "$file" || echo "$file has no test $name"
+    done)
+check "each test that the documents cite is there" "$found"

@@ -5,8 +5,8 @@ PY_LOG_COMPILER = $(PYTHON3)
 SH_LOG_DRIVER = $(LOG_DRIVER)
 SH_LOG_COMPILER = $(SHELL)
 AM_TESTS_ENVIRONMENT = \
-	KD_SRCDIR='$(abs_top_srcdir)' KD_BUILDDIR='$(abs_top_builddir)'; \
-	export KD_SRCDIR KD_BUILDDIR;
+	KD_SRCDIR='$(abs_top_srcdir)' KD_BUILDDIR='$(abs_top_builddir)' CK_DEFAULT_TIMEOUT=60; \
+	export KD_SRCDIR KD_BUILDDIR CK_DEFAULT_TIMEOUT;
 
 unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
 EXTRA_DIST += tests/unit/unit.h tests/vectors

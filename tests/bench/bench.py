@@ -1,138 +1,123 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""make bench: keyd beside the module itself, in one run on one machine.
+"""make bench: keyd beside the module itself and beside what one would take instead, in one
+run on one machine, on SoftHSM and on NSS softokn.
 
-Starts keyd on a SoftHSM token and on an NSS database and prints one table for
-each: what one thread gets from the module in process (with session keys, where
-it is fastest, and with keys kept in the token, which is what a program uses),
-what goes through keyd's Unix socket, and the ratios.  It never fails for being
-slow; the targets stand beside what was measured.
+Prints one table and writes it, and a plot of its ratios, into the build tree.  It never
+fails for being slow: targets stand beside what was measured.
+
+    bench.py                  everything
+    bench.py PART...          some of limits, keyd, sizes, alternatives, slow (limits always)
+    bench.py --docs           puts the last run into docs/benchmark.md and docs/benchmark.svg
+
+BENCH_QUICK=1 takes less than three minutes.  BENCH_SECONDS (1) is the time of one figure.
+KD_TOKENS chooses tokens, as in the system tests.
 """
 import json
 import os
-import subprocess
+import platform
+import re
 import sys
-import tempfile
 import time
 
-BUILD = os.environ.get("KD_BUILDDIR", os.getcwd())
-SOURCE = os.environ.get("KD_SRCDIR", os.getcwd())
-sys.path.insert(0, os.path.join(SOURCE, "tests", "system"))
+import load
+import report
 
-from harness import daemon, tokens  # noqa: E402
+from harness import daemon, tokens  # after load, which knows where it is
 
-LOAD = os.path.join(BUILD, "tests", "bench", "http_load")
-SECONDS = int(os.environ.get("BENCH_SECONDS", "3"))
-MEMORY_CALLS = int(os.environ.get("BENCH_MEMORY_CALLS", "1000000"))
-OPERATIONS = ("mac", "sign", "ecdh", "encrypt")
-KEYS = {"mac": ("hmac-sha256", "sign"), "sign": ("ec-p256", "sign"),
-        "ecdh": ("ec-p256", "derive"), "encrypt": ("aes-256", "encrypt")}
-# Ratio to the module with keys of the token, one thread.
-TARGETS = {("mac", "single"): 0.35, ("mac", "batch"): 0.8, ("ecdh", "single"): 0.8}
-# The generator of P-256: any valid point does.
-PEER = ("BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_"
-        "UfU")
+PARTS = ("limits", "keyd", "sizes", "alternatives", "slow")
+OUT = os.path.join(load.BUILD, "tests", "bench", "benchmark")
+DOCS = os.path.join(load.SOURCE, "docs", "benchmark")
+BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
 
-def module_rates(token):
-    argv = [tokens.WORKER, "--bench", "--seconds", str(SECONDS), *token.worker_args(),
-            "--uri", token.uri, "--pin-file", token.pin_file]
-    return json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout)
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        model = re.search(r"model name\s*:\s*(.*)", f.read())
+    return f"{load.CORES} cores ({model.group(1) if model else platform.machine()})"
 
 
-def zeros(n):
-    """n bytes of zeros in base64url."""
-    return "A" * ((n * 4 + 2) // 3)
+def head():
+    return [f"{machine()}; {load.MS / 1000:g} s for a figure; load average at the start "
+            f"{os.getloadavg()[0]:.1f}",
+            "clients run on the same cores; p50, p99: of a call; front, workers: CPU in us of an "
+            "item"]
 
 
-def item(operation):
-    if operation == "ecdh":
-        return {"peer": PEER, "release": True}
-    if operation == "encrypt":
-        return {"plaintext": zeros(256)}
-    return {"data": zeros(32)}
-
-
-def load(keyd, path, body, connections, seconds, requests_max=None):
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
-        json.dump(body, f)
-        f.flush()
-        argv = [LOAD, keyd.socket, path, f.name, str(connections), str(seconds)]
-        if requests_max is not None:
-            argv.append(str(requests_max))
-        result = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout)
-    if result["refused"] or not result["answers"]:
-        sys.exit(f"bench: {path}: refused with {result['status']}")
-    return result
-
-
-def resident(keyd):
-    """Resident memory of keyd and its workers, in KiB."""
-    return sum(daemon.rss_kib(pid) for pid in [keyd.pid, *keyd.workers()])
-
-
-def show(ratio, target=None):
-    text = f"{ratio:5.2f}"
-    if target is None:
-        return text + "       "
-    return text + (f" >={target:<4}" if ratio >= target else f" <{target:<4}!")
-
-
-def measure(token):
-    print(f"\n{token.kind}: {token.module}", flush=True)
-    module = module_rates(token)
-    keyd = daemon.Keyd(token, {"log-level": "warn"}).start()
+def run_token(kind, parts, table):
+    import alternatives
+    import keyd_rates
+    import limits
+    import sizes
+    import slow
+    token = tokens.make(kind)
     try:
-        for operation in OPERATIONS:
-            type_, usage = KEYS[operation]
-            keyd.create("bench-" + operation, type_, usage)
-        print("operation  module/s  module/s   keyd/s     ratio        keyd/s    ratio        "
-              "ratio\n"
-              "           (session) (token)    16 conns   to token     batch 64  to token     "
-              "to session", flush=True)
-        for operation in OPERATIONS:
-            path = f"/v1/keys/bench-{operation}/{operation}"
-            single = load(keyd, path, item(operation), 16, SECONDS)["per_sec"]
-            batch = 64 * load(keyd, path, {"items": [item(operation)] * 64}, 16,
-                              SECONDS)["per_sec"]
-            token_rate = module["token"][operation]
-            print(f"{operation:9} {module['session'][operation]:9.0f} {token_rate:9.0f} "
-                  f"{single:9.0f}    {show(single / token_rate, TARGETS.get((operation, 'single')))}"
-                  f" {batch:9.0f}   {show(batch / token_rate, TARGETS.get((operation, 'batch')))}"
-                  f"   {batch / module['session'][operation]:5.2f}", flush=True)
-        idle(keyd, module)
-        memory(keyd)
+        found = limits.measure(token)
+        limits.rows(table, token, found)
+        if "keyd" in parts or "sizes" in parts:
+            bench = keyd_rates.Bench(token, found, table)
+            if "keyd" in parts:
+                bench.one_worker()
+                bench.all_workers()
+            if "sizes" in parts:
+                sizes.of_sessions(bench)
+                sizes.of_restored(bench)
+            bench.close()
+            if "sizes" in parts:
+                sizes.of_keys(kind, table)
+        if "alternatives" in parts:
+            alternatives.rows(token, table)
+        if "slow" in parts and kind == "softhsm":
+            slow.rows(table)
+        limits.rows_again(table, token, found)
     finally:
-        keyd.stop()
+        daemon.kill_all_on(token)
+        token.remove()
 
 
-def idle(keyd, module):
-    single = load(keyd, "/v1/keys/bench-mac/mac", item("mac"), 1, SECONDS)
-    own = 1e6 / module["token"]["mac"]
-    print(f"one idle mac call: median {single['p50_us']} us, of which the module {own:.0f} us: "
-          f"added {max(0, single['p50_us'] - own):.0f} us (target: under 250); p99 {single['p99_us']} us")
+def measure(parts):
+    table = report.Table(head())
+    table.on_row = lambda row: print(f"{report.heading(row)}: {report.row_line(row)}",
+                                     file=sys.stderr, flush=True)
+    begin = time.monotonic()
+    for kind in os.environ.get("KD_TOKENS", "softhsm,nss").split(","):
+        try:
+            run_token(kind, parts, table)
+        except tokens.Skip as why:
+            table.failed(kind, "module in process", "everything", str(why))
+    table.head.append(f"the run took {time.monotonic() - begin:.0f} s")
+    return table
 
 
-def memory(keyd):
-    path = "/v1/keys/bench-mac/mac"
-    load(keyd, path, item("mac"), 16, 60, 50000)
-    before = resident(keyd)
-    start = time.monotonic()
-    load(keyd, path, item("mac"), 16, 600, MEMORY_CALLS)
-    print(f"resident memory of keyd and its workers over {MEMORY_CALLS} calls "
-          f"({time.monotonic() - start:.0f} s): {before} KiB before, {resident(keyd)} KiB after",
-          flush=True)
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+def to_docs():
+    """The last run into the documentation."""
+    with open(OUT + ".json", encoding="utf-8") as f:
+        table = report.Table.of_plain(json.load(f))
+    write(DOCS + ".svg", report.svg(table))
+    with open(DOCS + ".md", encoding="utf-8") as f:
+        before, _, rest = f.read().partition(BEGIN)
+    after = rest.partition(END)[2]
+    write(DOCS + ".md", f"{before}{BEGIN}```\n{report.text(table)}```\n{END}{after}")
 
 
 def main():
-    print(f"{os.cpu_count()} cores; each figure is of {SECONDS} s; the load generator runs on the "
-          "same cores")
-    for make in (tokens.SoftHsm, tokens.Nss):
-        token = make()
-        try:
-            measure(token)
-        finally:
-            token.remove()
+    if sys.argv[1:] == ["--docs"]:
+        to_docs()
+        return
+    parts = sys.argv[1:] or PARTS
+    if set(parts) - set(PARTS):
+        sys.exit(__doc__)
+    table = measure(parts)
+    write(OUT + ".json", json.dumps(table.to_plain()))
+    write(OUT + ".txt", report.text(table))
+    write(OUT + ".svg", report.svg(table))
+    print(report.text(table))
+    print(f"{OUT}.txt, {OUT}.svg")
 
 
 if __name__ == "__main__":

@@ -1,59 +1,98 @@
 // SPDX-License-Identifier: Apache-2.0
-// http_load.c: one request, again and again, over N keep-alive connections on a
-// Unix socket; prints what was counted as JSON.  The benchmark runs it.
-//     http_load SOCKET PATH BODY-FILE CONNECTIONS SECONDS [REQUESTS-MAX]
+// http_load.c: requests over N keep-alive connections on a Unix socket; prints what
+// was counted as JSON.  The benchmark runs it and makes the requests beforehand.
+//     http_load SOCKET FILE CONNECTIONS MS [REQUESTS-MAX]
+// FILE: whole requests, each after its length (4 bytes, big-endian).  They are sent
+// in turn for MS milliseconds; with 0 each is sent once.
 #include "client/load.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BODY_MAX_BYTES = 4 << 20 };
+enum { FILE_MAX_BYTES = 1 << 30, CHUNK_BYTES = 1 << 20, WARMUP_MS = 200 };
 
-static bool read_body(const char *path, struct kd_buf *out) {
-    FILE *f = fopen(path, "r");
-    if (f == NULL) {
-        return false;
+static bool read_file(const char *path, struct kd_buf *out) {
+    FILE *f = fopen(path, "rb");
+    char *part = malloc(CHUNK_BYTES);
+    if (f != NULL && part != NULL) {
+        for (size_t n; (n = fread(part, 1, CHUNK_BYTES, f)) > 0;) {
+            kd_buf_put(out, part, n);
+        }
     }
-    char part[65536];
-    for (size_t n; (n = fread(part, 1, sizeof(part), f)) > 0;) {
-        kd_buf_put(out, part, n);
+    const bool ok = f != NULL && part != NULL && ferror(f) == 0;
+    if (f != NULL) {
+        fclose(f);
     }
-    const bool ok = ferror(f) == 0;
-    fclose(f);
+    free(part);
     return ok && kd_buf_finish(out) == KD_OK;
 }
 
+// The requests in the file, which keeps their bytes; their number, 0 if it is broken.
+static size_t split(struct kd_bytes file, struct kd_bytes **out) {
+    struct kd_reader in = kd_reader_of(file);
+    size_t n = 0;
+    size_t room = 0;
+    while (kd_reader_finish(&in) != KD_OK) {
+        if (n == room) {
+            room = room == 0 ? 1024 : 2 * room;
+            struct kd_bytes *more = realloc(*out, room * sizeof(*more));
+            if (more == NULL) {
+                return 0;
+            }
+            *out = more;
+        }
+        const uint32_t length = kd_read_u32(&in);
+        (*out)[n] = kd_read_bytes(&in, length);
+        if ((*out)[n].n == 0) {
+            return 0;
+        }
+        n++;
+    }
+    return n;
+}
+
+static void print(const struct kd_load_result *r) {
+    printf("{\"answers\": %llu, \"refused\": %llu, \"status\": %u, \"per_sec\": %.1f, "
+           "\"body_min\": %llu, \"body_max\": %llu, \"elapsed_us\": %llu, "
+           "\"p50_us\": %u, \"p90_us\": %u, \"p99_us\": %u, \"max_us\": %u}\n",
+           (unsigned long long)r->answers, (unsigned long long)r->refused, r->status, r->per_sec,
+           (unsigned long long)r->body_min_bytes, (unsigned long long)r->body_max_bytes,
+           (unsigned long long)r->elapsed_us, r->p50_us, r->p90_us, r->p99_us, r->max_us);
+}
+
 int main(int argc, char **argv) {
-    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(BODY_MAX_BYTES);
-    kd_auto(buf) struct kd_buf request = KD_BUF_INIT(BODY_MAX_BYTES + 4096);
+    kd_auto(buf) struct kd_buf file = KD_BUF_INIT(FILE_MAX_BYTES);
+    struct kd_bytes *requests = NULL;
+    size_t n = 0;
     uint64_t connections;
-    uint64_t seconds;
+    uint64_t duration_ms;
     uint64_t requests_max = 0;
-    if (argc < 6 || argc > 7 || !read_body(argv[3], &body) ||
-        kd_number_parse(argv[4], 1, KD_LOAD_CONNECTIONS_MAX, &connections) != KD_OK ||
-        kd_number_parse(argv[5], 1, 3600, &seconds) != KD_OK ||
-        (argc == 7 && kd_number_parse(argv[6], 1, UINT64_MAX, &requests_max) != KD_OK) ||
-        kd_load_request(argv[2], kd_buf_get_text(&body), &request) != KD_OK) {
-        fprintf(stderr,
-                "usage: http_load SOCKET PATH BODY-FILE CONNECTIONS SECONDS [REQUESTS-MAX]\n");
+    if (argc < 5 || argc > 6 || !read_file(argv[2], &file) ||
+        (n = split(kd_buf_get(&file), &requests)) == 0 ||
+        kd_number_parse(argv[3], 1, KD_LOAD_CONNECTIONS_MAX, &connections) != KD_OK ||
+        kd_number_parse(argv[4], 0, 3600000, &duration_ms) != KD_OK ||
+        (argc == 6 && kd_number_parse(argv[5], 1, UINT64_MAX, &requests_max) != KD_OK)) {
+        fprintf(stderr, "usage: http_load SOCKET FILE CONNECTIONS MS [REQUESTS-MAX]\n");
+        free(requests);
         return 2;
     }
+    const bool once = duration_ms == 0;
     const struct kd_load_config config = { .socket = argv[1],
                                            .connections = (unsigned)connections,
-                                           .duration_ms = seconds * 1000,
-                                           .warmup_ms = 200,
+                                           .duration_ms = once ? 3600000 : duration_ms,
+                                           .warmup_ms = once ? 0 : WARMUP_MS,
                                            .requests_max = requests_max,
-                                           .request = kd_buf_get(&request) };
+                                           .requests = requests,
+                                           .n_requests = n,
+                                           .once = once };
     struct kd_load_result r;
     char why[KD_LOAD_WHY_BYTES] = "";
     const enum kd_err e = kd_load_run(&config, &r, why);
+    free(requests);
     if (e != KD_OK) {
         fprintf(stderr, "http_load: %s\n", why[0] != '\0' ? why : kd_err_sentence(e));
         return EXIT_FAILURE;
     }
-    printf("{\"answers\": %llu, \"refused\": %llu, \"status\": %u, \"per_sec\": %.1f, "
-           "\"p50_us\": %u, \"p90_us\": %u, \"p99_us\": %u, \"max_us\": %u}\n",
-           (unsigned long long)r.answers, (unsigned long long)r.refused, r.status, r.per_sec,
-           r.p50_us, r.p90_us, r.p99_us, r.max_us);
+    print(&r);
     return EXIT_SUCCESS;
 }

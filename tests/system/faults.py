@@ -99,7 +99,7 @@ def each_request_is_answered_and_right_while_workers_are_killed(token):
 @test
 def a_hung_worker_is_replaced_after_the_deadline(token):
     """krill #643, nethsm-pkcs11 #156: a PKCS#11 call cannot be timed out."""
-    keyd = Keyd(token, {"workers.processes": 1, "workers.deadline-ms": 1000}).start()
+    keyd = Keyd(token, {"workers.processes": 1, "workers.deadline-ms": 4000}).start()
     keyd.create("k", "hmac-sha256", "sign")
     tag = keyd.ok("/v1/keys/k/mac", {"data": ""})["mac"]
     (pid,) = keyd.workers()
@@ -117,7 +117,7 @@ def a_hung_worker_is_replaced_after_the_deadline(token):
 @test(on=SOFTHSM)
 def a_worker_that_hangs_while_idle_does_no_harm(token):
     """The other worker serves; the hung one is noticed when it is asked."""
-    keyd = Keyd(token, {"workers.deadline-ms": 1000}).start()
+    keyd = Keyd(token, {"workers.deadline-ms": 4000}).start()
     keyd.create("k", "hmac-sha256", "sign")
     pid = keyd.workers()[0]
     os.kill(pid, signal.SIGSTOP)
@@ -350,7 +350,9 @@ def a_graceful_stop_drops_no_accepted_request(token):
     for t in threads:
         t.start()
     barrier.wait()
-    wait_for(lambda: keyd.get("/v1/status").json["counts"]["in_flight"] > 2, what="work")
+    # Each has been sent: keyd has it, or has answered it.
+    wait_for(lambda: keyd.get("/v1/status").json["counts"]["in_flight"] + len(answers) >= n_threads,
+             what="work")
     keyd.process.send_signal(signal.SIGTERM)
     for t in threads:
         t.join()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """keyd-gateway: messages of devices to a backend and back, over TCP, UDP and HTTP; what
 is lost, repeated, changed or too much; and processes that die."""
+import http.client
 import os
 import signal
 import socket
@@ -8,15 +9,16 @@ import subprocess
 import threading
 import time
 
-from harness import BOTH, SOFTHSM, cbor, expect, main, test, tokens, unb64, wait_for
+from harness import (BOTH, SOFTHSM, cbor, main, sha256_hex, test, tokens, unb64,
+                     wait_for)
 from harness.gateway import (ANSWER, BUSY, CLOSE, ENVELOPE, FAILURE, GATEWAY, HANDSHAKE, MALFORMED, MESSAGE,
                              PUSH, REFUSED, RESUME, TICKET, TOO_LARGE, UNKNOWN_SESSION, UPDATE,
-                             Backend, Failed, Gateway, Talker, head)
+                             Backend, Chain, Failed, Gateway, Talker, head)
 from harness.mailbox import Mailbox
 from harness.peer import Server
 
 
-class Set:
+class Set(Chain):
     """A keyd, a gateway, a backend."""
 
     def __init__(self, token, keyd=None, **config):
@@ -26,15 +28,6 @@ class Set:
 
     def device(self, name, transport="tcp"):
         return Talker(self.keyd.device(name), getattr(self.gateway, transport)())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            self.gateway.stop()
-            self.keyd.stop()
-        self.backend.close()
 
 
 def fails_with(code, function, *arguments):
@@ -98,6 +91,49 @@ def records_that_are_replayed_changed_or_another_s_are_refused(token):
 
 
 @test(on=SOFTHSM)
+def frame_that_is_too_long_for_a_record_spoils_no_batch(token):
+    """J09, J16: what anybody may send must not be refused together with the records of others."""
+    with Set(token) as s:
+        d, stranger = s.device("d").connect(), s.gateway.tcp()
+        os.kill(s.keyd.pid, signal.SIGSTOP)
+        frames = []
+        for i in range(4):  # some go at once, the others gather
+            frames.append(d.seal(MESSAGE, b"%d" % i))
+            d.transport.send(frames[-1][1])
+            for n in (65665, 65995):
+                stranger.send(head(MESSAGE, n) + bytes(n))
+            wait_for(lambda n=i + 1: s.gateway.metric("keyd_gateway_pending") >= n)
+        os.kill(s.keyd.pid, signal.SIGCONT)
+        answers = {a[1:5]: a for a in (d.transport.receive() for _ in frames)}
+        for i, (id_, _) in enumerate(frames):
+            answer = answers[id_.to_bytes(4, "big")]
+            assert d.open(MESSAGE, id_, answer) == (0, b"%d" % i)
+        for _ in range(8):
+            answer = stranger.receive()
+            assert answer[0] == FAILURE and answer[5:] == cbor.encode([TOO_LARGE]), answer
+        answer = stranger.ask(head(MESSAGE, 1) + bytes(65664))  # the longest that is looked at
+        assert answer[5:] == cbor.encode([REFUSED]), answer
+
+
+@test(on=SOFTHSM)
+def handshakes_of_strangers_take_half_of_the_places_at_most(token):
+    """J16: the others are for records, which have connections to keyd of their own."""
+    with Set(token, keyd_connections=1, pending_max=80) as s:
+        d, strangers = s.device("d").connect(), [s.gateway.tcp() for _ in range(2)]
+        os.kill(s.keyd.pid, signal.SIGSTOP)
+        for i in range(120):
+            strangers[i % 2].send(head(HANDSHAKE, i) + b"\xf5no message_1")
+        wait_for(lambda: s.gateway.metric('keyd_gateway_failures_total{code="busy"}') == 79)
+        id_, frame = d.seal(MESSAGE, b"me first")
+        d.transport.send(frame)
+        wait_for(lambda: s.gateway.metric("keyd_gateway_pending") == 42)
+        os.kill(s.keyd.pid, signal.SIGCONT)
+        assert d.open(MESSAGE, id_, d.transport.receive()) == (0, b"tsrif em")
+        codes = [cbor.decode_from(strangers[i % 2].receive(), 5)[0] for i in range(120)]
+        assert codes.count([BUSY, 1]) == 79 and codes.count(1) == 41, codes  # EDHOC's error 1
+
+
+@test(on=SOFTHSM)
 def unknown_session_is_told_and_nothing_more(token):
     """J13: the device learns that it must resume, not why."""
     with Set(token) as s:
@@ -139,6 +175,50 @@ def limits_hold(token):
 
 
 @test(on=SOFTHSM)
+def strangers_take_no_place_from_a_device_and_none_for_good(token):
+    """J16: at connections-max the oldest connection that nobody is proven by makes room."""
+    with Set(token, connections_max=4) as s:
+        devices = [s.device(n).connect() for n in ("a", "b")]
+        for d in devices:
+            d.message(b"it is me")
+        crowd = [s.gateway.tcp() for _ in range(12)]
+        for t in crowd[:10]:
+            assert t.socket.recv(1) == b""
+        for t in crowd[10:]:
+            assert t.ask(head(0, 1))[0] == FAILURE  # it is served
+        late = s.device("late").connect()  # among strangers
+        for d in (*devices, late):
+            assert d.message(b"still here") == (0, b"ereh llits")
+        last = s.device("last").connect()
+        assert last.message(b"x") == (0, b"x")
+        more = s.gateway.tcp()  # all four are of devices
+        assert more.socket.recv(1) == b""
+        assert devices[0].message(b"no") == (0, b"on")
+
+
+@test(on=SOFTHSM)
+def strangers_over_http_take_no_place_from_a_device(token):
+    """Ten times as many connections as may be, silent and with half a header, and kept."""
+    with Set(token, connections_max=4) as s:
+        d = s.device("d", "http").connect()
+        crowd = []
+        for i in range(40):
+            crowd.append(socket.create_connection(("127.0.0.1", s.gateway.ports["http"]), 60))
+            if i % 2:
+                crowd[-1].sendall(b"POST / HTTP/1.1\r\nHost: x\r\n")
+            if i % 4 == 3:
+                d.transport.close()  # as one that comes anew
+                assert d.message(b"still here") == (0, b"ereh llits")
+        closed = 0
+        for c in crowd[:30]:
+            closed += c.recv(1) == b""
+            c.close()
+        assert closed == 30
+        for c in crowd[30:]:
+            c.close()
+
+
+@test(on=SOFTHSM)
 def backend_that_fails_is_told_in_a_sealed_record(token):
     """J03"""
     with Set(token, backend_timeout_ms=300) as s:
@@ -176,7 +256,7 @@ def message_goes_to_the_backend_and_back_on_each_transport(token):
             d = s.device(transport, transport).connect()
             assert d.message(b"hello " + transport.encode())[1] == transport.encode()[::-1] + b" olleh"
             headers, _ = s.backend.messages[-1]
-            assert headers["Keyd-Peer"] == transport
+            assert headers["Keyd-Peer"] == transport and "Keyd-Relation" not in headers
             assert headers["Keyd-Session"] == d.device.session
             assert headers["Keyd-Sequence"] == "0" and headers["Keyd-Message"] == str(d.id)
             assert d.message(b"") == (0, b"")
@@ -328,103 +408,34 @@ def envelope_reaches_the_backend_once(token):
         assert "Keyd-Peer" not in headers and len(headers["Keyd-Envelope"]) == 32
 
 
-# ---- messages that a device did not ask for ----
-
-class Pushing:
-    """The backend sends a message to a device, in a thread: its status comes later."""
-
-    def __init__(self, gateway, *arguments):
-        self.statuses = []
-        self.thread = threading.Thread(
-            target=lambda: self.statuses.append(gateway.push(*arguments)))
-        self.thread.start()
-
-    def status(self):
-        self.thread.join()
-        return self.statuses[0]
-
-
-@test(on=SOFTHSM)
-def push_that_cannot_be_delivered_is_said(token):
-    """J03: who is not connected, what is too large, what nobody acknowledges."""
-    with Set(token, push_timeout_ms=400) as s:
-        assert s.gateway.push("d", b"x") == 404
-        for peer, method, path in (("d", "GET", "/push/"), ("", "POST", "/push/"),
-                                   ("d", "POST", "/pull/"), ("d" * 65, "POST", "/push/")):
-            assert s.gateway.push(peer, b"x", method, path) == 404
-        for transport in ("udp", "http"):  # nothing stays that it could go by
-            s.device(transport, transport).connect().message(b"x")
-            assert s.gateway.push(transport, b"x") == 404
-        d = s.device("d").connect()
-        assert s.gateway.push("d", b"x") == 404  # no record has come over the connection
-        d.message(b"x")
-        assert s.gateway.push("d", b"x" * 65537) == 413
-        assert s.gateway.push("d", b"x" * 66001) == 413
-        assert s.gateway.push("d", b"nobody acknowledges it") == 504
-        late = d.take_push()
-        # What is no acknowledgement of it: another's, changed, of another push, not empty.
-        other = s.device("other").connect()
-        other.message(b"x")
-        waiting = Pushing(s.gateway, "d", b"mine")
-        _, answer = d.take_push(acknowledge=False)
-        about = answer[:5]
-        other.transport.send(about + other.device.seal(b"", aad=about))
-        d.transport.send(answer[:-1] + bytes([answer[-1] ^ 1]))
-        d.transport.send(late[1])  # a replay
-        d.transport.send(about + d.device.seal(b"no", aad=about))
-        u = s.gateway.udp()
-        assert u.ask(answer)[5:] == cbor.encode([MALFORMED])
-        assert waiting.status() == 504, waiting.statuses
-        waiting = Pushing(s.gateway, "d", b"lost")
-        while d.transport.receive()[0] == FAILURE:  # of the two that were not accepted
-            pass
-        d.transport.close()
-        assert waiting.status() == 504, waiting.statuses
-        wait_for(lambda: s.gateway.push("d", b"x") == 404, what="the end of the connection")
-        assert s.gateway.metric('keyd_gateway_pushes_total{status="2xx"}') == 0
-
-
-@test(on=BOTH)
-def push_is_delivered_once_and_acknowledged(token):
-    """J03, J12: also while the device asks, after its keys are new, and over the connection
-    where it was last."""
-    with Set(token) as s:
-        d = s.device("d").connect()
-        d.message(b"here I am")
-        for text in (b"", b"one", b"x" * 65536):
-            waiting = Pushing(s.gateway, "d", text)
-            assert d.take_push()[0] == text and waiting.status() == 204
-        many = [Pushing(s.gateway, "d", b"%d" % i) for i in range(20)]
-        assert {d.take_push()[0] for _ in many} == {b"%d" % i for i in range(20)}
-        assert all(p.status() == 204 for p in many)
-        d.connect()
-        d.message(b"new session")  # which is known by its first record
-        again = Talker(d.device, s.gateway.tcp())
-        again.id = 1000
-        again.message(b"from elsewhere")
-        waiting = Pushing(s.gateway, "d", b"follow me")
-        assert again.take_push()[0] == b"follow me" and waiting.status() == 204
-        assert s.gateway.metric("keyd_gateway_connected") == 1
-        assert s.gateway.metric('keyd_gateway_pushes_total{status="2xx"}') == 24
-
-
-@test(on=SOFTHSM)
-def push_needs_the_token_where_one_is_set(token):
-    secret = os.path.join(token.directory, "push-token")
-    tokens.write(secret, "s3cret of the backend\n", 0o600)
-    with Set(token, push_token_file=secret) as s:
-        assert s.gateway.push("d", b"x") == 401
-        for given in ("Bearer ", "Bearer s3cret", "s3cret of the backend",
-                      "Bearer s3cret of the backend "[:-2]):
-            assert s.gateway.push("d", b"x", Authorization=given) == 401
-        assert s.gateway.push("d", b"x", Authorization="Bearer s3cret of the backend") == 404
-        refused = Gateway(s.keyd, s.backend, push="0.0.0.0:1")
-        r = subprocess.run([GATEWAY, "--check-config", "--config", refused.file],
-                           capture_output=True, text=True, check=False)
-        assert r.returncode == 1 and "push-token-file is needed" in r.stderr, r
-
-
 # ---- another configuration ----
+
+
+@test(on=SOFTHSM)
+def keyds_token_is_taken_from_a_file_that_is_closed_to_others(token):
+    policy = (f'principal "me" {{ uid = {{ {os.getuid()} }} }}\n'
+              'allow "me" { operations = { "*" } keys = { "*" } }\n'
+              'principal "gateway" { token = { "sha256:' + sha256_hex("gate-token") + '" } }\n'
+              'allow "gateway" { operations = { "handshake" } keys = { "*" } }\n')
+    file = os.path.join(token.directory, "keyd-token")
+    keyd, backend = Server(token, policy=policy).set_up(), Backend()
+    for text, mode in (("gate-token\n", 0o644), ("gate-token\x01X-Other: 1\n", 0o600),
+                       ("\n", 0o600)):
+        tokens.write(file, text)
+        os.chmod(file, mode)
+        g = Gateway(keyd, backend, keyd_token_file=file)
+        with open(g.log_file, "ab") as log:
+            assert subprocess.run([GATEWAY, "--config", g.file], stdout=log, stderr=log,
+                                  timeout=60, check=False).returncode == 1, (text, g.log())
+        assert "the file with the bearer token cannot be used" in g.log(), g.log()
+    tokens.write(file, "gate-token\n", 0o600)
+    with Set(token, keyd, keyd_token_file=file) as s:
+        assert s.device("d").connect().message(b"one") == (0, b"eno")
+        sessions = keyd.get("/v1/sessions", bearer="gate-token").json["sessions"]
+        assert len(sessions) == 1 and keyd.get("/v1/sessions").json["sessions"] == []
+        assert "gate-token" not in s.gateway.log()
+    backend.close()
+
 
 @test(on=SOFTHSM)
 def reload_takes_a_whole_configuration_or_none(token):
@@ -457,6 +468,31 @@ def reload_takes_a_whole_configuration_or_none(token):
         s.gateway.reload(taken=False)
         assert s.gateway.push("x", b"", Authorization="Bearer second") == 404
     other.close()
+
+
+@test(on=SOFTHSM)
+def a_reload_leaves_no_address_beyond_loopback_open_to_pushes(token):
+    """The address is served until a restart, so the token is needed until then.  This one is
+    loopback, and not written like it."""
+    secret = os.path.join(token.directory, "push-token")
+    tokens.write(secret, "first\n", 0o600)
+    with Set(token, push_token_file=secret) as s:
+        address = f"[0:0:0:0:0:0:0:1]:{s.gateway.ports['push']}"
+        s.gateway.stop()
+        s.gateway.values["push"] = address
+        s.gateway.write()
+        s.gateway.start()
+
+        def push(**headers):
+            c = http.client.HTTPConnection("::1", s.gateway.ports["push"], timeout=60)
+            c.request("POST", "/push/x", b"", headers)
+            status = c.getresponse().status
+            c.close()
+            return status
+        for another in (f"127.0.0.1:{s.gateway.ports['push']}", ""):
+            s.gateway.reload(push=another, push_token_file="")
+            assert push() == 401, another
+            assert push(Authorization="Bearer first") == 404, another
 
 
 # ---- processes that die, and that stop ----

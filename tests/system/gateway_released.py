@@ -6,15 +6,15 @@ import re
 
 from harness import BOTH, SOFTHSM, b64, daemon, expect, main, test, wait_for
 from harness.daemon import pages_of
-from harness.gateway import (CLOSE, MESSAGE, REFUSED, UNKNOWN_SESSION, UPDATE, Backend, Failed,
-                             Gateway, Talker)
+from harness.gateway import (CLOSE, MESSAGE, REFUSED, UNKNOWN_SESSION, UPDATE, Backend, Chain,
+                             Failed, Gateway, Talker)
 from harness.peer import Server
 
 RELEASED = {"channel.profile": "released", "channel.root": None}
 EXPIRE, KEY_UPDATE = 1, 2
 
 
-class Set:
+class Set(Chain):
     def __init__(self, token, config=None, policy=None, profile=None, **more):
         self.keyd = Server(token, {**(RELEASED if profile is None else profile), **(config or {})},
                            policy).set_up()
@@ -32,17 +32,6 @@ class Set:
         text = self.keyd.get("/metrics").body.decode()
         return sum(int(n) for n in re.findall(
             r'^keyd_channel_records_total\{op="\w+",result="ok"\} (\d+)$', text, re.M))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            self.gateway.stop()
-            self.keyd.stop()
-        else:
-            self.gateway.kill()
-        self.backend.close()
 
 
 def fails_with(code, function, *arguments):

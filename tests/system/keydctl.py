@@ -2,6 +2,7 @@
 """keydctl: each command once for real, with what it prints and its exit status."""
 import json
 import os
+import re
 import subprocess
 
 from harness import (SOFTHSM, Keyd, b64, boot, daemon, expect, main, oracle, peer, test, tokens,
@@ -54,6 +55,35 @@ def installed(token):
 def start(token, **config):
     keyd = Keyd(token, config).start()
     return keyd, Ctl(keyd)
+
+
+@test(on=SOFTHSM)
+def demo_plays_all_of_it_and_leaves_no_process(token):
+    """A02, J01, J08, J13"""
+    folder = os.path.join(token.directory, "demo")
+    argv = [KEYDCTL, "demo", folder]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("KEYD_", "SOFTHSM2"))}
+    r = subprocess.run(argv, capture_output=True, timeout=120, check=False, env=environment)
+    text = r.stdout.decode()
+    assert r.returncode == OK and not r.stderr, text + r.stderr.decode()
+    for line in (r"^> handshake +3\d bytes f5", r"^Connected: 4\d\d bytes in 4 messages",
+                 r"^   backend: Keyd-Peer: sensor-7  .*body: 21.5 C", r"^< failure: refused",
+                 r"^   backend: .*body: 21.7 C", r"^state: revoked", r"^== Done"):
+        assert re.search(line, text, re.M), (line, text)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as f:
+                assert folder not in f.read(), pid
+            # The gateway and the workers are known by where they work.
+            assert os.readlink(f"/proc/{pid}/cwd") != folder, pid
+        except OSError:
+            pass
+    r = subprocess.run(argv, capture_output=True, timeout=120, check=False, env=environment)
+    assert r.returncode == USAGE and b"already" in r.stderr, r
+    empty = os.path.join(token.directory, "empty")
+    r = subprocess.run([KEYDCTL, "demo", empty, "--programs", token.directory],
+                       capture_output=True, timeout=120, check=False, env=environment)
+    assert r.returncode == USAGE and b"keyd-hsm" in r.stdout, r
 
 
 @test(on=SOFTHSM)

@@ -5,8 +5,10 @@ import socket
 import subprocess
 import threading
 
-from harness import BOTH, SOFTHSM, expect, main, oracle, test, tokens, unb64, wait_for
-from harness.gateway import Backend, Gateway
+from harness import (BOTH, SOFTHSM, b64, cbor, expect, main, oracle, test, tokens, unb64,
+                     wait_for)
+from harness.gateway import (ANSWER, FAILURE, MESSAGE, PUSH, REFUSED, RESUME, RETRY, UPDATE, Backend,
+                             Chain, Gateway, head)
 from harness.mailbox import Mailbox
 from harness.peer import Server, certificate, pem
 
@@ -51,23 +53,15 @@ class Lib:
         return self.process.stdout.readline().rstrip("\n")
 
 
-class Set:
-    def __init__(self, token, keyd=None, **channel):
+class Set(Chain):
+    def __init__(self, token, keyd=None, push_timeout_ms=None, **channel):
         self.keyd = keyd or Server(token, {f"channel.{k}": v for k, v in channel.items()}).set_up()
         self.backend = Backend()
-        self.gateway = Gateway(self.keyd, self.backend).start()
+        self.gateway = Gateway(self.keyd, self.backend, **({"push-timeout-ms": push_timeout_ms}
+                                                           if push_timeout_ms else {})).start()
         self.tcp = f"tcp://127.0.0.1:{self.gateway.ports['tcp']}"
         self.udp = f"udp://127.0.0.1:{self.gateway.ports['udp']}"
         self.http = f"http://127.0.0.1:{self.gateway.ports['http']}"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            self.gateway.stop()
-            self.keyd.stop()
-        self.backend.close()
 
 
 @test(on=SOFTHSM)
@@ -98,6 +92,18 @@ def what_cannot_work_is_said(token):
                                 d.path("server")], capture_output=True, text=True, check=False)
             assert r.returncode == 1 and r.stdout == "file\n", r
         assert not s.backend.messages
+
+
+@test(on=SOFTHSM)
+def server_that_sends_its_certificate_is_reached_over_udp(token):
+    """Its first answer is longer than one to an address that nobody has proven may be."""
+    with Set(token, **{"id-cred": "x5chain"}) as s:
+        for server, handshakes in ((s.tcp, 2), (s.udp, 3)):
+            before = s.gateway.metric('keyd_gateway_frames_total{kind="handshake"}')
+            with Lib(s.keyd, server[:3], server) as d:
+                assert d.ask("hello") == "ok olleh"
+            after = s.gateway.metric('keyd_gateway_frames_total{kind="handshake"}')
+            assert after - before == handshakes, (server, before, after)
 
 
 @test(on=SOFTHSM)
@@ -197,9 +203,10 @@ def session_moves_to_another_server(token):
 
 
 class Proxy:
-    """A UDP proxy that loses, repeats and reorders as it is told."""
+    """A UDP proxy that loses, repeats and changes as it is told."""
 
-    def __init__(self, port, plan):
+    def __init__(self, port, plan, change=lambda data: data):
+        self.change = change  # of what comes down
         self.front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.front.bind(("127.0.0.1", 0))
         self.back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -222,7 +229,7 @@ class Proxy:
 
     def down(self, side):
         while True:
-            data = self.back.recv(65536)
+            data = self.change(self.back.recv(65536))
             self.pass_on(side, data, lambda d: self.front.sendto(d, self.client))
 
 
@@ -239,6 +246,87 @@ def lost_and_repeated_datagrams_change_nothing(token):
                 assert d.ask(f"m{i}") == f"ok {i}m"
         assert s.backend.bodies() == [b"m%d" % i for i in range(6)]
         assert s.gateway.metric("keyd_gateway_repeated_total") > 0
+
+
+@test(on=SOFTHSM)
+def resumption_that_is_tampered_with_leaves_nothing_in_the_next_session(token):
+    """J08, J13: another nonce of the node, another session, no record; then a handshake."""
+    forged = []
+
+    def change(data):
+        if data[0] != RESUME | ANSWER:
+            return data
+        (session, nonce, record), _ = cbor.decode_from(data, 5)
+        answers = ([session, bytes(len(nonce)), record], [bytes(len(session)), nonce, record],
+                   [session, nonce, b""])
+        forged.append(data)
+        return data[:5] + cbor.encode(answers[len(forged) - 1])
+
+    with Set(token) as s:
+        proxy = Proxy(s.gateway.ports["udp"], lambda *_: 1, change)
+        with Lib(s.keyd, "d", f"udp://127.0.0.1:{proxy.port}") as d:
+            for i in range(3):
+                assert d.ask("before") == "ok erofeb" and d.ask("!save") == "ok"
+                s.keyd.restart()
+                assert d.ask("after") == "ok retfa" and len(forged) == i + 1
+                assert d.ask("more") == "ok erom"
+            s.keyd.restart()  # the ticket was of the session before: it is not tried
+            assert d.ask("again") == "ok niaga" and len(forged) == 3
+        assert s.gateway.metric('keyd_gateway_frames_total{kind="resume"}') == 3
+
+
+@test(on=SOFTHSM)
+def server_that_has_much_to_do_is_shown_that_its_answers_are_heard(token):
+    """Over UDP by its cookie; one that somebody forged ends in "busy", and harms nothing."""
+    forging = [False]
+
+    def change(data):
+        return data[:5] + cbor.encode([RETRY, b"forged"]) if forging[0] else data
+
+    with Set(token, Server(token, {"channel.handshakes-max": 8}).set_up()) as s:
+        with s.keyd.device("many") as many:
+            for _ in range(4):
+                s.keyd.ok("/v1/handshakes", {"message": b64(many.begin())}, 201)
+        proxy = Proxy(s.gateway.ports["udp"], lambda *_: 1,
+                      lambda data: change(data) if data[0] == FAILURE else data)
+        with Lib(s.keyd, "d", f"udp://127.0.0.1:{proxy.port}") as d:
+            forging[0] = True
+            said = d.ask("hello")
+            assert said == "busy", said
+            forging[0] = False
+            assert d.ask("hello") == "ok olleh"
+        assert s.gateway.metric('keyd_gateway_failures_total{code="retry"}') == 3
+        assert s.backend.bodies() == [b"hello"]
+
+
+@test(on=SOFTHSM)
+def session_in_which_the_server_refuses_a_record_is_not_used_again(token):
+    """J08, J09: where its keys or clock are other ones all would be refused; also after an update
+    whose answer nobody got, or got another.  Nothing is delivered twice."""
+    forged = []
+
+    def change(data):
+        if not forged or data[0] != forged[0] | ANSWER:
+            return data
+        kind = forged.pop()
+        return data[:5] + b"x" if kind == UPDATE else head(FAILURE, 0)[:1] + data[1:5] + \
+            cbor.encode([REFUSED])
+
+    with Set(token) as s:
+        proxy = Proxy(s.gateway.ports["udp"], lambda *_: 1, change)
+        with Lib(s.keyd, "d", f"udp://127.0.0.1:{proxy.port}") as d:
+            def handshakes():
+                return s.gateway.metric('keyd_gateway_frames_total{kind="handshake"}')
+            for i, (kind, line, error) in enumerate(((MESSAGE, "one", "refused"),
+                                                     (UPDATE, "!update", "server"))):
+                assert d.ask(f"before {i}") == f"ok {i} erofeb"
+                n = handshakes()
+                forged.append(kind)
+                assert d.ask(line) == error and not forged and handshakes() == n
+                assert d.ask(f"after {i}") == f"ok {i} retfa" and handshakes() == n + 2
+                assert d.ask(f"more {i}") == f"ok {i} erom" and handshakes() == n + 2
+        assert s.backend.bodies() == [b"before 0", b"one", b"after 0", b"more 0", b"before 1",
+                                      b"after 1", b"more 1"]
 
 
 @test(on=SOFTHSM)
@@ -284,6 +372,39 @@ def device_receives_what_the_server_sends_unasked(token):
             s.keyd.restart()  # the session is resumed
             assert d.ask("hello") == "ok olleh"
             push("restarted")
+
+
+class LosesOnce(Proxy):
+    """Of pushes and their acknowledgements each datagram is lost the first time."""
+
+    def __init__(self, port):
+        super().__init__(port, lambda *_: 1)
+        self.known = set()
+
+    def pass_on(self, side, data, send):
+        if data[0] in (PUSH, PUSH | ANSWER) and data not in self.known:
+            self.known.add(data)
+        else:
+            send(data)
+
+
+@test(on=SOFTHSM)
+def device_receives_over_udp_what_was_lost_once(token):
+    """J03, J09, J12: each message comes once, and its sender learns that it has."""
+    with Set(token, push_timeout_ms=60000) as s:
+        proxy = LosesOnce(s.gateway.ports["udp"])
+        with Lib(s.keyd, "d", f"udp://127.0.0.1:{proxy.port}") as d:
+            assert d.ask("!receive 1") == "timeout"  # by this the gateway knows the address
+            statuses = []
+            for i in range(3):
+                t = threading.Thread(target=lambda i=i: statuses.append(
+                    s.gateway.push("d", b"push %d" % i)))
+                t.start()
+                assert d.ask("!receive 30000") == f"ok push {i}"
+            while len(statuses) < 3:
+                assert d.ask("!receive 200") == "timeout"
+            assert statuses == [204] * 3
+        assert len(proxy.known) == 6
 
 
 @test(on=BOTH)

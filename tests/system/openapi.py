@@ -71,6 +71,7 @@ class Api:
         self.keyd = Everything(token, {"workers.processes": 1, "workers.threads": 1,
                                        "workers.restart-delay": 1, "workers.deadline-ms": 10_000,
                                        "channel.profile": "released",
+                                       "audit.file": os.path.join(token.directory, "audit.log"),
                                        "http.body-max-bytes": 5000}, POLICY).set_up()
         self.n_devices = 0
         self.device = self.keyd.device("device")
@@ -95,8 +96,8 @@ class Api:
     def requests(self):
         """A good request for each route: (method, template, path, body, functions)."""
         yield from (("GET", p, p, None, []) for p in ("/healthz", "/readyz", "/openapi.json",
-                                                      "/metrics", "/v1/status", "/v1/keys",
-                                                      "/v1/secrets"))
+                                                      "/metrics", "/v1/status", "/v1/audit",
+                                                      "/v1/keys", "/v1/secrets"))
         yield "POST", "/v1/random", "/v1/random", {"length": 1}, ["C_GenerateRandom"]
         yield "GET", KEY, "/v1/keys/mac", None, []
         for operation, (name, body, functions) in KEY_OPERATIONS.items():

@@ -8,12 +8,16 @@
 //                                         x5t+URI, URI, raw:ID_CRED (bytes)
 //   own KEY.pem CRED kid:HEX              the same of a public key alone: the CBOR item
 //   ask FORM HASH                         how the server shall name itself (EAD_1); 0: no wish
+//   ride LABEL VALUE                      another item of EAD on the next message that it writes,
+//                                         critical below 0: ok
 //   named                                 ok ID_CRED, how the server has named itself
 //   server CERT.der POINT                 the server's certificate, and its public key
 //   begin METHOD SUITES                   handshake as initiator: ok MESSAGE_1
 //   await METHOD SUITES                   as responder, the server initiates: ok
 //   read MESSAGE                          ok NEXT_MESSAGE|- ID|-, the id when it is done
 //   seal TYPE SEQUENCE SHIFT_MS AAD BODY  ok RECORD
+//   seals FIRST N BYTES FILE              N records of so many zeros, from sequence number FIRST
+//                                         on, into the file, each after its length (u32): ok
 //   open AAD RECORD                       ok TYPE SEQUENCE BODY
 //   attach CLIENT_NONCE NODE_NONCE        the keys of a resumed session: ok
 //   update NUMBER                         EDHOC_KeyUpdate: ok
@@ -45,6 +49,8 @@ struct device {
     bool is_initiator;
     uint64_t wish; // form of the server's ID_CRED
     int64_t wish_hash;
+    int64_t rider; // label of another item; 0: none
+    struct kd_buf rider_value;
     struct kd_buf server_id;
     int message; // the last that was written or read
     // the session
@@ -203,35 +209,43 @@ static enum kd_err open_handshake(bool is_initiator) {
         .suites = suites_of(words[2]),
         .conn_id = kd_bytes_of_text("7"),
         .ead_labels = { 1, { EAD_LABEL } },
+        .ead_messages = 1u << 3 | 1u << 4, // of the server's last message
         .keep_ephemeral = true,
     };
     return kd_edhoc_new(&config, &d.edhoc);
 }
 
-static enum kd_err write_first(struct kd_buf *out) {
+static void put_item(struct kd_ead *ead, int64_t label, struct kd_bytes value) {
+    ead->items[ead->n++] = (struct kd_ead_item) { .label = label < 0 ? -label : label,
+                                                  .is_critical = label<0, .has_value = value.n> 0,
+                                                  .value = value };
+}
+
+static enum kd_err write_message(int n, struct kd_buf *out) {
     kd_auto(buf) struct kd_buf wish = KD_BUF_INIT(32);
     kd_cbor_put_array(&wish, d.wish_hash == 0 ? 1 : 2);
     kd_cbor_put_uint(&wish, d.wish);
     if (d.wish_hash != 0) {
         kd_cbor_put_int(&wish, d.wish_hash);
     }
-    const struct kd_ead ead = {
-        1, { { .label = EAD_LABEL, .has_value = true, .value = kd_buf_get(&wish) } }
-    };
-    return kd_edhoc_write_1(d.edhoc, d.wish == 0 ? NULL : &ead, out);
-}
-
-static enum kd_err write_message(int n, struct kd_buf *out) {
+    struct kd_ead ead = { .n = 0 };
+    if (n == 1 && d.wish != 0) {
+        put_item(&ead, EAD_LABEL, kd_buf_get(&wish));
+    }
+    if (d.rider != 0) {
+        put_item(&ead, d.rider, kd_buf_get(&d.rider_value));
+    }
     d.message = n;
+    d.rider = 0;
     switch (n) {
     case 1:
-        return write_first(out);
+        return kd_edhoc_write_1(d.edhoc, &ead, out);
     case 2:
-        return kd_edhoc_write_2(d.edhoc, NULL, out);
+        return kd_edhoc_write_2(d.edhoc, &ead, out);
     case 3:
-        return kd_edhoc_write_3(d.edhoc, NULL, out);
+        return kd_edhoc_write_3(d.edhoc, &ead, out);
     default:
-        return kd_edhoc_write_4(d.edhoc, NULL, out);
+        return kd_edhoc_write_4(d.edhoc, &ead, out);
     }
 }
 
@@ -396,6 +410,31 @@ static enum kd_err seal(void) {
     return r;
 }
 
+static enum kd_err seals(void) {
+    static const uint8_t zeros[KD_RECORD_MAX_BYTES];
+    const struct kd_record_end end = end_of_session();
+    const uint64_t first = strtoull(words[1], NULL, 10);
+    const uint64_t n = strtoull(words[2], NULL, 10);
+    const size_t n_body = strtoul(words[3], NULL, 10);
+    const struct kd_record record = { .body = { zeros, n_body } };
+    FILE *f = fopen(words[4], "wb");
+    enum kd_err r = f == NULL || n_body > sizeof(zeros) ? KD_ERR_NO_FILE : KD_OK;
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_RECORD_MAX_BYTES + 4);
+    for (uint64_t i = 0; r == KD_OK && i < n; i++) {
+        kd_auto(buf) struct kd_buf one = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+        r = kd_record_seal(&end, first + i, kd_clock_wall_ms(), KD_BYTES_NONE, &record, &one);
+        kd_buf_reset(&out);
+        kd_buf_block32(&out, kd_buf_get(&one));
+        if (r == KD_OK && fwrite(out.p, 1, out.n, f) != out.n) {
+            r = KD_ERR_SYSTEM;
+        }
+    }
+    if (f != NULL && fclose(f) != 0) {
+        r = KD_ERR_SYSTEM;
+    }
+    return said_ok(r);
+}
+
 static enum kd_err open_record(void) {
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
     const struct kd_record_end end = end_of_session();
@@ -427,6 +466,14 @@ static enum kd_err ask(void) {
     d.wish = strtoull(words[1], NULL, 10);
     d.wish_hash = strtoll(words[2], NULL, 10);
     return said_ok(KD_OK);
+}
+
+static enum kd_err ride(void) {
+    const struct kd_bytes value = bytes_of(words[2]);
+    d.rider = strtoll(words[1], NULL, 10);
+    kd_buf_reset(&d.rider_value);
+    kd_buf_put(&d.rider_value, value.p, value.n);
+    return said_ok(kd_buf_finish(&d.rider_value));
 }
 
 static enum kd_err named(void) {
@@ -482,21 +529,12 @@ static const struct command {
     size_t n_words;
     enum kd_err (*fn)(void);
 } commands[] = {
-    { "own", 4, own },
-    { "server", 3, server },
-    { "begin", 3, begin },
-    { "await", 3, await },
-    { "seal", 6, seal },
-    { "read", 2, read_next },
-    { "open", 3, open_record },
-    { "terms", 1, terms },
-    { "attach", 3, attach },
-    { "update", 2, update },
-    { "ask", 3, ask },
-    { "named", 1, named },
-    { "connection", 1, connection },
-    { "take", 6, take },
-    { "otp", 4, otp },
+    { "own", 4, own },       { "server", 3, server },    { "begin", 3, begin },
+    { "await", 3, await },   { "seal", 6, seal },        { "read", 2, read_next },
+    { "seals", 5, seals },   { "open", 3, open_record }, { "terms", 1, terms },
+    { "attach", 3, attach }, { "update", 2, update },    { "ask", 3, ask },
+    { "ride", 3, ride },     { "named", 1, named },      { "connection", 1, connection },
+    { "take", 6, take },     { "otp", 4, otp },
 };
 
 static void run_line(char *line) {
@@ -522,7 +560,7 @@ static void run_line(char *line) {
 int main(void) {
     static char line[LINE_MAX_BYTES];
     d.own_cert = d.own_cred = d.own_id = KD_BUF_INIT(FILE_MAX_BYTES);
-    d.server_cert = d.server_cred = d.server_id = KD_BUF_INIT(FILE_MAX_BYTES);
+    d.server_cert = d.server_cred = d.server_id = d.rider_value = KD_BUF_INIT(FILE_MAX_BYTES);
     d.otp = KD_OTP_DEFAULT;
     while (fgets(line, sizeof(line), stdin) != NULL) {
         run_line(line);
@@ -536,6 +574,7 @@ int main(void) {
     kd_buf_wipe(&d.server_cert);
     kd_buf_wipe(&d.server_cred);
     kd_buf_wipe(&d.server_id);
+    kd_buf_wipe(&d.rider_value);
     kd_soft_traffic_wipe(&d.traffic);
     kd_key32_wipe(&d.share);
     return 0;

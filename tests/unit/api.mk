@@ -13,7 +13,9 @@ api_unit_tests = \
 	tests/unit/test_api_cbor \
 	tests/unit/test_api_raw \
 	tests/unit/test_api_release \
-	tests/unit/test_api_alloc
+	tests/unit/test_api_alloc \
+	tests/unit/test_api_audit \
+	tests/unit/test_api_share
 check_PROGRAMS += $(api_unit_tests)
 TESTS += $(api_unit_tests)
 
@@ -26,7 +28,8 @@ tests_unit_libapifixture_a_SOURCES = \
 	tests/unit/fake_service.c tests/unit/fake_service.h
 tests_unit_libapifixture_a_CFLAGS = $(unit_cflags)
 # twice: the fixture opens the server, and the server calls the fake service
-api_unit_libs = tests/unit/libapifixture.a libapi.a tests/unit/libapifixture.a libca.a libhsmwire.a \
+api_unit_libs = tests/unit/libapifixture.a libapi.a tests/unit/libapifixture.a \
+	libkeyd_service.a libca.a libhsmwire.a \
 	libbase.a \
 	$(api_libs) $(CHECK_LIBS)
 
@@ -58,6 +61,10 @@ tests_unit_test_api_cbor_LDADD = $(api_unit_libs)
 tests_unit_test_api_raw_LDADD = $(api_unit_libs)
 tests_unit_test_api_release_CFLAGS = $(unit_cflags)
 tests_unit_test_api_release_LDADD = $(api_unit_libs)
+tests_unit_test_api_share_CFLAGS = $(unit_cflags)
+tests_unit_test_api_share_LDADD = $(api_unit_libs)
+tests_unit_test_api_audit_CFLAGS = $(unit_cflags)
+tests_unit_test_api_audit_LDADD = $(api_unit_libs)
 tests_unit_test_api_alloc_CFLAGS = $(unit_cflags)
 tests_unit_test_api_alloc_LDADD = $(api_unit_libs)
 tests_unit_test_api_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc

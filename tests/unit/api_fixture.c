@@ -2,6 +2,8 @@
 // api_fixture.c: server and client for the tests of api/.
 #include "tests/unit/api_fixture.h"
 
+#include "keyd/config.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <semaphore.h>
@@ -25,6 +27,7 @@ void fixture_init(struct fixture *f) {
         .unix_path = f->path,
         .unix_mode = 0600,
         .connections_max = 64,
+        .principal_max = 64,
         .body_max_bytes = 1 << 20,
         .large_max_bytes = 64 << 20,
         .header_max_bytes = 8192,
@@ -48,13 +51,25 @@ void fixture_start(struct fixture *f) {
     ck_assert_int_eq(pthread_create(&f->thread, NULL, run, f), 0);
 }
 
+void fixture_start_audited(struct fixture *f) {
+    static const struct kd_chain none;
+    const struct kd_audit_config config = { .file = f->audit_path, .bytes_max = 1 << 20 };
+    snprintf(f->audit_path, sizeof(f->audit_path), "%s/audit.log", f->directory);
+    ck_assert_err(kd_audit_open(f->loop, &config, &none, &f->service.audit), KD_OK);
+    fixture_start(f);
+}
+
 void fixture_stop(struct fixture *f) {
+    struct kd_chain last;
     if (f->http != NULL) {
         kd_loop_stop(f->loop);
         pthread_join(f->thread, NULL);
     }
+    kd_audit_close(f->service.audit, &last);
+    f->service.audit = NULL;
     kd_http_close(f->http);
     kd_loop_free(f->loop);
+    unlink(f->audit_path);
     unlink(f->path);
     rmdir(f->directory);
 }
@@ -83,6 +98,28 @@ void fixture_call(struct fixture *f, void (*fn)(struct fixture *f)) {
 
 void fixture_release(struct fixture *f) {
     fake_service_release(&f->service);
+}
+
+void fixture_hold(struct fixture *f) {
+    f->service.holds = true;
+}
+
+static unsigned held;
+
+static void read_held(struct fixture *f) {
+    held = f->service.n_held;
+}
+
+void fixture_wait_held(struct fixture *f, unsigned n) {
+    for (int i = 0; i < 500; i++) {
+        fixture_call(f, read_held);
+        if (held >= n) {
+            ck_assert_uint_eq(held, n);
+            return;
+        }
+        poll(NULL, 0, 10);
+    }
+    ck_abort_msg("the service has not got %u requests", n);
 }
 
 static size_t pending;

@@ -19,6 +19,7 @@ struct fixture {
     pthread_t thread;
     char directory[64];
     char path[96];
+    char audit_path[96];
 };
 
 struct answer {
@@ -31,10 +32,13 @@ struct answer {
 // Defaults that tests change before fixture_start.
 void fixture_init(struct fixture *f);
 void fixture_start(struct fixture *f);
+void fixture_start_audited(struct fixture *f); // with a log at audit_path
 void fixture_stop(struct fixture *f);
 // Runs fn in the loop's thread and waits for it.
 void fixture_call(struct fixture *f, void (*fn)(struct fixture *f));
 void fixture_release(struct fixture *f); // for fixture_call: fake_service_release
+void fixture_hold(struct fixture *f);    // for fixture_call: answers wait for the above
+void fixture_wait_held(struct fixture *f, unsigned n); // until so many do
 // Waits until the server has no request under way.
 void fixture_settle(struct fixture *f);
 

@@ -2,6 +2,8 @@ base_unit_tests = \
 	tests/unit/test_buf \
 	tests/unit/test_cbor \
 	tests/unit/test_cells \
+	tests/unit/test_confine \
+	tests/unit/test_chain \
 	tests/unit/test_err \
 	tests/unit/test_log \
 	tests/unit/test_loop \
@@ -17,6 +19,10 @@ tests_unit_test_buf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=free
 tests_unit_test_buf_LDADD = $(base_unit_libs)
 tests_unit_test_cells_CFLAGS = $(unit_cflags)
 tests_unit_test_cells_LDADD = $(base_unit_libs)
+tests_unit_test_confine_CFLAGS = $(unit_cflags)
+tests_unit_test_confine_LDADD = libconfine.a $(base_unit_libs) $(SECCOMP_LIBS)
+tests_unit_test_chain_CFLAGS = $(unit_cflags)
+tests_unit_test_chain_LDADD = $(base_unit_libs)
 tests_unit_test_err_CFLAGS = $(unit_cflags)
 tests_unit_test_err_LDADD = $(base_unit_libs)
 tests_unit_test_log_CFLAGS = $(unit_cflags)

@@ -2,10 +2,12 @@ client_unit_tests = \
 	tests/unit/test_args \
 	tests/unit/test_bench \
 	tests/unit/test_ctl \
+	tests/unit/test_device_memory \
 	tests/unit/test_doctor \
 	tests/unit/test_eckey \
 	tests/unit/test_histogram \
 	tests/unit/test_io \
+	tests/unit/test_keyd_service \
 	tests/unit/test_load \
 	tests/unit/test_output \
 	tests/unit/test_process \
@@ -52,3 +54,13 @@ tests_unit_test_doctor_CFLAGS = $(client_unit_cflags)
 tests_unit_test_doctor_LDADD = $(client_unit_libs)
 tests_unit_test_histogram_CFLAGS = $(client_unit_cflags)
 tests_unit_test_histogram_LDADD = $(client_unit_libs)
+tests_unit_test_keyd_service_SOURCES = tests/unit/test_keyd_service.c $(fake_http)
+tests_unit_test_keyd_service_CFLAGS = $(client_unit_cflags)
+tests_unit_test_keyd_service_LDADD = $(client_unit_libs)
+tests_unit_test_keyd_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc
+tests_unit_test_device_memory_SOURCES = tests/unit/test_device_memory.c \
+	tests/unit/pki.c tests/unit/pki.h
+tests_unit_test_device_memory_CFLAGS = $(unit_cflags)
+tests_unit_test_device_memory_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+tests_unit_test_device_memory_LDADD = $(client_unit_libs)

@@ -64,6 +64,7 @@ static void party_init(struct party *p, const struct pair_shape *shape, bool is_
         .suites = { 1, { shape->suite } },
         .conn_id = kd_bytes_of_text(is_i ? "7" : "c-r"), // an integer, and a byte string
         .ead_labels = { 2, { PAIR_EAD_A, PAIR_EAD_B } },
+        .ead_messages = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4,
     };
 }
 

@@ -181,6 +181,7 @@ size_t kd_channel_peers(const struct kd_service *s KD_UNUSED,
 static const struct kd_session_info session = {
     .id = FAKE_SESSION,
     .peer = "sensor",
+    .relation = "",
     .profile = KD_PROFILE_RESIDENT,
     .method = 3,
     .suite = 2,
@@ -397,12 +398,14 @@ static void work_item(struct job *job, bool is_open, const struct kd_record_item
         r->out = put_out(job, (char)('0' + item->type), item->aad, item->data);
         return;
     }
-    if (item->data.n < 1 + item->aad.n) {
+    const uint8_t type = item->data.n > 0 ? (uint8_t)(item->data.p[0] - '0') : 0;
+    if (item->data.n < 1 + item->aad.n || type > KD_RECORD_TYPE_LAST) {
         r->err = KD_ERR_RECORD_FORM;
         return;
     }
     r->peer = "sensor";
-    r->type = item->data.p[0] - '0';
+    r->relation = "";
+    r->type = type;
     r->sequence = 9;
     r->out = put_out(
         job, '\0',

@@ -108,7 +108,7 @@ enum kd_err kd_service_identify(const struct kd_service *service,
     if (s->identify != KD_OK || !is_known) {
         return s->identify != KD_OK ? s->identify : KD_ERR_UNAUTHENTICATED;
     }
-    out->principal = "tester";
+    out->principal = strcmp(s->bearer, "other") == 0 ? "other" : "tester";
     out->policy = s;
     return KD_OK;
 }
@@ -473,4 +473,22 @@ void kd_service_report(const struct kd_service *s, struct kd_service_report *out
 
 void kd_service_metrics(const struct kd_service *s KD_UNUSED, struct kd_buf *out) {
     kd_buf_text(out, "keyd_fake 1\n");
+}
+
+// ---- the audit log ---------------------------------------------------------
+
+struct kd_audit *kd_service_audit(const struct kd_service *s) {
+    return s->audit;
+}
+
+enum kd_err kd_service_audit_report(const struct kd_service *s,
+                                    const struct kd_caller *caller KD_UNUSED,
+                                    struct kd_audit_report *out) {
+    if (s->audit == NULL || s->allows != KD_OK) {
+        return s->allows != KD_OK ? s->allows : KD_ERR_CONFIG;
+    }
+    kd_audit_get(s->audit, out);
+    out->key = "audit";
+    out->sealed = 1;
+    return KD_OK;
 }

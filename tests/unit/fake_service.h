@@ -6,6 +6,7 @@
 //   sign, mac: out = 'S' or 'M', then the data.  verify, mac-verify: ok where
 //   the tag is just that.  encrypt: iv = 12 times 7, out = 'E', aad, data.
 //   decrypt: the reverse, or KD_ERR_NOT_AUTHENTIC.  random: n times 0x5a.
+//   The caller is "tester", with the bearer token "other" it is "other".
 //   ecdh, derive: a secret with the id "AAAAAAAAAAAAAAAAAAAAAA"; released:
 //   'R', peer, info.
 // The channel (fake_channel.c) has one session, and a handshake of the same id:
@@ -14,6 +15,7 @@
 #ifndef KD_TESTS_FAKE_SERVICE_H
 #define KD_TESTS_FAKE_SERVICE_H
 
+#include "keyd/audit.h"
 #include "keyd/channel.h"
 #include "keyd/service.h"
 
@@ -31,6 +33,7 @@ struct fake_job;
 struct kd_service {
     struct kd_loop *loop;
     struct fake_job *held;
+    struct kd_audit *audit; // a real one, where the fixture opens it
     // set by tests
     enum kd_err identify; // what the calls of this name answer
     enum kd_err allows;
@@ -41,7 +44,7 @@ struct kd_service {
     const char *detail;  // given to done and to ready
     bool is_channel_off;
     bool has_received; // of a release
-    bool holds; // done waits for fake_service_release
+    bool holds;        // done waits for fake_service_release
     // seen
     unsigned n_calls; // asynchronous ones that were accepted
     unsigned n_identified;

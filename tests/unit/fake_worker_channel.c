@@ -74,6 +74,8 @@ static void put_ticket(const struct kd_hsm_session_terms *t) {
     kd_buf_u16(&ticket, t->otp.step_sec);
     kd_buf_u8(&ticket, t->otp.window);
     kd_buf_block8(&ticket, t->peer);
+    kd_buf_u8(&ticket, t->is_stranger ? 1 : 0);
+    kd_buf_put(&ticket, t->stranger, sizeof(t->stranger));
 }
 
 static bool read_ticket(struct kd_bytes from, struct kd_hsm_session_terms *t) {
@@ -95,6 +97,11 @@ static bool read_ticket(struct kd_bytes from, struct kd_hsm_session_terms *t) {
     t->otp.step_sec = kd_read_u16(&r);
     t->otp.window = kd_read_u8(&r);
     t->peer = kd_read_block8(&r);
+    t->is_stranger = kd_read_u8(&r) == 1;
+    const struct kd_bytes stranger = kd_read_bytes(&r, sizeof(t->stranger));
+    if (stranger.n == sizeof(t->stranger)) {
+        memcpy(t->stranger, stranger.p, stranger.n);
+    }
     return is_one && kd_reader_finish(&r) == KD_OK;
 }
 

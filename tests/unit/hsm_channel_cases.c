@@ -248,6 +248,8 @@ START_TEST(a_ticket_says_what_was_agreed) {
     kd_auto(meeting) struct meeting m = held(_i);
     kd_auto(call) struct call_result c = { 0 };
     meeting_init(&m, token_session());
+    m.terms.is_stranger = _i == 1;
+    memset(m.terms.stranger, _i, sizeof(m.terms.stranger));
     meeting_hold(&m);
     ck_assert_err(read_ticket(&m, m.session.ticket, &c), KD_OK);
     const struct kd_hsm_session_terms *t = c.result.terms;
@@ -257,6 +259,8 @@ START_TEST(a_ticket_says_what_was_agreed) {
     ck_assert(t->created_ms == m.terms.created_ms && t->expires_ms == m.terms.expires_ms);
     ck_assert(t->records_max == m.terms.records_max && t->bytes_max == m.terms.bytes_max);
     ck_assert(t->update == 0 && t->root_version == m.terms.root_version);
+    ck_assert(t->is_stranger == m.terms.is_stranger);
+    ck_assert_mem_eq(t->stranger, m.terms.stranger, sizeof(t->stranger));
 }
 END_TEST
 

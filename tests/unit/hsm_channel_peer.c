@@ -53,6 +53,7 @@ static void make_client(struct meeting *m) {
         .suites = { 1, { m->suite } },
         .conn_id = kd_bytes_of_text("7"),
         .ead_labels = { 1, { KD_CHANNEL_EAD_LABEL } },
+        .ead_messages = 1u << 3 | 1u << 4,
         .keep_ephemeral = true,
     };
     ck_assert_err(kd_edhoc_new(&config, &m->e), KD_OK);

@@ -1,5 +1,7 @@
 keyd_unit_tests = \
+	tests/unit/test_audit_log \
 	tests/unit/test_channel_memory \
+	tests/unit/test_channel_storm \
 	tests/unit/test_claim \
 	tests/unit/test_config \
 	tests/unit/test_cookie \
@@ -36,6 +38,8 @@ keyd_unit_libs = $(keyd_service_libs) $(CHECK_LIBS)
 tests_unit_fake_worker_CFLAGS = $(AM_CFLAGS)
 tests_unit_fake_worker_SOURCES = tests/unit/fake_worker.c tests/unit/fake_worker_channel.c
 tests_unit_fake_worker_LDADD = libhsmwire.a libchannel.a libbase.a $(CRYPTO_LIBS)
+tests_unit_test_audit_log_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_audit_log_LDADD = $(keyd_unit_libs)
 tests_unit_test_config_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_config_LDADD = $(keyd_unit_libs)
 tests_unit_test_cookie_CFLAGS = $(keyd_unit_cflags)
@@ -67,7 +71,7 @@ tests_unit_test_store_LDADD = $(keyd_unit_libs)
 tests_unit_test_tally_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_tally_LDADD = $(keyd_unit_libs)
 tests_unit_test_fetch_CFLAGS = $(unit_cflags)
-tests_unit_test_fetch_LDADD = libfetch.a libfetchwire.a libbase.a $(SECCOMP_LIBS) $(CRYPTO_LIBS) $(CHECK_LIBS)
+tests_unit_test_fetch_LDADD = libfetch.a libfetchwire.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
 tests_unit_test_trust_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_trust_SOURCES = tests/unit/test_trust.c tests/unit/pki.c tests/unit/pki.h
 tests_unit_test_trust_LDADD = $(keyd_unit_libs)
@@ -92,6 +96,10 @@ tests_unit_test_handshakes_LDADD = $(keyd_unit_libs)
 tests_unit_test_peers_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_peers_SOURCES = tests/unit/test_peers.c $(channel_fixture)
 tests_unit_test_peers_LDADD = $(keyd_unit_libs)
+tests_unit_test_channel_storm_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_channel_storm_SOURCES = tests/unit/test_channel_storm.c $(channel_fixture)
+tests_unit_test_channel_storm_LDADD = $(keyd_unit_libs)
+
 tests_unit_test_release_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_release_SOURCES = tests/unit/test_release.c $(channel_fixture)
 tests_unit_test_release_LDADD = $(keyd_unit_libs)

@@ -11,6 +11,7 @@ struct fixture {
     char script_path[96];
     struct kd_loop *loop;
     struct kd_timer *watchdog;
+    bool is_watched; // the loop has the hook that looks at `until`
     struct kd_config *config;
     bool (*until)(void);
 };

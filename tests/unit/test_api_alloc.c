@@ -5,6 +5,7 @@
 #include "tests/unit/api_fixture.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,8 +20,8 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t n);
 
 static _Thread_local bool is_server;
-static volatile long left = -1; // calls of the server's thread that still succeed; -1: all
-static volatile bool has_failed;
+static atomic_long left = -1; // calls of the server's thread that still succeed; -1: all
+static atomic_bool has_failed;
 
 static bool fails(void) {
     if (!is_server || left < 0) {
@@ -59,6 +60,12 @@ static void mark_server(struct fixture *fixture KD_UNUSED) {
 static void setup(void) {
     fixture_init(&f);
     fixture_start(&f);
+    fixture_call(&f, mark_server);
+}
+
+static void setup_audited(void) {
+    fixture_init(&f);
+    fixture_start_audited(&f);
     fixture_call(&f, mark_server);
 }
 
@@ -174,6 +181,15 @@ START_TEST(opening_survives_each_failing_allocation) {
 }
 END_TEST
 
+START_TEST(audit_log_survives_each_failing_allocation) {
+    sweep("DELETE", "/v1/keys/k", NULL, 204);
+    sweep("POST", "/v1/keys", "{\"name\":\"n\",\"type\":\"aes-256\",\"usages\":[\"encrypt\"]}",
+          201);
+    sweep("POST", "/v1/handshakes/" FAKE_SESSION, "{\"message\":\"aGk\"}", 200);
+    sweep("GET", "/v1/audit", NULL, 200);
+}
+END_TEST
+
 static TCase *tcase_alloc(void) {
     TCase *c = tcase_create("alloc");
     tcase_add_checked_fixture(c, setup, teardown);
@@ -185,4 +201,12 @@ static TCase *tcase_alloc(void) {
     return c;
 }
 
-UNIT_MAIN("api_alloc", tcase_alloc())
+static TCase *tcase_audited(void) {
+    TCase *c = tcase_create("audited");
+    tcase_add_checked_fixture(c, setup_audited, teardown);
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, audit_log_survives_each_failing_allocation);
+    return c;
+}
+
+UNIT_MAIN("api_alloc", tcase_alloc(), tcase_audited())

@@ -138,7 +138,7 @@ END_TEST
 
 START_TEST(waiting_for_the_service_has_no_time_limit_here) {
     start(SHORT, SHORT, SHORT);
-    f.service.holds = true;
+    fixture_call(&f, fixture_hold);
     int fd = client_connect(&f);
     client_send(fd, POST_MAC);
     poll(NULL, 0, 5 * SHORT);
@@ -189,13 +189,11 @@ END_TEST
 
 START_TEST(client_that_vanishes_while_suspended_is_harmless) {
     start(LONG, LONG, LONG);
-    f.service.holds = true;
+    fixture_call(&f, fixture_hold);
     for (int i = 0; i < 3; i++) {
         int fd = client_connect(&f);
         client_send(fd, POST_MAC);
-        while (*(volatile unsigned *)&f.service.n_held != (unsigned)i + 1) {
-            poll(NULL, 0, 1);
-        }
+        fixture_wait_held(&f, (unsigned)i + 1);
         close(fd);
     }
     fixture_call(&f, fixture_release);
@@ -294,12 +292,10 @@ START_TEST(stop_lets_requests_finish_and_closes_the_idle) {
     int idle = client_connect(&f);
     client_send(idle, GET_HEALTH);
     expect_status(idle, 200);
-    f.service.holds = true;
+    fixture_call(&f, fixture_hold);
     int busy = client_connect(&f);
     client_send(busy, POST_MAC);
-    while (*(volatile unsigned *)&f.service.n_held != 1) {
-        poll(NULL, 0, 1);
-    }
+    fixture_wait_held(&f, 1);
     fixture_call(&f, stop);
     ck_assert(client_is_closed(idle, PATIENCE));
     ck_assert_int_ne(access(f.path, F_OK), 0);

@@ -144,6 +144,49 @@ START_TEST(tcp_needs_a_bearer_token) {
 }
 END_TEST
 
+#define GET_KEYS "GET /v1/keys HTTP/1.1\r\nHost: h\r\n"
+
+static void expect_known(int fd, const char *authorization) {
+    kd_auto(answer) struct answer a = { 0 };
+    client_send(fd, GET_KEYS);
+    client_send(fd, authorization);
+    client_send(fd, "\r\n");
+    client_read(fd, &a);
+    ck_assert_int_eq(a.status, 200);
+}
+
+START_TEST(stranger_makes_room_and_who_is_known_stays) {
+    enum { WITHIN_MS = 5000 };
+    kd_auto(answer) struct answer busy = { 0 };
+    int fds[4];
+    f.config.tcp_address = "127.0.0.1";
+    f.config.connections_max = KD_COUNT_OF(fds);
+    fixture_start(&f);
+    for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {
+        fds[i] = tcp_connect();
+    }
+    int local = client_connect(&f);
+    expect_known(local, "");
+    ck_assert(client_is_closed(fds[0], WITHIN_MS)); // the oldest
+    expect_known(fds[1], "Authorization: Bearer t0ken\r\n");
+    client_send(fds[2], GET_KEYS); // half a request is none
+    int another = tcp_connect();
+    expect_known(another, "Authorization: Bearer t0ken\r\n");
+    ck_assert(client_is_closed(fds[2], WITHIN_MS));
+    expect_known(fds[3], "Authorization: Bearer t0ken\r\n");
+    int over = tcp_connect(); // nobody makes room: all are known
+    client_send(over, GET_KEYS "Authorization: Bearer t0ken\r\n\r\n");
+    client_read(over, &busy);
+    ck_assert_problem(&busy, 503, "busy");
+    expect_known(local, "");
+    expect_known(fds[1], "Authorization: Bearer t0ken\r\n");
+    const int all[] = { fds[0], fds[1], fds[2], fds[3], local, another, over };
+    for (size_t i = 0; i < KD_COUNT_OF(all); i++) {
+        close(all[i]);
+    }
+}
+END_TEST
+
 START_TEST(port_that_is_taken_is_refused) {
     f.config.tcp_address = "127.0.0.1";
     fixture_start(&f);
@@ -375,6 +418,7 @@ static TCase *tcase_sockets(void) {
     tcase_add_test(c, group_that_does_not_exist_is_refused);
     tcase_add_test(c, tcp_without_tls_is_for_loopback_only);
     tcase_add_test(c, tcp_needs_a_bearer_token);
+    tcase_add_test(c, stranger_makes_room_and_who_is_known_stays);
     tcase_add_test(c, port_that_is_taken_is_refused);
     return c;
 }

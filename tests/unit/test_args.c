@@ -49,7 +49,12 @@ START_TEST(refuses_wrong_values) {
     refused(READ("--digest=yes"), "takes no value");
     refused(READ("--in", "a", "--in", "b"), "twice");
     refused(READ("--digest", "--digest"), "twice");
-    refused(READ("a", "b", "c", "d", "e"), "too many words");
+    const char *many[KD_WORDS_MAX + 1];
+    for (size_t i = 0; i < KD_COUNT_OF(many); i++) {
+        many[i] = "a";
+    }
+    ck_assert_err(read_words(many, KD_WORDS_MAX), KD_OK);
+    refused(read_words(many, KD_WORDS_MAX + 1), "too many words");
 }
 END_TEST
 

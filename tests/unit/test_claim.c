@@ -236,6 +236,46 @@ START_TEST(tickets_end_with_a_deleted_stranger_and_with_its_old_certificate) {
 }
 END_TEST
 
+// What ended with keyd is in no list of ends.  Whose certificate was withdrawn meanwhile does not
+// come back as the one who has the name now.
+START_TEST(ticket_of_a_stranger_is_of_no_other_of_its_name_after_a_restart) {
+    channel_start("start ok\n");
+    struct pki_cert old = device_of("car", &root);
+    struct pki_cert new = device_of("car", &root);
+    uint8_t room[KD_HSM_TICKET_MAX_BYTES];
+    uint8_t other_room[KD_HSM_TICKET_MAX_BYTES];
+    ck_assert_err(connect_peer(&old), KD_OK);
+    const struct kd_bytes ticket = ticket_of(cx.session.id, room);
+    channel_restart();
+    ck_assert_err(connect_peer(&new), KD_OK);
+    ck_assert_err(channel_resume(7, ticket, "n"), KD_ERR_SESSION_ENDED);
+    ck_assert_uint_eq(sessions(), 1);
+    const struct kd_bytes other = ticket_of(cx.session.id, other_room);
+    channel_restart();
+    ck_assert_err(channel_add_peer("car", "kid"), KD_OK);
+    ck_assert_err(channel_resume(7, ticket, "n"), KD_ERR_SESSION_ENDED);
+    ck_assert_err(channel_resume(7, other, "n"), KD_ERR_SESSION_ENDED);
+    ck_assert_uint_eq(sessions(), 0);
+    pki_wipe(&old);
+    pki_wipe(&new);
+}
+END_TEST
+
+START_TEST(ticket_of_a_stranger_is_good_where_the_same_is_after_a_restart) {
+    channel_start("start ok\n");
+    struct pki_cert c = device_of("car", &root);
+    uint8_t room[KD_HSM_TICKET_MAX_BYTES];
+    ck_assert_err(connect_peer(&c), KD_OK);
+    ck_assert_err(channel_update(7, cx.session.id), KD_OK); // the next ticket says it, too
+    const struct kd_bytes ticket = ticket_of(cx.session.id, room);
+    channel_restart();
+    ck_assert_err(connect_peer(&c), KD_OK);
+    ck_assert_err(channel_resume(7, ticket, "n"), KD_OK);
+    ck_assert_uint_eq(sessions(), 2);
+    pki_wipe(&c);
+}
+END_TEST
+
 START_TEST(reload_judges_strangers_again_with_their_chain) {
     channel_start("start ok\n");
     struct pki_cert middle = pki_ca("middle", &root);
@@ -257,6 +297,30 @@ START_TEST(reload_judges_strangers_again_with_their_chain) {
     pki_wipe(&chain[0]);
     pki_wipe(&flat);
     pki_wipe(&middle);
+    pki_wipe(&other);
+}
+END_TEST
+
+// Who answers last chooses when: a reload in between counts.
+START_TEST(reload_judges_strangers_whose_handshake_is_under_way) {
+    channel_start("start ok\n");
+    struct pki_cert other = pki_ca("other", NULL);
+    struct pki_cert c = device_of("car", &root);
+    for (int i = 0; i < 2; i++) { // the same anchors, others
+        ck_assert_err(channel_begin(7, "", 1), KD_OK);
+        ck_assert_err(channel_step(7, cx.handshake, says(&c, 1)), KD_OK);
+        ck_assert_err(cx.refusal, KD_OK);
+        pki_write_pem(anchors, i == 0 ? &root : &other, 1);
+        kd_service_reload(sx.service);
+        ck_assert_err(channel_step(7, cx.handshake, kd_bytes_of_text("m4")), KD_OK);
+        ck_assert_err(cx.refusal, i == 0 ? KD_OK : KD_ERR_HS_CREDENTIAL);
+        if (i == 0) {
+            ck_assert_err(channel_end(7, cx.session.id), KD_OK);
+        }
+        ck_assert_uint_eq(sessions(), 0);
+        ck_assert(!is_there("car", false));
+    }
+    pki_wipe(&c);
     pki_wipe(&other);
 }
 END_TEST
@@ -299,7 +363,10 @@ static TCase *tcase_claim(void) {
     tcase_add_test(t, registered_name_stays_with_its_certificate);
     tcase_add_test(t, registration_ends_a_stranger_of_its_name);
     tcase_add_test(t, tickets_end_with_a_deleted_stranger_and_with_its_old_certificate);
+    tcase_add_test(t, ticket_of_a_stranger_is_of_no_other_of_its_name_after_a_restart);
+    tcase_add_test(t, ticket_of_a_stranger_is_good_where_the_same_is_after_a_restart);
     tcase_add_test(t, reload_judges_strangers_again_with_their_chain);
+    tcase_add_test(t, reload_judges_strangers_whose_handshake_is_under_way);
     tcase_add_test(t, stranger_connects_or_there_is_no_memory);
     return t;
 }

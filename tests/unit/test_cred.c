@@ -35,6 +35,7 @@ static const struct {
     { "a1182282617848010203040506070800", KD_ERR_CBOR_TYPE },
     { "a11823d8206568747470733a", KD_ERR_CBOR_TRAILING },
     { "a11823d820656874747073", KD_OK },                // x5u
+    { "a11823d820656874007073", KD_ERR_HS_CREDENTIAL }, // x5u with a NUL inside
     { "a11823656874747073", KD_ERR_CBOR_TYPE },         // without its tag
     { "a11823d821656874747073", KD_ERR_HS_CREDENTIAL }, // another tag
     { "a11823d82060", KD_ERR_HS_CREDENTIAL },           // empty

@@ -53,7 +53,8 @@ static void begin(void) {
         .answers = { FAKE_JSON(200, "{}"),
                      FAKE_JSON(200, "{\"version\":\"1\",\"hkdf\":\"native\",\"abilities\":"
                                     "{\"ecdh\":\"verified\"},\"workers\":[{\"state\":\"ready\"}]}"),
-                     FAKE_JSON(200, "{\"keys\":[{\"name\":\"orders\"}],\"next\":null}") },
+                     FAKE_JSON(200, "{\"keys\":[{\"name\":\"orders\",\"versions\":[{\"version\":1},"
+                                    "{\"version\":12}]}],\"next\":null}") },
         .n_answers = 3
     };
     snprintf(text, sizeof(text),
@@ -205,9 +206,10 @@ END_TEST
 
 START_TEST(objects_that_no_key_owns_are_a_note) {
     put_worker(LIST(TOKEN("keyd", "")),
-               OBJECTS(OBJECT("orders.v1") "," OBJECT("lost.v3") "," OBJECT("not.vx")));
+               OBJECTS(OBJECT("orders.v1") "," OBJECT("orders.v3") "," OBJECT("lost.v3") "," OBJECT(
+                   "not.vx")));
     ck_assert_int_eq(doctor(), KD_EXIT_OK);
-    says(out_text, "1 of 2 objects named as keyd's are not in its registry: lost.v3");
+    says(out_text, "2 of 3 objects named as keyd's are not in its registry: orders.v3 lost.v3");
 }
 END_TEST
 

@@ -346,6 +346,27 @@ START_TEST(a_critical_unknown_ead_ends_the_handshake) {
 }
 END_TEST
 
+// A label says something in some messages only.
+START_TEST(an_ead_label_of_another_message_is_unknown) {
+    static const struct kd_ead_item critical = { .label = PAIR_EAD_A, .is_critical = true };
+    static const struct kd_ead_item harmless = { .label = PAIR_EAD_A };
+    for (int n = 1; n <= 4; n++) {
+        for (int is_critical = 0; is_critical < 2; is_critical++) {
+            kd_auto(pair) struct pair *p = pair_new(&usual);
+            p->i.config.ead_messages &= ~(1u << n);
+            p->r.config.ead_messages &= ~(1u << n);
+            pair_open(p);
+            const struct kd_ead ead = { 1, { is_critical != 0 ? critical : harmless } };
+            ck_assert_err(pair_run(p, 1, n - 1), KD_OK);
+            ck_assert_err(pair_write(p, n, &ead), KD_OK);
+            ck_assert_err(pair_read(p, n, pair_message(p, n)),
+                          is_critical != 0 ? KD_ERR_HS_EAD : KD_OK);
+            ck_assert_uint_eq(kd_edhoc_ead(n % 2 == 1 ? p->r.e : p->i.e)->n, 0);
+        }
+    }
+}
+END_TEST
+
 START_TEST(ead_items_are_bounded) {
     struct kd_ead many = { 0 };
     kd_auto(buf) struct kd_buf b = KD_BUF_INIT(1024);
@@ -436,6 +457,7 @@ static TCase *tcase_rules(void) {
     tcase_add_test(t, the_initiator_finds_no_suite_where_there_is_none);
     tcase_add_test(t, ead_is_carried_padding_and_the_unknown_are_left_out);
     tcase_add_test(t, a_critical_unknown_ead_ends_the_handshake);
+    tcase_add_test(t, an_ead_label_of_another_message_is_unknown);
     tcase_add_test(t, ead_items_are_bounded);
     tcase_add_test(t, the_peer_learns_nothing_but_that_it_was_refused);
     tcase_add_test(t, error_messages_are_read_strictly);

@@ -119,6 +119,7 @@ static void side_open(struct side *s, const struct run *run, enum kd_edhoc_role 
         .peer_suites = peer_suites,
         .conn_id = { own, 1 },
         .ead_labels = { 3, { 65000, 65001, 65002 } },
+        .ead_messages = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4,
     };
     ck_assert_err(kd_edhoc_new(&config, &s->e), KD_OK);
 }

@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What keyd-fetch may be asked for, where it may connect to, and its messages.
 #include "fetch/address.h"
-#include "fetch/confine.h"
 #include "fetch/fetch.h"
 #include "tests/unit/unit.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sched.h>
-#include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 // ---- URIs ------------------------------------------------------------------
 
@@ -302,75 +294,6 @@ START_TEST(messages_that_make_no_sense_are_refused) {
 }
 END_TEST
 
-// ---- system calls ----------------------------------------------------------
-
-// What a confined process gets: its exit status (0: the call worked), or 128 + the signal.
-static int confined(int (*fn)(void)) {
-    const pid_t pid = fork();
-    if (pid == 0) {
-        const bool is_confined = kd_confine_early() == KD_OK && kd_confine_calls() == KD_OK;
-        _exit(is_confined ? fn() : 99);
-    }
-    int status = 0;
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-static int said(long r) {
-    return r >= 0 ? 0 : errno;
-}
-
-static int run_program(void) {
-    char *argv[] = { (char *)(uintptr_t) "/bin/true", NULL };
-    return said(execv(argv[0], argv));
-}
-
-static int look_into_another(void) {
-    return said(ptrace(PTRACE_ATTACH, getppid(), NULL, NULL));
-}
-
-static int listen_somewhere(void) {
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    return said(listen(fd, 1));
-}
-
-static int write_file(void) {
-    return said(open("/tmp/kd-confined", O_WRONLY | O_CREAT, 0600));
-}
-
-static int remove_file(void) {
-    return said(unlink("/tmp/kd-confined"));
-}
-
-static int make_process(void) {
-    return said(syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL));
-}
-
-static int packet_socket(void) {
-    return said(socket(AF_PACKET, SOCK_RAW, 0));
-}
-
-static int read_file(void) {
-    return said(open("/etc/hosts", O_RDONLY));
-}
-
-static int connect_socket(void) {
-    return said(socket(AF_INET6, SOCK_STREAM, 0));
-}
-
-START_TEST(a_confined_process_reads_and_connects_and_does_nothing_else) {
-    ck_assert_int_eq(confined(read_file), 0);
-    ck_assert_int_eq(confined(connect_socket), 0);
-    ck_assert_int_eq(confined(write_file), EPERM);
-    ck_assert_int_eq(confined(remove_file), EPERM);
-    ck_assert_int_eq(confined(make_process), EPERM);
-    ck_assert_int_eq(confined(packet_socket), EPERM);
-    ck_assert_int_eq(confined(run_program), 128 + SIGSYS);
-    ck_assert_int_eq(confined(look_into_another), 128 + SIGSYS);
-    ck_assert_int_eq(confined(listen_somewhere), 128 + SIGSYS);
-}
-END_TEST
-
 static TCase *tcase_fetch(void) {
     TCase *t = tcase_create("fetch");
     tcase_add_test(t, uris_that_can_be_read_in_two_ways_are_refused);
@@ -378,7 +301,6 @@ static TCase *tcase_fetch(void) {
     tcase_add_test(t, addresses_that_are_not_public_are_known);
     tcase_add_test(t, messages_come_back_as_they_were);
     tcase_add_test(t, messages_that_make_no_sense_are_refused);
-    tcase_add_test(t, a_confined_process_reads_and_connects_and_does_nothing_else);
     return t;
 }
 

@@ -67,15 +67,34 @@ END_TEST
 
 START_TEST(failure_says_why_and_perhaps_when) {
     static const uint32_t seconds[] = { 0, 1, 23, 24, UINT32_MAX };
-    for (unsigned code = 1; code <= KD_FAILURE_LAST; code++) {
+    for (unsigned code = 1; code < KD_FAILURE_RETRY; code++) {
         for (size_t i = 0; i < KD_COUNT_OF(seconds); i++) {
             kd_auto(buf) struct kd_buf body = KD_BUF_INIT(16);
-            enum kd_failure got;
-            uint32_t after;
-            kd_failure_put(&body, (enum kd_failure)code, seconds[i]);
-            ck_assert_err(kd_failure_parse(kd_buf_get(&body), &got, &after), KD_OK);
-            ck_assert_uint_eq(got, code);
-            ck_assert_uint_eq(after, seconds[i]);
+            const struct kd_failure_body sent = { .code = (enum kd_failure)code,
+                                                  .after_s = seconds[i] };
+            struct kd_failure_body got;
+            kd_failure_put(&body, &sent);
+            ck_assert_err(kd_failure_parse(kd_buf_get(&body), &got), KD_OK);
+            ck_assert_uint_eq(got.code, code);
+            ck_assert_uint_eq(got.after_s, seconds[i]);
+            ck_assert_uint_eq(got.cookie.n, 0);
+        }
+    }
+}
+END_TEST
+
+START_TEST(retry_has_a_cookie_of_1_to_64_bytes) {
+    static const uint8_t bytes[KD_FRAME_COOKIE_MAX_BYTES + 1] = { 1, 2, 3 };
+    for (size_t n = 0; n <= sizeof(bytes); n++) {
+        kd_auto(buf) struct kd_buf body = KD_BUF_INIT(128);
+        const struct kd_failure_body sent = { .code = KD_FAILURE_RETRY, .cookie = { bytes, n } };
+        const bool is_good = n >= 1 && n <= KD_FRAME_COOKIE_MAX_BYTES;
+        struct kd_failure_body got;
+        kd_failure_put(&body, &sent);
+        ck_assert_err(kd_failure_parse(kd_buf_get(&body), &got), is_good ? KD_OK : KD_ERR_FRAME);
+        if (is_good) {
+            ck_assert_uint_eq(got.code, KD_FAILURE_RETRY);
+            ck_assert(kd_bytes_equal(got.cookie, sent.cookie));
         }
     }
 }
@@ -86,17 +105,51 @@ START_TEST(failure_of_another_form_is_refused) {
         { (const uint8_t *)"", 0 },
         { (const uint8_t *)"\x80", 1 },     // []
         { (const uint8_t *)"\x81\x00", 2 }, // [0]
-        { (const uint8_t *)"\x81\x06", 2 }, // [6]
+        { (const uint8_t *)"\x81\x07", 2 }, // [7]
         { (const uint8_t *)"\x81\x20", 2 }, // [-1]
         { (const uint8_t *)"\x82\x01", 2 }, // one missing
         { (const uint8_t *)"\x83\x01\x01\x01", 4 },
         { (const uint8_t *)"\x81\x01\x00", 3 },                                  // more behind it
         { (const uint8_t *)"\x82\x01\x1b\x00\x00\x00\x01\x00\x00\x00\x00", 11 }, // 2^32
+        { (const uint8_t *)"\x81\x06", 2 },                                      // no cookie
+        { (const uint8_t *)"\x82\x06\x01", 3 },     // seconds in its place
+        { (const uint8_t *)"\x82\x03\x41\x01", 4 }, // a cookie where none belongs
     };
     for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
-        enum kd_failure code;
-        uint32_t after;
-        ck_assert_err(kd_failure_parse(bad[i], &code, &after), KD_ERR_FRAME);
+        struct kd_failure_body got;
+        ck_assert_err(kd_failure_parse(bad[i], &got), KD_ERR_FRAME);
+    }
+}
+END_TEST
+
+START_TEST(first_message_has_perhaps_a_cookie_before_it) {
+    static const struct {
+        struct kd_bytes body;
+        bool is_first;
+        size_t n_cookie;
+    } rows[] = {
+        { { (const uint8_t *)"\xf5\x00\x02", 3 }, true, 0 },
+        { { (const uint8_t *)"\x42\x07\x08\xf5\x00\x02", 6 }, true, 2 },
+        { { (const uint8_t *)"\xf5", 1 }, false, 0 },             // no message
+        { { (const uint8_t *)"\x42\x07\x08\xf5", 4 }, false, 0 }, // none behind the cookie
+        { { (const uint8_t *)"\x40\xf5\x00", 3 }, false, 0 },     // an empty cookie
+        { { (const uint8_t *)"\x42\x07\xf5", 3 }, false, 0 },     // cut short
+        { { (const uint8_t *)"\x48"
+                             "12345678"
+                             "\x41\x00",
+            11 },
+          false,
+          0 }, // message_3
+        { { (const uint8_t *)"\xf4\x00", 2 }, false, 0 },
+        { { (const uint8_t *)"\x02\xf5\x00", 3 }, false, 0 }, // a number is no cookie
+        { { (const uint8_t *)"", 0 }, false, 0 },
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+        struct kd_bytes cookie = KD_BYTES_NONE;
+        struct kd_bytes message = KD_BYTES_NONE;
+        ck_assert_int_eq(kd_frame_is_first(rows[i].body, &cookie, &message), rows[i].is_first);
+        ck_assert_uint_eq(cookie.n, rows[i].n_cookie);
+        ck_assert_uint_eq(message.n, rows[i].is_first ? 2 : 0);
     }
 }
 END_TEST
@@ -109,6 +162,8 @@ static TCase *tcase_frame(void) {
     tcase_add_test(t, frame_comes_back_as_it_was_sent);
     tcase_add_test(t, failure_says_why_and_perhaps_when);
     tcase_add_test(t, failure_of_another_form_is_refused);
+    tcase_add_test(t, retry_has_a_cookie_of_1_to_64_bytes);
+    tcase_add_test(t, first_message_has_perhaps_a_cookie_before_it);
     return t;
 }
 

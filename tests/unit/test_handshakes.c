@@ -119,6 +119,22 @@ START_TEST(initiator_has_its_session_after_message_4) {
 }
 END_TEST
 
+// Whose key has been taken from him holds message_4 back until another has his name.
+START_TEST(session_is_not_made_for_another_who_got_the_name_meanwhile) {
+    char handshake[KD_SESSION_TEXT_BYTES];
+    channel_start("start ok\n");
+    ck_assert_err(channel_begin(7, "", 1), KD_OK);
+    memcpy(handshake, cx.handshake, sizeof(handshake));
+    ck_assert_err(channel_step(7, handshake, channel_says("dev")), KD_OK);
+    ck_assert_err(channel_delete_peer(7, "device"), KD_OK);
+    ck_assert_err(channel_add_peer("device", "dev"), KD_OK); // with another key
+    ck_assert_err(channel_step(7, handshake, kd_bytes_of_text("m4")), KD_OK);
+    ck_assert_err(cx.refusal, KD_ERR_HS_CREDENTIAL);
+    ck_assert(!cx.has_session);
+    ck_assert_uint_eq(sessions(), 0);
+}
+END_TEST
+
 // RFC 9528 6.3: (2, 2) and (2, [24, -7]).
 static const char has_suite_2[] = "\x02\x02";
 static const char has_others[] = "\x02\x82\x18\x18\x26";
@@ -235,6 +251,29 @@ END_TEST
 static struct kd_bytes cookie(void) {
     return (struct kd_bytes) { cx.cookie, sizeof(cx.cookie) };
 }
+
+// Who begins handshakes and never goes on does not shut the others out for the time of a handshake.
+START_TEST(silent_peer_makes_room_for_who_has_a_cookie) {
+    char silent[KD_SESSION_TEXT_BYTES];
+    fx.config->channel.handshakes_max = 2;
+    channel_start("start ok\n");
+    const uint64_t began = kd_clock_mono_ms();
+    kd_clock_hold(began, kd_clock_wall_ms());
+    ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    memcpy(silent, cx.handshake, sizeof(silent));
+    ck_assert_err(channel_begin_with(7, "m1", 0, "", KD_BYTES_NONE), KD_ERR_HS_RETRY);
+    ck_assert_err(channel_begin_with(7, "m1", 0, "", cookie()), KD_OK);
+    kd_clock_hold(began + KD_HANDSHAKE_SILENCE_MS - 1, kd_clock_wall_ms());
+    ck_assert_err(channel_begin_with(7, "m1", 0, "", cookie()), KD_ERR_BUSY);
+    kd_clock_hold(began + KD_HANDSHAKE_SILENCE_MS, kd_clock_wall_ms());
+    ck_assert_err(channel_begin_with(7, "m1", 0, "", kd_bytes_of_text("forged")), KD_ERR_HS_RETRY);
+    ck_assert_uint_eq(handshakes(), 2);
+    ck_assert_err(channel_begin_with(7, "m1", 0, "", cookie()), KD_OK);
+    ck_assert_uint_eq(handshakes(), 2);
+    ck_assert_err(channel_step(7, silent, channel_says("dev")), KD_ERR_NO_HANDSHAKE);
+    kd_clock_release();
+}
+END_TEST
 
 // Of five, two begin as they are and three with the cookie that they were given.
 START_TEST(from_half_of_them_on_message_1_must_come_back_with_its_cookie) {
@@ -422,6 +461,7 @@ static TCase *tcase_handshakes(void) {
     tcase_add_test(t, responder_ends_with_a_session);
     tcase_add_test(t, peer_is_told_of_one_time_passwords_that_are_not_the_usual);
     tcase_add_test(t, initiator_has_its_session_after_message_4);
+    tcase_add_test(t, session_is_not_made_for_another_who_got_the_name_meanwhile);
     tcase_add_test(t, initiator_tries_once_more_with_a_suite_that_the_peer_has);
     tcase_add_test(t, initiator_does_not_try_again_and_again);
     tcase_add_test(t, initiator_says_which_suites_the_peer_has_where_none_is_ours);
@@ -430,6 +470,7 @@ static TCase *tcase_handshakes(void) {
     tcase_add_test(t, message_of_another_step_changes_nothing_and_a_wrong_one_ends_it);
     tcase_add_test(t, handshake_is_its_makers_alone);
     tcase_add_test(t, too_many_are_refused_before_the_token_is_asked);
+    tcase_add_test(t, silent_peer_makes_room_for_who_has_a_cookie);
     tcase_add_test(t, from_half_of_them_on_message_1_must_come_back_with_its_cookie);
     tcase_add_test(t, number_from_which_cookies_are_asked_for_can_be_said);
     tcase_add_test(t, sessions_go_first_when_the_queue_is_long);

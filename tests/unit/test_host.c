@@ -304,6 +304,45 @@ START_TEST(aead_opens_what_it_sealed_and_nothing_else) {
 }
 END_TEST
 
+// At each length around a block, and where the way to put head and body together changes.
+START_TEST(head_and_body_are_sealed_as_one_text_at_each_length) {
+    static const size_t heads[] = { 0, 1, 15, 16, 17, 22, 64, 65 };
+    static const size_t bodies[] = { 0, 1, 15, 16, 17, 1024, 4095, 4096, 4097, 4112, 20000 };
+    enum { TAG = 16, HEAD = 65, BODY = 20000 };
+    static uint8_t text[HEAD + BODY];
+    static uint8_t one[HEAD + BODY + TAG];
+    static uint8_t two[HEAD + BODY + TAG];
+    static uint8_t opened[HEAD + BODY];
+    const struct kd_key32 key = { .bytes = { 7 } };
+    const uint8_t nonce[12] = { 9 };
+    const struct kd_bytes aad = kd_bytes_of_text("aad");
+    kd_auto(host_gcm) struct kd_host_gcm *sealing = NULL;
+    kd_auto(host_gcm) struct kd_host_gcm *opening = NULL;
+    ck_assert_err(kd_host_gcm_new(&key, true, &sealing), KD_OK);
+    ck_assert_err(kd_host_gcm_new(&key, false, &opening), KD_OK);
+    for (size_t i = 0; i < sizeof(text); i++) {
+        text[i] = (uint8_t)(i * 31 + i / 256);
+    }
+    for (size_t h = 0; h < KD_COUNT_OF(heads); h++) {
+        for (size_t b = 0; b < KD_COUNT_OF(bodies); b++) {
+            const size_t n = heads[h] + bodies[b];
+            const struct kd_bytes whole = { text, n };
+            const struct kd_bytes head = { text, heads[h] };
+            const struct kd_bytes body = { text + heads[h], bodies[b] };
+            ck_assert_err(kd_host_seal(KD_AEAD_A256GCM, key.bytes, nonce, aad, whole, one), KD_OK);
+            ck_assert_err(kd_host_gcm_seal(sealing, nonce, aad, head, body, two), KD_OK);
+            ck_assert_mem_eq(one, two, n + TAG);
+            const struct kd_bytes sealed = { two, n + TAG };
+            ck_assert_err(kd_host_gcm_open(opening, nonce, aad, sealed, opened), KD_OK);
+            ck_assert(n == 0 || memcmp(opened, text, n) == 0);
+            two[n] ^= 1;
+            ck_assert_err(kd_host_gcm_open(opening, nonce, aad, sealed, opened),
+                          KD_ERR_NOT_AUTHENTIC);
+        }
+    }
+}
+END_TEST
+
 static TCase *tcase_points(void) {
     TCase *t = tcase_create("points");
     tcase_add_test(t, x_that_is_no_point_is_refused);
@@ -326,6 +365,7 @@ static TCase *tcase_symmetric(void) {
     TCase *t = tcase_create("symmetric");
     tcase_add_test(t, hkdf_known_answers);
     tcase_add_test(t, aead_opens_what_it_sealed_and_nothing_else);
+    tcase_add_test(t, head_and_body_are_sealed_as_one_text_at_each_length);
     return t;
 }
 

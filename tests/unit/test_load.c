@@ -12,11 +12,13 @@ static struct kd_load_result result;
 static enum kd_err run(struct fake_http *f, unsigned connections, uint64_t requests_max) {
     kd_auto(buf) struct kd_buf request = KD_BUF_INIT(1024);
     ck_assert_err(kd_load_request("/v1/x", "{\"data\":\"\"}", &request), KD_OK);
+    const struct kd_bytes bytes = kd_buf_get(&request);
     const struct kd_load_config config = { .socket = f->socket,
                                            .connections = connections,
                                            .duration_ms = 5000,
                                            .requests_max = requests_max,
-                                           .request = kd_buf_get(&request) };
+                                           .requests = &bytes,
+                                           .n_requests = 1 };
     fake_http_start(f);
     memset(&result, 0, sizeof(result));
     enum kd_err e = kd_load_run(&config, &result, why);
@@ -41,10 +43,12 @@ START_TEST(broken_answers_end_the_run) {
 END_TEST
 
 START_TEST(nobody_listens) {
+    const struct kd_bytes x = kd_bytes_of_text("x");
     const struct kd_load_config config = { .socket = "/nonexistent/s",
                                            .connections = 1,
                                            .duration_ms = 10,
-                                           .request = kd_bytes_of_text("x") };
+                                           .requests = &x,
+                                           .n_requests = 1 };
     ck_assert_err(kd_load_run(&config, &result, why), KD_ERR_TOKEN_AWAY);
     struct kd_load_config none = config;
     none.connections = 0;
@@ -71,6 +75,31 @@ START_TEST(every_answer_is_counted_once) {
 }
 END_TEST
 
+START_TEST(a_list_of_requests_is_sent_once) {
+    struct fake_http f = { .answers = { FAKE_JSON(200, "{}") }, .n_answers = 1 };
+    static const char *const texts[] = { "POST /a HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+                                         "POST /b HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+                                         "POST /c HTTP/1.1\r\nContent-Length: 0\r\n\r\n" };
+    struct kd_bytes requests[KD_COUNT_OF(texts)];
+    for (size_t i = 0; i < KD_COUNT_OF(texts); i++) {
+        requests[i] = kd_bytes_of_text(texts[i]);
+    }
+    fake_http_start(&f);
+    const struct kd_load_config config = { .socket = f.socket,
+                                           .connections = 2,
+                                           .duration_ms = 60000,
+                                           .requests = requests,
+                                           .n_requests = KD_COUNT_OF(requests),
+                                           .once = true };
+    ck_assert_err(kd_load_run(&config, &result, why), KD_OK);
+    fake_http_stop(&f);
+    ck_assert_uint_eq(result.answers, 3);
+    ck_assert_uint_eq(f.n_requests, 3);
+    ck_assert_uint_eq(result.body_min_bytes, 2);
+    ck_assert_uint_eq(result.body_max_bytes, 2);
+}
+END_TEST
+
 START_TEST(refusals_are_no_answers) {
     struct fake_http f = { .answers = { FAKE_JSON(200, "{}"), FAKE_PROBLEM(503, "{}") },
                            .n_answers = 2 };
@@ -93,6 +122,7 @@ static TCase *tcase_load(void) {
     tcase_add_test(t, broken_answers_end_the_run);
     tcase_add_test(t, nobody_listens);
     tcase_add_test(t, every_answer_is_counted_once);
+    tcase_add_test(t, a_list_of_requests_is_sent_once);
     tcase_add_test(t, refusals_are_no_answers);
     tcase_add_test(t, a_204_without_a_length_is_an_answer);
     return t;

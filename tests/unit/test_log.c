@@ -37,6 +37,18 @@ START_TEST(a_value_cannot_forge_a_line) {
 }
 END_TEST
 
+// CSI and RIGHT-TO-LEFT OVERRIDE in UTF-8, and CSI as a single byte.
+START_TEST(a_value_cannot_talk_to_a_terminal) {
+    begin_catch();
+    kd_log(KD_LOG_WARN, "test", "it happened", "name=%s",
+           "\xc2\x9b"
+           "31m\xe2\x80\xae\x9b"
+           "0m");
+    end_catch();
+    ck_assert_ptr_nonnull(strstr(logged, "name=\\xc2\\x9b31m\\xe2\\x80\\xae\\x9b0m\n"));
+}
+END_TEST
+
 START_TEST(a_long_value_is_cut_and_the_line_ends) {
     static char value[4096];
     memset(value, '\n', sizeof(value) - 1);
@@ -77,6 +89,7 @@ END_TEST
 static TCase *tcase_log(void) {
     TCase *t = tcase_create("log");
     tcase_add_test(t, a_value_cannot_forge_a_line);
+    tcase_add_test(t, a_value_cannot_talk_to_a_terminal);
     tcase_add_test(t, a_long_value_is_cut_and_the_line_ends);
     tcase_add_test(t, debug_is_off_by_default_and_levels_have_names);
     tcase_add_test(t, time_is_written_as_rfc_3339);

@@ -40,11 +40,11 @@ static void print_two_rows(bool terminal) {
 START_TEST(control_characters_never_reach_the_terminal) {
     kd_auto(table) struct kd_table *t = NULL;
     ck_assert_err(kd_table_new(heads, 2, &t), KD_OK);
-    kd_table_put(t, "a\x1b[31m\nb\tc");
-    kd_table_printf(t, "%s", "\x7f");
+    kd_table_put(t, "a\x1b[31m\nb\tc\xc2\x9b");
+    kd_table_printf(t, "%s", "\x7f\xc2\xa0\xc2");
     ck_assert_err(kd_table_print(t, out, false), KD_OK);
-    kd_output_text(out, "x\x1b]0;y\x07\n");
-    ck_assert_str_eq(written(), "a?[31m?b?c\t?\nx?]0;y?\n");
+    kd_output_text(out, "x\x1b]0;y\x07\xc2\x80z\n");
+    ck_assert_str_eq(written(), "a?[31m?b?c??\t?\xc2\xa0\xc2\nx?]0;y??z\n");
 }
 END_TEST
 

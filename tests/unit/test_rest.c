@@ -153,6 +153,42 @@ START_TEST(a_request_says_what_it_should_and_no_more) {
 }
 END_TEST
 
+START_TEST(bytes_and_headers_go_and_come_as_they_are) {
+    struct fake_http f = { .answers = { "HTTP/1.1 200 X\r\nContent-Type: application/cose\r\n"
+                                        "Keyd-Session: s1\r\nContent-Length: 3\r\n\r\nabc",
+                                        FAKE_JSON(200, "{\"a\":1}"),
+                                        FAKE_PROBLEM(409, "{\"title\":\"t\"}") },
+                           .n_answers = 3 };
+    static const char *const headers[] = { "Keyd-One: 1", "Keyd-Two: 2", NULL };
+    const struct kd_rest_request q = { .method = "POST",
+                                       .path = "/x",
+                                       .type = "application/octet-stream",
+                                       .body = { (const uint8_t *)"\0\1", 2 },
+                                       .headers = headers,
+                                       .keeps_text = true };
+    kd_auto(rest) struct kd_rest *r = NULL;
+    kd_auto(rest_answer) struct kd_rest_answer a = KD_REST_ANSWER_INIT;
+    fake_http_start(&f);
+    const struct kd_rest_config config = { .socket = f.socket };
+    ck_assert_err(kd_rest_open(&config, &r, failure), KD_OK);
+    ck_assert_err(kd_rest_exchange(r, &q, &a), KD_OK);
+    ck_assert_str_eq(kd_rest_header(r, "keyd-session"), "s1");
+    ck_assert_ptr_null(kd_rest_header(r, "Keyd-Peer"));
+    ck_assert_uint_eq(a.text.n, 3);
+    // JSON is left as it came where that was asked for, but a problem is always read.
+    ck_assert_err(kd_rest_exchange(r, &q, &a), KD_OK);
+    ck_assert_ptr_null(a.json);
+    ck_assert_uint_eq(a.text.n, 7);
+    ck_assert_ptr_null(kd_rest_header(r, "Keyd-Session"));
+    ck_assert_err(kd_rest_exchange(r, &q, &a), KD_OK);
+    ck_assert_ptr_nonnull(a.json);
+    fake_http_stop(&f);
+    ck_assert_ptr_nonnull(strstr(f.request, "\r\nContent-Type: application/octet-stream\r\n"));
+    ck_assert_ptr_nonnull(strstr(f.request, "\r\nKeyd-One: 1\r\nKeyd-Two: 2\r\n"));
+    ck_assert_ptr_nonnull(strstr(f.request, "\r\nContent-Length: 2\r\n"));
+}
+END_TEST
+
 // ---- settings --------------------------------------------------------------
 
 static char token_path[] = "/tmp/keyd-token.XXXXXX";
@@ -240,6 +276,7 @@ static TCase *tcase_calls(void) {
     tcase_add_test(t, problems_are_answers);
     tcase_add_test(t, no_body_and_other_types_are_answers_without_json);
     tcase_add_test(t, a_request_says_what_it_should_and_no_more);
+    tcase_add_test(t, bytes_and_headers_go_and_come_as_they_are);
     return t;
 }
 

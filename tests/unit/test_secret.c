@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -60,6 +61,38 @@ START_TEST(file_gives_its_first_line) {
 }
 END_TEST
 
+START_TEST(folder_is_own_where_nobody_else_can_put_files) {
+    char dir[] = "/tmp/keyd-test-folder-XXXXXX";
+    char inner[sizeof(dir) + 16];
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(inner, sizeof(inner), "%s/inner", dir);
+    ck_assert_int_eq(mkdir(inner, 0700), 0);
+    ck_assert(kd_secret_folder_is_own(inner));
+    static const struct {
+        mode_t of_inner, of_outer;
+        bool is_own;
+    } cases[] = {
+        { 0755, 0755, true },  { 0777, 0700, false }, { 01777, 0700, false },
+        { 0700, 0777, false }, { 0700, 01777, true }, { 0707, 0700, false },
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(cases); i++) {
+        ck_assert_int_eq(chmod(inner, cases[i].of_inner), 0);
+        ck_assert_int_eq(chmod(dir, cases[i].of_outer), 0);
+        ck_assert_int_eq(kd_secret_folder_is_own(inner), cases[i].is_own);
+    }
+    ck_assert_int_eq(chdir(dir), 0);
+    ck_assert_int_eq(chmod(inner, 0700), 0);
+    ck_assert_int_eq(chmod(dir, 0777), 0);
+    ck_assert(!kd_secret_folder_is_own("inner"));
+    ck_assert_int_eq(chmod(dir, 0700), 0);
+    ck_assert(kd_secret_folder_is_own("inner"));
+    ck_assert(kd_secret_folder_is_own("./inner/"));
+    ck_assert(!kd_secret_folder_is_own("nowhere"));
+    ck_assert_int_eq(rmdir(inner), 0);
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
 START_TEST(secret_is_refused_where_it_cannot_be_locked) {
     struct rlimit none = { 0, 0 };
     ck_assert_int_eq(setrlimit(RLIMIT_MEMLOCK, &none), 0);
@@ -107,6 +140,7 @@ static TCase *tcase_secret(void) {
     TCase *t = tcase_create("secret");
     tcase_add_test(t, file_that_is_missing_empty_long_or_open_to_all_is_refused);
     tcase_add_test(t, file_gives_its_first_line);
+    tcase_add_test(t, folder_is_own_where_nobody_else_can_put_files);
     tcase_add_test(t, secret_is_refused_where_it_cannot_be_locked);
     tcase_add_test(t, secret_can_be_used_to_its_last_byte_and_cut);
     tcase_add_test(t, comparison_looks_at_length_and_every_byte);

@@ -379,6 +379,20 @@ START_TEST(tickets_of_a_deleted_peer_are_not_those_of_the_next_of_its_name) {
 }
 END_TEST
 
+START_TEST(tickets_of_a_deleted_peer_end_also_when_the_clock_was_set_back) {
+    channel_start("start ok\n");
+    const uint64_t mono = kd_clock_mono_ms();
+    const uint64_t wall = kd_clock_wall_ms();
+    kd_clock_hold(mono, wall + 3600000);
+    const struct kd_bytes ticket = copy_ticket(7, channel_session(7, "dev"));
+    kd_clock_hold(mono, wall);
+    ck_assert_err(channel_delete_peer(7, "device"), KD_OK);
+    ck_assert_err(channel_add_peer("device", "dev"), KD_OK);
+    ck_assert_err(channel_resume(7, ticket, "n"), KD_ERR_SESSION_ENDED);
+    kd_clock_release();
+}
+END_TEST
+
 START_TEST(full_list_of_ends_refuses_old_tickets_and_lets_none_back_in) {
     static uint8_t rooms[4][KD_HSM_TICKET_MAX_BYTES];
     struct kd_bytes tickets[4];
@@ -500,6 +514,7 @@ static TCase *tcase_sessions(void) {
     tcase_add_test(t, ended_session_is_not_resumed_also_after_a_restart);
     tcase_add_test(t, closed_session_and_one_whose_records_are_used_up_are_not_resumed);
     tcase_add_test(t, tickets_of_a_deleted_peer_are_not_those_of_the_next_of_its_name);
+    tcase_add_test(t, tickets_of_a_deleted_peer_end_also_when_the_clock_was_set_back);
     tcase_add_test(t, full_list_of_ends_refuses_old_tickets_and_lets_none_back_in);
     tcase_add_test(t, resume_that_nobody_follows_goes_away);
     tcase_add_test(t, ticket_of_an_older_key_version_is_tried_with_it);

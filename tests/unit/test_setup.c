@@ -86,6 +86,23 @@ START_TEST(a_file_that_is_there_stops_and_stays) {
 }
 END_TEST
 
+START_TEST(folder_that_others_may_write_gets_no_pin) {
+    char parent[KD_SETUP_PATH_BYTES + 4];
+    ck_assert_err(kd_setup_make_folders(&setup), KD_OK);
+    ck_assert_int_eq(chmod(setup.folder, 0777), 0);
+    ck_assert_err(kd_setup_make_folders(&setup), KD_ERR_DENIED);
+    ck_assert_int_eq(chmod(setup.folder, 01777), 0); // whose is what is made in it?
+    ck_assert_err(kd_setup_make_folders(&setup), KD_ERR_DENIED);
+    ck_assert_int_eq(chmod(setup.folder, 0700), 0);
+    snprintf(parent, sizeof(parent), "%s/..", setup.folder);
+    ck_assert_int_eq(chmod(parent, 0777), 0); // it could be replaced
+    ck_assert_err(kd_setup_make_folders(&setup), KD_ERR_DENIED);
+    ck_assert_int_eq(chmod(parent, 01777), 0);
+    ck_assert_err(kd_setup_make_folders(&setup), KD_OK);
+    ck_assert_int_eq(chmod(parent, 0700), 0);
+}
+END_TEST
+
 START_TEST(pins_are_private_long_and_different) {
     ck_assert_err(kd_setup_make_folders(&setup), KD_OK);
     ck_assert_err(kd_setup_write_token_files(&setup), KD_OK);
@@ -128,6 +145,7 @@ static TCase *tcase_setup(void) {
     tcase_add_checked_fixture(t, begin, end);
     tcase_add_test(t, folders_that_files_could_not_name_are_refused);
     tcase_add_test(t, a_file_that_is_there_stops_and_stays);
+    tcase_add_test(t, folder_that_others_may_write_gets_no_pin);
     tcase_add_test(t, pins_are_private_long_and_different);
     tcase_add_test(t, the_configuration_reads_back);
     return t;

@@ -53,7 +53,9 @@ struct kd_hsm_session_terms sample_terms(void) {
                                            .update = UINT32_MAX,
                                            .root_version = 4,
                                            .otp = { KD_OTP_DIGITS_MAX, KD_OTP_STEP_MAX_SEC,
-                                                    KD_OTP_WINDOW_MAX } };
+                                                    KD_OTP_WINDOW_MAX },
+                                           .is_stranger = true,
+                                           .stranger = "a certificate" };
 }
 
 struct kd_hsm_handshake sample_handshake(struct kd_hsm_session_terms *terms) {
@@ -108,7 +110,6 @@ struct kd_hsm_result sample_result(void) {
                                     .out = some(64),
                                     .ticket = some(KD_HSM_TICKET_MAX_BYTES),
                                     .conn_id = some(KD_EDHOC_CONN_ID_MAX_BYTES),
-                                    .ead = some(600),
                                     .id_cred = some(300),
                                     .suite = 24,
                                     .method = KD_EDHOC_METHOD_MAX,

@@ -14,7 +14,8 @@ KEYD = os.path.join(tokens.BUILD, "keyd")
 if os.path.exists(os.path.join(tokens.BUILD, "keyd", "keyd")):  # the folder has the name
     KEYD = os.path.join(tokens.BUILD, "keyd", "keyd")
 # A build with sanitizers: larger by shadow memory and quarantines.
-SANITIZED = b"__asan_init" in open(KEYD, "rb").read() if os.path.exists(KEYD) else False
+SANITIZED = os.path.exists(KEYD) and any(
+    name in open(KEYD, "rb").read() for name in (b"__asan_init", b"__tsan_init"))
 READY_SEC = 60   # never waited for in full but when something is broken
 STOP_SEC = 60
 REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|ThreadSanitizer|SUMMARY: ")

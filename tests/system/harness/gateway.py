@@ -4,6 +4,7 @@ it in frames (docs/protocol.md, Frames) over each transport."""
 import http.client
 import http.server
 import os
+import random
 import re
 import signal
 import socket
@@ -18,7 +19,7 @@ from .tokens import BUILD, write
 GATEWAY = os.path.join(BUILD, "gateway", "keyd-gateway")
 HANDSHAKE, MESSAGE, RESUME, ENVELOPE, TICKET, PUSH, UPDATE, CLOSE = range(1, 9)
 ANSWER, FAILURE = 0x80, 0xff
-REFUSED, UNKNOWN_SESSION, BUSY, MALFORMED, TOO_LARGE = range(1, 6)
+REFUSED, UNKNOWN_SESSION, BUSY, MALFORMED, TOO_LARGE, RETRY = range(1, 7)
 MEDIA = "application/vnd.keyd.frame"
 
 
@@ -27,9 +28,15 @@ def head(kind, id_):
 
 
 def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that the system gives to nobody who connects (its range begins at 32768)."""
+    while True:
+        with socket.socket(socket.AF_INET, kind) as s:
+            port = random.randrange(16384, 32768)
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 class Backend:
@@ -76,6 +83,24 @@ class Backend:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Chain:
+    """What a message of a device passes: a gateway, a keyd, a backend.  Made by its heirs; at the
+    end stopped, and looked at; after a failure of the test killed."""
+
+    keyd = gateway = backend = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.gateway.stop()
+            self.keyd.stop()
+        else:
+            self.gateway.kill()
+        self.backend.close()
 
 
 class Gateway:

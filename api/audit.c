@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+// audit.c: what of requests stands in the audit log, and GET /v1/audit.
+//
+// A change is written down before it is begun, so none is made that nobody asked for, and what
+// became of it after.  What comes of a handshake or a certificate request is written before the
+// answer leaves.  That a caller was refused is written, too, but nobody waits for it, and at most
+// NOTED_PER_SECOND and NOTED_PER_MINUTE times: who may do nothing must not fill the disk.
+#include "keyd/audit.h"
+
+#include "api/json_out.h"
+#include "api/problem.h"
+#include "api/route.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { NOTED_PER_SECOND = 10, NOTED_PER_MINUTE = 100 };
+enum { INPUT_MAX_BYTES = 2048, INPUT_TEXT_MAX_BYTES = 128 };
+
+void kd_request_note(struct kd_request *q, const char *name, const char *value) {
+    assert(q->n_notes < KD_REQUEST_NOTES_MAX);
+    struct kd_note *n = &q->notes[q->n_notes++];
+    n->name = name;
+    snprintf(n->value, sizeof(n->value), "%s", value);
+}
+
+// NULL also when the service is gone, and answers only leave.
+static struct kd_audit *audit_of(const struct kd_request *q) {
+    return q->http->is_closing ? NULL : kd_service_audit(q->http->service);
+}
+
+// ---- entries ---------------------------------------------------------------
+
+static struct kd_audit_entry *new_entry(const struct kd_request *q, const char *event) {
+    struct kd_audit_entry *e = kd_audit_entry_new(event);
+    if (e != NULL) {
+        kd_audit_put(e, "request", q->caller.request_id);
+        kd_audit_put(e, "principal", q->principal);
+        kd_audit_put(e, "name", q->name);
+    }
+    return e;
+}
+
+// A PKCS#11 URI may have the PIN in it (RFC 7512 2.4).  It is refused, after the line is written.
+static bool has_pin(const char *text) {
+    return strcasestr(text, "pin-value") != NULL || strcasestr(text, "pin-source") != NULL;
+}
+
+static void put_member(struct kd_buf *out, const char *name, const json_t *value) {
+    const char *text = json_string_value(value);
+    if (text != NULL && strlen(text) <= INPUT_TEXT_MAX_BYTES && !has_pin(text)) {
+        kd_json_member(out, name);
+        kd_json_put_text(out, text);
+    } else if (json_is_integer(value)) {
+        kd_json_member(out, name);
+        kd_buf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    }
+}
+
+// Of the body: what is to be made, and of what kind.  A line has no other members of what a caller
+// wrote.
+static void put_input(struct kd_audit_entry *e, const json_t *body) {
+    static const char *const names[] = { "name",    "id",       "type",    "uri", "usage",
+                                         "version", "relation", "subject", "kdf", "length" };
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(INPUT_MAX_BYTES);
+    kd_buf_u8(&out, '{');
+    for (size_t i = 0; i < KD_COUNT_OF(names); i++) {
+        put_member(&out, names[i], json_object_get(body, names[i]));
+    }
+    kd_buf_u8(&out, '}');
+    if (body != NULL && kd_buf_finish(&out) == KD_OK) {
+        kd_audit_put_json(e, "input", kd_buf_get(&out));
+    }
+}
+
+static void put_result(struct kd_audit_entry *e, const struct kd_request *q) {
+    const bool is_answered = q->status != 0;
+    if (q->asked_seq != 0) {
+        kd_audit_put_number(e, "asked", q->asked_seq);
+    }
+    for (size_t i = 0; i < q->n_notes; i++) {
+        kd_audit_put(e, q->notes[i].name, q->notes[i].value);
+    }
+    kd_audit_put(e, "made", q->problem == KD_OK ? q->location : "");
+    kd_audit_put(e, "result",
+                 !is_answered          ? "unknown"
+                 : q->problem == KD_OK ? "ok"
+                                       : kd_err_name(q->problem));
+    kd_audit_put_number(e, "status", q->status);
+}
+
+// ---- before the work -------------------------------------------------------
+
+static bool releases_one(const json_t *in) {
+    return json_is_true(json_object_get(in, "release"));
+}
+
+static bool is_release(const json_t *body) {
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(body, "items"), i, item) {
+        if (releases_one(item)) {
+            return true;
+        }
+    }
+    return releases_one(body);
+}
+
+static bool is_asked(const struct kd_request *q) {
+    return q->route->audit == KD_ROUTE_ASKED ||
+           (q->route->audit == KD_ROUTE_RELEASE && is_release(q->json));
+}
+
+static void on_asked(struct kd_audit_entry *entry, enum kd_err err) {
+    struct kd_request *q = entry->arg;
+    q->asked_seq = err == KD_OK ? entry->line.seq : 0;
+    kd_audit_entry_free(entry);
+    q->state = KD_REQUEST_ASKED;
+    if (err != KD_OK) {
+        const char *why;
+        const enum kd_err now = kd_audit_admit(audit_of(q), &why); // counts it
+        kd_request_say(q, now == KD_OK ? "" : why);
+        kd_request_fail(q, err);
+    }
+    kd_request_wake(q);
+}
+
+enum kd_err kd_audit_begin(struct kd_request *q) {
+    struct kd_audit *a = audit_of(q);
+    const char *why;
+    const bool asks = is_asked(q);
+    if (a == NULL || (!asks && q->route->audit != KD_ROUTE_DONE)) {
+        return KD_OK;
+    }
+    const enum kd_err err = kd_audit_admit(a, &why);
+    if (err != KD_OK || !asks) {
+        kd_request_say(q, why);
+        return err;
+    }
+    struct kd_audit_entry *e = new_entry(q, q->route->event);
+    if (e == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    kd_audit_put(e, "phase", "asked");
+    put_input(e, q->json);
+    e->line.is_asked = true;
+    e->done = on_asked;
+    e->arg = q;
+    const enum kd_err r = kd_audit_write(a, e);
+    q->state = r == KD_OK ? KD_REQUEST_ASKING : q->state;
+    return r;
+}
+
+// ---- after it --------------------------------------------------------------
+
+static bool is_noted_before_answer(const struct kd_request *q) {
+    return q->route != NULL && q->route->audit == KD_ROUTE_DONE && q->problem == KD_OK &&
+           q->n_notes > 0 && !q->is_noted;
+}
+
+static void fail_done(struct kd_request *q, enum kd_err err) {
+    q->location[0] = '\0';
+    q->n_headers = 0;
+    kd_request_say(q, "It was done, but could not be written down.");
+    kd_request_fail(q, err);
+}
+
+static void on_done(struct kd_audit_entry *entry, enum kd_err err) {
+    struct kd_request *q = entry->arg;
+    kd_audit_entry_free(entry);
+    if (err != KD_OK) {
+        fail_done(q, err);
+    }
+    q->state = KD_REQUEST_ANSWERED;
+    kd_request_wake(q);
+}
+
+bool kd_audit_hold(struct kd_request *q) {
+    struct kd_audit *a = audit_of(q);
+    if (a == NULL || !is_noted_before_answer(q)) {
+        kd_audit_end(q);
+        return false;
+    }
+    struct kd_audit_entry *e = new_entry(q, q->route->event);
+    enum kd_err r = KD_ERR_NO_MEMORY;
+    q->is_noted = true;
+    if (e != NULL) {
+        put_result(e, q);
+        e->done = on_done;
+        e->arg = q;
+        r = kd_audit_write(a, e);
+    }
+    if (r != KD_OK) {
+        fail_done(q, r);
+        return false;
+    }
+    q->state = KD_REQUEST_HELD;
+    return true;
+}
+
+// Of what nobody waits for; what there is no memory for is counted there.
+static void write_later(struct kd_audit *a, struct kd_audit_entry *take_entry) {
+    if (kd_audit_write(a, take_entry) != KD_OK) {
+        kd_log(KD_LOG_WARN, "http", "there is no memory for a line of the audit log", "");
+    }
+}
+
+static bool may_note(struct kd_http *h, bool is_known) {
+    struct kd_noting *n = &h->noting[is_known];
+    const uint64_t second = kd_clock_mono_ms() / 1000;
+    if (second != n->second) {
+        n->second = second;
+        n->in_second = 0;
+    }
+    if (second / 60 != n->minute) {
+        n->minute = second / 60;
+        n->in_minute = 0;
+    }
+    const bool may = n->in_second < NOTED_PER_SECOND && n->in_minute < NOTED_PER_MINUTE;
+    n->in_second += may;
+    n->in_minute += may;
+    h->unnoted += !may;
+    return may;
+}
+
+// A caller was refused, or what would have been noted had it been done.
+static bool is_refusal(const struct kd_request *q) {
+    return q->status == 401 || q->status == 403 ||
+           (q->problem != KD_OK && q->route != NULL && q->route->audit == KD_ROUTE_DONE);
+}
+
+static void write_refusal(struct kd_audit *a, struct kd_request *q) {
+    struct kd_http *h = q->http;
+    if (!is_refusal(q) || !may_note(h, q->principal[0] != '\0')) {
+        return;
+    }
+    struct kd_audit_entry *e = new_entry(q, "request.refused");
+    if (e == NULL) {
+        return;
+    }
+    kd_audit_put(e, "method", q->route == NULL ? "" : q->route->method);
+    kd_audit_put(e, "route", q->path == NULL ? "" : q->path->path);
+    put_result(e, q);
+    if (h->unnoted > 0) {
+        kd_audit_put_number(e, "left_out", h->unnoted);
+        h->unnoted = 0;
+    }
+    write_later(a, e);
+}
+
+void kd_audit_end(struct kd_request *q) {
+    struct kd_audit *a = audit_of(q);
+    if (a == NULL || q->is_noted) {
+        return;
+    }
+    q->is_noted = true;
+    if (q->asked_seq == 0) {
+        write_refusal(a, q);
+        return;
+    }
+    struct kd_audit_entry *e = new_entry(q, q->route->event);
+    if (e != NULL) {
+        e->line.answers = q->asked_seq;
+        put_result(e, q);
+        write_later(a, e);
+    }
+}
+
+// ---- GET /v1/audit ---------------------------------------------------------
+
+enum kd_err kd_handle_audit(struct kd_request *q) {
+    struct kd_audit_report r;
+    const enum kd_err err = kd_service_audit_report(q->http->service, &q->caller, &r);
+    if (err != KD_OK) {
+        if (err == KD_ERR_CONFIG) {
+            kd_request_say(q, "No audit log is kept: the configuration names no file for it.");
+        }
+        return err;
+    }
+    char head[2 * KD_CHAIN_HASH_BYTES + 1];
+    kd_hex_encode(r.last.head, sizeof(r.last.head), head);
+    kd_buf_u8(&q->out, '{');
+    kd_json_member(&q->out, "seq");
+    kd_json_put_number(&q->out, r.last.seq);
+    kd_json_member(&q->out, "head");
+    kd_json_put_text(&q->out, head);
+    kd_json_member(&q->out, "key");
+    kd_json_put_text(&q->out, r.key);
+    kd_json_member(&q->out, "sealed");
+    kd_json_put_number(&q->out, r.sealed);
+    kd_json_member(&q->out, "failing");
+    kd_json_put_bool(&q->out, r.is_failing);
+    kd_json_member(&q->out, "reason");
+    kd_json_put_text(&q->out, r.is_failing ? r.reason : "");
+    kd_json_member(&q->out, "refused");
+    kd_json_put_number(&q->out, r.refused);
+    kd_json_member(&q->out, "lost");
+    kd_json_put_number(&q->out, r.lost);
+    kd_buf_u8(&q->out, '}');
+    kd_request_answer(q, 200);
+    return KD_OK;
+}

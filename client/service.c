@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+// service.c: keyd's API for programs beside it: the pool of connections, one question and what
+// its refusal means.  The calls are in service_keys.c, service_operate.c, service_derive.c,
+// service_channel.c and service_records.c.
+#include "client/service_state.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEPT_MAX = 16, TEXTS = 6, TIMEOUT_MS = 30000, PROBLEM_BYTES = 32, STATUS_UNKNOWN = 401 };
+
+struct keyd_service {
+    struct kd_rest_config config;
+    char *texts[TEXTS]; // of the configuration
+    pthread_mutex_t lock;
+    size_t n_kept; // under the lock, as are they
+    struct kd_rest *kept[KEPT_MAX];
+};
+
+// ---- what is said of a failure ---------------------------------------------
+
+static _Thread_local struct {
+    char name[PROBLEM_BYTES];
+    unsigned status;
+    unsigned retry_s;
+} problem;
+
+const char *keyd_problem(void) {
+    return problem.name;
+}
+
+unsigned keyd_problem_status(void) {
+    return problem.status;
+}
+
+unsigned keyd_problem_retry_s(void) {
+    return problem.retry_s;
+}
+
+void kd_service_begin(void) {
+    kd_detail_begin();
+    problem.name[0] = '\0';
+    problem.status = problem.retry_s = 0;
+}
+
+enum keyd_err kd_service_problem(enum keyd_err err, const char *name, const char *text) {
+    snprintf(problem.name, sizeof(problem.name), "%s", name);
+    return kd_detail_fail(err, "%s", text);
+}
+
+enum keyd_err kd_service_strange(void) {
+    return kd_detail_fail(KEYD_ERR_SERVER, "What came is no answer of keyd to this question.");
+}
+
+enum keyd_err kd_service_wrong(const char *what) {
+    return kd_detail_fail(KEYD_ERR_ARGUMENT, "%s is missing, too long or not of its form.", what);
+}
+
+static enum keyd_err err_of_class(enum kd_err_class class) {
+    switch (class) {
+    case KD_CLASS_OK:
+        return KEYD_OK;
+    case KD_CLASS_USAGE:
+    case KD_CLASS_METHOD:
+    case KD_CLASS_TOO_LARGE:
+    case KD_CLASS_MEDIA:
+        return KEYD_ERR_ARGUMENT;
+    case KD_CLASS_AUTH:
+    case KD_CLASS_POLICY:
+        return KEYD_ERR_DENIED;
+    case KD_CLASS_MISSING:
+        return KEYD_ERR_MISSING;
+    case KD_CLASS_CONFLICT:
+        return KEYD_ERR_STATE;
+    case KD_CLASS_REFUSED:
+        return KEYD_ERR_REFUSED;
+    case KD_CLASS_BUSY:
+    case KD_CLASS_AWAY:
+        return KEYD_ERR_BUSY;
+    case KD_CLASS_DEADLINE:
+        return KEYD_ERR_TIMEOUT;
+    case KD_CLASS_TOKEN:
+    case KD_CLASS_LACKING:
+    case KD_CLASS_SYSTEM:
+    case KD_CLASS_BUG:
+        return KEYD_ERR_BACKEND;
+    }
+    return KEYD_ERR_BACKEND;
+}
+
+// A newer keyd may have problems that we do not know: their status says enough.
+enum keyd_err kd_service_err_of(struct kd_bytes name, unsigned status) {
+    for (unsigned e = KD_OK + 1; e < KD_ERR_COUNT; e++) {
+        if (kd_bytes_equal(kd_bytes_of_text(kd_err_name(e)), name)) {
+            return err_of_class(kd_err_class(e));
+        }
+    }
+    return status == 503 ? KEYD_ERR_BUSY : status >= 500 ? KEYD_ERR_BACKEND : KEYD_ERR_ARGUMENT;
+}
+
+static const char *text_of(const json_t *o, const char *name) {
+    const char *text = json_string_value(json_object_get(o, name));
+    return text == NULL ? "" : text;
+}
+
+// RFC 9457; the HTTP library of keyd answers some things in text.
+static enum keyd_err take_problem(const struct kd_rest_answer *a) {
+    const char *type = text_of(a->json, "type");
+    const char *name = strrchr(type, ':');
+    name = name == NULL ? type : name + 1;
+    const char *detail = text_of(a->json, "detail");
+    const char *field = text_of(a->json, "field");
+    problem.retry_s = a->retry_after_sec;
+    snprintf(problem.name, sizeof(problem.name), "%.*s", PROBLEM_BYTES - 1, name);
+    return kd_detail_fail(kd_service_err_of(kd_bytes_of_text(name), a->status),
+                          "%s%s%s (%s%s%s%sHTTP status %u)", text_of(a->json, "title"),
+                          detail[0] == '\0' ? "" : " ", detail, name, name[0] == '\0' ? "" : ", ",
+                          field, field[0] == '\0' ? "" : ", ", a->status);
+}
+
+static enum keyd_err take_failure(enum kd_err e, const char *text) {
+    const enum keyd_err err = e == KD_ERR_NO_MEMORY     ? KEYD_ERR_MEMORY
+                              : e == KD_ERR_DEADLINE    ? KEYD_ERR_TIMEOUT
+                              : e == KD_ERR_DENIED      ? KEYD_ERR_DENIED
+                              : e == KD_ERR_TOKEN_AWAY  ? KEYD_ERR_TRANSPORT
+                              : e == KD_ERR_SYSTEM      ? KEYD_ERR_TRANSPORT
+                              : e == KD_ERR_BAD_REQUEST ? KEYD_ERR_ARGUMENT
+                                                        : KEYD_ERR_SERVER;
+    return kd_detail_fail(err, "%s", text);
+}
+
+// ---- the pool --------------------------------------------------------------
+
+static enum keyd_err open_another(const struct keyd_service *s, struct kd_rest **out) {
+    char failure[KD_REST_FAILURE_BYTES];
+    const enum kd_err e = kd_rest_open(&s->config, out, failure);
+    return e == KD_OK                     ? KEYD_OK
+           : e == KD_ERR_NO_MEMORY        ? KEYD_ERR_MEMORY
+           : s->config.token_file != NULL ? kd_detail_fail(KEYD_ERR_FILE, "%s", failure)
+                                          : kd_detail_fail(KEYD_ERR_ARGUMENT, "%s", failure);
+}
+
+static enum keyd_err take(struct keyd_service *s, struct kd_rest **out) {
+    pthread_mutex_lock(&s->lock);
+    *out = s->n_kept == 0 ? NULL : s->kept[--s->n_kept];
+    pthread_mutex_unlock(&s->lock);
+    return *out != NULL ? KEYD_OK : open_another(s, out);
+}
+
+static void give_back(struct keyd_service *s, struct kd_rest *rest) {
+    pthread_mutex_lock(&s->lock);
+    const bool is_kept = s->n_kept < KEPT_MAX;
+    if (is_kept) {
+        s->kept[s->n_kept++] = rest;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (!is_kept) {
+        kd_rest_close(rest);
+    }
+}
+
+void kd_service_answer_wipe(struct kd_service_answer *a) {
+    // A token that is not known (any more): its file may have another by now.
+    if (a->rest != NULL && a->http.status == STATUS_UNKNOWN) {
+        kd_rest_close(a->rest);
+    } else if (a->rest != NULL) {
+        give_back(a->service, a->rest);
+    }
+    kd_rest_answer_wipe(&a->http);
+    *a = KD_SERVICE_ANSWER_INIT;
+}
+
+// ---- a question ------------------------------------------------------------
+
+enum keyd_err kd_service_ask(struct keyd_service *s, const struct kd_rest_request *q,
+                             struct kd_service_answer *a) {
+    enum keyd_err err = take(s, &a->rest);
+    if (err != KEYD_OK) {
+        return err;
+    }
+    a->service = s;
+    const enum kd_err e = kd_rest_exchange(a->rest, q, &a->http);
+    if (e != KD_OK) {
+        return take_failure(e, kd_rest_failure(a->rest));
+    }
+    problem.status = a->http.status;
+    return kd_rest_is_problem(&a->http) ? take_problem(&a->http) : KEYD_OK;
+}
+
+enum keyd_err kd_service_post(struct keyd_service *s, const char *path, const struct kd_buf *json,
+                              bool keeps_text, struct kd_service_answer *a) {
+    if (kd_buf_finish(json) != KD_OK) {
+        return kd_buf_finish(json) == KD_ERR_NO_MEMORY ? KEYD_ERR_MEMORY
+                                                       : kd_service_wrong("The data");
+    }
+    const struct kd_rest_request q = { .method = "POST",
+                                       .path = path,
+                                       .type = "application/json",
+                                       .body = kd_buf_get(json),
+                                       .keeps_text = keeps_text };
+    return kd_service_ask(s, &q, a);
+}
+
+enum keyd_err kd_service_do(struct keyd_service *s, const char *method, const char *path,
+                            struct kd_service_answer *a) {
+    const struct kd_rest_request q = { .method = method, .path = path };
+    return kd_service_ask(s, &q, a);
+}
+
+// ---- life ------------------------------------------------------------------
+
+void keyd_service_close(struct keyd_service *s) {
+    if (s == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < s->n_kept; i++) {
+        kd_rest_close(s->kept[i]);
+    }
+    for (size_t i = 0; i < TEXTS; i++) {
+        free(s->texts[i]);
+    }
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+KD_AUTO_DEFINE(service, struct keyd_service *, keyd_service_close)
+
+static bool copy_config(struct keyd_service *s, const struct keyd_service_config *c) {
+    const char *const from[TEXTS] = { c->socket,           c->url,      c->ca_file,
+                                      c->certificate_file, c->key_file, c->token_file };
+    const char **const to[TEXTS] = {
+        &s->config.socket,      &s->config.url, &s->config.ca,
+        &s->config.certificate, &s->config.key, &s->config.token_file
+    };
+    for (size_t i = 0; i < TEXTS; i++) {
+        s->texts[i] = from[i] == NULL ? NULL : strdup(from[i]);
+        if (from[i] != NULL && s->texts[i] == NULL) {
+            return false;
+        }
+        *to[i] = s->texts[i];
+    }
+    s->config.timeout_ms = c->timeout_ms == 0 ? TIMEOUT_MS : c->timeout_ms;
+    return true;
+}
+
+static enum keyd_err open_service(const struct keyd_service_config *config,
+                                  struct keyd_service **out) {
+    if (config == NULL || out == NULL || (config->socket == NULL) == (config->url == NULL)) {
+        return kd_service_wrong("One of socket and url");
+    }
+    if ((config->certificate_file == NULL) != (config->key_file == NULL)) {
+        return kd_service_wrong("One of certificate_file and key_file");
+    }
+    kd_auto(service) struct keyd_service *s = calloc(1, sizeof(*s));
+    if (s == NULL) {
+        return KEYD_ERR_MEMORY;
+    }
+    pthread_mutex_init(&s->lock, NULL);
+    if (!copy_config(s, config)) {
+        return KEYD_ERR_MEMORY;
+    }
+    // The first connection is made ready now, so that what is wrong is said now.
+    struct kd_rest *rest = NULL;
+    const enum keyd_err err = open_another(s, &rest);
+    if (err != KEYD_OK) {
+        return err;
+    }
+    give_back(s, rest);
+    *out = KD_STEAL(s);
+    return KEYD_OK;
+}
+
+enum keyd_err keyd_service_open(const struct keyd_service_config *config,
+                                struct keyd_service **out) {
+    kd_service_begin();
+    return kd_detail_end(open_service(config, out));
+}
+
+// ---- the service itself ----------------------------------------------------
+
+enum keyd_err keyd_ready(struct keyd_service *s) {
+    kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
+    kd_service_begin();
+    return kd_detail_end(s == NULL ? kd_service_wrong("The service")
+                                   : kd_service_do(s, "GET", "/readyz", &a));
+}
+
+static bool read_state(const json_t *o, struct keyd_state *out) {
+    const json_t *counts = json_object_get(o, "counts");
+    const json_t *workers = json_object_get(o, "workers");
+    const json_t *is_ready = json_object_get(o, "ready");
+    struct keyd_state state = { .is_ready = json_is_true(is_ready) };
+    if (!json_is_boolean(is_ready) || !json_is_array(workers) ||
+        !kd_service_get_text(o, "version", sizeof(state.version), state.version) ||
+        !kd_service_get_number(counts, "keys", &state.keys) ||
+        !kd_service_get_number(counts, "secrets", &state.secrets)) {
+        return false;
+    }
+    // Without a channel there is none.
+    (void)kd_service_get_number(json_object_get(o, "channel"), "sessions", &state.sessions);
+    state.workers = (unsigned)json_array_size(workers);
+    for (size_t i = 0; i < state.workers; i++) {
+        const char *word = text_of(json_array_get(workers, i), "state");
+        state.workers_ready += strcmp(word, "ready") == 0;
+    }
+    *out = state;
+    return true;
+}
+
+enum keyd_err keyd_state(struct keyd_service *s, struct keyd_state *out) {
+    kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
+    kd_service_begin();
+    if (s == NULL || out == NULL) {
+        return kd_detail_end(kd_service_wrong("The service, or room for its state,"));
+    }
+    const enum keyd_err err = kd_service_do(s, "GET", "/v1/status", &a);
+    return kd_detail_end(err != KEYD_OK || read_state(a.http.json, out) ? err
+                                                                        : kd_service_strange());
+}

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit log: who asked for what, what became of it, and that nobody can change it unseen."""
+import glob
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import threading
+import time
+
+from harness import SOFTHSM, Keyd, b64, expect, main, oracle, sha256_hex, test, wait_for
+from harness.boot import Bootstrap, Owner
+from harness.mailbox import KEYDCTL
+from harness.peer import Server
+
+POLICY = f"""
+principal "tests" {{ uid = {{ {os.getuid()} }} }}
+principal "guest" {{ token = {{ "sha256:{sha256_hex('guest-token')}" }} }}
+allow "tests" {{ operations = {{ "*" }} keys = {{ "*" }} }}
+allow "guest" {{ operations = {{ show }} keys = {{ "orders" }} }}
+"""
+
+
+def set_up(token, make=Keyd, **config):
+    keyd = make(token, {}, POLICY)
+    keyd.audit_file = os.path.join(keyd.directory, "audit.log")
+    channel = getattr(keyd, "channel", {})
+    keyd.set_config({**channel, "audit.file": keyd.audit_file, "audit.key": "audit",
+                     "audit.interval": 1, **config})
+    return keyd
+
+
+def files_of(keyd):
+    return sorted(glob.glob(keyd.audit_file + ".*")) + [keyd.audit_file]
+
+
+def lines_of(keyd):
+    lines = []
+    for path in files_of(keyd):
+        with open(path, encoding="ascii") as f:
+            lines += [json.loads(line) for line in f]
+    return lines
+
+
+def events(keyd, name):
+    return [line for line in lines_of(keyd) if line["event"] == name]
+
+
+def verify(keyd, *argv, files=None, status=0, say=None):
+    r = subprocess.run([KEYDCTL, "--config", keyd.config_file, "audit", "verify", *argv,
+                        *(files or files_of(keyd))], capture_output=True, text=True, timeout=60,
+                       check=False)
+    assert r.returncode == status, (r.returncode, r.stdout, r.stderr)
+    assert say is None or say in r.stdout + r.stderr, (say, r.stdout, r.stderr)
+    return r.stdout
+
+
+def answered(keyd, event):
+    """The line that was there before the work, and the one that says what became of it."""
+    def pair():
+        both = events(keyd, event)
+        return both if len(both) == 2 else None
+    asked, answer = wait_for(pair, what=f"two lines of {event}")
+    assert asked["phase"] == "asked" and answer["asked"] == asked["seq"], (asked, answer)
+    assert asked["request"] == answer["request"], (asked, answer)
+    return asked, answer
+
+
+@test(on=SOFTHSM)
+def each_change_is_written_down_before_it_is_done_and_what_became_of_it(token):
+    keyd = set_up(token).start()
+    keyd.create("orders", "ec-p256", "derive")
+    asked, answer = answered(keyd, "key.create")
+    assert asked["principal"] == "tests" and asked["input"] == {"name": "orders",
+                                                               "type": "ec-p256"}, asked
+    assert answer["result"] == "ok" and answer["made"] == "/v1/keys/orders", answer
+    _, point = oracle.new_peer("ec-p256")
+    keyd.ok("/v1/keys/orders/ecdh", {"peer": b64(point), "type": "hmac-sha256"})
+    assert not events(keyd, "secret.release"), "it stays in the token"
+    keyd.ok("/v1/keys/orders/ecdh", {"items": [{"peer": b64(point), "release": True}]})
+    for path, event, status in (("rotate", "key.rotate", 201), ("disable", "key.disable", 200),
+                                ("enable", "key.enable", 200)):
+        keyd.ok(f"/v1/keys/orders/{path}", {}, status)
+        asked, answer = answered(keyd, event)
+        assert asked["name"] == "orders" and answer["result"] == "ok", (asked, answer)
+    expect(keyd.delete("/v1/keys/orders", headers={"X-Request-Id": "mine-7"}), 204)
+    asked, _ = answered(keyd, "key.delete")
+    assert asked["request"] == "mine-7", asked
+    answered(keyd, "secret.release")
+    expect(keyd.post("/v1/keys/orders/rotate"), 404, "no-such-key")
+    refused = wait_for(lambda: [e for e in events(keyd, "key.rotate")
+                                if e.get("result") == "no-such-key"], what="the refusal")
+    assert refused[0]["status"] == 404
+    keyd.stop()
+    kinds = [line["event"] for line in lines_of(keyd)]
+    assert kinds[:2] == ["keyd.start", "policy.read"] and kinds[-1] == "keyd.stop", kinds
+    verify(keyd, "--offline")
+
+
+@test(on=SOFTHSM)
+def who_may_do_nothing_is_written_down_and_cannot_fill_the_disk(token):
+    keyd = set_up(token).start()
+    started = time.monotonic()
+    for bearer, status, problem in (("nobodys", 401, "unauthenticated"),
+                                    ("guest-token", 403, "denied")):
+        expect(keyd.post("/v1/keys/orders/mac", {"data": ""}, bearer=bearer), status, problem)
+    for _ in range(300):
+        expect(keyd.get("/v1/keys/other", bearer="guest-token"), 403, "denied")
+    time.sleep(1.1)
+    expect(keyd.get("/v1/keys/other", bearer="guest-token"), 403, "denied")
+    last = wait_for(lambda: events(keyd, "request.refused")[-1].get("left_out")
+                    and events(keyd, "request.refused"), what="what was left out")
+    assert last[0]["result"] == "unauthenticated" and "principal" not in last[0], last[0]
+    assert last[1]["principal"] == "guest" and last[1]["route"] == "/v1/keys/{name}/mac", last[1]
+    n_left = sum(line.get("left_out", 0) for line in last)
+    assert len(last) + n_left == 303, (len(last), n_left)
+    seconds = time.monotonic() - started
+    assert len(last) <= 10 * (seconds + 2), (len(last), seconds)
+    verify(keyd)
+    keyd.stop()
+
+
+@test
+def seals_are_keyds_alone_and_anybody_may_check_them(token):
+    keyd = set_up(token).start()
+    keyd.create("audit", "hmac-sha256", "sign", "verify")
+    seal = wait_for(lambda: events(keyd, "audit.seal"), what="a seal")[-1]
+    covered = [line for line in lines_of(keyd) if line["seq"] == seal["covers"]]
+    assert len(covered) == 1
+    expect(keyd.post("/v1/keys/audit/mac", {"data": ""}), 409, "key-reserved")
+    expect(keyd.post("/v1/keys/audit/derive", {"type": "aes-256", "kdf": "hkdf-sha256"}), 409,
+           "key-reserved")
+    expect(keyd.delete("/v1/keys/audit"), 409, "key-reserved")
+    data = (b"keyd audit seal\0" + seal["covers"].to_bytes(8, "big") + bytes.fromhex(seal["head"]))
+    assert keyd.ok("/v1/keys/audit/mac-verify", {"data": b64(data), "mac": seal["mac"]})["valid"]
+    assert not keyd.ok("/v1/keys/audit/mac-verify", {"data": b64(data[:-1] + b"x"),
+                                                     "mac": seal["mac"]})["valid"]
+    report = keyd.get("/v1/audit").json
+    assert report["key"] == "audit" and report["sealed"] >= seal["covers"], report
+    expect(keyd.get("/v1/audit", bearer="guest-token"), 403, "denied")
+    n = len(events(keyd, "audit.seal"))
+    time.sleep(2.2)
+    assert len(events(keyd, "audit.seal")) <= n + 1, "nothing happens, so nothing is sealed"
+    keyd.restart()
+    verify(keyd, say="are keyd's")
+    keyd.stop()
+
+
+def chained(lines):
+    """The lines with numbers and hashes made anew, as one who can write the file would."""
+    out, prev = [], lines[0]["prev"]
+    for i, line in enumerate(lines):
+        line = {**line, "seq": lines[0]["seq"] + i, "prev": prev}
+        text = json.dumps(line, separators=(",", ":"))
+        prev = hashlib.sha256(text.encode()).hexdigest()
+        out.append(text)
+    return out
+
+
+@test(on=SOFTHSM)
+def a_changed_removed_inserted_moved_or_cut_line_is_found_and_named(token):
+    keyd = set_up(token).start()
+    keyd.create("audit", "hmac-sha256", "sign", "verify")
+    keyd.create("mine", "hmac-sha256", "sign", "verify")
+    for i in range(4):
+        keyd.create(f"k{i}", "aes-256", "encrypt")
+    wait_for(lambda: events(keyd, "audit.seal")
+             and keyd.get("/v1/audit").json["sealed"] > 12, what="a seal of it all")
+    with open(keyd.audit_file, encoding="ascii") as f:
+        good = f.read().splitlines()
+    other = os.path.join(keyd.directory, "other.log")
+
+    def check(lines, say, *argv):
+        with open(other, "w", encoding="ascii") as f:
+            f.write("\n".join(lines) + "\n")
+        return verify(keyd, *argv, files=[other], status=1, say=say)
+
+    check(good[:4] + [good[4].replace("tests", "guest")] + good[5:],
+          "other.log:6: line 6: the line")
+    check(good[:4] + good[5:], "other.log:5: line 6: 1 lines before it are missing, from 5 on")
+    check(good[:5] + good[4:], "other.log:6: line 5: its number comes after 5")
+    check(good[:4] + ["hello"] + good[4:], "other.log:5: it is no line of an audit log")
+    check(good[:4] + [good[5], good[4]] + good[6:], "other.log:5: line 6: 1 lines before it")
+    check(good[:8], "other.log:8: line 8: keyd has written lines up to")
+    # One who makes all hashes anew has no key, or one that is not keyd's.
+    parsed = [json.loads(line) for line in good]
+    forged = [dict(line) for line in parsed]
+    forged[4]["principal"] = "guest"
+    check(chained(forged), "is not the line that keyd wrote last")
+    check(chained(forged), "a seal of another line", "--offline")
+    made = chained(forged)
+    for i, line in enumerate(forged):
+        if line["event"] == "audit.seal":
+            made = chained(forged)
+            head = hashlib.sha256(made[line["covers"] - 1].encode()).digest()
+            data = b"keyd audit seal\0" + line["covers"].to_bytes(8, "big") + head
+            mac = keyd.ok("/v1/keys/mine/mac", {"data": b64(data)})
+            forged[i] = {**line, "head": head.hex(), "mac": mac["mac"], "key": "mine"}
+    check(chained(forged), 'a seal that the key "mine" did not make')
+    forged = [{**line, "key": "audit"} if line["event"] == "audit.seal" else line
+              for line in forged]
+    check(chained(forged), 'a seal that the key "audit" did not make')
+    with open(other, "w", encoding="ascii") as f:
+        f.write("\n".join(good) + "\n" + good[-1][:30])
+    verify(keyd, files=[other], status=1, say="half a line at the end")
+    verify(keyd)
+    keyd.stop()
+    # keyd sees at its start what was cut off, or is not its own.
+    with open(keyd.audit_file, "w", encoding="ascii") as f:
+        f.write("\n".join(good[:6]) + "\n")
+    keyd.start()
+    assert "others than they were" in keyd.log()
+    assert "later line" in events(keyd, "keyd.start")[-1]["found"]
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_full_disk_refuses_what_must_be_written_down_and_heals(token):
+    keyd = set_up(token)
+    keyd.wrapper = ["env", "--ignore-signal=XFSZ"]  # a full disk sends no signal
+    keyd.start()
+    keyd.create("audit", "hmac-sha256", "sign", "verify")
+    keyd.create("k", "hmac-sha256", "sign")
+    limits = resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+    for _ in range(3):
+        r = expect(keyd.post("/v1/keys", {"name": "new", "type": "aes-256",
+                                          "usages": ["encrypt"]}), 503, "audit")
+        assert "Retry-After" in r.headers and r.json["detail"], r
+        expect(keyd.delete("/v1/keys/k"), 503, "audit")
+        keyd.ok("/v1/keys/k/mac", {"data": ""})
+    expect(keyd.get("/v1/keys/new"), 404, "no-such-key")
+    report = keyd.get("/v1/audit").json
+    assert report["failing"] and report["reason"] == "File too large", report
+    assert report["refused"] >= 5, report
+    assert "keyd_audit_failing 1" in keyd.get("/metrics").body.decode()
+    resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE, limits)
+    wait_for(lambda: not keyd.get("/v1/audit").json["failing"], what="the end of the failure")
+    keyd.create("new", "aes-256", "encrypt")
+    assert events(keyd, "audit.failed")[0]["why"] == "File too large"
+    assert events(keyd, "audit.resumed")[0]["refused"] >= 5
+    verify(keyd)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def the_log_goes_on_in_other_files_and_a_missing_one_is_found(token):
+    keyd = set_up(token, **{"audit.file-max-bytes": 65536}).start()
+    keyd.create("audit", "hmac-sha256", "sign", "verify")
+    keyd.create("k", "aes-256", "encrypt", "decrypt")
+    while len(files_of(keyd)) < 3:  # each is some 700 bytes
+        keyd.ok("/v1/keys/k/disable", {})
+        keyd.ok("/v1/keys/k/enable", {})
+    verify(keyd)
+    os.rename(keyd.audit_file, keyd.audit_file + ".9")  # as logrotate does
+    keyd.hup()
+    keyd.ok("/v1/keys/k/rotate", {}, 201)
+    wait_for(lambda: os.path.exists(keyd.audit_file) and events(keyd, "key.rotate"),
+             what="another file")
+    files = files_of(keyd)
+    assert len(files) >= 4, files
+    verify(keyd, files=list(reversed(files)))
+    verify(keyd, files=[files[0], *files[2:]], status=1, say="lines before it are missing")
+    verify(keyd, files=files[:-1], status=1, say="keyd has written lines up to")
+    keyd.stop()
+
+
+def change_keys(keyd, round_, n, answered_, stop):
+    """Makes keys, rotates each second one and deletes each third, until keyd is gone."""
+    with keyd.client() as c:
+        for i in range(1000):
+            name = f"r{round_}t{n}i{i}"
+            steps = [("POST", "/v1/keys", {"name": name, "type": "aes-256",
+                                           "usages": ["encrypt"]}, "create")]
+            if i % 2:
+                steps.append(("POST", f"/v1/keys/{name}/rotate", {}, "rotate"))
+            if i % 3 == 0:
+                steps.append(("DELETE", f"/v1/keys/{name}", None, "delete"))
+            for method, path, body, what in steps:
+                try:
+                    if stop.is_set() or c.request(method, path, body).status >= 300:
+                        return
+                    answered_.add((what, name))
+                except OSError:
+                    return
+
+
+def versions(keyd):
+    """{name: number of versions}, when nothing is half done any more."""
+    keys = keyd.get("/v1/keys?limit=1000").json["keys"]
+    return {k["name"]: len(k["versions"]) for k in keys}
+
+
+@test(on=SOFTHSM)
+def after_a_kill_log_registry_and_token_agree(token):
+    keyd = set_up(token).start()
+    keyd.create("audit", "hmac-sha256", "sign", "verify")
+    for round_ in range(3):
+        done, stop = set(), threading.Event()
+        threads = [threading.Thread(target=change_keys, args=(keyd, round_, n, done, stop))
+                   for n in range(4)]
+        for t in threads:
+            t.start()
+        wait_for(lambda done=done: len(done) > 12, what="some changes")
+        keyd.kill()
+        stop.set()
+        for t in threads:
+            t.join()
+        keyd.start()
+        wait_for(lambda: {f"{name}.v{v}" for name, n in versions(keyd).items()
+                          for v in range(1, n + 1)} == {o["label"] for o in token.objects()},
+                 what="registry and token to agree")
+        verify(keyd)
+        there = versions(keyd)
+        asked = {(e["event"][4:], e.get("name") or e["input"]["name"])
+                 for e in lines_of(keyd) if e.get("phase") == "asked"}
+        assert done <= asked, "what was answered was written down before"
+        assert {("create", name) for name in there} <= asked
+        assert {("rotate", name) for name, n in there.items() if n == 2} <= asked
+        for what, name in done:
+            assert (name in there) or ("delete", name) in asked, (what, name)
+            assert what != "delete" or name not in there, name
+    unanswered = [e["unanswered"] for e in events(keyd, "keyd.start")]
+    answers = {e["asked"] for e in lines_of(keyd) if "asked" in e}
+    asked = {e["seq"] for e in lines_of(keyd) if e.get("phase") == "asked"}
+    assert asked - answers == {n for some in unanswered for n in some}, (asked, answers)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def sessions_and_certificates_are_written_down_before_the_answer(token):
+    """A09, J10: who was let in, and by which certificate."""
+    keyd = set_up(token, make=Server)
+    keyd.set_up()
+    with keyd.device("pump-3") as device:
+        device.connect(keyd)
+        opened = events(keyd, "session.open")
+        assert [o["peer"] for o in opened] == ["pump-3"], opened
+        assert opened[0]["result"] == "ok" and opened[0]["principal"] == "tests", opened
+        session = opened[0]["session"]
+        expect(keyd.delete(f"/v1/sessions/{session}"), 204)
+        assert events(keyd, "session.delete")[0]["session"] == session
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_certificate_is_issued_with_a_line_that_names_it(token):
+    keyd = set_up(token, make=Bootstrap)
+    keyd.set_up()
+    owner = Owner("pump-4")
+    secret = keyd.enrol("pump-4")
+    owner.enroll(keyd, "wrong" + secret[5:])
+    owner.take(owner.enroll(keyd, secret))
+    issued = events(keyd, "certificate.issue")
+    assert len(issued) == 1 and issued[0]["device"] == "pump-4", issued
+    der = oracle.der_of(keyd.get("/v1/devices/pump-4").json["certificate"].encode())
+    assert issued[0]["certificate"] == hashlib.sha256(der).hexdigest(), issued
+    refused = [e for e in events(keyd, "request.refused") if e.get("device") == "pump-4"]
+    assert refused and refused[0]["result"] == "enrolment", refused
+    asked = [e for e in events(keyd, "device.create") if e.get("phase") == "asked"]
+    assert asked[0]["input"] == {"id": "pump-4"}, asked
+    with open(keyd.audit_file, encoding="ascii") as f:
+        assert secret not in f.read(), "a secret in the log"
+    keyd.stop()
+
+
+main()

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each process has given up, and what is in the memory of those that talk to the world."""
+import json
+import os
+import re
+import subprocess
+
+from harness import SOFTHSM, children, expect, main, oracle, test, tokens, wait_for
+from harness.daemon import KEYD, Keyd, pages_of
+from harness.gateway import Backend, Gateway
+from harness.peer import Server
+
+UNITS = ("keyd.service", "keyd-gateway.service")
+EXPOSURE_MAX = 2.0
+
+
+def name_of(pid):
+    with open(f"/proc/{pid}/comm", encoding="ascii") as f:
+        return f.read().strip()
+
+
+def status_of(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def is_confined(pid):
+    with open(f"/proc/{pid}/limits", encoding="utf-8") as f:
+        core = re.search(r"^Max core file size +(\S+) +(\S+)", f.read(), re.M).groups()
+    status = status_of(pid)
+    return core == ("0", "0") and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+
+
+def is_in(pid, *values):
+    return [v for v in values for page in pages_of(pid) if v in page]
+
+
+@test(on=SOFTHSM)
+def each_process_has_given_up_what_it_does_not_need(token):
+    """No core dump, no new privileges, a filter of system calls."""
+    keyd = Server(token, {"trust.accept-unregistered": True, "fetch.allow": ["https://pki.example/"],
+                          "fetch.program": os.path.join(tokens.BUILD, "keyd-fetch"),
+                          "trust.anchors-file": certificate_file(token)}).set_up()
+    backend = Backend()
+    gateway = Gateway(keyd, backend).start()
+    kinds = wait_for(lambda: (k := {name_of(p): p for p in children(keyd.process.pid)}) and
+                     {"keyd-hsm", "keyd-fetch"} <= set(k) and k)
+    # keyd-fetch has its own filter when it has read its configuration.
+    wait_for(lambda: status_of(kinds["keyd-fetch"])["Seccomp_filters"] == "2",
+             what=lambda: status_of(kinds["keyd-fetch"]))
+    for pid in (keyd.process.pid, gateway.process.pid, *children(keyd.process.pid)):
+        assert is_confined(pid), (name_of(pid), status_of(pid))
+    gateway.stop()
+    backend.close()
+    keyd.stop()
+
+
+def certificate_file(token):
+    path = os.path.join(token.directory, "anchors.pem")
+    oracle.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                   "-keyout", os.devnull, "-out", path, "-days", "2", "-subj", "/CN=root")
+    return path
+
+
+def scalar_of(private):
+    """The private key itself, 32 bytes."""
+    text = oracle.openssl("ec", "-text", "-noout", data=private).decode()
+    return bytes.fromhex(re.search(r"priv:\s+((?:[0-9a-f]{2}[:\s]*)+)pub", text).group(1)
+                         .replace(":", "").replace("\n", "").replace(" ", "")[-64:])
+
+
+@test(on=SOFTHSM)
+def front_and_gateway_hold_neither_pin_nor_private_key(token):
+    """A key whose bytes we know is brought into the token by its maker's tool, and used."""
+    private = oracle.ec_private("ec-p256")
+    with oracle.Files(key=oracle.openssl("pkcs8", "-topk8", "-nocrypt", data=private)) as path:
+        r = subprocess.run(["softhsm2-util", "--import", path("key"), "--token", token.label,
+                            "--label", "known", "--id", "4b", "--pin", token.pin],
+                           capture_output=True, check=False,
+                           env={**os.environ, **dict(e.split("=", 1) for e in token.environment)})
+        assert r.returncode == 0, r
+    keyd = Server(token, {"workers.processes": 1}).set_up()
+    expect(keyd.post("/v1/keys", {"name": "known", "uri": "pkcs11:object=known;type=private"}), 201)
+    for _ in range(20):
+        keyd.ok("/v1/keys/known/sign", {"data": "aGVsbG8"})
+    backend = Backend()
+    gateway = Gateway(keyd, backend).start()
+    scalar = scalar_of(private)
+    secrets = [token.pin.encode(), scalar, scalar[::-1], scalar.hex().encode()]
+    for pid in (keyd.process.pid, gateway.process.pid):
+        if os.geteuid() == 0:
+            # The search finds what is there.
+            assert is_in(pid, keyd.socket.encode()), name_of(pid)
+            assert not is_in(pid, *secrets), name_of(pid)
+        else:
+            assert is_shut(pid), name_of(pid)
+    gateway.stop()
+    backend.close()
+    keyd.stop()
+
+
+def is_shut(pid):
+    """Whether a process of the same user cannot look into it."""
+    try:
+        with open(f"/proc/{pid}/mem", "rb"):
+            return False
+    except PermissionError:
+        return True
+
+
+@test(on=SOFTHSM)
+def a_front_that_cannot_confine_itself_does_not_start(token):
+    """Here its parent forbids it to make filters."""
+    keyd = Keyd(token)
+    program = os.path.join(tokens.BUILD, "tests", "system", "unconfined")
+    r = subprocess.run([program, KEYD, "--config", keyd.config_file],
+                       capture_output=True, timeout=60, check=False)
+    assert r.returncode == 1 and b"could not be closed" in r.stderr, r
+
+
+@test()
+def units_expose_little():
+    """systemd-analyze security finds less than 2.0 of 10 exposed."""
+    for unit in UNITS:
+        path = os.path.join(os.environ["KD_SRCDIR"], "docs", unit)
+        r = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--json=short",
+                            "--no-pager", path], capture_output=True, text=True, check=False)
+        table = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--no-pager", path],
+                               capture_output=True, text=True, check=False).stdout
+        assert json.loads(r.stdout), r
+        exposure = float(re.search(r"exposure level.*?: ([0-9.]+) ", table).group(1))
+        assert exposure < EXPOSURE_MAX, table
+
+
+if __name__ == "__main__":
+    main()
