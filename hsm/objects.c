@@ -42,8 +42,8 @@ static struct kd_bytes key_of(const struct kd_key_ref *ref, uint8_t bytes[static
     return (struct kd_bytes) { bytes, (size_t)(at - bytes) };
 }
 
-enum kd_err kd_object_find(struct kd_session *s, CK_ATTRIBUTE *template, size_t n,
-                           CK_OBJECT_HANDLE *out, size_t max, size_t *n_found) {
+static enum kd_err find(struct kd_session *s, CK_ATTRIBUTE *template, size_t n,
+                        CK_OBJECT_HANDLE *out, size_t max, size_t *n_found) {
     CK_FUNCTION_LIST *p11 = s->token->p11;
     enum kd_err r = kd_ckr("C_FindObjectsInit", p11->C_FindObjectsInit(s->handle, template, n));
     if (r != KD_OK) {
@@ -64,6 +64,14 @@ enum kd_err kd_object_find(struct kd_session *s, CK_ATTRIBUTE *template, size_t 
     if (r == KD_OK) {
         *n_found = total;
     }
+    return r;
+}
+
+enum kd_err kd_object_find(struct kd_session *s, CK_ATTRIBUTE *template, size_t n,
+                           CK_OBJECT_HANDLE *out, size_t max, size_t *n_found) {
+    pthread_rwlock_rdlock(&s->token->copying);
+    const enum kd_err r = find(s, template, n, out, max, n_found);
+    pthread_rwlock_unlock(&s->token->copying);
     return r;
 }
 
@@ -98,8 +106,10 @@ static CK_OBJECT_HANDLE copy_of(struct kd_session *s, CK_OBJECT_HANDLE original)
     if (!s->token->is_software) {
         return original;
     }
+    pthread_rwlock_wrlock(&s->token->copying);
     const CK_RV rv =
         s->token->p11->C_CopyObject(s->handle, original, template, KD_COUNT_OF(template), &copy);
+    pthread_rwlock_unlock(&s->token->copying);
     if (rv != CKR_OK) {
         kd_log(KD_LOG_DEBUG, "token", "a key is used without a copy", "rv=%s", kd_ckr_name(rv));
         return original;

@@ -115,6 +115,7 @@ void kd_token_init(struct kd_token *t) {
     pthread_rwlockattr_setkind_np(&prefers_writer, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&t->use, &prefers_writer);
     pthread_rwlockattr_destroy(&prefers_writer);
+    pthread_rwlock_init(&t->copying, NULL);
     pthread_mutex_init(&t->lock, NULL);
     kd_cells_init(&t->cells, sizeof(struct kd_traffic_secrets));
     t->objects = KD_MAP_INIT;
@@ -129,6 +130,7 @@ void kd_token_wipe(struct kd_token *t) {
     kd_map_wipe(&t->handshakes);
     kd_map_wipe(&t->sessions);
     pthread_mutex_destroy(&t->lock);
+    pthread_rwlock_destroy(&t->copying);
     pthread_rwlock_destroy(&t->use);
     kd_cells_wipe(&t->cells);
 }

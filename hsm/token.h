@@ -33,6 +33,10 @@ struct kd_token {
     pthread_rwlock_t use;
     struct kd_session *sessions_open; // by next, under use
 
+    // Read: objects are searched.  Write: one is copied, because SoftHSM shows a copy
+    // that is half made as one more object of the token.  Taken after use, before lock.
+    pthread_rwlock_t copying;
+
     pthread_mutex_t lock;
     // under lock; never held across a call of the module
     uint64_t generation;   // of sessions; all handles of an earlier one are forgotten

@@ -12,6 +12,7 @@
 #include <openssl/hmac.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
+#include <pthread.h>
 #include <string.h>
 
 enum { OUT_MAX_BYTES = 255 };
@@ -155,6 +156,39 @@ START_TEST(each_type_is_made_described_found_and_destroyed) {
         ck_assert_err(call_find(s, kd_buf_get_text(&uri), &c), KD_OK);
         ck_assert_uint_eq(c.head.n_items, 0);
         ck_assert_err(call_destroy(s, &key), KD_ERR_NO_OBJECT);
+    }
+}
+END_TEST
+
+struct searcher {
+    struct kd_session *session;
+    const struct kd_key_ref *ref;
+    enum kd_err wrong; // the first
+};
+
+static void *search_anew(void *arg) {
+    struct searcher *me = arg;
+    for (size_t i = 0; i < 200 && me->wrong == KD_OK; i++) {
+        CK_OBJECT_HANDLE handle;
+        kd_object_forget(me->session, me->ref);
+        me->wrong = kd_object_get(me->session, me->ref, &handle);
+    }
+    return NULL;
+}
+
+// A copy that another thread is making is no second object of that name.
+START_TEST(threads_that_search_one_key_find_it) {
+    struct call_key key;
+    struct searcher searchers[2];
+    pthread_t threads[2];
+    ck_assert_err(call_generate(token_session(), KD_KEY_AES_256, KD_USE_ENCRYPT, 7, &key), KD_OK);
+    for (size_t i = 0; i < 2; i++) {
+        searchers[i] = (struct searcher) { &token_opened()->sessions[i], &key.ref, KD_OK };
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, search_anew, &searchers[i]), 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+        ck_assert_err(searchers[i].wrong, KD_OK);
     }
 }
 END_TEST
@@ -492,6 +526,7 @@ TCase *tcase_token_keys(void) {
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, a_key_does_not_do_what_it_is_not_for);
     tcase_add_test(c, each_type_is_made_described_found_and_destroyed);
+    tcase_add_test(c, threads_that_search_one_key_find_it);
     tcase_add_test(c, derived_secrets_are_not_among_what_is_found);
     tcase_add_test(c, a_signature_verifies_under_its_key_and_data_alone);
     tcase_add_test(c, what_was_sealed_opens_and_nothing_else_does);
