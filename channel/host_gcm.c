@@ -43,11 +43,17 @@ static OSSL_PARAM tag_param(uint8_t *tag) {
     return OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, TAG_BYTES);
 }
 
-// -1: the direction stays.  The IV has the 12 bytes that GCM has by itself.
-static bool start(EVP_CIPHER_CTX *c, const uint8_t *nonce, const OSSL_PARAM *params,
-                  struct kd_bytes aad) {
+// The whole IV, which a length of -1 means (EVP_CTRL_GCM_SET_IV_FIXED).  To initialize the
+// context with one instead costs a third of sealing 1 KiB more: OpenSSL 3 asks the cipher for
+// the length of its IV each time.  It is taken through a pointer that is not const and only read.
+static OSSL_PARAM iv_param(const uint8_t *iv) {
+    return OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TLS1_IV_FIXED,
+                                             (uint8_t *)(uintptr_t)iv, (size_t)-1);
+}
+
+static bool start(EVP_CIPHER_CTX *c, const OSSL_PARAM *params, struct kd_bytes aad) {
     int ignored;
-    return EVP_CipherInit_ex2(c, NULL, NULL, nonce, -1, params) == 1 &&
+    return EVP_CIPHER_CTX_set_params(c, params) == 1 &&
            (aad.n == 0 || EVP_CipherUpdate(c, NULL, &ignored, aad.p, (int)aad.n) == 1);
 }
 
@@ -85,10 +91,11 @@ enum kd_err kd_host_gcm_seal(struct kd_host_gcm *g, const uint8_t nonce[static 1
         return KD_ERR_ITEM_TOO_LARGE;
     }
     uint8_t *tag = out + head.n + body.n;
-    OSSL_PARAM params[] = { tag_param(tag), OSSL_PARAM_END };
-    if (!start(g->c, nonce, NULL, aad) || !update_both(g->c, head, body, out) ||
+    const OSSL_PARAM before[] = { iv_param(nonce), OSSL_PARAM_END };
+    OSSL_PARAM after[] = { tag_param(tag), OSSL_PARAM_END };
+    if (!start(g->c, before, aad) || !update_both(g->c, head, body, out) ||
         EVP_CipherFinal_ex(g->c, tag, &ignored) != 1 ||
-        EVP_CIPHER_CTX_get_params(g->c, params) != 1) {
+        EVP_CIPHER_CTX_get_params(g->c, after) != 1) {
         kd_wipe(out, head.n + body.n); // perhaps in clear
         return failed(KD_ERR_NO_MEMORY);
     }
@@ -107,9 +114,10 @@ enum kd_err kd_host_gcm_open(struct kd_host_gcm *g, const uint8_t nonce[static 1
     }
     const struct kd_bytes text = { sealed.p, sealed.n - TAG_BYTES };
     // The library takes the tag through a pointer that is not const and only reads it.
-    const OSSL_PARAM params[] = { tag_param((uint8_t *)(uintptr_t)(sealed.p + text.n)),
+    const OSSL_PARAM params[] = { iv_param(nonce),
+                                  tag_param((uint8_t *)(uintptr_t)(sealed.p + text.n)),
                                   OSSL_PARAM_END };
-    if (!start(g->c, nonce, params, aad)) {
+    if (!start(g->c, params, aad)) {
         return failed(KD_ERR_NO_MEMORY);
     }
     if (!update(g->c, text, out) || EVP_CipherFinal_ex(g->c, nothing, &ignored) != 1) {
