@@ -123,8 +123,7 @@ static uint64_t read_argument(struct kd_cbor *c, unsigned major, unsigned info) 
 }
 
 static size_t utf8_sequence(uint8_t first) {
-    return first < 0x80                     ? 1
-           : first >= 0xc2 && first <= 0xdf ? 2
+    return first >= 0xc2 && first <= 0xdf   ? 2
            : (first & 0xf0) == 0xe0         ? 3
            : first >= 0xf0 && first <= 0xf4 ? 4
                                             : 0;
@@ -134,6 +133,10 @@ static size_t utf8_sequence(uint8_t first) {
 static bool is_utf8(struct kd_bytes text) {
     for (size_t i = 0; i < text.n;) {
         const uint8_t *p = text.p + i;
+        if (p[0] < 0x80) { // most are
+            i++;
+            continue;
+        }
         size_t n = utf8_sequence(p[0]);
         if (n == 0 || n > text.n - i) {
             return false;
@@ -293,8 +296,21 @@ static struct kd_bytes read_string(struct kd_cbor *c, enum kd_cbor_type type) {
     return read_type(c, type, &item) ? item.bytes : KD_BYTES_NONE;
 }
 
+// The way of most numbers and strings, whose head is one byte.  False, and nothing is read: the
+// general way reads it or says what is wrong.
+static inline bool read_short_head(struct kd_cbor *c, unsigned major, size_t *value) {
+    const size_t n = c->err == KD_OK && c->in.n > 0 ? c->in.p[0] ^ major << 5 : INFO_ONE_BYTE;
+    if (n >= INFO_ONE_BYTE || (major == MAJOR_BYTES && n >= c->in.n)) {
+        return false;
+    }
+    (void)take(c, 1);
+    *value = n;
+    return true;
+}
+
 uint64_t kd_cbor_read_uint(struct kd_cbor *c) {
-    return read_value(c, KD_CBOR_UINT);
+    size_t value;
+    return read_short_head(c, MAJOR_UINT, &value) ? value : read_value(c, KD_CBOR_UINT);
 }
 
 int64_t kd_cbor_read_int(struct kd_cbor *c) {
@@ -314,7 +330,9 @@ int64_t kd_cbor_read_int(struct kd_cbor *c) {
 }
 
 struct kd_bytes kd_cbor_read_bytes(struct kd_cbor *c) {
-    return read_string(c, KD_CBOR_BYTES);
+    size_t n;
+    return read_short_head(c, MAJOR_BYTES, &n) ? (struct kd_bytes) { take(c, n), n }
+                                               : read_string(c, KD_CBOR_BYTES);
 }
 
 struct kd_bytes kd_cbor_read_text(struct kd_cbor *c) {

@@ -3,6 +3,7 @@
 #include "channel/record.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <string.h>
 
 enum {
@@ -29,10 +30,12 @@ static void put_aad(struct kd_buf *out, struct kd_bytes external) {
 // RFC 9052 3.1: the Partial IV, padded on the left, XOR the IV.
 static void make_nonce(const uint8_t iv[static KD_RECORD_IV_BYTES], uint64_t sequence,
                        uint8_t out[static KD_RECORD_IV_BYTES]) {
-    memcpy(out, iv, KD_RECORD_IV_BYTES);
-    for (size_t i = 0; i < 8; i++) {
-        out[KD_RECORD_IV_BYTES - 1 - i] ^= (uint8_t)(sequence >> (8 * i));
-    }
+    const size_t n_before = KD_RECORD_IV_BYTES - sizeof(sequence);
+    uint64_t last;
+    memcpy(&last, iv + n_before, sizeof(last));
+    last ^= htobe64(sequence);
+    memcpy(out, iv, n_before);
+    memcpy(out + n_before, &last, sizeof(last));
 }
 
 struct direction {
