@@ -1,6 +1,8 @@
 # Real programs on real tokens.  One program a topic; each runs its cases on
-# every token that they concern (tests/system/harness/tap.py).
+# every token that they concern (tests/system/harness/tap.py).  The longest comes
+# first, so that the others run beside it.
 system_tests = \
+	tests/system/many_sessions.py \
 	tests/system/attacks.py \
 	tests/system/audit.py \
 	tests/system/certificates.py \
