@@ -12,12 +12,15 @@ libkeyd_sources = \
 
 libkeyd_service_sources = \
 	client/service.c client/keyd_service.h client/service_state.h \
+	client/service_batch.c \
 	client/service_channel.c \
 	client/service_derive.c \
 	client/service_json.c \
 	client/service_keys.c \
 	client/service_operate.c \
-	client/service_records.c
+	client/service_peers.c \
+	client/service_records.c \
+	client/service_sessions.c
 
 # libclient.a: the REST client, the load generator and all of keydctl but its
 # main(), for keydctl, its tests and the benchmarks.

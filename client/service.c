@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // service.c: keyd's API for programs beside it: the pool of connections, one question and what
-// its refusal means.  The calls are in service_keys.c, service_operate.c, service_derive.c,
-// service_channel.c and service_records.c.
+// its refusal means.  What many calls have in common is in service_batch.c and service_json.c, the
+// calls themselves are in service_*.c by what they are of.
 #include "client/service_state.h"
 
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,7 +191,7 @@ enum keyd_err kd_service_ask(struct keyd_service *s, const struct kd_rest_reques
 }
 
 enum keyd_err kd_service_post(struct keyd_service *s, const char *path, const struct kd_buf *json,
-                              bool keeps_text, struct kd_service_answer *a) {
+                              struct kd_service_answer *a) {
     if (kd_buf_finish(json) != KD_OK) {
         return kd_buf_finish(json) == KD_ERR_NO_MEMORY ? KEYD_ERR_MEMORY
                                                        : kd_service_wrong("The data");
@@ -199,14 +200,45 @@ enum keyd_err kd_service_post(struct keyd_service *s, const char *path, const st
                                        .path = path,
                                        .type = "application/json",
                                        .body = kd_buf_get(json),
-                                       .keeps_text = keeps_text };
+                                       .keeps_text = true };
     return kd_service_ask(s, &q, a);
 }
 
 enum keyd_err kd_service_do(struct keyd_service *s, const char *method, const char *path,
                             struct kd_service_answer *a) {
-    const struct kd_rest_request q = { .method = method, .path = path };
+    const struct kd_rest_request q = { .method = method, .path = path, .keeps_text = true };
     return kd_service_ask(s, &q, a);
+}
+
+// ---- secrets for the caller ------------------------------------------------
+
+void keyd_wipe(void *p, size_t n) {
+    if (p != NULL) {
+        kd_wipe(p, n);
+    }
+}
+
+// The owner of the pages is before what the caller sees.
+struct locked {
+    struct kd_secret *owner;
+    max_align_t bytes[];
+};
+
+void *kd_service_locked(size_t n) {
+    struct kd_secret *owner = NULL;
+    if (kd_secret_new(sizeof(struct locked) + n, &owner) != KD_OK) {
+        return NULL;
+    }
+    struct locked *l = (struct locked *)(void *)kd_secret_get(owner);
+    l->owner = owner;
+    return l->bytes;
+}
+
+void kd_service_unlock(void *p) {
+    if (p != NULL) {
+        struct locked *l = (struct locked *)(void *)((uint8_t *)p - offsetof(struct locked, bytes));
+        kd_secret_free(l->owner);
+    }
 }
 
 // ---- life ------------------------------------------------------------------
@@ -286,23 +318,40 @@ enum keyd_err keyd_ready(struct keyd_service *s) {
                                    : kd_service_do(s, "GET", "/readyz", &a));
 }
 
-static bool read_state(const json_t *o, struct keyd_state *out) {
-    const json_t *counts = json_object_get(o, "counts");
-    const json_t *workers = json_object_get(o, "workers");
-    const json_t *is_ready = json_object_get(o, "ready");
-    struct keyd_state state = { .is_ready = json_is_true(is_ready) };
-    if (!json_is_boolean(is_ready) || !json_is_array(workers) ||
-        !kd_service_get_text(o, "version", sizeof(state.version), state.version) ||
-        !kd_service_get_number(counts, "keys", &state.keys) ||
-        !kd_service_get_number(counts, "secrets", &state.secrets)) {
+static const struct kd_service_field state_fields[] = {
+    { "version", KD_SERVICE_PLACE(keyd_state, version), KD_SERVICE_TEXT },
+    { "ready", KD_SERVICE_PLACE(keyd_state, is_ready), KD_SERVICE_FLAG },
+};
+static const struct kd_service_field count_fields[] = {
+    { "keys", KD_SERVICE_PLACE(keyd_state, keys), KD_SERVICE_NUMBER },
+    { "secrets", KD_SERVICE_PLACE(keyd_state, secrets), KD_SERVICE_NUMBER },
+};
+
+static bool count_worker(void *arg, size_t i KD_UNUSED, struct kd_bytes worker) {
+    struct keyd_state *state = arg;
+    char word[16] = "";
+    (void)kd_service_find_word(worker, "state", sizeof(word), word);
+    state->workers++;
+    state->workers_ready += strcmp(word, "ready") == 0;
+    return true;
+}
+
+static bool read_state(struct kd_bytes json, struct keyd_state *out) {
+    struct keyd_state state = { .workers = 0 };
+    struct kd_bytes counts;
+    struct kd_bytes workers;
+    struct kd_bytes channel;
+    size_t n = 0;
+    if (!kd_service_read(json, state_fields, KD_COUNT_OF(state_fields), &state) ||
+        !kd_service_find(json, "counts", &counts) ||
+        !kd_service_read(counts, count_fields, KD_COUNT_OF(count_fields), &state) ||
+        !kd_service_find(json, "workers", &workers) ||
+        !kd_service_each(workers, count_worker, &state, &n)) {
         return false;
     }
     // Without a channel there is none.
-    (void)kd_service_get_number(json_object_get(o, "channel"), "sessions", &state.sessions);
-    state.workers = (unsigned)json_array_size(workers);
-    for (size_t i = 0; i < state.workers; i++) {
-        const char *word = text_of(json_array_get(workers, i), "state");
-        state.workers_ready += strcmp(word, "ready") == 0;
+    if (kd_service_find(json, "channel", &channel)) {
+        (void)kd_service_find_number(channel, "sessions", &state.sessions);
     }
     *out = state;
     return true;
@@ -315,6 +364,6 @@ enum keyd_err keyd_state(struct keyd_service *s, struct keyd_state *out) {
         return kd_detail_end(kd_service_wrong("The service, or room for its state,"));
     }
     const enum keyd_err err = kd_service_do(s, "GET", "/v1/status", &a);
-    return kd_detail_end(err != KEYD_OK || read_state(a.http.json, out) ? err
-                                                                        : kd_service_strange());
+    return kd_detail_end(
+        err != KEYD_OK || read_state(kd_service_text(&a), out) ? err : kd_service_strange());
 }

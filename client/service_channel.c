@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// service_channel.c: a server's end of the secure channel: handshakes, sessions, envelopes.  The
-// records are in service_records.c.
+// service_channel.c: a server's end of the secure channel: handshakes and envelopes.  Sessions are
+// in service_sessions.c, records in service_records.c.
 #include "client/service_state.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { ADDRESS_MAX_BYTES = 128, COOKIE_MAX_BYTES = 64, LINE_BYTES = 192 };
-
-static bool is_room_wrong(const struct keyd_room *out, size_t n) {
-    return out == NULL || out->p == NULL || out->max < n;
-}
+enum { ADDRESS_MAX_BYTES = 128, COOKIE_MAX_BYTES = 64, LINE_BYTES = 192, METHOD_MAX = 3 };
 
 // ---- handshakes ------------------------------------------------------------
 
@@ -66,7 +62,7 @@ static enum keyd_err take_step(struct keyd_handshake *h, const struct kd_service
     // A header is borrowed until the next is read.
     const char *id = is_done ? session : kd_rest_header(a->rest, "Keyd-Handshake");
     if ((!is_done && session != NULL) || !kd_service_is_id(id) ||
-        !kd_service_copy(kd_buf_get(&a->http.text), out)) {
+        !kd_service_copy(kd_service_text(a), out)) {
         return kd_service_strange();
     }
     snprintf(is_done ? h->session : h->id, KEYD_ID_BYTES, "%s", id);
@@ -78,7 +74,7 @@ enum keyd_err keyd_handshake(struct keyd_service *s, struct keyd_handshake *h,
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
     kd_service_begin();
     if (s == NULL || is_handshake_wrong(h) || message.p == NULL || message.n > KEYD_HANDSHAKE_MAX ||
-        is_room_wrong(out, KEYD_HANDSHAKE_MAX)) {
+        !kd_service_is_room(out, KEYD_HANDSHAKE_MAX)) {
         return kd_detail_end(kd_service_wrong("The handshake, its message or room for another"));
     }
     out->n = 0;
@@ -93,35 +89,38 @@ enum keyd_err keyd_handshake(struct keyd_service *s, struct keyd_handshake *h,
     return kd_detail_end(err);
 }
 
-// ---- sessions --------------------------------------------------------------
+// ---- the reverse: keyd begins ----------------------------------------------
 
-static enum keyd_err on_session(struct keyd_service *s, const char *method, const char *session,
-                                const char *more, struct kd_service_answer *a) {
-    char path[KD_SERVICE_PATH_BYTES];
-    if (s == NULL || !kd_service_is_id(session)) {
-        return kd_service_wrong("The id of the session");
+static enum keyd_err take_first(struct keyd_handshake *h, struct kd_bytes answer,
+                                struct keyd_room *out) {
+    char id[KEYD_ID_BYTES];
+    if (!kd_service_find_word(answer, "handshake", sizeof(id), id) || !kd_service_is_id(id) ||
+        !kd_service_find_bytes(answer, "message", out)) {
+        return kd_service_strange();
     }
-    snprintf(path, sizeof(path), "/v1/sessions/%s%s", session, more);
-    return kd_service_do(s, method, path, a);
+    snprintf(h->id, sizeof(h->id), "%s", id);
+    return KEYD_OK;
 }
 
-enum keyd_err keyd_session_ticket(struct keyd_service *s, const char *session,
-                                  struct keyd_room *out) {
+enum keyd_err keyd_handshake_begin(struct keyd_service *s, unsigned method,
+                                   struct keyd_handshake *h, struct keyd_room *out) {
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
+    kd_auto(buf) struct kd_buf b = KD_BUF_INIT(LINE_BYTES);
     kd_service_begin();
-    if (is_room_wrong(out, KEYD_TICKET_MAX)) {
-        return kd_detail_end(kd_service_wrong("Room for the ticket"));
+    if (s == NULL || h == NULL || h->id[0] != '\0' || method > METHOD_MAX ||
+        !kd_service_is_room(out, KEYD_HANDSHAKE_MAX)) {
+        return kd_detail_end(kd_service_wrong("The method, the handshake or room for its message"));
     }
-    const enum keyd_err err = on_session(s, "GET", session, "/ticket", &a);
-    return kd_detail_end(err != KEYD_OK || kd_service_get_bytes(a.http.json, "ticket", out)
-                             ? err
-                             : kd_service_strange());
+    kd_buf_printf(&b, "{\"initiate\":true,\"method\":%u}", method);
+    const enum keyd_err err = kd_service_post(s, "/v1/handshakes", &b, &a);
+    return kd_detail_end(err == KEYD_OK ? take_first(h, kd_service_text(&a), out) : err);
 }
 
-enum keyd_err keyd_session_delete(struct keyd_service *s, const char *session) {
+enum keyd_err keyd_handshake_abandon(struct keyd_service *s, const struct keyd_handshake *h) {
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
     kd_service_begin();
-    return kd_detail_end(on_session(s, "DELETE", session, "", &a));
+    return kd_detail_end(
+        kd_service_on(s, "DELETE", "handshakes", h == NULL ? NULL : h->id, "", &a));
 }
 
 // ---- envelopes -------------------------------------------------------------
@@ -150,7 +149,7 @@ enum keyd_err keyd_envelope_open(struct keyd_service *s, struct keyd_bytes envel
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
     kd_service_begin();
     if (s == NULL || about == NULL || envelope.p == NULL || envelope.n > KEYD_DATA_MAX ||
-        is_room_wrong(out, envelope.n)) {
+        !kd_service_is_room(out, envelope.n)) {
         return kd_detail_end(kd_service_wrong("The envelope, or room for its message,"));
     }
     const struct kd_rest_request q = { .method = "POST",
@@ -158,6 +157,42 @@ enum keyd_err keyd_envelope_open(struct keyd_service *s, struct keyd_bytes envel
                                        .type = "application/cbor",
                                        .body = kd_service_bytes(envelope) };
     const enum keyd_err err = kd_service_ask(s, &q, &a);
-    return kd_detail_end(err == KEYD_OK ? take_envelope(kd_buf_get(&a.http.text), about, out)
-                                        : err);
+    return kd_detail_end(err == KEYD_OK ? take_envelope(kd_service_text(&a), about, out) : err);
+}
+
+static const struct kd_service_field key_fields[] = {
+    { "key", KD_SERVICE_PLACE(keyd_envelope_key, name), KD_SERVICE_TEXT },
+    { "version", KD_SERVICE_PLACE(keyd_envelope_key, version), KD_SERVICE_NUMBER },
+    { "key_id", KD_SERVICE_PLACE(keyd_envelope_key, id), KD_SERVICE_BYTES },
+    { "validity_max", KD_SERVICE_PLACE(keyd_envelope_key, validity_max_s), KD_SERVICE_NUMBER },
+    { "leeway", KD_SERVICE_PLACE(keyd_envelope_key, leeway_s), KD_SERVICE_NUMBER },
+    { "body_max", KD_SERVICE_PLACE(keyd_envelope_key, body_max), KD_SERVICE_NUMBER },
+};
+static const struct kd_service_field suite_fields[] = {
+    { "kem", KD_SERVICE_PLACE(keyd_envelope_key, kem), KD_SERVICE_NUMBER },
+    { "kdf", KD_SERVICE_PLACE(keyd_envelope_key, kdf), KD_SERVICE_NUMBER },
+    { "aead", KD_SERVICE_PLACE(keyd_envelope_key, aead), KD_SERVICE_NUMBER },
+};
+
+static enum keyd_err take_key(struct kd_bytes answer, struct keyd_envelope_key *out) {
+    struct keyd_envelope_key key = { .version = 0 };
+    struct kd_bytes suite;
+    if (!kd_service_read(answer, key_fields, KD_COUNT_OF(key_fields), &key) ||
+        !kd_service_find_point(answer, "jwk", key.point, &key.n_point) ||
+        !kd_service_find(answer, "suite", &suite) ||
+        !kd_service_read(suite, suite_fields, KD_COUNT_OF(suite_fields), &key)) {
+        return kd_service_strange();
+    }
+    *out = key;
+    return KEYD_OK;
+}
+
+enum keyd_err keyd_envelope_key(struct keyd_service *s, struct keyd_envelope_key *out) {
+    kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
+    kd_service_begin();
+    if (s == NULL || out == NULL) {
+        return kd_detail_end(kd_service_wrong("Room for the key"));
+    }
+    const enum keyd_err err = kd_service_do(s, "GET", "/v1/envelopes/key", &a);
+    return kd_detail_end(err == KEYD_OK ? take_key(kd_service_text(&a), out) : err);
 }

@@ -3,11 +3,10 @@
 // policy says so.
 #include "client/service_state.h"
 
-#include <stdio.h>
 #include <string.h>
 
 // A value without HKDF is a point's x or two blocks of AES.
-enum { FRAME_BYTES = 384, FIELD_MAX_BYTES = 65536, VALUE_BYTES = 48 };
+enum { FIELD_MAX_BYTES = 65536, VALUE_BYTES = 48, SECRET_TYPES = KEYD_HMAC_SHA384 + 1 };
 
 static const char *const kdf_names[] = {
     [KEYD_KDF_NONE] = "",
@@ -16,120 +15,185 @@ static const char *const kdf_names[] = {
     [KEYD_KDF_HKDF_SHA384] = "hkdf-sha384",
 };
 
-static const char *const type_names[] = {
-    [KEYD_AES_256] = "aes-256",
-    [KEYD_HMAC_SHA256] = "hmac-sha256",
-    [KEYD_HMAC_SHA384] = "hmac-sha384",
+struct derived {
+    const struct keyd_with *with;
+    const struct keyd_derivation *derivations;
+    struct keyd_derived *out;
+    bool is_released;
+    size_t n_value; // of those with HKDF
 };
 
+// ---- requests --------------------------------------------------------------
+
+static bool is_hkdf(const struct keyd_derivation *d) {
+    return d->kdf >= KEYD_KDF_HKDF_SHA256;
+}
+
 static bool is_wrong(const struct keyd_derivation *d) {
-    return d == NULL || (size_t)d->kdf >= KD_COUNT_OF(kdf_names) ||
-           (size_t)d->type >= KD_COUNT_OF(type_names) || kd_service_is_missing(d->peer) ||
-           kd_service_is_missing(d->salt) || kd_service_is_missing(d->info) ||
+    return (size_t)d->kdf >= KD_COUNT_OF(kdf_names) || (size_t)d->type >= SECRET_TYPES ||
            d->peer.n > KEYD_POINT_MAX || d->salt.n > FIELD_MAX_BYTES || d->info.n > FIELD_MAX_BYTES;
 }
 
-static void put_given(struct kd_buf *b, const char *name, struct keyd_bytes value) {
-    if (value.n > 0) {
-        kd_service_put_bytes(b, name, kd_service_bytes(value));
+static size_t size_derived(const void *arg, size_t i) {
+    const struct derived *c = arg;
+    const struct keyd_derivation *d = &c->derivations[i];
+    const size_t n = kd_service_size(d->salt, d->info);
+    // One route is for those with a peer, another for those without.
+    if (is_wrong(d) || n == SIZE_MAX || kd_service_is_missing(d->peer) ||
+        (d->peer.n > 0) != (c->derivations[0].peer.n > 0)) {
+        return SIZE_MAX;
     }
+    const size_t room = is_hkdf(d) ? c->n_value : VALUE_BYTES;
+    const bool has_room = c->out[i].value.p != NULL && kd_service_is_room(&c->out[i].value, room);
+    return c->is_released && (room == 0 || !has_room) ? SIZE_MAX : n + d->peer.n;
 }
 
-static void put_derivation(struct kd_buf *b, const struct keyd_with *with,
-                           const struct keyd_derivation *d) {
-    put_given(b, "peer", d->peer);
+static void put_derived(const void *arg, size_t i, struct kd_buf *b) {
+    const struct derived *c = arg;
+    const struct keyd_derivation *d = &c->derivations[i];
+    kd_service_put_given(b, "peer", d->peer);
     if (d->kdf != KEYD_KDF_NONE) {
         kd_service_put_text(b, "kdf", kdf_names[d->kdf]);
     }
-    put_given(b, "salt", d->salt);
-    put_given(b, "info", d->info);
-    if (with->version != 0 && with->key != NULL) {
-        kd_service_put_number(b, "version", with->version);
+    kd_service_put_given(b, "salt", d->salt);
+    kd_service_put_given(b, "info", d->info);
+    if (c->with->version != 0 && c->with->key != NULL) {
+        kd_service_put_number(b, "version", c->with->version);
     }
-}
-
-// n_value: 0 but for HKDF.
-static enum keyd_err derive(struct keyd_service *s, const struct keyd_with *with,
-                            const struct keyd_derivation *d, bool is_released, size_t n_value,
-                            struct kd_service_answer *a) {
-    char path[KD_SERVICE_PATH_BYTES];
-    if (s == NULL || is_wrong(d)) {
-        return kd_service_wrong("The derivation");
-    }
-    const enum keyd_err err = kd_service_path(with, d->peer.n > 0 ? "ecdh" : "derive", path);
-    if (err != KEYD_OK) {
-        return err;
-    }
-    kd_auto(buf) struct kd_buf b =
-        KD_BUF_INIT(FRAME_BYTES + KD_B64_LEN(d->peer.n + d->salt.n + d->info.n));
-    kd_buf_u8(&b, '{');
-    put_derivation(&b, with, d);
-    if (is_released) {
-        kd_service_put_name(&b, "release");
-        kd_buf_text(&b, "true");
+    if (c->is_released) {
+        kd_service_put_name(b, "release");
+        kd_buf_text(b, "true");
     } else {
-        kd_service_put_text(&b, "type", type_names[d->type]);
+        kd_service_put_text(b, "type", kd_service_key_types[d->type]);
     }
-    if (n_value != 0) {
-        kd_service_put_number(&b, "length", n_value);
+    if (c->is_released && is_hkdf(d)) {
+        kd_service_put_number(b, "length", c->n_value);
     }
-    if (!is_released && d->lifetime_s != 0) {
-        kd_service_put_number(&b, "lifetime", d->lifetime_s);
+    if (!c->is_released && d->lifetime_s != 0) {
+        kd_service_put_number(b, "lifetime", d->lifetime_s);
     }
-    kd_buf_u8(&b, '}');
-    return kd_service_post(s, path, &b, is_released, a);
 }
 
-static bool read_secret(const json_t *o, struct keyd_secret *out) {
-    char residence[16];
+// ---- answers ---------------------------------------------------------------
+
+static const char *const residences[] = { "worker", "token" };
+
+static const struct kd_service_field fields[] = {
+    { "secret", KD_SERVICE_PLACE(keyd_secret, id), KD_SERVICE_TEXT },
+    { "key", KD_SERVICE_PLACE(keyd_secret, key), KD_SERVICE_TEXT, .is_optional = true },
+    { "version", KD_SERVICE_PLACE(keyd_secret, version), KD_SERVICE_NUMBER, .is_optional = true },
+    { "type", KD_SERVICE_PLACE(keyd_secret, type), KD_SERVICE_ENUM, false, kd_service_key_types,
+      SECRET_TYPES },
+    { "created", KD_SERVICE_PLACE(keyd_secret, created_s), KD_SERVICE_TIME, .is_optional = true },
+    { "expires", KD_SERVICE_PLACE(keyd_secret, expires_s), KD_SERVICE_TIME },
+    { "residence", KD_SERVICE_PLACE(keyd_secret, is_token_inside), KD_SERVICE_ENUM, false,
+      residences, KD_COUNT_OF(residences) },
+};
+
+static bool read_secret(struct kd_bytes json, void *out) {
     struct keyd_secret secret = { .version = 0 };
-    uint64_t version = 0;
-    if (!kd_service_get_text(o, "secret", sizeof(secret.id), secret.id) ||
-        !kd_service_get_text(o, "residence", sizeof(residence), residence)) {
+    if (!kd_service_read(json, fields, KD_COUNT_OF(fields), &secret)) {
         return false;
     }
-    (void)kd_service_get_number(o, "version", &version);
-    secret.version = (unsigned)version;
-    secret.is_token_inside = strcmp(residence, "token") == 0;
-    *out = secret;
+    memcpy(out, &secret, sizeof(secret));
     return true;
+}
+
+static bool take_derived(const void *arg, size_t i, const struct kd_service_result *r) {
+    const struct derived *c = arg;
+    struct keyd_derived *out = &c->out[i];
+    out->err = r->err;
+    memcpy(out->problem, r->problem, sizeof(out->problem));
+    if (r->err != KEYD_OK) {
+        out->value.n = 0;
+        return true;
+    }
+    return c->is_released ? kd_service_find_bytes(r->text, "value", &out->value)
+                          : read_secret(r->text, &out->secret);
+}
+
+// ---- calls -----------------------------------------------------------------
+
+static enum keyd_err derive(struct keyd_service *s, const struct derived *c, size_t n,
+                            bool is_alone) {
+    kd_service_begin();
+    if (c->derivations == NULL || c->out == NULL) {
+        return kd_detail_end(kd_service_wrong("The derivation"));
+    }
+    const struct kd_service_batch q = { .with = c->with,
+                                        .operation = n > 0 && c->derivations[0].peer.n > 0
+                                                         ? "ecdh"
+                                                         : "derive",
+                                        .n = n,
+                                        .is_alone = is_alone,
+                                        .has_own_version = true,
+                                        .arg = c,
+                                        .size = size_derived,
+                                        .put = put_derived,
+                                        .take = take_derived };
+    return kd_detail_end(kd_service_run(s, &q));
 }
 
 enum keyd_err keyd_derive(struct keyd_service *s, const struct keyd_with *with,
                           const struct keyd_derivation *d, struct keyd_secret *out) {
-    kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
-    kd_service_begin();
-    if (out == NULL) {
-        return kd_detail_end(kd_service_wrong("Room for the secret's id"));
+    struct keyd_derived derived = { .err = KEYD_OK };
+    const struct derived c = { with, d, out == NULL ? NULL : &derived, false, 0 };
+    const enum keyd_err err = derive(s, &c, 1, true);
+    if (err == KEYD_OK) {
+        *out = derived.secret;
     }
-    const enum keyd_err err = derive(s, with, d, false, 0, &a);
-    return kd_detail_end(err != KEYD_OK || read_secret(a.http.json, out) ? err
-                                                                         : kd_service_strange());
+    return err;
 }
 
 enum keyd_err keyd_derive_value(struct keyd_service *s, const struct keyd_with *with,
                                 const struct keyd_derivation *d, size_t n, struct keyd_room *out) {
+    struct keyd_derived derived = { .err = KEYD_OK };
+    const struct derived c = { with, d, out == NULL ? NULL : &derived, true, n };
+    if (out != NULL) {
+        derived.value = *out;
+    }
+    const enum keyd_err err = derive(s, &c, 1, true);
+    if (err == KEYD_OK) {
+        out->n = derived.value.n;
+    }
+    return err;
+}
+
+enum keyd_err keyd_derive_all(struct keyd_service *s, const struct keyd_with *with,
+                              const struct keyd_derivation *derivations, size_t n,
+                              struct keyd_derived *out) {
+    const struct derived c = { with, derivations, out, false, 0 };
+    return derive(s, &c, n, false);
+}
+
+enum keyd_err keyd_derive_value_all(struct keyd_service *s, const struct keyd_with *with,
+                                    const struct keyd_derivation *derivations, size_t n,
+                                    size_t n_value, struct keyd_derived *out) {
+    const struct derived c = { with, derivations, out, true, n_value };
+    return derive(s, &c, n, false);
+}
+
+// ---- what there is ---------------------------------------------------------
+
+enum keyd_err keyd_secret_show(struct keyd_service *s, const char *id, struct keyd_secret *out) {
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
     kd_service_begin();
-    const bool is_hkdf = d != NULL && d->kdf >= KEYD_KDF_HKDF_SHA256;
-    if (out == NULL || out->p == NULL || (is_hkdf && n == 0) ||
-        out->max < (is_hkdf ? n : VALUE_BYTES)) {
-        return kd_detail_end(kd_service_wrong("Room for the value"));
+    if (out == NULL) {
+        return kd_detail_end(kd_service_wrong("Room for the secret"));
     }
-    const enum keyd_err err = derive(s, with, d, true, is_hkdf ? n : 0, &a);
-    return kd_detail_end(err != KEYD_OK ||
-                                 kd_service_find_bytes(kd_buf_get(&a.http.text), "value", out)
-                             ? err
-                             : kd_service_strange());
+    const enum keyd_err err = kd_service_on(s, "GET", "secrets", id, "", &a);
+    return kd_detail_end(
+        err != KEYD_OK || read_secret(kd_service_text(&a), out) ? err : kd_service_strange());
+}
+
+enum keyd_err keyd_secret_list(struct keyd_service *s, struct keyd_page *page,
+                               struct keyd_secret *out, size_t max) {
+    static const struct kd_service_list list = { "secrets", sizeof(*out), read_secret };
+    return kd_service_page(s, &list, page, out, max);
 }
 
 enum keyd_err keyd_secret_delete(struct keyd_service *s, const char *id) {
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
-    char path[KD_SERVICE_PATH_BYTES];
     kd_service_begin();
-    if (s == NULL || !kd_service_is_id(id)) {
-        return kd_detail_end(kd_service_wrong("The id of the secret"));
-    }
-    snprintf(path, sizeof(path), "/v1/secrets/%s", id);
-    return kd_detail_end(kd_service_do(s, "DELETE", path, &a));
+    return kd_detail_end(kd_service_on(s, "DELETE", "secrets", id, "", &a));
 }

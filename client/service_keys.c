@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-enum { BODY_BYTES = 512, POINT_FORM = 4 };
+enum { BODY_BYTES = 512, URI_MAX_BYTES = 1024 };
 
-static const char *const type_names[] = {
+const char *const kd_service_key_types[KD_SERVICE_KEY_TYPES] = {
     [KEYD_AES_256] = "aes-256",         [KEYD_HMAC_SHA256] = "hmac-sha256",
     [KEYD_HMAC_SHA384] = "hmac-sha384", [KEYD_EC_P256] = "ec-p256",
     [KEYD_EC_P384] = "ec-p384",
@@ -22,93 +22,100 @@ static const struct {
 
 // ---- reading ---------------------------------------------------------------
 
-static bool read_type(const json_t *o, enum keyd_key_type *out) {
-    char name[16];
-    if (!kd_service_get_text(o, "type", sizeof(name), name)) {
-        return false;
-    }
-    for (size_t i = 0; i < KD_COUNT_OF(type_names); i++) {
-        if (strcmp(type_names[i], name) == 0) {
-            *out = (enum keyd_key_type)i;
-            return true;
+static const char *const origins[] = {
+    [KEYD_CREATED] = "created", [KEYD_ADOPTED] = "adopted", [KEYD_IMPORTED] = "imported"
+};
+static const char *const states[] = { "disabled", "enabled" };
+
+static const struct kd_service_field key_fields[] = {
+    { "name", KD_SERVICE_PLACE(keyd_key, name), KD_SERVICE_TEXT },
+    { "type", KD_SERVICE_PLACE(keyd_key, type), KD_SERVICE_ENUM, false, kd_service_key_types,
+      KD_SERVICE_KEY_TYPES },
+    { "origin", KD_SERVICE_PLACE(keyd_key, origin), KD_SERVICE_ENUM, false, origins,
+      KD_COUNT_OF(origins) },
+    { "created", KD_SERVICE_PLACE(keyd_key, created_s), KD_SERVICE_TIME },
+    { "primary", KD_SERVICE_PLACE(keyd_key, version), KD_SERVICE_NUMBER, .is_optional = true },
+};
+
+static const struct kd_service_field version_fields[] = {
+    { "version", KD_SERVICE_PLACE(keyd_key_version, version), KD_SERVICE_NUMBER },
+    { "state", KD_SERVICE_PLACE(keyd_key_version, is_enabled), KD_SERVICE_ENUM, false, states,
+      KD_COUNT_OF(states) },
+    { "local", KD_SERVICE_PLACE(keyd_key_version, is_local), KD_SERVICE_FLAG },
+    { "extractable", KD_SERVICE_PLACE(keyd_key_version, is_extractable), KD_SERVICE_FLAG },
+    { "created", KD_SERVICE_PLACE(keyd_key_version, created_s), KD_SERVICE_TIME },
+};
+
+// One that we do not know is a later keyd's.
+static bool add_usage(void *sum, size_t i KD_UNUSED, struct kd_bytes value) {
+    for (size_t u = 0; u < KD_COUNT_OF(usages); u++) {
+        const struct kd_bytes name = kd_bytes_of_text(usages[u].name);
+        if (value.n == name.n + 2 &&
+            kd_bytes_equal((struct kd_bytes) { value.p + 1, name.n }, name)) {
+            *(unsigned *)sum |= usages[u].usage;
         }
     }
-    return false;
-}
-
-static unsigned read_usages(const json_t *array) {
-    unsigned sum = 0;
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        const char *name = json_string_value(json_array_get(array, i));
-        for (size_t u = 0; name != NULL && u < KD_COUNT_OF(usages); u++) {
-            sum |= strcmp(usages[u].name, name) == 0 ? usages[u].usage : 0;
-        }
-    }
-    return sum;
-}
-
-// SEC 1 2.3.3: 04, x, y.
-static bool read_point(const json_t *jwk, struct keyd_key *key) {
-    const size_t n = key->type == KEYD_EC_P384 ? 48 : 32;
-    struct keyd_room x = { .p = key->point + 1, .max = n };
-    struct keyd_room y = { .p = key->point + 1 + n, .max = n };
-    if (!kd_service_get_bytes(jwk, "x", &x) || !kd_service_get_bytes(jwk, "y", &y) || x.n != n ||
-        y.n != n) {
-        return false;
-    }
-    key->point[0] = POINT_FORM;
-    key->n_point = 1 + 2 * n;
     return true;
 }
 
-// The version that is the primary, as JSON; NULL: none.
-static const json_t *find_version(const json_t *versions, unsigned number) {
-    uint64_t found = 0;
-    for (size_t i = 0; i < json_array_size(versions); i++) {
-        const json_t *v = json_array_get(versions, i);
-        if (kd_service_get_number(v, "version", &found) && found == number) {
-            return v;
-        }
-    }
-    return NULL;
-}
-
-static bool read_key(const json_t *o, struct keyd_key *out) {
-    struct keyd_key key = { .usages = read_usages(json_object_get(o, "usages")) };
-    uint64_t primary = 0;
-    if (!kd_service_get_text(o, "name", sizeof(key.name), key.name) || !read_type(o, &key.type)) {
+static bool read_version(struct kd_bytes json, struct keyd_key_version *out) {
+    struct kd_bytes jwk;
+    struct keyd_key_version v = { .version = 0 };
+    if (!kd_service_read(json, version_fields, KD_COUNT_OF(version_fields), &v) ||
+        (kd_service_find(json, "jwk", &jwk) &&
+         !kd_service_find_point(json, "jwk", v.point, &v.n_point))) {
         return false;
     }
-    const json_t *versions = json_object_get(o, "versions");
-    if (kd_service_get_number(o, "primary", &primary)) {
-        key.version = (unsigned)primary;
-    } else if (!json_is_null(json_object_get(o, "primary"))) {
-        return false;
-    }
-    const json_t *jwk = json_object_get(find_version(versions, key.version), "jwk");
-    if (jwk != NULL && !read_point(jwk, &key)) {
-        return false;
-    }
-    *out = key;
+    *out = v;
     return true;
 }
 
-// ---- calls -----------------------------------------------------------------
+// The point of the version that is the primary.
+static bool add_version(void *arg, size_t i KD_UNUSED, struct kd_bytes json) {
+    struct keyd_key *key = arg;
+    struct keyd_key_version v;
+    if (!read_version(json, &v)) {
+        return false;
+    }
+    if (v.version == key->version) {
+        memcpy(key->point, v.point, v.n_point);
+        key->n_point = v.n_point;
+    }
+    return true;
+}
+
+static bool read_key(struct kd_bytes json, void *out) {
+    struct keyd_key key = { .usages = 0 };
+    struct kd_bytes usage_array;
+    struct kd_bytes versions;
+    size_t n = 0;
+    if (!kd_service_read(json, key_fields, KD_COUNT_OF(key_fields), &key) ||
+        !kd_service_find(json, "usages", &usage_array) ||
+        !kd_service_each(usage_array, add_usage, &key.usages, &n) ||
+        !kd_service_find(json, "versions", &versions) ||
+        !kd_service_each(versions, add_version, &key, &n)) {
+        return false;
+    }
+    memcpy(out, &key, sizeof(key));
+    return true;
+}
 
 static enum keyd_err take_key(enum keyd_err err, const struct kd_service_answer *a,
                               struct keyd_key *out) {
     struct keyd_key key;
     if (err != KEYD_OK) {
-        return err;
+        return kd_detail_end(err);
     }
-    if (!read_key(a->http.json, &key)) {
-        return kd_service_strange();
+    if (!read_key(kd_service_text(a), &key)) {
+        return kd_detail_end(kd_service_strange());
     }
     if (out != NULL) {
         *out = key;
     }
-    return KEYD_OK;
+    return kd_detail_end(KEYD_OK);
 }
+
+// ---- new ones --------------------------------------------------------------
 
 static void put_usages(struct kd_buf *b, unsigned sum) {
     kd_service_put_name(b, "usages");
@@ -127,48 +134,137 @@ enum keyd_err keyd_key_create(struct keyd_service *s, const char *name, enum key
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
     kd_auto(buf) struct kd_buf b = KD_BUF_INIT(BODY_BYTES);
     kd_service_begin();
-    if (s == NULL || !kd_service_is_name(name) || (size_t)type >= KD_COUNT_OF(type_names)) {
+    if (s == NULL || !kd_service_is_name(name) || (size_t)type >= KD_SERVICE_KEY_TYPES) {
         return kd_detail_end(kd_service_wrong("The name or type of the key"));
     }
     kd_buf_u8(&b, '{');
     kd_service_put_text(&b, "name", name);
-    kd_service_put_text(&b, "type", type_names[type]);
+    kd_service_put_text(&b, "type", kd_service_key_types[type]);
     put_usages(&b, sum);
     kd_buf_u8(&b, '}');
-    const enum keyd_err err = kd_service_post(s, "/v1/keys", &b, false, &a);
-    return kd_detail_end(take_key(err, &a, out));
+    return take_key(kd_service_post(s, "/v1/keys", &b, &a), &a, out);
 }
+
+// What is there already, as `member` says.
+static enum keyd_err take_in(struct keyd_service *s, const char *name, const char *member,
+                             const char *text, size_t max, struct keyd_key *out) {
+    kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
+    kd_auto(buf) struct kd_buf b = KD_BUF_INIT(BODY_BYTES + 2 * max);
+    kd_service_begin();
+    if (s == NULL || !kd_service_is_name(name) || text == NULL || strnlen(text, max + 1) > max) {
+        return kd_detail_end(kd_service_wrong("The name of the key, its URI or its PEM"));
+    }
+    kd_buf_u8(&b, '{');
+    kd_service_put_text(&b, "name", name);
+    kd_service_put_text(&b, member, text);
+    kd_buf_u8(&b, '}');
+    return take_key(kd_service_post(s, "/v1/keys", &b, &a), &a, out);
+}
+
+enum keyd_err keyd_key_adopt(struct keyd_service *s, const char *name, const char *uri,
+                             struct keyd_key *out) {
+    return take_in(s, name, "uri", uri, URI_MAX_BYTES, out);
+}
+
+enum keyd_err keyd_key_import(struct keyd_service *s, const char *name, const char *pem,
+                              struct keyd_key *out) {
+    return take_in(s, name, "pem", pem, KEYD_PEM_MAX, out);
+}
+
+// ---- those that there are --------------------------------------------------
 
 // The key's own address, or that of `operation`.
 static enum keyd_err on_key(struct keyd_service *s, const char *method, const char *name,
                             const char *operation, struct kd_service_answer *a) {
-    char path[KD_SERVICE_PATH_BYTES];
-    const struct keyd_with with = { .key = name };
-    if (s == NULL || name == NULL) {
-        return kd_service_wrong("The name of the key");
-    }
-    const enum keyd_err err = kd_service_path(&with, operation, path);
-    const size_t n = strlen(path);
-    if (err == KEYD_OK && operation[0] == '\0') {
-        path[n - 1] = '\0'; // the slash
-    }
-    return err == KEYD_OK ? kd_service_do(s, method, path, a) : err;
+    kd_service_begin();
+    return kd_service_is_name(name) ? kd_service_on(s, method, "keys", name, operation, a)
+                                    : kd_service_wrong("The name of the key");
 }
 
 enum keyd_err keyd_key_show(struct keyd_service *s, const char *name, struct keyd_key *out) {
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
-    kd_service_begin();
-    return kd_detail_end(take_key(on_key(s, "GET", name, "", &a), &a, out));
+    return take_key(on_key(s, "GET", name, "", &a), &a, out);
 }
 
 enum keyd_err keyd_key_rotate(struct keyd_service *s, const char *name, struct keyd_key *out) {
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
-    kd_service_begin();
-    return kd_detail_end(take_key(on_key(s, "POST", name, "rotate", &a), &a, out));
+    return take_key(on_key(s, "POST", name, "rotate", &a), &a, out);
 }
 
 enum keyd_err keyd_key_delete(struct keyd_service *s, const char *name) {
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
-    kd_service_begin();
     return kd_detail_end(on_key(s, "DELETE", name, "", &a));
+}
+
+static enum keyd_err set_state(struct keyd_service *s, const char *name, const char *operation,
+                               unsigned version, struct keyd_key *out) {
+    kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
+    kd_auto(buf) struct kd_buf b = KD_BUF_INIT(BODY_BYTES);
+    char path[KD_SERVICE_PATH_BYTES];
+    const struct keyd_with with = { .key = name };
+    kd_service_begin();
+    if (s == NULL || name == NULL) {
+        return kd_detail_end(kd_service_wrong("The name of the key"));
+    }
+    enum keyd_err err = kd_service_path(&with, operation, path);
+    if (err != KEYD_OK) {
+        return kd_detail_end(err);
+    }
+    kd_buf_u8(&b, '{');
+    if (version != 0) {
+        kd_service_put_number(&b, "version", version);
+    }
+    kd_buf_u8(&b, '}');
+    return take_key(kd_service_post(s, path, &b, &a), &a, out);
+}
+
+enum keyd_err keyd_key_disable(struct keyd_service *s, const char *name, unsigned version,
+                               struct keyd_key *out) {
+    return set_state(s, name, "disable", version, out);
+}
+
+enum keyd_err keyd_key_enable(struct keyd_service *s, const char *name, unsigned version,
+                              struct keyd_key *out) {
+    return set_state(s, name, "enable", version, out);
+}
+
+enum keyd_err keyd_key_list(struct keyd_service *s, struct keyd_page *page, struct keyd_key *out,
+                            size_t max) {
+    static const struct kd_service_list list = { "keys", sizeof(*out), read_key };
+    return kd_service_page(s, &list, page, out, max);
+}
+
+// ---- versions --------------------------------------------------------------
+
+struct versions {
+    struct keyd_key_version *out;
+    size_t max;
+};
+
+static bool put_version(void *arg, size_t i, struct kd_bytes json) {
+    const struct versions *v = arg;
+    struct keyd_key_version one;
+    return read_version(json, i < v->max ? &v->out[i] : &one);
+}
+
+enum keyd_err keyd_key_versions(struct keyd_service *s, const char *name,
+                                struct keyd_key_version *out, size_t max, size_t *n) {
+    kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
+    struct versions v = { out, max };
+    struct keyd_key key;
+    struct kd_bytes array;
+    kd_service_begin();
+    if (out == NULL || n == NULL) {
+        return kd_detail_end(kd_service_wrong("Room for the versions"));
+    }
+    const enum keyd_err err = on_key(s, "GET", name, "", &a);
+    if (err != KEYD_OK) {
+        return kd_detail_end(err);
+    }
+    if (!read_key(kd_service_text(&a), &key) ||
+        !kd_service_find(kd_service_text(&a), "versions", &array) ||
+        !kd_service_each(array, put_version, &v, n)) {
+        return kd_detail_end(kd_service_strange());
+    }
+    return kd_detail_end(*n <= max ? KEYD_OK : kd_service_wrong("Room for the versions"));
 }

@@ -67,7 +67,7 @@ static enum keyd_err take_one(enum keyd_err err, const struct kd_service_answer 
         (void)kd_service_get_bytes(a->http.json, "answer", &r->out);
         return err;
     }
-    return (is_seal || take_opened(a, r)) && kd_service_copy(kd_buf_get(&a->http.text), &r->out)
+    return (is_seal || take_opened(a, r)) && kd_service_copy(kd_service_text(a), &r->out)
                ? KEYD_OK
                : kd_service_strange();
 }
@@ -197,7 +197,7 @@ static enum keyd_err do_all(struct keyd_service *s, bool is_seal, struct keyd_re
                                        .type = "application/cbor-seq",
                                        .body = kd_buf_get(&b) };
     const enum keyd_err err = kd_service_ask(s, &q, &a);
-    return err == KEYD_OK ? take_items(kd_buf_get(&a.http.text), is_seal, records, n) : err;
+    return err == KEYD_OK ? take_items(kd_service_text(&a), is_seal, records, n) : err;
 }
 
 enum keyd_err keyd_record_seal_all(struct keyd_service *s, struct keyd_record *records, size_t n) {

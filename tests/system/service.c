@@ -4,7 +4,7 @@
 // A line is the name of a command and its words: bytes in hexadecimal ("-": none), numbers,
 // names; a key is "NAME" or "NAME:VERSION", a secret "@ID".  Answers with the error's name, the
 // problem's or "-", the HTTP status, and what came.
-#include "client/keyd_service.h"
+#include "tests/system/service_app.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -12,29 +12,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORDS_MAX = 1100, LINE_BYTES = 8 << 20, ROOM_BYTES = 4 << 20, THREADS_MAX = 64 };
+enum { LINE_BYTES = 8 << 20, ROOM_BYTES = 4 << 20, THREADS_MAX = 64 };
 
-static struct keyd_service *service;
+struct keyd_service *service;
 static char *words[WORDS_MAX];
-static size_t n_words;
+size_t n_words;
 static uint8_t room_bytes[ROOM_BYTES];
 
 // ---- words -----------------------------------------------------------------
 
-static const char *word(size_t i) {
+const char *word(size_t i) {
     return i < n_words ? words[i] : "-";
 }
 
-static unsigned number(size_t i) {
+unsigned number(size_t i) {
     return (unsigned)strtoul(word(i), NULL, 0);
 }
 
-static const char *text(size_t i) {
+const char *text(size_t i) {
     return strcmp(word(i), "-") == 0 ? NULL : word(i);
 }
 
 // In the place of its digits.
-static struct keyd_bytes bytes(size_t i) {
+struct keyd_bytes bytes(size_t i) {
     if (text(i) == NULL) {
         return (struct keyd_bytes) { NULL, 0 };
     }
@@ -47,7 +47,7 @@ static struct keyd_bytes bytes(size_t i) {
     return (struct keyd_bytes) { out, n };
 }
 
-static struct keyd_with with(size_t i) {
+struct keyd_with with(size_t i) {
     static char name[128];
     snprintf(name, sizeof(name), "%s", word(i));
     char *colon = strchr(name, ':');
@@ -62,20 +62,20 @@ static struct keyd_with with(size_t i) {
     return w;
 }
 
-static struct keyd_room room(void) {
+struct keyd_room room(void) {
     return (struct keyd_room) { .p = room_bytes, .max = sizeof(room_bytes) };
 }
 
 // ---- answers ---------------------------------------------------------------
 
-static bool begin(enum keyd_err err) {
+bool begin(enum keyd_err err) {
     const char *problem = keyd_problem();
     printf("%s %s %u", keyd_err_name(err), problem[0] == '\0' ? "-" : problem,
            keyd_problem_status());
     return err == KEYD_OK;
 }
 
-static void put_bytes(const void *p, size_t n) {
+void put_bytes(const void *p, size_t n) {
     const uint8_t *b = p;
     printf(n == 0 ? " -" : " ");
     for (size_t i = 0; i < n; i++) {
@@ -83,19 +83,23 @@ static void put_bytes(const void *p, size_t n) {
     }
 }
 
-static void put_room(enum keyd_err err, const struct keyd_room *r) {
+void put_room(enum keyd_err err, const struct keyd_room *r) {
     begin(err);
     put_bytes(r->p, r->n);
 }
 
-static void put_key(enum keyd_err err, const struct keyd_key *k) {
+void put_key(enum keyd_err err, const struct keyd_key *k) {
     if (begin(err)) {
         printf(" %s %d %u %u", k->name, (int)k->type, k->usages, k->version);
         put_bytes(k->point, k->n_point);
     }
 }
 
-static void put_results(enum keyd_err err, const struct keyd_result *results, size_t n) {
+void put_text(const char *what) {
+    printf(" %s", what[0] == '\0' ? "-" : what);
+}
+
+void put_results(enum keyd_err err, const struct keyd_result *results, size_t n) {
     if (!begin(err)) {
         return;
     }
@@ -366,7 +370,7 @@ int main(int argc, char **argv) {
         }
         const char *name = words[0];
         if (!keys(name) && !operations(name) && !secrets(name) && !channel(name) &&
-            !service_itself(name)) {
+            !service_itself(name) && !objects(name)) {
             printf("unknown %s", name);
         }
         printf("\n");

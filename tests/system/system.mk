@@ -36,6 +36,7 @@ system_tests = \
 	tests/system/references.py \
 	tests/system/release.py \
 	tests/system/service.py \
+	tests/system/service_objects.py \
 	tests/system/tls.py \
 	tests/system/token_faults.py \
 	tests/system/wycheproof.py
@@ -56,6 +57,7 @@ tests/system/faulty.so: tests/system/faulty.c
 EXTRA_DIST += $(repo_tests) tests/analyzer-suppressions tests/cppcheck-suppressions .clang-tidy $(system_tests) packages run-tests .ci/run \
 	tests/system/faulty.c \
 	tests/system/harness/__init__.py \
+	tests/system/harness/app.py \
 	tests/system/harness/boot.py \
 	tests/system/harness/cbor.py \
 	tests/system/harness/daemon.py \
@@ -86,9 +88,10 @@ check_PROGRAMS += tests/system/peer
 tests_system_peer_SOURCES = tests/system/peer.c
 tests_system_peer_LDADD = libchannel.a libbase.a $(CRYPTO_LIBS)
 
-# Every call of libkeyd-service, for service.py.
+# Every call of libkeyd-service, for service.py and service_objects.py.
 check_PROGRAMS += tests/system/service
-tests_system_service_SOURCES = tests/system/service.c
+tests_system_service_SOURCES = tests/system/service.c tests/system/service_app.h \
+	tests/system/service_objects.c
 tests_system_service_LDADD = client/libkeyd-service.la client/libkeyd.la
 
 # A thousand devices, for fleet.py.

@@ -8,6 +8,8 @@ client_unit_tests = \
 	tests/unit/test_histogram \
 	tests/unit/test_io \
 	tests/unit/test_keyd_service \
+	tests/unit/test_keyd_service_batch \
+	tests/unit/test_keyd_service_objects \
 	tests/unit/test_load \
 	tests/unit/test_output \
 	tests/unit/test_process \
@@ -54,10 +56,20 @@ tests_unit_test_doctor_CFLAGS = $(client_unit_cflags)
 tests_unit_test_doctor_LDADD = $(client_unit_libs)
 tests_unit_test_histogram_CFLAGS = $(client_unit_cflags)
 tests_unit_test_histogram_LDADD = $(client_unit_libs)
-tests_unit_test_keyd_service_SOURCES = tests/unit/test_keyd_service.c $(fake_http)
+app_fixture = tests/unit/app_fixture.c tests/unit/app_fixture.h $(fake_http)
+app_ldflags = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc
+tests_unit_test_keyd_service_SOURCES = tests/unit/test_keyd_service.c $(app_fixture)
 tests_unit_test_keyd_service_CFLAGS = $(client_unit_cflags)
 tests_unit_test_keyd_service_LDADD = $(client_unit_libs)
-tests_unit_test_keyd_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc
+tests_unit_test_keyd_service_LDFLAGS = $(app_ldflags)
+tests_unit_test_keyd_service_batch_SOURCES = tests/unit/test_keyd_service_batch.c $(app_fixture)
+tests_unit_test_keyd_service_batch_CFLAGS = $(client_unit_cflags)
+tests_unit_test_keyd_service_batch_LDADD = $(client_unit_libs)
+tests_unit_test_keyd_service_batch_LDFLAGS = $(app_ldflags)
+tests_unit_test_keyd_service_objects_SOURCES = tests/unit/test_keyd_service_objects.c $(app_fixture)
+tests_unit_test_keyd_service_objects_CFLAGS = $(client_unit_cflags)
+tests_unit_test_keyd_service_objects_LDADD = $(client_unit_libs)
+tests_unit_test_keyd_service_objects_LDFLAGS = $(app_ldflags)
 tests_unit_test_device_memory_SOURCES = tests/unit/test_device_memory.c \
 	tests/unit/pki.c tests/unit/pki.h
 tests_unit_test_device_memory_CFLAGS = $(unit_cflags)

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// test_keyd_service_batch.c: operations of libkeyd-service on many items, and what it makes of
+// answers to them that are wrong.
+#include "tests/unit/app_fixture.h"
+
+#include <string.h>
+
+static const struct keyd_bytes two[] = { { "data", 4 }, { "date", 4 } };
+static const struct keyd_derivation derivations[2] = { { .kdf = KEYD_KDF_HKDF_SHA256 },
+                                                       { .kdf = KEYD_KDF_HKDF_SHA384 } };
+static struct keyd_result results[2];
+static struct keyd_cipher ciphers[2];
+static struct keyd_derived derived[2];
+static uint8_t bytes[2][64];
+
+static struct keyd_cipher *new_ciphers(size_t n_in) {
+    for (size_t i = 0; i < 2; i++) {
+        ciphers[i] = (struct keyd_cipher) { .in = { "0123456789abcdef0123", n_in },
+                                            .out = { bytes[i], 20, 0 } };
+    }
+    return ciphers;
+}
+
+static struct keyd_derived *new_derived(void) {
+    for (size_t i = 0; i < 2; i++) {
+        derived[i] = (struct keyd_derived) { .value = { bytes[i], 48, 0 } };
+    }
+    return derived;
+}
+
+static enum keyd_err verify_two(void) {
+    return keyd_verify_all(service, &with_key, two, two, 2, 1, results);
+}
+
+static enum keyd_err mac_verify_two(void) {
+    return keyd_mac_verify_all(service, &with_key, two, two, 2, results);
+}
+
+static enum keyd_err encrypt_two(void) {
+    return keyd_encrypt_all(service, &with_key, new_ciphers(4), 2);
+}
+
+static enum keyd_err decrypt_two(void) {
+    return keyd_decrypt_all(service, &with_key, new_ciphers(20), 2);
+}
+
+static enum keyd_err derive_two(void) {
+    return keyd_derive_all(service, &with_key, derivations, 2, new_derived());
+}
+
+static enum keyd_err derive_two_values(void) {
+    return keyd_derive_value_all(service, &with_key, derivations, 2, 16, new_derived());
+}
+
+#define FAILED "{\"error\":{\"type\":\"urn:keyd:problem:key-usage\",\"status\":409}}"
+#define TWO(item) "{\"items\":[" item "," FAILED "]}"
+static const char verified[] = TWO("{\"valid\":true,\"version\":3}");
+static const char encrypted[] =
+    TWO("{\"iv\":\"AAAAAAAAAAAAAAAA\",\"ciphertext\":\"AAEC\",\"version\":3}");
+static const char decrypted[] = TWO("{\"plaintext\":\"AAEC\",\"version\":3}");
+static const char kept[] = TWO("{\"secret\":\"s1\",\"type\":\"hmac-sha256\",\"expires\":"
+                               "\"2026-01-31T23:59:59.999Z\",\"version\":3,\"residence\":"
+                               "\"token\"}");
+static const char released[] = TWO("{\"value\":\"AAEC\",\"version\":3}");
+
+// status says nothing where the problem is known, but has to be there.
+#define VERSION " version "
+
+START_TEST(answers_to_batches_are_whole_or_strange) {
+    static const struct {
+        app_call_fn *call;
+        const char *good, *optional, *unread;
+    } cases[] = {
+        { verify_two, verified, VERSION, VERSION },
+        { mac_verify_two, verified, VERSION, VERSION },
+        { encrypt_two, encrypted, VERSION, VERSION },
+        { decrypt_two, decrypted, VERSION, VERSION },
+        { derive_two, kept, VERSION, "" },
+        { derive_two_values, released, VERSION, VERSION },
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(cases); i++) {
+        app_judges(cases[i].call, cases[i].good, cases[i].optional, cases[i].unread);
+        // One item too few, or too many.
+        app_gives(cases[i].call, FAKE_JSON(200, "{\"items\":[" FAILED "]}"), KEYD_ERR_SERVER);
+        app_gives(cases[i].call, FAKE_JSON(200, "{\"items\":[]}"), KEYD_ERR_SERVER);
+        app_gives(cases[i].call, FAKE_JSON(200, "{\"items\":[" FAILED "," FAILED "," FAILED "]}"),
+                  KEYD_ERR_SERVER);
+        app_gives(cases[i].call, FAKE_JSON(200, "{\"items\":[" FAILED "," FAILED "]}"), KEYD_OK);
+    }
+}
+END_TEST
+
+START_TEST(items_fail_on_their_own) {
+    app_gives(verify_two, FAKE_JSON(200, "{\"items\":[{\"valid\":false},{\"valid\":true}]}"),
+              KEYD_OK);
+    ck_assert_keyd(results[0].err, KEYD_ERR_REFUSED);
+    ck_assert_str_eq(results[0].problem, "not-valid");
+    ck_assert_keyd(results[1].err, KEYD_OK);
+    ck_assert_ptr_nonnull(strstr(fake.request, "{\"prehashed\":true,\"items\":[{\"data\":\"ZGF0YQ\""
+                                               ",\"signature\":\"ZGF0YQ\"},{"));
+    app_gives(encrypt_two, FAKE_JSON(200, encrypted), KEYD_OK);
+    ck_assert_uint_eq(ciphers[0].out.n, 3);
+    ck_assert_uint_eq(ciphers[0].version, 3);
+    ck_assert_keyd(ciphers[1].err, KEYD_ERR_STATE);
+    ck_assert_str_eq(ciphers[1].problem, "key-usage");
+    app_gives(derive_two, FAKE_JSON(200, kept), KEYD_OK);
+    ck_assert_str_eq(derived[0].secret.id, "s1");
+    ck_assert_uint_eq(derived[0].secret.type, KEYD_HMAC_SHA256);
+    ck_assert_uint_eq(derived[0].secret.expires_s, 1769903999);
+    ck_assert_int_eq(derived[0].secret.is_token_inside, 1);
+    ck_assert_keyd(derived[1].err, KEYD_ERR_STATE);
+    app_gives(derive_two_values, FAKE_JSON(200, released), KEYD_OK);
+    ck_assert_uint_eq(derived[0].value.n, 3);
+    ck_assert_uint_eq(derived[1].value.n, 0);
+    ck_assert_ptr_nonnull(strstr(fake.request, "\"release\":true,\"length\":16}"));
+}
+END_TEST
+
+START_TEST(results_never_pass_the_room_of_their_item) {
+    // 21 bytes where there is room for 20, and 49 where there is for 48.
+    app_gives(encrypt_two,
+              FAKE_JSON(200, TWO("{\"iv\":\"AAAAAAAAAAAAAAAA\",\"ciphertext\":"
+                                 "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}")),
+              KEYD_ERR_SERVER);
+    app_gives(decrypt_two, FAKE_JSON(200, TWO("{\"plaintext\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}")),
+              KEYD_ERR_SERVER);
+    app_gives(derive_two_values,
+              FAKE_JSON(200, TWO("{\"value\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+                                 "AAAAAAAAAAAAAAA\"}")),
+              KEYD_ERR_SERVER);
+}
+END_TEST
+
+START_TEST(what_is_wrong_of_a_batch_is_not_sent) {
+    app_start(FAKE_JSON(200, "{}"));
+    const struct keyd_bytes large[] = { { "", KEYD_DATA_MAX }, { "", 1 } };
+    const struct keyd_bytes missing[] = { { "x", 1 }, { NULL, 1 } };
+    const struct keyd_derivation mixed[] = { { .peer = { "p", 1 } },
+                                             { .kdf = KEYD_KDF_HKDF_SHA256 } };
+    const struct keyd_derivation unknown = { .kdf = (enum keyd_kdf)4 };
+    ck_assert_keyd(keyd_mac_all(service, &with_key, two, 0, results), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_mac_all(service, &with_key, two, KEYD_BATCH_MAX + 1, results),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_mac_all(service, &with_key, large, 2, results), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_mac_all(service, &with_key, missing, 2, results), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_mac_all(service, NULL, two, 2, results), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_mac_all(NULL, &with_key, two, 2, results), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_verify_all(service, &with_key, two, NULL, 2, 0, results),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_encrypt_all(service, &with_key, new_ciphers(5), 2), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_encrypt_all(service, &with_key, NULL, 2), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_decrypt_all(service, &with_key, new_ciphers(15), 2), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_derive_all(service, &with_key, mixed, 2, new_derived()), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_derive_all(service, &with_key, &unknown, 1, new_derived()),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_derive_value_all(service, &with_key, derivations, 2, 49, new_derived()),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_derive_value_all(service, &with_key, derivations, 2, 0, new_derived()),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_uint_eq(keyd_problem_status(), 0);
+    app_stop();
+    ck_assert_uint_eq(fake.n_requests, 0);
+}
+END_TEST
+
+START_TEST(without_memory_a_batch_fails_and_the_next_succeeds) {
+    static const struct {
+        app_call_fn *call;
+        const char *answer;
+    } cases[] = { { verify_two, verified },
+                  { decrypt_two, decrypted },
+                  { derive_two, kept },
+                  { derive_two_values, released } };
+    for (size_t i = 0; i < KD_COUNT_OF(cases); i++) {
+        app_start(FAKE_JSON(200, cases[i].answer));
+        app_each_in_turn(cases[i].call);
+        app_stop();
+    }
+}
+END_TEST
+
+static TCase *tcase_batches(void) {
+    TCase *t = tcase_create("batches");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, answers_to_batches_are_whole_or_strange);
+    tcase_add_test(t, items_fail_on_their_own);
+    tcase_add_test(t, results_never_pass_the_room_of_their_item);
+    tcase_add_test(t, what_is_wrong_of_a_batch_is_not_sent);
+    tcase_add_test(t, without_memory_a_batch_fails_and_the_next_succeeds);
+    return t;
+}
+
+UNIT_MAIN("keyd-service-batch", tcase_batches())
