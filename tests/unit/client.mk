@@ -10,6 +10,7 @@ client_unit_tests = \
 	tests/unit/test_keyd_service \
 	tests/unit/test_keyd_service_batch \
 	tests/unit/test_keyd_service_objects \
+	tests/unit/test_keyd_service_openapi \
 	tests/unit/test_load \
 	tests/unit/test_output \
 	tests/unit/test_process \
@@ -70,6 +71,10 @@ tests_unit_test_keyd_service_objects_SOURCES = tests/unit/test_keyd_service_obje
 tests_unit_test_keyd_service_objects_CFLAGS = $(client_unit_cflags)
 tests_unit_test_keyd_service_objects_LDADD = $(client_unit_libs)
 tests_unit_test_keyd_service_objects_LDFLAGS = $(app_ldflags)
+tests_unit_test_keyd_service_openapi_SOURCES = tests/unit/test_keyd_service_openapi.c $(app_fixture)
+tests_unit_test_keyd_service_openapi_CFLAGS = $(client_unit_cflags)
+tests_unit_test_keyd_service_openapi_LDADD = $(client_unit_libs)
+tests_unit_test_keyd_service_openapi_LDFLAGS = $(app_ldflags)
 tests_unit_test_device_memory_SOURCES = tests/unit/test_device_memory.c \
 	tests/unit/pki.c tests/unit/pki.h
 tests_unit_test_device_memory_CFLAGS = $(unit_cflags)
