@@ -11,6 +11,10 @@ AM_TESTS_ENVIRONMENT = \
 unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
 EXTRA_DIST += tests/unit/unit.h tests/vectors
 
+failing_memory = tests/unit/failing_memory.c tests/unit/failing_memory.h
+failing_memory_ldflags = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=emalloc,--wrap=erealloc
+
 if HAVE_CHECK
 include $(top_srcdir)/tests/unit/base.mk
 include $(top_srcdir)/tests/unit/channel.mk

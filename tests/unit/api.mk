@@ -65,6 +65,7 @@ tests_unit_test_api_share_CFLAGS = $(unit_cflags)
 tests_unit_test_api_share_LDADD = $(api_unit_libs)
 tests_unit_test_api_audit_CFLAGS = $(unit_cflags)
 tests_unit_test_api_audit_LDADD = $(api_unit_libs)
+tests_unit_test_api_alloc_SOURCES = tests/unit/test_api_alloc.c $(failing_memory)
 tests_unit_test_api_alloc_CFLAGS = $(unit_cflags)
 tests_unit_test_api_alloc_LDADD = $(api_unit_libs)
-tests_unit_test_api_alloc_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+tests_unit_test_api_alloc_LDFLAGS = $(failing_memory_ldflags)

@@ -2,31 +2,12 @@
 // app_fixture.c: see app_fixture.h.
 #include "tests/unit/app_fixture.h"
 
+#include "tests/unit/failing_memory.h"
+
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { TURNS_MAX = 200 };
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t m);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t m);
-
-static _Thread_local long countdown = -1; // -1: off
-
-static bool fails_now(void) {
-    return countdown >= 0 && countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t n) {
-    return fails_now() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t m) {
-    return fails_now() ? NULL : __real_calloc(n, m);
-}
 
 // ---- a service that answers as it is told ----------------------------------
 
@@ -153,19 +134,11 @@ void app_judges(app_call_fn *call, const char *good, const char *optional, const
 
 // ---- no memory -------------------------------------------------------------
 
-// Check allocates too, and does not take no for an answer.
 void app_each_in_turn(app_call_fn *call) {
-    for (unsigned turn = 0; turn < TURNS_MAX; turn++) {
-        countdown = turn;
+    unsigned turn = 0;
+    for (; memory_fails_at(turn); turn++) {
         const enum keyd_err err = call();
-        const bool was_reached = countdown < 0;
-        countdown = -1;
-        ck_assert_msg(err == (was_reached ? KEYD_ERR_MEMORY : KEYD_OK), "turn %u: %s: %s", turn,
-                      keyd_err_name(err), keyd_detail());
-        if (!was_reached) {
-            ck_assert_uint_gt(turn, 0);
-            return;
-        }
+        ck_assert_keyd(err, memory_has_failed() ? KEYD_ERR_MEMORY : KEYD_OK);
     }
-    ck_abort_msg("it never succeeds");
+    ck_assert_uint_gt(turn, 0);
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // app_fixture.h: a program that uses libkeyd-service, for the tests of its calls: a service that
-// answers as it is told, right or wrong, and memory that is not there.  Its tests are linked with
-// --wrap=malloc and --wrap=calloc.
+// answers as it is told, right or wrong, and memory that is not there (failing_memory.h).
 #ifndef KD_TESTS_APP_FIXTURE_H
 #define KD_TESTS_APP_FIXTURE_H
 

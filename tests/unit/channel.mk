@@ -57,7 +57,7 @@ tests_unit_test_cred_SOURCES = tests/unit/test_cred.c $(channel_unit_helpers)
 tests_unit_test_cred_CFLAGS = $(channel_unit_cflags)
 tests_unit_test_cred_LDADD = $(channel_unit_libs)
 tests_unit_test_channel_nomem_SOURCES = tests/unit/test_channel_nomem.c \
-	tests/unit/edhoc_pair.c tests/unit/edhoc_pair.h $(channel_unit_helpers)
+	tests/unit/edhoc_pair.c tests/unit/edhoc_pair.h $(channel_unit_helpers) $(failing_memory)
 tests_unit_test_channel_nomem_CFLAGS = $(channel_unit_cflags)
-tests_unit_test_channel_nomem_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+tests_unit_test_channel_nomem_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_channel_nomem_LDADD = $(channel_unit_libs)

@@ -47,9 +47,9 @@ tests_unit_test_cookie_LDADD = $(keyd_unit_libs)
 tests_unit_test_devices_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_devices_LDADD = $(keyd_unit_libs)
 tests_unit_test_envelopes_CFLAGS = $(keyd_unit_cflags)
-tests_unit_test_envelopes_SOURCES = tests/unit/test_envelopes.c $(channel_fixture)
-tests_unit_test_envelopes_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=emalloc,--wrap=erealloc
+tests_unit_test_envelopes_SOURCES = tests/unit/test_envelopes.c $(channel_fixture) \
+	$(failing_memory)
+tests_unit_test_envelopes_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_envelopes_LDADD = $(keyd_unit_libs)
 tests_unit_test_ended_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_ended_LDADD = $(keyd_unit_libs)
@@ -84,8 +84,9 @@ tests_unit_test_workers_SOURCES = tests/unit/test_workers.c tests/unit/keyd_fixt
 	tests/unit/pool_fixture.c tests/unit/pool_fixture.h
 tests_unit_test_workers_LDADD = $(keyd_unit_libs)
 tests_unit_test_keyd_memory_CFLAGS = $(keyd_unit_cflags)
-tests_unit_test_keyd_memory_SOURCES = tests/unit/test_keyd_memory.c tests/unit/keyd_fixture.c
-tests_unit_test_keyd_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+tests_unit_test_keyd_memory_SOURCES = tests/unit/test_keyd_memory.c tests/unit/keyd_fixture.c \
+	$(failing_memory)
+tests_unit_test_keyd_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_keyd_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_service_work_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_service_work_SOURCES = tests/unit/test_service_work.c $(service_fixture)
@@ -111,13 +112,12 @@ tests_unit_test_many_sessions_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_many_sessions_SOURCES = tests/unit/test_many_sessions.c $(channel_fixture)
 tests_unit_test_many_sessions_LDADD = $(keyd_unit_libs)
 tests_unit_test_channel_memory_CFLAGS = $(keyd_unit_cflags)
-tests_unit_test_channel_memory_SOURCES = tests/unit/test_channel_memory.c $(channel_fixture)
-tests_unit_test_channel_memory_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=emalloc,--wrap=erealloc
+tests_unit_test_channel_memory_SOURCES = tests/unit/test_channel_memory.c $(channel_fixture) \
+	$(failing_memory)
+tests_unit_test_channel_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_channel_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_claim_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_claim_SOURCES = tests/unit/test_claim.c tests/unit/pki.c tests/unit/pki.h \
-	$(channel_fixture)
-tests_unit_test_claim_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=emalloc,--wrap=erealloc
+	$(channel_fixture) $(failing_memory)
+tests_unit_test_claim_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_claim_LDADD = $(keyd_unit_libs)

@@ -3,58 +3,9 @@
 // update fails in turn: the call says so, nothing leaks (the sanitizer's build
 // says so), and the next attempt, with memory, succeeds.
 #include "tests/unit/channel_fixture.h"
+#include "tests/unit/failing_memory.h"
 
 #include <string.h>
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t m);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t m);
-void *__wrap_realloc(void *p, size_t n);
-
-static _Thread_local long countdown = -1; // -1: off
-
-static bool fails_now(void) {
-    return countdown >= 0 && countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t n) {
-    return fails_now() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t m) {
-    return fails_now() ? NULL : __real_calloc(n, m);
-}
-
-void *__wrap_realloc(void *p, size_t n) {
-    return fails_now() ? NULL : __real_realloc(p, n);
-}
-
-// Check's own, which ends the process where there is none; its asserts are in the
-// fixture's callbacks.
-void *__real_emalloc(size_t n);
-void *__real_erealloc(void *p, size_t n);
-void *__wrap_emalloc(size_t n);
-void *__wrap_erealloc(void *p, size_t n);
-
-void *__wrap_emalloc(size_t n) {
-    const long left = countdown;
-    countdown = -1;
-    void *p = __real_emalloc(n);
-    countdown = left;
-    return p;
-}
-
-void *__wrap_erealloc(void *p, size_t n) {
-    const long left = countdown;
-    countdown = -1;
-    void *q = __real_erealloc(p, n);
-    countdown = left;
-    return q;
-}
-
-enum { TURNS_MAX = 500 };
 
 static uint8_t ticket_room[KD_HSM_TICKET_MAX_BYTES];
 static char id[KD_SESSION_TEXT_BYTES];
@@ -114,16 +65,14 @@ START_TEST(session_lives_or_there_is_no_memory) {
         ck_assert_err(live(), KD_OK); // the fixture's own buffers grow
     }
     unsigned failures = 0;
-    unsigned turn = 0;
-    for (bool was_reached = true; was_reached; turn++) {
-        ck_assert_uint_lt(turn, TURNS_MAX);
-        forget_sessions();
-        countdown = turn;
+    forget_sessions();
+    for (unsigned turn = 0; memory_fails_at(turn); turn++) {
         const enum kd_err r = live();
-        was_reached = countdown < 0;
-        countdown = -1;
+        const bool fails = memory_has_failed();
         failures += r != KD_OK;
-        ck_assert_msg(r == KD_OK || r == KD_ERR_NO_MEMORY, "turn %u: %s", turn, kd_err_name(r));
+        ck_assert_msg(r == KD_OK || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
+                      kd_err_name(r));
+        forget_sessions();
     }
     ck_assert_uint_gt(failures, 5);
     ck_assert_err(live(), KD_OK);
@@ -133,13 +82,11 @@ END_TEST
 START_TEST(peer_is_added_or_there_is_no_memory) {
     channel_start("start ok\n");
     unsigned turn = 0;
-    for (bool was_reached = true; was_reached; turn++) {
-        ck_assert_uint_lt(turn, TURNS_MAX);
-        countdown = turn;
+    for (; memory_fails_at(turn); turn++) {
         const enum kd_err r = channel_add_peer("boat", "b");
-        was_reached = countdown < 0;
-        countdown = -1;
-        ck_assert_msg(r == KD_OK || r == KD_ERR_NO_MEMORY, "turn %u: %s", turn, kd_err_name(r));
+        const bool fails = memory_has_failed();
+        ck_assert_msg(r == KD_OK || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
+                      kd_err_name(r));
         if (r == KD_OK) {
             ck_assert_err(channel_delete_peer(7, "boat"), KD_OK);
         }

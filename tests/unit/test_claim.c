@@ -2,59 +2,11 @@
 // Peers that nobody registered, in the service: how they come, what they share with others,
 // and how they go.  Each allocation on the way fails in turn, too.
 #include "tests/unit/channel_fixture.h"
+#include "tests/unit/failing_memory.h"
 #include "tests/unit/pki.h"
 
 #include <stdio.h>
 #include <string.h>
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t m);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t m);
-void *__wrap_realloc(void *p, size_t n);
-
-static _Thread_local long countdown = -1; // -1: off
-
-static bool fails_now(void) {
-    return countdown >= 0 && countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t n) {
-    return fails_now() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t m) {
-    return fails_now() ? NULL : __real_calloc(n, m);
-}
-
-void *__wrap_realloc(void *p, size_t n) {
-    return fails_now() ? NULL : __real_realloc(p, n);
-}
-
-// Check's own, which ends the process where there is none.
-void *__real_emalloc(size_t n);
-void *__real_erealloc(void *p, size_t n);
-void *__wrap_emalloc(size_t n);
-void *__wrap_erealloc(void *p, size_t n);
-
-void *__wrap_emalloc(size_t n) {
-    const long left = countdown;
-    countdown = -1;
-    void *p = __real_emalloc(n);
-    countdown = left;
-    return p;
-}
-
-void *__wrap_erealloc(void *p, size_t n) {
-    const long left = countdown;
-    countdown = -1;
-    void *q = __real_erealloc(p, n);
-    countdown = left;
-    return q;
-}
-
-enum { TURNS_MAX = 500 };
 
 static struct pki_cert root;
 static char anchors[160];
@@ -331,15 +283,12 @@ START_TEST(stranger_connects_or_there_is_no_memory) {
     struct pki_cert chain[] = { device_of("deep", &middle), middle };
     const struct kd_bytes message = says(chain, 2);
     unsigned failures = 0;
-    unsigned turn = 0;
-    for (bool was_reached = true; was_reached; turn++) {
-        ck_assert_uint_lt(turn, TURNS_MAX);
-        countdown = turn;
+    for (unsigned turn = 0; memory_fails_at(turn); turn++) {
         const enum kd_err r = connect_by(message);
-        was_reached = countdown < 0;
-        countdown = -1;
+        const bool fails = memory_has_failed();
         failures += r != KD_OK;
-        ck_assert_msg(r == KD_OK || r == KD_ERR_NO_MEMORY, "turn %u: %s", turn, kd_err_name(r));
+        ck_assert_msg(r == KD_OK || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
+                      kd_err_name(r));
         if (r == KD_OK) {
             ck_assert_err(channel_end(7, cx.session.id), KD_OK);
         }

@@ -3,6 +3,7 @@
 // leaks (the sanitizer's build says so), and the device goes on with the next call.
 #include "channel/frame.h"
 #include "client/keyd.h"
+#include "tests/unit/failing_memory.h"
 #include "tests/unit/pki.h"
 #include "tests/unit/unit.h"
 
@@ -11,38 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t m);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t m);
-void *__wrap_realloc(void *p, size_t n);
-
-enum { OFF = -2, HAS_FAILED = -1, TURNS_MAX = 2000 };
-static long countdown = OFF;
-
-static bool fails_now(void) {
-    return countdown >= 0 && countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t n) {
-    return fails_now() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t m) {
-    return fails_now() ? NULL : __real_calloc(n, m);
-}
-
-void *__wrap_realloc(void *p, size_t n) {
-    return fails_now() ? NULL : __real_realloc(p, n);
-}
-
-static bool has_failed(void) {
-    const bool is_so = countdown == HAS_FAILED;
-    countdown = OFF;
-    return is_so;
-}
 
 // ---- a device and its server -----------------------------------------------
 
@@ -123,17 +92,15 @@ static void tear_down(void) {
 // Calls it with the 1st, 2nd, ... allocation failing until none does.  Some can be done without;
 // who has none for what comes over the link gives the link up.
 static unsigned each_in_turn(enum keyd_err (*call)(void), enum keyd_err without_failure) {
-    for (unsigned turn = 0; turn < TURNS_MAX; turn++) {
-        countdown = turn;
+    unsigned turn = 0;
+    for (; memory_fails_at(turn); turn++) {
         const enum keyd_err r = call();
-        if (!has_failed()) {
-            ck_assert_str_eq(keyd_err_name(r), keyd_err_name(without_failure));
-            return turn;
-        }
-        ck_assert_msg(r == KEYD_ERR_MEMORY || r == KEYD_ERR_TRANSPORT || r == without_failure,
+        const bool fails = memory_has_failed();
+        ck_assert_msg(r == without_failure ||
+                          (fails && (r == KEYD_ERR_MEMORY || r == KEYD_ERR_TRANSPORT)),
                       "turn %u: %s", turn, keyd_err_name(r));
     }
-    ck_abort_msg("it never succeeds");
+    return turn;
 }
 
 static enum keyd_err make(void) {

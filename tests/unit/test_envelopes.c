@@ -4,59 +4,13 @@
 // the fake one: what it "opens" is the ciphertext.
 #include "channel/envelope.h"
 #include "tests/unit/channel_fixture.h"
+#include "tests/unit/failing_memory.h"
 
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 
 enum { LEEWAY_SEC = 60, VALIDITY_MAX_SEC = 100, BODY_BYTES = 5, TURNS_MAX = 200 };
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t m);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t m);
-void *__wrap_realloc(void *p, size_t n);
-
-static _Thread_local long countdown = -1; // -1: off
-
-static bool fails_now(void) {
-    return countdown >= 0 && countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t n) {
-    return fails_now() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t m) {
-    return fails_now() ? NULL : __real_calloc(n, m);
-}
-
-void *__wrap_realloc(void *p, size_t n) {
-    return fails_now() ? NULL : __real_realloc(p, n);
-}
-
-// Check's own, which ends the process where there is none.
-void *__real_emalloc(size_t n);
-void *__real_erealloc(void *p, size_t n);
-void *__wrap_emalloc(size_t n);
-void *__wrap_erealloc(void *p, size_t n);
-
-void *__wrap_emalloc(size_t n) {
-    const long left = countdown;
-    countdown = -1;
-    void *p = __real_emalloc(n);
-    countdown = left;
-    return p;
-}
-
-void *__wrap_erealloc(void *p, size_t n) {
-    const long left = countdown;
-    countdown = -1;
-    void *q = __real_erealloc(p, n);
-    countdown = left;
-    return q;
-}
 
 static const uint64_t now_s = 1000000;
 
@@ -311,16 +265,16 @@ START_TEST(envelope_is_opened_or_there_is_no_memory) {
     start("start ok\n");
     ck_assert_err(open_it(envelope(255, now_s, now_s + 10)), KD_OK); // buffers grow
     unsigned failures = 0;
-    unsigned turn = 0;
-    for (bool was_reached = true; was_reached; turn++) {
+    for (unsigned turn = 0; memory_fails_at(turn); turn++) {
         ck_assert_uint_lt(turn, TURNS_MAX);
+        memory_pause();
         const struct kd_bytes e = envelope(turn, now_s, now_s + 10);
-        countdown = turn;
+        memory_resume();
         const enum kd_err r = open_it(e);
-        was_reached = countdown < 0;
-        countdown = -1;
+        const bool fails = memory_has_failed();
         failures += r != KD_OK;
-        ck_assert_msg(r == KD_OK || r == KD_ERR_NO_MEMORY, "turn %u: %s", turn, kd_err_name(r));
+        ck_assert_msg(r == KD_OK || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
+                      kd_err_name(r));
         ck_assert_err(open_it(e), r == KD_OK ? KD_ERR_ENVELOPE_REPLAYED : KD_OK);
     }
     ck_assert_uint_gt(failures, 3);

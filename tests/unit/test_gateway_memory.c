@@ -4,12 +4,12 @@
 // (the sanitizer's build says so).
 #include "gateway/config.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/failing_memory.h"
 #include "tests/unit/fake_client.h"
 #include "tests/unit/unit.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
-#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -18,16 +18,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t m);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t m);
-void *__wrap_realloc(void *p, size_t n);
-
-enum { OFF = -2, HAS_FAILED = -1 };
-static long countdown = OFF;
-
 // The JSON library keeps to the C library's own malloc, which does not fail here: where a long
 // number finds no room to grow, its lexer asserts that it was saved, and the process ends.
 void __wrap_json_set_alloc_funcs(void *(*malloc_fn)(size_t n), void (*free_fn)(void *p));
@@ -35,42 +25,14 @@ void __wrap_json_set_alloc_funcs(void *(*malloc_fn)(size_t n)KD_UNUSED,
                                  void (*free_fn)(void *p) KD_UNUSED) {
 }
 
-static bool fails_now(void) {
-    return countdown >= 0 && countdown-- == 0;
-}
-
-void *__wrap_malloc(size_t n) {
-    return fails_now() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t m) {
-    return fails_now() ? NULL : __real_calloc(n, m);
-}
-
-void *__wrap_realloc(void *p, size_t n) {
-    return fails_now() ? NULL : __real_realloc(p, n);
-}
-
-enum { TURNS_MAX = 2000 };
-
-// Whether allocation number `turn` of the call was reached, and failed.
-static bool has_failed(void) {
-    const bool is_reached = countdown == HAS_FAILED;
-    countdown = OFF;
-    return is_reached;
-}
-
 // ---- constructors ----------------------------------------------------------
 
 START_TEST(a_gateway_is_made_or_there_is_no_memory) {
     unsigned turn = 0;
-    for (bool fails = true; fails; turn++) {
+    for (; memory_fails_at(turn); turn++) {
         struct fake_gateway f;
-        ck_assert_uint_lt(turn, TURNS_MAX);
-        countdown = turn;
         const enum kd_err r = fake_gateway_open(&f);
-        fails = has_failed();
-        ck_assert_err(r, fails ? KD_ERR_NO_MEMORY : KD_OK);
+        ck_assert_err(r, memory_has_failed() ? KD_ERR_NO_MEMORY : KD_OK);
         if (r == KD_OK) {
             fake_gateway_close(&f);
         }
@@ -87,13 +49,11 @@ START_TEST(a_configuration_is_read_or_there_is_no_memory) {
     ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
     close(fd);
     unsigned turn = 0;
-    for (bool fails = true; fails; turn++) {
+    for (; memory_fails_at(turn); turn++) {
         kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(4096);
         kd_auto(gateway_config) struct kd_gateway_config *config = NULL;
-        ck_assert_uint_lt(turn, TURNS_MAX);
-        countdown = turn;
         const enum kd_err r = kd_gateway_config_read(path, &errors, &config);
-        fails = has_failed();
+        const bool fails = memory_has_failed();
         ck_assert_msg(r == KD_OK || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
                       kd_err_name(r));
         ck_assert((config != NULL) == (r == KD_OK));
@@ -112,11 +72,8 @@ static unsigned replay(const char *path) {
     const size_t n = fread(bytes, 1, sizeof(bytes), f);
     fclose(f);
     unsigned turn = 0;
-    for (bool fails = true; fails; turn++) {
-        ck_assert_msg(turn < TURNS_MAX, "%s", path);
-        countdown = turn;
+    for (; memory_fails_at(turn); turn++) {
         (void)LLVMFuzzerTestOneInput(bytes, n); // aborts where something is wrong
-        fails = has_failed();
     }
     return turn;
 }
@@ -167,24 +124,21 @@ static void on_late(void *arg KD_UNUSED) {
 
 // Two frames that nobody else is asked about, with their lengths: without memory the answer to one
 // of them may be lost, as over any network.  How much came back.
-static size_t call_tcp(struct fake_gateway *f, const struct sockaddr_in *address, bool *fails) {
+static size_t call_tcp(struct fake_gateway *f, const struct sockaddr_in *address) {
     static const uint8_t frames[] = { 0, 0, 0, 5, KIND_THAT_IS_NOT, 0, 0, 0, 1,
                                       0, 0, 0, 5, KIND_THAT_IS_NOT, 0, 0, 0, 2 };
     struct caller c = { .loop = f->g.loop };
     struct kd_watch *watch = NULL;
     struct kd_timer *late = NULL;
-    const long saved = countdown;
-    countdown = OFF; // the caller has memory
+    memory_pause(); // the caller has memory
     c.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_eq(connect(c.fd, (const struct sockaddr *)address, sizeof(*address)), 0);
     ck_assert_int_eq(send(c.fd, frames, sizeof(frames), MSG_NOSIGNAL), sizeof(frames));
     ck_assert_err(kd_watch_new(c.loop, c.fd, EPOLLIN, on_said, &c, &watch), KD_OK);
     ck_assert_err(kd_timer_new(c.loop, on_late, NULL, &late), KD_OK);
     kd_timer_set(late, ANSWER_MS);
-    countdown = saved;
-    const enum kd_err r = kd_loop_run(c.loop);
-    *fails = has_failed();
-    ck_assert_err(r, KD_OK);
+    memory_resume();
+    ck_assert_err(kd_loop_run(c.loop), KD_OK);
     kd_timer_free(late);
     kd_watch_free(watch);
     close(c.fd);
@@ -213,13 +167,10 @@ START_TEST(a_connection_is_served_or_ended_and_the_next_one_is_served) {
     f.config.unsent_max_bytes = 65536;
     f.config.idle_timeout_ms = f.config.frame_timeout_ms = 60000;
     ck_assert_err(kd_tcp_open(&f.g, where, &tcp), KD_OK);
-    for (bool fails = true; fails; turn++) {
-        ck_assert_uint_lt(turn, TURNS_MAX);
-        countdown = turn;
-        const size_t n = call_tcp(&f, &address, &fails);
-        ck_assert(fails || n > 0);
-        bool is_off;
-        ck_assert_uint_gt(call_tcp(&f, &address, &is_off), 0);
+    for (; memory_fails_at(turn); turn++) {
+        const size_t n = call_tcp(&f, &address);
+        ck_assert(memory_has_failed() || n > 0);
+        ck_assert_uint_gt(call_tcp(&f, &address), 0);
     }
     ck_assert_uint_gt(turn, 2);
     kd_tcp_close(tcp);
@@ -233,13 +184,10 @@ START_TEST(a_listener_opens_or_there_is_no_memory) {
     ck_assert_err(fake_gateway_open(&f), KD_OK);
     f.config.answers_max = 4;
     f.config.datagram_max_bytes = 1200;
-    for (bool fails = true; fails; turn++) {
+    for (; memory_fails_at(turn); turn++) {
         struct kd_udp *udp = NULL;
-        ck_assert_uint_lt(turn, TURNS_MAX);
-        countdown = turn;
         const enum kd_err r = kd_udp_open(&f.g, "127.0.0.1:0", &udp);
-        fails = has_failed();
-        ck_assert_err(r, fails ? KD_ERR_NO_MEMORY : KD_OK);
+        ck_assert_err(r, memory_has_failed() ? KD_ERR_NO_MEMORY : KD_OK);
         ck_assert((udp != NULL) == (r == KD_OK));
         kd_udp_close(udp);
     }
