@@ -18,6 +18,7 @@ struct transfer {
     struct kd_getter *getter;
     uint32_t id;
     CURL *curl;
+    CURLcode code; // of the last option
     bool may_be_private;
     bool is_address_refused;
     bool is_too_large;
@@ -66,36 +67,41 @@ static size_t on_header(char *p KD_UNUSED, size_t size, size_t n, void *transfer
 
 // ---- one transfer ----------------------------------------------------------
 
+static bool took(struct transfer *t, CURLcode code) {
+    t->code = code;
+    return code == CURLE_OK;
+}
+
 static bool set_limits(struct transfer *t) {
     const struct kd_fetch_hello *h = t->getter->hello;
     CURL *c = t->curl;
-    return curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)h->timeout_ms) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)h->timeout_ms) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_MAXFILESIZE, (long)h->bytes_max) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)HEADER_MAX_BYTES) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_FORBID_REUSE, 1L) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_HTTP09_ALLOWED, 0L) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+    return took(t, curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)h->timeout_ms)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)h->timeout_ms)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_MAXFILESIZE, (long)h->bytes_max)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)HEADER_MAX_BYTES)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_FORBID_REUSE, 1L)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_HTTP09_ALLOWED, 0L)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L)) &&
            // A resolver that hangs is left behind, not waited for.
-           curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK;
+           took(t, curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L));
 }
 
 static bool set_trust(struct transfer *t) {
     CURL *c = t->curl;
     const char *ca_file = t->getter->ca_file;
-    return curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_SSL_SESSIONID_CACHE, 0L) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_PROXY, "") == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK &&
-           (ca_file[0] == '\0' || (curl_easy_setopt(c, CURLOPT_CAINFO, ca_file) == CURLE_OK &&
-                                   curl_easy_setopt(c, CURLOPT_CAPATH, NULL) == CURLE_OK));
+    return took(t, curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https")) &&
+           took(t, curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_SSL_SESSIONID_CACHE, 0L)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_PROXY, "")) &&
+           took(t, curl_easy_setopt(c, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED)) &&
+           (ca_file[0] == '\0' || (took(t, curl_easy_setopt(c, CURLOPT_CAINFO, ca_file)) &&
+                                   took(t, curl_easy_setopt(c, CURLOPT_CAPATH, NULL))));
 }
 
 static bool set_up(struct transfer *t, struct kd_bytes uri) {
@@ -103,16 +109,16 @@ static bool set_up(struct transfer *t, struct kd_bytes uri) {
     CURL *c = t->curl;
     memcpy(text, uri.p, uri.n);
     text[uri.n] = '\0';
-    return curl_easy_setopt(c, CURLOPT_URL, text) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_HTTPHEADER, t->getter->headers) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, on_socket) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_WRITEDATA, t) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_HEADERDATA, t) == CURLE_OK &&
-           curl_easy_setopt(c, CURLOPT_PRIVATE, t) == CURLE_OK && set_limits(t) && set_trust(t);
+    return took(t, curl_easy_setopt(c, CURLOPT_URL, text)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_HTTPHEADER, t->getter->headers)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, on_socket)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_WRITEDATA, t)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_HEADERDATA, t)) &&
+           took(t, curl_easy_setopt(c, CURLOPT_PRIVATE, t)) && set_limits(t) && set_trust(t);
 }
 
 static void wipe(struct transfer *t) {
@@ -158,12 +164,17 @@ static enum kd_fetch_result judge_answer(const struct transfer *t) {
 }
 
 static enum kd_fetch_result judge(const struct transfer *t, CURLcode code) {
+    if (kd_buf_finish(&t->body) == KD_ERR_NO_MEMORY) {
+        return KD_FETCH_BUSY;
+    }
     if (t->is_too_large) {
         return KD_FETCH_SIZE;
     }
     switch ((int)code) {
     case CURLE_OK:
         return judge_answer(t);
+    case CURLE_OUT_OF_MEMORY:
+        return KD_FETCH_BUSY;
     case CURLE_COULDNT_RESOLVE_HOST:
         return KD_FETCH_NO_HOST;
     case CURLE_COULDNT_CONNECT:
@@ -219,19 +230,22 @@ void kd_getter_begin(struct kd_getter *g, const struct kd_fetch_request *q) {
     g->newest = t;
     g->n++;
     t->curl = curl_easy_init();
-    if (t->curl == NULL || !set_up(t, q->uri) ||
-        curl_multi_add_handle(g->multi, t->curl) != CURLM_OK) {
-        give(g, q->id, KD_FETCH_OTHER, KD_BYTES_NONE);
-        wipe(t);
+    if (t->curl == NULL) {
+        finish(t, CURLE_OUT_OF_MEMORY);
+    } else if (!set_up(t, q->uri)) {
+        finish(t, t->code);
+    } else if (curl_multi_add_handle(g->multi, t->curl) != CURLM_OK) {
+        finish(t, CURLE_OUT_OF_MEMORY); // there is nothing else that it can lack
     }
 }
 
 enum kd_err kd_getter_run(struct kd_getter *g, int fd, bool *is_readable) {
     struct curl_waitfd own = { .fd = fd, .events = CURL_WAIT_POLLIN };
     int running = 0;
-    if (curl_multi_poll(g->multi, &own, 1, WAIT_MS, NULL) != CURLM_OK ||
-        curl_multi_perform(g->multi, &running) != CURLM_OK) {
-        return KD_ERR_SYSTEM;
+    CURLMcode code;
+    if ((code = curl_multi_poll(g->multi, &own, 1, WAIT_MS, NULL)) != CURLM_OK ||
+        (code = curl_multi_perform(g->multi, &running)) != CURLM_OK) {
+        return code == CURLM_OUT_OF_MEMORY ? KD_ERR_NO_MEMORY : KD_ERR_SYSTEM;
     }
     int left = 0;
     for (CURLMsg *m; (m = curl_multi_info_read(g->multi, &left)) != NULL;) {

@@ -9,6 +9,7 @@ keyd_unit_tests = \
 	tests/unit/test_ended \
 	tests/unit/test_envelopes \
 	tests/unit/test_fetch \
+	tests/unit/test_fetch_memory \
 	tests/unit/test_handshakes \
 	tests/unit/test_peers \
 	tests/unit/test_release \
@@ -72,6 +73,12 @@ tests_unit_test_tally_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_tally_LDADD = $(keyd_unit_libs)
 tests_unit_test_fetch_CFLAGS = $(unit_cflags)
 tests_unit_test_fetch_LDADD = libfetch.a libfetchwire.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
+tests_unit_test_fetch_memory_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)
+tests_unit_test_fetch_memory_SOURCES = tests/unit/test_fetch_memory.c \
+	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
+tests_unit_test_fetch_memory_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_fetch_memory_LDADD = libfetch.a libfetchwire.a libbase.a \
+	$(CURL_LIBS) -lssl $(CRYPTO_LIBS) $(CHECK_LIBS)
 tests_unit_test_trust_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_trust_SOURCES = tests/unit/test_trust.c tests/unit/pki.c tests/unit/pki.h
 tests_unit_test_trust_LDADD = $(keyd_unit_libs)

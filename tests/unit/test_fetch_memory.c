@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each allocation of a transfer fails in turn, ours and libcurl's: a certificate comes whole, or
+// nobody is told that its server is to blame; and the next transfer succeeds.
+#include "fetch/get.h"
+#include "tests/unit/failing_memory.h"
+#include "tests/unit/pki.h"
+#include "tests/unit/unit.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <netinet/in.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BODY_BYTES = 1000 }; // more than the first room of a buffer
+
+// ---- a server --------------------------------------------------------------
+
+static struct {
+    int listener;
+    SSL_CTX *tls;
+    pthread_t thread;
+} server;
+
+static void answer(SSL *ssl) {
+    char text[BODY_BYTES + 256];
+    char body[BODY_BYTES + 1];
+    memset(body, 'c', BODY_BYTES);
+    body[BODY_BYTES] = '\0';
+    const int n = snprintf(text, sizeof(text),
+                           "HTTP/1.1 200 OK\r\nContent-Type: application/pkix-cert\r\n"
+                           "Content-Length: %d\r\n\r\n%s",
+                           BODY_BYTES, body);
+    char request[4096];
+    if (SSL_accept(ssl) == 1 && SSL_read(ssl, request, sizeof(request)) > 0) {
+        (void)SSL_write(ssl, text, n);
+        (void)SSL_shutdown(ssl);
+    }
+}
+
+static void *serve(void *arg KD_UNUSED) {
+    for (int fd; (fd = accept(server.listener, NULL, NULL)) >= 0;) {
+        SSL *ssl = SSL_new(server.tls);
+        ck_assert_int_eq(SSL_set_fd(ssl, fd), 1);
+        answer(ssl);
+        SSL_free(ssl);
+        close(fd);
+    }
+    return NULL;
+}
+
+static unsigned server_start(const struct pki_cert *own) {
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t n = sizeof(a);
+    signal(SIGPIPE, SIG_IGN); // who has no memory hangs up
+    server.tls = SSL_CTX_new(TLS_server_method());
+    ck_assert_int_eq(SSL_CTX_use_certificate(server.tls, own->x), 1);
+    ck_assert_int_eq(SSL_CTX_use_PrivateKey(server.tls, own->key), 1);
+    server.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(server.listener, (const struct sockaddr *)&a, sizeof(a)), 0);
+    ck_assert_int_eq(listen(server.listener, 8), 0);
+    ck_assert_int_eq(getsockname(server.listener, (struct sockaddr *)&a, &n), 0);
+    ck_assert_int_eq(pthread_create(&server.thread, NULL, serve, NULL), 0);
+    return ntohs(a.sin_port);
+}
+
+static void server_stop(void) {
+    shutdown(server.listener, SHUT_RDWR);
+    pthread_join(server.thread, NULL);
+    close(server.listener);
+    SSL_CTX_free(server.tls);
+}
+
+// ---- transfers -------------------------------------------------------------
+
+static struct kd_fetch_hello hello;
+static char uri[64], prefix[48], trusted[] = "/tmp/kd-fetch-XXXXXX";
+static int requests[2]; // a pipe that nobody writes to
+static struct {
+    unsigned n_done;
+    enum kd_fetch_result result;
+    size_t n_body;
+} got;
+
+static void set_up(void) {
+    const struct pki_spec spec = { .name = "server", .uris = "IP:127.0.0.1" };
+    struct pki_cert own = pki_make(&spec, NULL);
+    close(mkstemp(trusted));
+    pki_write_pem(trusted, &own, 1);
+    const unsigned port = server_start(&own);
+    pki_wipe(&own);
+    snprintf(prefix, sizeof(prefix), "https://127.0.0.1:%u/", port);
+    snprintf(uri, sizeof(uri), "%sc", prefix);
+    hello = (struct kd_fetch_hello) { .timeout_ms = 10000,
+                                      .bytes_max = 4096,
+                                      .pending_max = 2,
+                                      .ca_file = kd_bytes_of_text(trusted),
+                                      .n_prefixes = 1,
+                                      .prefixes = { { kd_bytes_of_text(prefix), true } } };
+    ck_assert_int_eq(pipe(requests), 0);
+}
+
+static void tear_down(void) {
+    server_stop();
+    close(requests[0]);
+    close(requests[1]);
+    unlink(trusted);
+    curl_global_cleanup();
+}
+
+static void on_done(void *arg KD_UNUSED, const struct kd_fetch_answer *a) {
+    got.n_done++;
+    got.result = a->result;
+    got.n_body = a->body.n;
+}
+
+static enum kd_err fetch(struct kd_getter *g) {
+    const struct kd_fetch_request q = { .id = 1, .uri = kd_bytes_of_text(uri) };
+    enum kd_err r = KD_OK;
+    got.n_done = 0;
+    kd_getter_begin(g, &q);
+    while (r == KD_OK && got.n_done == 0) {
+        bool is_readable = false;
+        r = kd_getter_run(g, requests[0], &is_readable);
+    }
+    return r;
+}
+
+static void must_fetch(struct kd_getter *g) {
+    ck_assert_err(fetch(g), KD_OK);
+    ck_assert_int_eq(got.result, KD_FETCH_CERTIFICATE);
+    ck_assert_uint_eq(got.n_body, BODY_BYTES);
+}
+
+START_TEST(a_certificate_is_whole_or_the_process_is_busy) {
+    struct kd_getter *g = NULL;
+    unsigned turn = 0;
+    ck_assert_int_eq(curl_global_init(CURL_GLOBAL_DEFAULT), CURLE_OK);
+    ck_assert_err(kd_getter_new(&hello, on_done, NULL, &g), KD_OK);
+    for (; memory_fails_at(turn); turn++) {
+        const enum kd_err r = fetch(g);
+        const bool fails = memory_has_failed();
+        ck_assert_err(r, KD_OK);
+        ck_assert_uint_eq(got.n_done, 1);
+        ck_assert_msg(got.result == (fails ? KD_FETCH_BUSY : KD_FETCH_CERTIFICATE),
+                      "turn %u: result %d", turn, got.result);
+        ck_assert_uint_eq(got.n_body, fails ? 0 : BODY_BYTES);
+        must_fetch(g);
+    }
+    ck_assert_uint_gt(turn, 2);
+    kd_getter_free(g);
+}
+END_TEST
+
+// libcurl calls it a host that is not known when the look at its name finds no memory.
+static bool blames_no_server(enum kd_fetch_result result) {
+    return result == KD_FETCH_CERTIFICATE || result == KD_FETCH_BUSY || result == KD_FETCH_NO_HOST;
+}
+
+START_TEST(without_memory_in_libcurl_no_server_is_to_blame) {
+    unsigned turn = 0;
+    ck_assert_int_eq(
+        curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, free, realloc, strdup, calloc), CURLE_OK);
+    for (; memory_fails_at(turn); turn++) {
+        struct kd_getter *g = NULL;
+        enum kd_err r = kd_getter_new(&hello, on_done, NULL, &g);
+        ck_assert((g != NULL) == (r == KD_OK));
+        r = r == KD_OK ? fetch(g) : r;
+        const bool fails = memory_has_failed();
+        ck_assert_msg(r == KD_OK || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
+                      kd_err_name(r));
+        if (r == KD_OK) {
+            ck_assert_msg(blames_no_server(got.result), "turn %u: result %d", turn, got.result);
+            ck_assert(fails || got.result == KD_FETCH_CERTIFICATE);
+            ck_assert_uint_eq(got.n_body, got.result == KD_FETCH_CERTIFICATE ? BODY_BYTES : 0);
+            must_fetch(g);
+        }
+        kd_getter_free(g);
+    }
+    ck_assert_uint_gt(turn, 20);
+}
+END_TEST
+
+static TCase *tcase_memory(void) {
+    TCase *c = tcase_create("memory");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, a_certificate_is_whole_or_the_process_is_busy);
+    tcase_add_test(c, without_memory_in_libcurl_no_server_is_to_blame);
+    return c;
+}
+
+UNIT_MAIN("fetch memory", tcase_memory())
