@@ -17,6 +17,7 @@ enum { KEYD_FD = 3, READ_BYTES = 8192 };
 struct server {
     struct kd_buf in;
     struct kd_getter *getter;
+    uint8_t frame[KD_FETCH_FRAME_MAX_BYTES]; // an answer, so that none is lost without memory
 };
 
 static bool is_child(void) {
@@ -26,8 +27,9 @@ static bool is_child(void) {
 }
 
 // Keyd reads all the time, so the socket has room before long.
-static void send_answer(void *server KD_UNUSED, const struct kd_fetch_answer *answer) {
-    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_FETCH_FRAME_MAX_BYTES);
+static void send_answer(void *server, const struct kd_fetch_answer *answer) {
+    struct server *s = server;
+    struct kd_buf out = KD_BUF_OVER(s->frame);
     kd_fetch_put_answer(&out, answer);
     size_t sent = 0;
     while (kd_buf_finish(&out) == KD_OK && sent < out.n) {
@@ -116,7 +118,8 @@ static enum kd_err run(void) {
         kd_buf_put(&s.in, kept.p + n, kept.n - n); // requests that came with it
         r = kd_getter_new(&hello, send_answer, &s, &s.getter);
     }
-    if (r == KD_OK && (r = kd_confine_calls(KD_CONFINE_CLIENT)) == KD_OK && (r = take_requests(&s)) == KD_OK) {
+    if (r == KD_OK && (r = kd_confine_calls(KD_CONFINE_CLIENT)) == KD_OK &&
+        (r = take_requests(&s)) == KD_OK) {
         r = serve(&s);
     }
     kd_getter_free(s.getter);
