@@ -163,9 +163,10 @@ static void drop_flight(struct flight *t) {
 static void land(struct flight *t, unsigned result, struct kd_bytes body) {
     struct kd_fetcher *f = t->f;
     const bool is_good = result == KD_FETCH_CERTIFICATE || result == KD_FETCH_CHAIN;
-    const enum kd_err err = is_good ? KD_OK : result == LOST ? KD_ERR_BUSY : KD_ERR_HS_CREDENTIAL;
+    const bool is_ours = result == LOST || result == KD_FETCH_BUSY; // nothing is known of the URI
+    const enum kd_err err = is_good ? KD_OK : is_ours ? KD_ERR_BUSY : KD_ERR_HS_CREDENTIAL;
     f->counts[result]++;
-    if (!is_good && result != LOST && result != KD_FETCH_BUSY) {
+    if (!is_good && !is_ours) {
         remember_failure(f, uri_of(t), results[result].why);
     }
     f->landed = t->first;

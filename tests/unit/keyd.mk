@@ -10,6 +10,7 @@ keyd_unit_tests = \
 	tests/unit/test_envelopes \
 	tests/unit/test_fetch \
 	tests/unit/test_fetch_memory \
+	tests/unit/test_fetcher \
 	tests/unit/test_handshakes \
 	tests/unit/test_peers \
 	tests/unit/test_release \
@@ -28,7 +29,7 @@ keyd_unit_tests = \
 	tests/unit/test_tally \
 	tests/unit/test_trust \
 	tests/unit/test_workers
-check_PROGRAMS += $(keyd_unit_tests) tests/unit/fake_worker
+check_PROGRAMS += $(keyd_unit_tests) tests/unit/fake_fetch tests/unit/fake_worker
 TESTS += $(keyd_unit_tests)
 EXTRA_DIST += tests/unit/fake_worker_channel.h tests/unit/channel_fixture.h tests/unit/keyd_fixture.h tests/unit/service_fixture.h
 channel_fixture = tests/unit/channel_fixture.c tests/unit/fake_worker_channel.c $(service_fixture)
@@ -36,6 +37,7 @@ service_fixture = tests/unit/service_fixture.c tests/unit/keyd_fixture.c
 
 keyd_unit_cflags = $(unit_cflags) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
 keyd_unit_libs = $(keyd_service_libs) $(CHECK_LIBS)
+tests_unit_fake_fetch_LDADD = libfetchwire.a libbase.a $(CRYPTO_LIBS)
 tests_unit_fake_worker_CFLAGS = $(AM_CFLAGS)
 tests_unit_fake_worker_SOURCES = tests/unit/fake_worker.c tests/unit/fake_worker_channel.c
 tests_unit_fake_worker_LDADD = libhsmwire.a libchannel.a libbase.a $(CRYPTO_LIBS)
@@ -79,6 +81,11 @@ tests_unit_test_fetch_memory_SOURCES = tests/unit/test_fetch_memory.c \
 tests_unit_test_fetch_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_fetch_memory_LDADD = libfetch.a libfetchwire.a libbase.a \
 	$(CURL_LIBS) -lssl $(CRYPTO_LIBS) $(CHECK_LIBS)
+tests_unit_test_fetcher_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_fetcher_SOURCES = tests/unit/test_fetcher.c tests/unit/keyd_fixture.c \
+	$(failing_memory)
+tests_unit_test_fetcher_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_fetcher_LDADD = $(keyd_unit_libs)
 tests_unit_test_trust_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_trust_SOURCES = tests/unit/test_trust.c tests/unit/pki.c tests/unit/pki.h
 tests_unit_test_trust_LDADD = $(keyd_unit_libs)
