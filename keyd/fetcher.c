@@ -456,8 +456,14 @@ enum kd_err kd_fetcher_open(struct kd_loop *loop, const struct kd_fetch_config *
     add_prefixes(f, &c->allow_private, true);
     add_prefixes(f, &c->allow, false);
     enum kd_err r = kd_timer_new(loop, on_timer, f, &f->timer);
+    if (r == KD_OK && f->n_prefixes > 0) {
+        // All of it now: a request that found no room later would hold up those after it.
+        (void)kd_buf_extend(&f->out, f->out.max);
+        r = kd_buf_finish(&f->out);
+        kd_buf_reset(&f->out);
+    }
     if (r != KD_OK) {
-        free(f);
+        kd_fetcher_close(f);
         return r;
     }
     if (f->n_prefixes > 0) {

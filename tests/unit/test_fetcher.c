@@ -67,6 +67,30 @@ START_TEST(a_process_that_is_busy_says_nothing_of_a_uri) {
 }
 END_TEST
 
+START_TEST(a_certificate_comes_or_there_is_no_memory) {
+    char uri[KD_FETCH_URI_MAX_BYTES + 1]; // a request that no first room of a buffer holds
+    unsigned turn = 0;
+    unsigned n_busy = 0;
+    snprintf(uri, sizeof(uri), "https://pki.example/%0*d", KD_FETCH_URI_MAX_BYTES - 20, 0);
+    for (; memory_fails_at(turn); turn++) {
+        memory_pause();
+        ck_assert_err(kd_fetcher_open(fx.loop, &fx.config->fetch, &fetcher), KD_OK);
+        memory_resume();
+        const enum kd_err r = fetch(uri);
+        const bool fails = memory_has_failed();
+        ck_assert_msg(fails ? r == KD_ERR_NO_MEMORY || r == KD_ERR_BUSY : r == KD_OK, "turn %u: %s",
+                      turn, kd_err_name(r));
+        n_busy += r == KD_ERR_BUSY;
+        fixture_run_until(is_running);
+        ck_assert_err(fetch(uri), KD_OK);
+        ck_assert_uint_eq(got.n_body, 1);
+        kd_fetcher_close(fetcher);
+    }
+    ck_assert_uint_gt(turn, 3);
+    ck_assert_uint_eq(n_busy, 1); // where the answer finds no room, and the process is given up
+}
+END_TEST
+
 START_TEST(a_fetcher_opens_or_there_is_no_memory) {
     unsigned turn = 0;
     for (; memory_fails_at(turn); turn++) {
@@ -88,6 +112,7 @@ static TCase *tcase_fetcher(void) {
     tcase_add_checked_fixture(t, set_up, fixture_teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_process_that_is_busy_says_nothing_of_a_uri);
+    tcase_add_test(t, a_certificate_comes_or_there_is_no_memory);
     tcase_add_test(t, a_fetcher_opens_or_there_is_no_memory);
     return t;
 }
