@@ -59,8 +59,8 @@ static void put_member(struct kd_buf *out, const char *name, const json_t *value
 }
 
 // Of the body: what is to be made, and of what kind.  A line has no other members of what a caller
-// wrote.
-static void put_input(struct kd_audit_entry *e, const json_t *body) {
+// wrote.  False: there is no memory for it.
+static bool put_input(struct kd_audit_entry *e, const json_t *body) {
     static const char *const names[] = { "name",    "id",       "type",    "uri", "usage",
                                          "version", "relation", "subject", "kdf", "length" };
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(INPUT_MAX_BYTES);
@@ -69,9 +69,11 @@ static void put_input(struct kd_audit_entry *e, const json_t *body) {
         put_member(&out, names[i], json_object_get(body, names[i]));
     }
     kd_buf_u8(&out, '}');
-    if (body != NULL && kd_buf_finish(&out) == KD_OK) {
+    const enum kd_err r = kd_buf_finish(&out);
+    if (body != NULL && r == KD_OK) {
         kd_audit_put_json(e, "input", kd_buf_get(&out));
     }
+    return r != KD_ERR_NO_MEMORY;
 }
 
 static void put_result(struct kd_audit_entry *e, const struct kd_request *q) {
@@ -138,16 +140,18 @@ enum kd_err kd_audit_begin(struct kd_request *q) {
         kd_request_say(q, why);
         return err;
     }
-    struct kd_audit_entry *e = new_entry(q, q->route->event);
+    kd_auto(audit_entry) struct kd_audit_entry *e = new_entry(q, q->route->event);
     if (e == NULL) {
         return KD_ERR_NO_MEMORY;
     }
     kd_audit_put(e, "phase", "asked");
-    put_input(e, q->json);
+    if (!put_input(e, q->json)) {
+        return KD_ERR_NO_MEMORY;
+    }
     e->line.is_asked = true;
     e->done = on_asked;
     e->arg = q;
-    const enum kd_err r = kd_audit_write(a, e);
+    const enum kd_err r = kd_audit_write(a, KD_STEAL(e));
     q->state = r == KD_OK ? KD_REQUEST_ASKING : q->state;
     return r;
 }
@@ -199,11 +203,13 @@ bool kd_audit_hold(struct kd_request *q) {
     return true;
 }
 
-// Of what nobody waits for; what there is no memory for is counted there.
-static void write_later(struct kd_audit *a, struct kd_audit_entry *take_entry) {
-    if (kd_audit_write(a, take_entry) != KD_OK) {
+// Of what nobody waits for; what there is no memory for (NULL, too) is counted there.
+static bool write_later(struct kd_audit *a, struct kd_audit_entry *take_entry) {
+    const bool is_taken = kd_audit_write(a, take_entry) == KD_OK;
+    if (!is_taken) {
         kd_log(KD_LOG_WARN, "http", "there is no memory for a line of the audit log", "");
     }
+    return is_taken;
 }
 
 static bool may_note(struct kd_http *h, bool is_known) {
@@ -236,17 +242,17 @@ static void write_refusal(struct kd_audit *a, struct kd_request *q) {
         return;
     }
     struct kd_audit_entry *e = new_entry(q, "request.refused");
-    if (e == NULL) {
-        return;
+    if (e != NULL) {
+        kd_audit_put(e, "method", q->route == NULL ? "" : q->route->method);
+        kd_audit_put(e, "route", q->path == NULL ? "" : q->path->path);
+        put_result(e, q);
+        if (h->unnoted > 0) {
+            kd_audit_put_number(e, "left_out", h->unnoted);
+        }
     }
-    kd_audit_put(e, "method", q->route == NULL ? "" : q->route->method);
-    kd_audit_put(e, "route", q->path == NULL ? "" : q->path->path);
-    put_result(e, q);
-    if (h->unnoted > 0) {
-        kd_audit_put_number(e, "left_out", h->unnoted);
+    if (write_later(a, e)) {
         h->unnoted = 0;
     }
-    write_later(a, e);
 }
 
 void kd_audit_end(struct kd_request *q) {
@@ -263,8 +269,8 @@ void kd_audit_end(struct kd_request *q) {
     if (e != NULL) {
         e->line.answers = q->asked_seq;
         put_result(e, q);
-        write_later(a, e);
     }
+    (void)write_later(a, e);
 }
 
 // ---- GET /v1/audit ---------------------------------------------------------

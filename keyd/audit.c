@@ -312,7 +312,7 @@ enum kd_err kd_audit_admit(struct kd_audit *a, const char **why) {
 
 enum kd_err kd_audit_write(struct kd_audit *a, struct kd_audit_entry *take_entry) {
     kd_auto(audit_entry) struct kd_audit_entry *e = take_entry;
-    const bool is_whole = kd_buf_finish(&e->line.members) == KD_OK;
+    const bool is_whole = e != NULL && kd_buf_finish(&e->line.members) == KD_OK;
     pthread_mutex_lock(&a->lock);
     if (is_whole) {
         list_add(&a->waiting, KD_STEAL(e));
@@ -325,11 +325,13 @@ enum kd_err kd_audit_write(struct kd_audit *a, struct kd_audit_entry *take_entry
 }
 
 void kd_audit_say(struct kd_audit *a, const char *event, const char *name, const char *text) {
-    struct kd_audit_entry *e = a == NULL ? NULL : kd_audit_entry_new(event);
-    if (e == NULL) {
+    if (a == NULL) {
         return;
     }
-    kd_audit_put(e, name, text);
+    struct kd_audit_entry *e = kd_audit_entry_new(event);
+    if (e != NULL) {
+        kd_audit_put(e, name, text);
+    }
     if (kd_audit_write(a, e) != KD_OK) {
         kd_log(KD_LOG_WARN, "audit", "there is no memory for a line", "event=%s", event);
     }

@@ -52,8 +52,8 @@ void kd_audit_put_number(struct kd_audit_entry *entry, const char *name, uint64_
 KD_MUST_CHECK enum kd_err kd_audit_admit(struct kd_audit *a, const char **why);
 // With `done`: it is called exactly once, later, with KD_OK when the line is on the disk
 // (line.seq is its number), or KD_ERR_AUDIT, and has the entry to free.  Without: it is freed here.
-// `a` and the entry are not NULL.  KD_ERR_NO_MEMORY: the entry has not got all its members; it is
-// freed, and `done` is not called.
+// `a` is not NULL.  KD_ERR_NO_MEMORY: there is no entry (NULL), or it has not got all its members;
+// it is freed and counted as lost, and `done` is not called.
 KD_MUST_CHECK enum kd_err kd_audit_write(struct kd_audit *a, struct kd_audit_entry *take_entry);
 // A line of its own about something that happened, with one member or none ("").  `a` may be NULL.
 void kd_audit_say(struct kd_audit *a, const char *event, const char *name, const char *text);

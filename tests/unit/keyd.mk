@@ -1,5 +1,6 @@
 keyd_unit_tests = \
 	tests/unit/test_audit_log \
+	tests/unit/test_audit_memory \
 	tests/unit/test_channel_memory \
 	tests/unit/test_channel_storm \
 	tests/unit/test_claim \
@@ -43,6 +44,10 @@ tests_unit_fake_worker_SOURCES = tests/unit/fake_worker.c tests/unit/fake_worker
 tests_unit_fake_worker_LDADD = libhsmwire.a libchannel.a libbase.a $(CRYPTO_LIBS)
 tests_unit_test_audit_log_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_audit_log_LDADD = $(keyd_unit_libs)
+tests_unit_test_audit_memory_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_audit_memory_SOURCES = tests/unit/test_audit_memory.c $(failing_memory)
+tests_unit_test_audit_memory_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_audit_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_config_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_config_LDADD = $(keyd_unit_libs)
 tests_unit_test_cookie_CFLAGS = $(keyd_unit_cflags)

@@ -135,6 +135,24 @@ START_TEST(audit_log_survives_each_failing_allocation) {
 }
 END_TEST
 
+START_TEST(what_is_asked_stands_whole_in_the_audit_log_or_is_not_begun) {
+    char line[4096];
+    unsigned n_asked = 0;
+    sweep("POST", "/v1/keys", "{\"name\":\"n\",\"type\":\"aes-256\",\"usages\":[\"encrypt\"]}",
+          201);
+    FILE *in = fopen(f.audit_path, "r");
+    ck_assert_ptr_nonnull(in);
+    while (fgets(line, sizeof(line), in) != NULL) {
+        if (strstr(line, "\"phase\":\"asked\"") != NULL) {
+            n_asked++;
+            ck_assert_ptr_nonnull(strstr(line, "\"input\":{\"name\":\"n\",\"type\":\"aes-256\"}"));
+        }
+    }
+    fclose(in);
+    ck_assert_uint_gt(n_asked, 1);
+}
+END_TEST
+
 static TCase *tcase_alloc(void) {
     TCase *c = tcase_create("alloc");
     tcase_add_checked_fixture(c, setup, teardown);
@@ -151,6 +169,7 @@ static TCase *tcase_audited(void) {
     tcase_add_checked_fixture(c, setup_audited, teardown);
     tcase_set_timeout(c, 60);
     tcase_add_test(c, audit_log_survives_each_failing_allocation);
+    tcase_add_test(c, what_is_asked_stands_whole_in_the_audit_log_or_is_not_begun);
     return c;
 }
 
