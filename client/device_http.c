@@ -92,6 +92,16 @@ static size_t on_data(char *data, size_t size, size_t n, void *answer) {
     return kd_buf_finish(b) == KD_OK ? size * n : 0;
 }
 
+// Not the server's fault: what came may have found no room.
+static enum kd_err result_of(CURLcode code, const struct kd_buf *answer) {
+    if (code == CURLE_OUT_OF_MEMORY || kd_buf_finish(answer) == KD_ERR_NO_MEMORY) {
+        return KD_ERR_NO_MEMORY;
+    }
+    return code == CURLE_OK                   ? KD_OK
+           : code == CURLE_OPERATION_TIMEDOUT ? KD_ERR_DEADLINE
+                                              : KD_ERR_SYSTEM;
+}
+
 // What is not set keeps libcurl's default: no redirects are followed, certificates checked.
 static bool prepare(CURL *c, const char *url, struct kd_bytes frame, unsigned timeout_ms,
                     struct curl_slist *headers, struct kd_buf *answer) {
@@ -125,10 +135,8 @@ enum kd_err kd_http_exchange(struct kd_http *h, struct kd_bytes frame, unsigned 
         curl_easy_cleanup(c);
         return KD_ERR_NO_MEMORY;
     }
-    const CURLcode code = curl_easy_perform(c);
-    const enum kd_err r = code == CURLE_OPERATION_TIMEDOUT   ? KD_ERR_DEADLINE
-                          : code != CURLE_OK || !is_frame(c) ? KD_ERR_SYSTEM
-                                                             : KD_OK;
+    enum kd_err r = result_of(curl_easy_perform(c), answer);
+    r = r == KD_OK && !is_frame(c) ? KD_ERR_SYSTEM : r;
     keep(h, c);
     curl_slist_free_all(all);
     return r;
@@ -183,7 +191,5 @@ enum kd_err kd_http_ask(const struct kd_http_request *r, long *status, struct kd
     }
     curl_slist_free_all(headers);
     curl_easy_cleanup(c);
-    return code == CURLE_OK                   ? KD_OK
-           : code == CURLE_OPERATION_TIMEDOUT ? KD_ERR_DEADLINE
-                                              : KD_ERR_SYSTEM;
+    return result_of(code, answer);
 }

@@ -16,7 +16,7 @@ KD_MUST_CHECK enum kd_err kd_http_new(const char *url, struct kd_http **out);
 struct kd_http *kd_http_hold(struct kd_http *h); // NULL stays NULL
 void kd_http_let_go(struct kd_http *h);
 
-// KD_ERR_SYSTEM: no answer, or one that is none of a gateway's; KD_ERR_DEADLINE.
+// KD_ERR_SYSTEM: no answer, or one that is none of a gateway's; KD_ERR_DEADLINE, KD_ERR_NO_MEMORY.
 KD_MUST_CHECK enum kd_err kd_http_exchange(struct kd_http *h, struct kd_bytes frame,
                                            unsigned timeout_ms, struct kd_buf *answer);
 

@@ -214,8 +214,9 @@ KD_COLD static enum keyd_err take_certificate(struct kd_bytes base64, EVP_PKEY *
     PKCS7_free(p7);
     BIO_free(decoder);
     BIO_free(in);
-    return n > 0 && kd_buf_finish(der) == KD_OK
-               ? KEYD_OK
+    const enum kd_err r = kd_buf_finish(der);
+    return n > 0 && (r == KD_OK || r == KD_ERR_NO_MEMORY)
+               ? kd_device_told(r, KEYD_ERR_SERVER)
                : kd_detail_fail(KEYD_ERR_SERVER, "The bootstrap server's answer has no "
                                                  "certificate of this key.");
 }
@@ -343,9 +344,10 @@ KD_COLD enum keyd_err keyd_provision(const struct keyd_bootstrap *b) {
         strlen(b->url) > URL_BYTES / 2 || strncmp(b->url, "https://", 8) != 0) {
         return kd_detail_end(KEYD_ERR_ARGUMENT);
     }
+    const enum kd_err read = kd_secret_read_file(b->secret_file, SECRET_MAX_BYTES, &secret);
     enum keyd_err r =
-        kd_secret_read_file(b->secret_file, SECRET_MAX_BYTES, &secret) == KD_OK
-            ? KEYD_OK
+        read == KD_OK || read == KD_ERR_NO_MEMORY
+            ? kd_device_told(read, KEYD_ERR_FILE)
             : kd_detail_fail(KEYD_ERR_FILE, "\"%.150s\" holds no secret, or is open to others.",
                              b->secret_file);
     if (r == KEYD_OK && mkdir(b->directory, 0700) != 0 && errno != EEXIST) {

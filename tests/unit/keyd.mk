@@ -82,7 +82,7 @@ tests_unit_test_fetch_CFLAGS = $(unit_cflags)
 tests_unit_test_fetch_LDADD = libfetch.a libfetchwire.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
 tests_unit_test_fetch_memory_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)
 tests_unit_test_fetch_memory_SOURCES = tests/unit/test_fetch_memory.c \
-	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
+	$(fake_tls) $(failing_memory)
 tests_unit_test_fetch_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_fetch_memory_LDADD = libfetch.a libfetchwire.a libbase.a \
 	$(CURL_LIBS) -lssl $(CRYPTO_LIBS) $(CHECK_LIBS)

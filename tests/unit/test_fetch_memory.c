@@ -3,76 +3,23 @@
 // nobody is told that its server is to blame; and the next transfer succeeds.
 #include "fetch/get.h"
 #include "tests/unit/failing_memory.h"
-#include "tests/unit/pki.h"
+#include "tests/unit/fake_tls.h"
 #include "tests/unit/unit.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <netinet/in.h>
-#include <openssl/ssl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { BODY_BYTES = 1000 }; // more than the first room of a buffer
 
-// ---- a server --------------------------------------------------------------
+static struct fake_tls server;
 
-static struct {
-    int listener;
-    SSL_CTX *tls;
-    pthread_t thread;
-} server;
-
-static void answer(SSL *ssl) {
-    char text[BODY_BYTES + 256];
-    char body[BODY_BYTES + 1];
-    memset(body, 'c', BODY_BYTES);
-    body[BODY_BYTES] = '\0';
-    const int n = snprintf(text, sizeof(text),
-                           "HTTP/1.1 200 OK\r\nContent-Type: application/pkix-cert\r\n"
-                           "Content-Length: %d\r\n\r\n%s",
-                           BODY_BYTES, body);
-    char request[4096];
-    if (SSL_accept(ssl) == 1 && SSL_read(ssl, request, sizeof(request)) > 0) {
-        (void)SSL_write(ssl, text, n);
-        (void)SSL_shutdown(ssl);
-    }
-}
-
-static void *serve(void *arg KD_UNUSED) {
-    for (int fd; (fd = accept(server.listener, NULL, NULL)) >= 0;) {
-        SSL *ssl = SSL_new(server.tls);
-        ck_assert_int_eq(SSL_set_fd(ssl, fd), 1);
-        answer(ssl);
-        SSL_free(ssl);
-        close(fd);
-    }
-    return NULL;
-}
-
-static unsigned server_start(const struct pki_cert *own) {
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t n = sizeof(a);
-    signal(SIGPIPE, SIG_IGN); // who has no memory hangs up
-    server.tls = SSL_CTX_new(TLS_server_method());
-    ck_assert_int_eq(SSL_CTX_use_certificate(server.tls, own->x), 1);
-    ck_assert_int_eq(SSL_CTX_use_PrivateKey(server.tls, own->key), 1);
-    server.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(server.listener, (const struct sockaddr *)&a, sizeof(a)), 0);
-    ck_assert_int_eq(listen(server.listener, 8), 0);
-    ck_assert_int_eq(getsockname(server.listener, (struct sockaddr *)&a, &n), 0);
-    ck_assert_int_eq(pthread_create(&server.thread, NULL, serve, NULL), 0);
-    return ntohs(a.sin_port);
-}
-
-static void server_stop(void) {
-    shutdown(server.listener, SHUT_RDWR);
-    pthread_join(server.thread, NULL);
-    close(server.listener);
-    SSL_CTX_free(server.tls);
+static size_t answer(void *arg KD_UNUSED, const char *request KD_UNUSED, char *out, size_t max) {
+    return (size_t)snprintf(out, max,
+                            "HTTP/1.1 200 OK\r\nContent-Type: application/pkix-cert\r\n"
+                            "Content-Length: %d\r\n\r\n%0*d",
+                            BODY_BYTES, BODY_BYTES, 0);
 }
 
 // ---- transfers -------------------------------------------------------------
@@ -91,9 +38,10 @@ static void set_up(void) {
     struct pki_cert own = pki_make(&spec, NULL);
     close(mkstemp(trusted));
     pki_write_pem(trusted, &own, 1);
-    const unsigned port = server_start(&own);
+    server = (struct fake_tls) { .answer = answer };
+    fake_tls_start(&server, &own);
     pki_wipe(&own);
-    snprintf(prefix, sizeof(prefix), "https://127.0.0.1:%u/", port);
+    snprintf(prefix, sizeof(prefix), "https://127.0.0.1:%u/", server.port);
     snprintf(uri, sizeof(uri), "%sc", prefix);
     hello = (struct kd_fetch_hello) { .timeout_ms = 10000,
                                       .bytes_max = 4096,
@@ -105,7 +53,7 @@ static void set_up(void) {
 }
 
 static void tear_down(void) {
-    server_stop();
+    fake_tls_stop(&server);
     close(requests[0]);
     close(requests[1]);
     unlink(trusted);

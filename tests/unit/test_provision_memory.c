@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each allocation of a device's provisioning fails in turn: it says that there is no memory, and
+// is complete when it is called again.
+#include "base/cbor.h"
+#include "client/keyd.h"
+#include "tests/unit/failing_memory.h"
+#include "tests/unit/fake_tls.h"
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <openssl/pem.h>
+#include <openssl/pkcs7.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct pki_cert own; // of the device; its key is there before
+static struct fake_tls server;
+static char folder[64], directory[96], secret_file[96], trusted[96], url[64];
+static char enrolled[4096]; // the answers' bodies
+static struct kd_buf provision;
+
+// ---- the bootstrap server --------------------------------------------------
+
+static void make_enrolled(void) {
+    PKCS7 *p7 = PKCS7_new();
+    unsigned char *der = NULL;
+    ck_assert(PKCS7_set_type(p7, NID_pkcs7_signed) == 1 &&
+              PKCS7_content_new(p7, NID_pkcs7_data) == 1 && PKCS7_add_certificate(p7, own.x) == 1);
+    const int n = i2d_PKCS7(p7, &der);
+    ck_assert(n > 0 && n < 3000);
+    EVP_ENCODE_CTX *e = EVP_ENCODE_CTX_new();
+    int written = 0, rest = 0;
+    EVP_EncodeInit(e);
+    EVP_EncodeUpdate(e, (unsigned char *)enrolled, &written, der, n);
+    EVP_EncodeFinal(e, (unsigned char *)enrolled + written, &rest);
+    EVP_ENCODE_CTX_free(e);
+    OPENSSL_free(der);
+    PKCS7_free(p7);
+}
+
+static void make_provision(void) {
+    provision = KD_BUF_INIT(8192);
+    kd_cbor_put_array(&provision, 13);
+    kd_cbor_put_uint(&provision, 1);
+    kd_cbor_put_text(&provision, "d");
+    kd_cbor_put_text(&provision, "https://pki.example/c/s/d");
+    kd_cbor_put_bytes(&provision, KD_BYTES_NONE);
+    kd_cbor_put_text(&provision, "s");
+    kd_cbor_put_bytes(&provision, pki_der(&own));
+    kd_cbor_put_array(&provision, 0);
+    kd_cbor_put_array(&provision, 1);
+    kd_cbor_put_uint(&provision, 2);
+    kd_cbor_put_array(&provision, 0);
+    kd_cbor_put_text(&provision, "sha-256/64");
+    kd_cbor_put_bytes(&provision, KD_BYTES_NONE);
+    kd_cbor_put_bytes(&provision, KD_BYTES_NONE);
+    kd_cbor_put_uint(&provision, 0);
+    ck_assert_err(kd_buf_finish(&provision), KD_OK);
+}
+
+static size_t answer(void *arg KD_UNUSED, const char *request, char *out, size_t max) {
+    const bool is_provision = strncmp(request, "GET /provision ", 15) == 0;
+    const struct kd_bytes body = is_provision ? kd_buf_get(&provision) : kd_bytes_of_text(enrolled);
+    const int n = snprintf(out, max, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", body.n);
+    memcpy(out + n, body.p, body.n);
+    return (size_t)n + body.n;
+}
+
+// ---- a device --------------------------------------------------------------
+
+static void put_file(const char *path, const char *text) {
+    FILE *f = fdopen(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "w");
+    ck_assert_ptr_nonnull(f);
+    if (text == NULL) {
+        ck_assert_int_eq(PEM_write_PrivateKey(f, own.key, NULL, NULL, 0, NULL, NULL), 1);
+    } else {
+        fputs(text, f);
+    }
+    fclose(f);
+}
+
+static const char *file(const char *name) {
+    static char path[128];
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    return path;
+}
+
+static void set_up(void) {
+    const struct pki_spec spec = { .name = "server", .uris = "IP:127.0.0.1" };
+    struct pki_cert tls = pki_make(&spec, NULL);
+    own = pki_make(&(struct pki_spec) { .name = "d" }, NULL);
+    make_enrolled();
+    make_provision();
+    strcpy(folder, "/tmp/kd-provision-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(directory, sizeof(directory), "%s/device", folder);
+    snprintf(secret_file, sizeof(secret_file), "%s/secret", folder);
+    snprintf(trusted, sizeof(trusted), "%s/trusted", folder);
+    ck_assert_int_eq(mkdir(directory, 0700), 0);
+    put_file(file("key.pem"), NULL);
+    put_file(secret_file, "once\n");
+    pki_write_pem(trusted, &tls, 1);
+    server = (struct fake_tls) { .answer = answer };
+    fake_tls_start(&server, &tls);
+    pki_wipe(&tls);
+    snprintf(url, sizeof(url), "https://127.0.0.1:%u", server.port);
+}
+
+static int remove_one(const char *path, const struct stat *st KD_UNUSED, int type KD_UNUSED,
+                      struct FTW *at KD_UNUSED) {
+    return remove(path);
+}
+
+static void tear_down(void) {
+    fake_tls_stop(&server);
+    kd_buf_wipe(&provision);
+    pki_wipe(&own);
+    nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+#define ck_assert_keyd(r, expected)                                                                \
+    do {                                                                                           \
+        const enum keyd_err got_ = (r);                                                            \
+        ck_assert_msg(got_ == (expected), "%s, not %s: %s", keyd_err_name(got_),                   \
+                      keyd_err_name(expected), keyd_detail());                                     \
+    } while (0)
+
+START_TEST(a_device_is_provisioned_or_there_is_no_memory) {
+    const struct keyd_bootstrap b = { .url = url,
+                                      .ca_file = trusted,
+                                      .id = "d",
+                                      .secret_file = secret_file,
+                                      .directory = directory,
+                                      .timeout_ms = 10000 };
+    unsigned turn = 0;
+    for (; memory_fails_at(turn); turn++) {
+        const enum keyd_err r = keyd_provision(&b);
+        ck_assert_keyd(r, memory_has_failed() ? KEYD_ERR_MEMORY : KEYD_OK);
+        if (r != KEYD_OK) {
+            ck_assert_int_ne(access(file("certificate.pem"), F_OK), 0);
+            ck_assert_keyd(keyd_provision(&b), KEYD_OK);
+        }
+        ck_assert_int_eq(unlink(file("certificate.pem")), 0);
+    }
+    ck_assert_uint_gt(turn, 5);
+}
+END_TEST
+
+static TCase *tcase_provision(void) {
+    TCase *c = tcase_create("provision");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, a_device_is_provisioned_or_there_is_no_memory);
+    return c;
+}
+
+UNIT_MAIN("provision memory", tcase_provision())
