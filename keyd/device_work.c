@@ -126,8 +126,9 @@ static enum kd_err check_spec(const struct kd_bootstrap *b, const struct kd_devi
         (has_relation && !kd_name_is_valid(kd_bytes_of_text(spec->relation)))) {
         return KD_ERR_BAD_NAME;
     }
-    if (kd_ca_put_uri(&uri, b->config->base_uri, b->config->server_id, spec->id) != KD_OK) {
-        return KD_ERR_FIELD_INVALID;
+    const enum kd_err r = kd_ca_put_uri(&uri, b->config->base_uri, b->config->server_id, spec->id);
+    if (r != KD_OK) {
+        return r == KD_ERR_NO_MEMORY ? r : KD_ERR_FIELD_INVALID;
     }
     if (kd_devices_get(&b->devices, spec->id) != NULL) {
         return KD_ERR_DEVICE_EXISTS;

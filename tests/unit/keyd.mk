@@ -1,6 +1,7 @@
 keyd_unit_tests = \
 	tests/unit/test_audit_log \
 	tests/unit/test_audit_memory \
+	tests/unit/test_bootstrap_memory \
 	tests/unit/test_channel_memory \
 	tests/unit/test_channel_storm \
 	tests/unit/test_claim \
@@ -48,6 +49,11 @@ tests_unit_test_audit_memory_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_audit_memory_SOURCES = tests/unit/test_audit_memory.c $(failing_memory)
 tests_unit_test_audit_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_audit_memory_LDADD = $(keyd_unit_libs)
+tests_unit_test_bootstrap_memory_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_bootstrap_memory_SOURCES = tests/unit/test_bootstrap_memory.c $(channel_fixture) \
+	$(failing_memory)
+tests_unit_test_bootstrap_memory_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_bootstrap_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_config_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_config_LDADD = $(keyd_unit_libs)
 tests_unit_test_cookie_CFLAGS = $(keyd_unit_cflags)
