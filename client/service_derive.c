@@ -139,7 +139,7 @@ enum keyd_err keyd_derive(struct keyd_service *s, const struct keyd_with *with,
     struct keyd_derived derived = { .err = KEYD_OK };
     const struct derived c = { with, d, out == NULL ? NULL : &derived, false, 0 };
     const enum keyd_err err = derive(s, &c, 1, true);
-    if (err == KEYD_OK) {
+    if (err == KEYD_OK && out != NULL) {
         *out = derived.secret;
     }
     return err;
@@ -153,7 +153,7 @@ enum keyd_err keyd_derive_value(struct keyd_service *s, const struct keyd_with *
         derived.value = *out;
     }
     const enum keyd_err err = derive(s, &c, 1, true);
-    if (err == KEYD_OK) {
+    if (err == KEYD_OK && out != NULL) {
         out->n = derived.value.n;
     }
     return err;
