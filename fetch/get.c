@@ -230,9 +230,8 @@ void kd_getter_begin(struct kd_getter *g, const struct kd_fetch_request *q) {
     g->newest = t;
     g->n++;
     t->curl = curl_easy_init();
-    if (t->curl == NULL) {
-        finish(t, CURLE_OUT_OF_MEMORY);
-    } else if (!set_up(t, q->uri)) {
+    t->code = CURLE_OUT_OF_MEMORY; // if there is not even a handle
+    if (t->curl == NULL || !set_up(t, q->uri)) {
         finish(t, t->code);
     } else if (curl_multi_add_handle(g->multi, t->curl) != CURLM_OK) {
         finish(t, CURLE_OUT_OF_MEMORY); // there is nothing else that it can lack
