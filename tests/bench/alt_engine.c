@@ -4,13 +4,14 @@
 //     alt_engine ENGINE.so MODULE KEY-URI MS   (the PIN comes on stdin)
 // It logs in, prints "ready", waits for a line, measures, and prints operations a second.
 #define OPENSSL_SUPPRESS_DEPRECATED
+#include "tests/bench/alt_turn.h"
+
 #include <openssl/engine.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { DATA_BYTES = 32, TEXT_BYTES = 256 };
@@ -42,10 +43,11 @@ static EVP_PKEY *open_key(const char *engine, const char *module, const char *ur
     return key;
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+static void sign(void *context) {
+    const unsigned char digest[DATA_BYTES] = { 0 };
+    unsigned char signature[TEXT_BYTES];
+    size_t n = sizeof(signature);
+    must("EVP_PKEY_sign", EVP_PKEY_sign(context, signature, &n, digest, sizeof(digest)));
 }
 
 int main(int argc, char **argv) {
@@ -53,26 +55,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: alt_engine ENGINE.so MODULE KEY-URI MS\n");
         return 2;
     }
-    const double seconds = strtod(argv[4], NULL) / 1000;
     EVP_PKEY *key = open_key(argv[1], argv[2], argv[3]);
-    char line[TEXT_BYTES];
-    puts("ready");
-    fflush(stdout);
-    if (fgets(line, sizeof(line), stdin) == NULL) {
+    if (!alt_wait()) {
         return 2;
     }
-    const unsigned char digest[DATA_BYTES] = { 0 };
-    unsigned char signature[TEXT_BYTES];
     EVP_PKEY_CTX *c = EVP_PKEY_CTX_new(key, NULL);
     must("EVP_PKEY_sign_init", c != NULL && EVP_PKEY_sign_init(c) == 1);
-    unsigned long n = 0;
-    const double start = now();
-    double end = start;
-    for (; end - start < seconds; n++, end = now()) {
-        size_t n_out = sizeof(signature);
-        must("EVP_PKEY_sign", EVP_PKEY_sign(c, signature, &n_out, digest, sizeof(digest)));
-    }
-    printf("%.1f\n", (double)n / (end - start));
-    fflush(stdout);
+    alt_call_for(argv[4], sign, c);
     _exit(EXIT_SUCCESS); // some engines fail at the end of the process
 }

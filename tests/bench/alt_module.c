@@ -4,14 +4,14 @@
 // p11-kit-client.so, behind which a p11-kit server has the token.
 //     alt_module MODULE TOKEN-LABEL KEY-LABEL mac|sign MS   (the PIN comes on stdin)
 // It logs in, prints "ready", waits for a line, measures, and prints operations a second.
+#include "tests/bench/alt_turn.h"
+
 #include <p11-kit/pkcs11.h>
 
 #include <dlfcn.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { SLOTS_MAX = 64, DATA_BYTES = 32, TEXT_BYTES = 256 };
 
@@ -77,10 +77,19 @@ static CK_OBJECT_HANDLE find_key(CK_SESSION_HANDLE s, const char *label, bool is
     return key;
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+struct job {
+    CK_SESSION_HANDLE session;
+    CK_MECHANISM mechanism;
+    CK_OBJECT_HANDLE key;
+};
+
+static void sign(void *job) {
+    struct job *j = job;
+    CK_BYTE data[DATA_BYTES] = { 0 };
+    CK_BYTE out[TEXT_BYTES];
+    CK_ULONG n = sizeof(out);
+    must("C_SignInit", p11->C_SignInit(j->session, &j->mechanism, j->key));
+    must("C_Sign", p11->C_Sign(j->session, data, sizeof(data), out, &n));
 }
 
 int main(int argc, char **argv) {
@@ -89,28 +98,15 @@ int main(int argc, char **argv) {
         return 2;
     }
     const bool is_mac = strcmp(argv[4], "mac") == 0;
-    const double seconds = strtod(argv[5], NULL) / 1000;
-    char line[TEXT_BYTES];
     load(argv[1]);
     const CK_SESSION_HANDLE s = log_in(find_slot(argv[2]));
-    const CK_OBJECT_HANDLE key = find_key(s, argv[3], is_mac);
-    puts("ready");
-    fflush(stdout);
-    if (fgets(line, sizeof(line), stdin) == NULL) {
+    struct job job = { .session = s,
+                       .mechanism = { is_mac ? CKM_SHA256_HMAC : CKM_ECDSA, NULL, 0 },
+                       .key = find_key(s, argv[3], is_mac) };
+    if (!alt_wait()) {
         return 2;
     }
-    CK_MECHANISM mechanism = { is_mac ? CKM_SHA256_HMAC : CKM_ECDSA, NULL, 0 };
-    CK_BYTE data[DATA_BYTES] = { 0 };
-    CK_BYTE out[TEXT_BYTES];
-    unsigned long n = 0;
-    const double start = now();
-    double end = start;
-    for (; end - start < seconds; n++, end = now()) {
-        CK_ULONG n_out = sizeof(out);
-        must("C_SignInit", p11->C_SignInit(s, &mechanism, key));
-        must("C_Sign", p11->C_Sign(s, data, sizeof(data), out, &n_out));
-    }
-    printf("%.1f\n", (double)n / (end - start));
+    alt_call_for(argv[5], sign, &job);
     p11->C_Finalize(NULL);
     return EXIT_SUCCESS;
 }

@@ -12,7 +12,7 @@ bench_modules = \
 	tests/bench/report.py \
 	tests/bench/sizes.py \
 	tests/bench/slow.py
-EXTRA_DIST += $(bench_modules) tests/bench/slow_module.c
+EXTRA_DIST += $(bench_modules) tests/bench/slow_module.c tests/bench/alt_turn.h
 
 EXTRA_PROGRAMS = tests/bench/http_load tests/bench/alt_module tests/bench/alt_engine
 tests_bench_http_load_LDADD = libclient.a libbase.a $(CRYPTO_LIBS)
