@@ -11,7 +11,7 @@ libchannel_a_SOURCES = \
 	channel/frame.c channel/frame.h \
 	channel/host.c channel/host_gcm.c channel/host.h \
 	channel/hpke.c channel/hpke.h \
-	channel/keyops.h channel/keyops_openssl.c channel/openssl_ec.h \
+	channel/keyops.h channel/keyops_openssl.c channel/openssl_ec.c channel/openssl_ec.h \
 	channel/message1.c channel/message2.c channel/message3.c channel/message4.c \
 	channel/otp.c channel/otp.h \
 	channel/point.c \

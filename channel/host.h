@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // host.h: the one seam to the crypto library for what needs no key of a token:
 // hashes, HMAC, HKDF, AEAD with handshake keys, points, signatures to verify.
-// host*.c are the only files of channel/ besides keyops_openssl.c that see OpenSSL.
+// host*.c, point.c and keyops_openssl.c, with openssl_ec.c for both, are the only files of
+// channel/ that see OpenSSL.
 #ifndef KD_CHANNEL_HOST_H
 #define KD_CHANNEL_HOST_H
 
@@ -53,6 +54,8 @@ struct kd_bytes kd_point_get_x(const struct kd_point *p);
 // any length but that of the curve.
 KD_MUST_CHECK enum kd_err kd_host_verify(enum kd_md md, const struct kd_point *key,
                                          struct kd_bytes message, struct kd_bytes signature);
+KD_MUST_CHECK enum kd_err kd_host_verify_digest(const struct kd_point *key, struct kd_bytes digest,
+                                                struct kd_bytes signature);
 
 // ---- hash and HKDF ---------------------------------------------------------
 

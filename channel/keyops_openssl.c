@@ -14,12 +14,10 @@
 #include <string.h>
 
 KD_AUTO_DEFINE(bn, BIGNUM *, BN_clear_free)
-KD_AUTO_DEFINE(pkey_ctx, EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
 KD_AUTO_DEFINE(md_ctx, EVP_MD_CTX *, EVP_MD_CTX_free)
 KD_AUTO_DEFINE(param_bld, OSSL_PARAM_BLD *, OSSL_PARAM_BLD_free)
 KD_AUTO_DEFINE(params, OSSL_PARAM *, OSSL_PARAM_free)
 KD_AUTO_DEFINE(decoder, OSSL_DECODER_CTX *, OSSL_DECODER_CTX_free)
-KD_AUTO_DEFINE(group, EC_GROUP *, EC_GROUP_free)
 KD_AUTO_DEFINE(ec_point, EC_POINT *, EC_POINT_free)
 
 struct object {
@@ -63,40 +61,7 @@ const EVP_MD *kd_evp_md(enum kd_md md) {
     return md == KD_MD_SHA384 ? EVP_sha384() : EVP_sha256();
 }
 
-const char *kd_curve_openssl_name(enum kd_curve curve) {
-    return curve == KD_CURVE_P384 ? "P-384" : "P-256";
-}
-
 // ---- making keys -----------------------------------------------------------
-
-static enum kd_err pkey_from(const OSSL_PARAM *params, int selection, enum kd_err refusal,
-                             EVP_PKEY **out) {
-    kd_auto(pkey_ctx) EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
-    if (c == NULL || EVP_PKEY_fromdata_init(c) != 1) {
-        return failed(KD_ERR_NO_MEMORY);
-    }
-    EVP_PKEY *key = NULL;
-    // Takes parameters that are not const, and only reads them.
-    if (EVP_PKEY_fromdata(c, &key, selection, (OSSL_PARAM *)(uintptr_t)params) != 1) {
-        EVP_PKEY_free(key);
-        return failed(refusal);
-    }
-    *out = key;
-    return KD_OK;
-}
-
-enum kd_err kd_pkey_of_point(const struct kd_point *point, EVP_PKEY **out) {
-    char group[8];
-    snprintf(group, sizeof(group), "%s", kd_curve_openssl_name(point->curve));
-    struct kd_point copy = *point;
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
-        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, copy.bytes,
-                                          kd_point_bytes(point->curve)),
-        OSSL_PARAM_construct_end(),
-    };
-    return pkey_from(params, EVP_PKEY_PUBLIC_KEY, KD_ERR_BAD_POINT, out);
-}
 
 static enum kd_err point_of_pkey(const EVP_PKEY *key, enum kd_curve curve, struct kd_point *out) {
     struct kd_point p = { .curve = curve };
@@ -142,7 +107,7 @@ enum kd_err kd_openssl_key_from_scalar(enum kd_curve curve, struct kd_bytes scal
         return KD_ERR_BAD_PUBLIC_KEY;
     }
     const char *name = kd_curve_openssl_name(curve);
-    kd_auto(group) EC_GROUP *group = EC_GROUP_new_by_curve_name(EC_curve_nist2nid(name));
+    const EC_GROUP *group = kd_ec_group(curve);
     kd_auto(bn) BIGNUM *d = BN_bin2bn(scalar.p, (int)scalar.n, NULL);
     uint8_t point[KD_POINT_MAX_BYTES];
     size_t n = kd_point_bytes(curve);
@@ -159,7 +124,7 @@ enum kd_err kd_openssl_key_from_scalar(enum kd_curve curve, struct kd_bytes scal
     kd_auto(pkey) EVP_PKEY *pkey = NULL;
     enum kd_err r = params == NULL
                         ? failed(KD_ERR_NO_MEMORY)
-                        : pkey_from(params, EVP_PKEY_KEYPAIR, KD_ERR_BAD_PUBLIC_KEY, &pkey);
+                        : kd_pkey_from(params, EVP_PKEY_KEYPAIR, KD_ERR_BAD_PUBLIC_KEY, &pkey);
     return r == KD_OK ? object_take(KD_STEAL(pkey), NULL, curve, key) : r;
 }
 

@@ -6,30 +6,17 @@
 
 #include <openssl/ec.h>
 #include <openssl/err.h>
-#include <openssl/obj_mac.h>
 #include <string.h>
 
-KD_AUTO_DEFINE(group, EC_GROUP *, EC_GROUP_free)
 KD_AUTO_DEFINE(ec_point, EC_POINT *, EC_POINT_free)
 KD_AUTO_DEFINE(ecdsa_sig, ECDSA_SIG *, ECDSA_SIG_free)
-KD_AUTO_DEFINE(ecdsa_md_ctx, EVP_MD_CTX *, EVP_MD_CTX_free)
-
-struct curve_row {
-    int nid;
-    size_t n_bytes;
-};
-
-static const struct curve_row curves[] = {
-    [KD_CURVE_P256] = { NID_X9_62_prime256v1, 32 },
-    [KD_CURVE_P384] = { NID_secp384r1, 48 },
-};
 
 size_t kd_curve_bytes(enum kd_curve curve) {
-    return curves[curve].n_bytes;
+    return curve == KD_CURVE_P384 ? 48 : 32;
 }
 
 size_t kd_point_bytes(enum kd_curve curve) {
-    return 1 + 2 * curves[curve].n_bytes;
+    return 1 + 2 * kd_curve_bytes(curve);
 }
 
 struct kd_bytes kd_point_get(const struct kd_point *p) {
@@ -43,7 +30,7 @@ struct kd_bytes kd_point_get_x(const struct kd_point *p) {
 // oct2point refuses coordinates that are not below the prime, and points that
 // are not on the curve; the first byte that we give it is never that of infinity.
 static enum kd_err decode(enum kd_curve curve, struct kd_bytes in, struct kd_point *out) {
-    kd_auto(group) EC_GROUP *group = EC_GROUP_new_by_curve_name(curves[curve].nid);
+    const EC_GROUP *group = kd_ec_group(curve);
     kd_auto(ec_point) EC_POINT *point = group == NULL ? NULL : EC_POINT_new(group);
     if (point == NULL) {
         ERR_clear_error();
@@ -114,8 +101,8 @@ static size_t to_der(struct kd_bytes raw, uint8_t out[static KD_ECDSA_DER_MAX_BY
     return n < 0 ? 0 : (size_t)n;
 }
 
-enum kd_err kd_host_verify(enum kd_md md, const struct kd_point *key, struct kd_bytes message,
-                           struct kd_bytes signature) {
+enum kd_err kd_host_verify_digest(const struct kd_point *key, struct kd_bytes digest,
+                                  struct kd_bytes signature) {
     if (signature.n != 2 * kd_curve_bytes(key->curve)) {
         return KD_ERR_NOT_AUTHENTIC;
     }
@@ -126,12 +113,21 @@ enum kd_err kd_host_verify(enum kd_md md, const struct kd_point *key, struct kd_
     }
     uint8_t der[KD_ECDSA_DER_MAX_BYTES];
     size_t n = to_der(signature, der);
-    kd_auto(ecdsa_md_ctx) EVP_MD_CTX *c = EVP_MD_CTX_new();
-    if (n == 0 || c == NULL || EVP_DigestVerifyInit(c, NULL, kd_evp_md(md), NULL, pkey) != 1) {
+    kd_auto(pkey_ctx) EVP_PKEY_CTX *c = EVP_PKEY_CTX_new(pkey, NULL);
+    if (n == 0 || c == NULL || EVP_PKEY_verify_init(c) != 1) {
         ERR_clear_error();
         return KD_ERR_NO_MEMORY;
     }
-    bool good = EVP_DigestVerify(c, der, n, message.p, message.n) == 1;
+    bool good = EVP_PKEY_verify(c, der, n, digest.p, digest.n) == 1;
     ERR_clear_error();
     return good ? KD_OK : KD_ERR_NOT_AUTHENTIC;
+}
+
+enum kd_err kd_host_verify(enum kd_md md, const struct kd_point *key, struct kd_bytes message,
+                           struct kd_bytes signature) {
+    uint8_t digest[KD_MD_MAX_BYTES];
+    enum kd_err r = kd_host_hash(md, &message, 1, digest);
+    return r == KD_OK ? kd_host_verify_digest(key, (struct kd_bytes) { digest, kd_md_bytes(md) },
+                                              signature)
+                      : r;
 }

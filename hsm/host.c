@@ -1,20 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // host.c: work with public values, by OpenSSL: points, digests, verification.
 #include "hsm/session.h"
+#include "hsm/token_keys.h"
 
-#include <openssl/core_names.h>
-#include <openssl/ec.h>
-#include <openssl/ecdsa.h>
 #include <openssl/evp.h>
-#include <openssl/obj_mac.h>
-#include <openssl/params.h>
-#include <openssl/x509.h>
-
-KD_AUTO_DEFINE(group, EC_GROUP *, EC_GROUP_free)
-KD_AUTO_DEFINE(point, EC_POINT *, EC_POINT_free)
-KD_AUTO_DEFINE(pkey, EVP_PKEY *, EVP_PKEY_free)
-KD_AUTO_DEFINE(pkey_ctx, EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
-KD_AUTO_DEFINE(ecdsa_sig, ECDSA_SIG *, ECDSA_SIG_free)
 
 // SEC 2 version 2, 2.4.2 (P-256) and 2.5.1 (P-384).
 static const uint8_t p256_generator[65] = {
@@ -48,19 +37,8 @@ struct kd_bytes kd_host_curve_oid(enum kd_key_type type) {
 }
 
 enum kd_err kd_host_point_check(enum kd_key_type type, struct kd_bytes p) {
-    // Uncompressed form only (SEC 1 2.3.3); both curves have cofactor 1, so a
-    // point on the curve that is not at infinity is a valid public key.
-    if (!kd_key_type_is_ec(type) || p.n != kd_key_type_point_bytes(type) || p.p[0] != 4) {
-        return KD_ERR_BAD_POINT;
-    }
-    const int nid = type == KD_KEY_EC_P256 ? NID_X9_62_prime256v1 : NID_secp384r1;
-    kd_auto(group) EC_GROUP *group = EC_GROUP_new_by_curve_name(nid);
-    kd_auto(point) EC_POINT *point = group == NULL ? NULL : EC_POINT_new(group);
-    if (point == NULL) {
-        return KD_ERR_NO_MEMORY;
-    }
-    // EC_POINT_oct2point checks the curve's equation and the range of x and y.
-    return EC_POINT_oct2point(group, point, p.p, p.n, NULL) == 1 ? KD_OK : KD_ERR_BAD_POINT;
+    struct kd_point point;
+    return kd_key_type_is_ec(type) ? kd_point_read(kd_curve_of(type), p, &point) : KD_ERR_BAD_POINT;
 }
 
 enum kd_err kd_host_digest(enum kd_hash hash, struct kd_bytes data, uint8_t out[static 48],
@@ -74,61 +52,14 @@ enum kd_err kd_host_digest(enum kd_hash hash, struct kd_bytes data, uint8_t out[
     return KD_OK;
 }
 
-static enum kd_err public_key(enum kd_key_type type, struct kd_bytes point, EVP_PKEY **out) {
-    enum kd_err r = kd_host_point_check(type, point);
-    if (r != KD_OK) {
-        return r;
-    }
-    const char *curve = type == KD_KEY_EC_P256 ? "prime256v1" : "secp384r1";
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)(uintptr_t)curve, 0),
-        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, kd_p11_bytes(point.p), point.n),
-        OSSL_PARAM_construct_end(),
-    };
-    kd_auto(pkey_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
-    if (ctx == NULL || EVP_PKEY_fromdata_init(ctx) != 1 ||
-        EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) != 1) {
-        return KD_ERR_NO_MEMORY;
-    }
-    return KD_OK;
-}
-
-// r || s as DER, for OpenSSL.
-static enum kd_err to_der(struct kd_bytes signature, uint8_t **der, int *n) {
-    const size_t half = signature.n / 2;
-    kd_auto(ecdsa_sig) ECDSA_SIG *sig = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(signature.p, (int)half, NULL);
-    BIGNUM *s = BN_bin2bn(signature.p + half, (int)half, NULL);
-    if (sig == NULL || r == NULL || s == NULL || ECDSA_SIG_set0(sig, r, s) != 1) {
-        BN_free(r);
-        BN_free(s);
-        return KD_ERR_NO_MEMORY;
-    }
-    *n = i2d_ECDSA_SIG(sig, der);
-    return *n > 0 ? KD_OK : KD_ERR_NO_MEMORY;
-}
-
 enum kd_err kd_host_ecdsa_verify(enum kd_key_type type, struct kd_bytes point,
                                  struct kd_bytes digest, struct kd_bytes signature,
                                  bool *is_valid) {
-    if (signature.n != kd_key_type_point_bytes(type) - 1) {
-        *is_valid = false;
-        return KD_OK;
+    struct kd_point key;
+    enum kd_err r = kd_point_read(kd_curve_of(type), point, &key);
+    if (r == KD_OK) {
+        r = kd_host_verify_digest(&key, digest, signature);
     }
-    kd_auto(pkey) EVP_PKEY *key = NULL;
-    uint8_t *der = NULL;
-    int der_len = 0;
-    enum kd_err r;
-    if ((r = public_key(type, point, &key)) != KD_OK ||
-        (r = to_der(signature, &der, &der_len)) != KD_OK) {
-        return r;
-    }
-    kd_auto(pkey_ctx) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
-    if (ctx == NULL || EVP_PKEY_verify_init(ctx) != 1) {
-        OPENSSL_free(der);
-        return KD_ERR_NO_MEMORY;
-    }
-    *is_valid = EVP_PKEY_verify(ctx, der, (size_t)der_len, digest.p, digest.n) == 1;
-    OPENSSL_free(der);
-    return KD_OK;
+    *is_valid = r == KD_OK;
+    return r == KD_ERR_NOT_AUTHENTIC ? KD_OK : r;
 }
