@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <openssl/crypto.h>
+#include <pthread.h>
+#include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -30,33 +32,86 @@ void kd_key32_wipe(struct kd_key32 *k) {
     kd_wipe(k->bytes, sizeof(k->bytes));
 }
 
-enum kd_err kd_secret_new(size_t n, struct kd_secret **out) {
-    assert(n > 0 && n <= KD_SECRET_MAX_BYTES);
+// ---- pages -----------------------------------------------------------------
+
+// Pages that had a secret and are wiped: still locked, for the next one.  To map and lock a page
+// anew takes longer than many a use of what is in it.
+static struct {
+    pthread_mutex_t lock;
+    pid_t owner; // a child has the pages too, but not locked
+    size_t n;
+    struct kd_secret *secrets[KD_SECRET_SPARE_MAX];
+} spare = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void unmap(struct kd_secret *s) {
+    munmap(s->bytes, s->mapped);
+    free(s);
+}
+
+static struct kd_secret *take_spare(void) {
+    struct kd_secret *s = NULL;
+    pthread_mutex_lock(&spare.lock);
+    if (spare.n > 0 && spare.owner == getpid()) {
+        s = spare.secrets[--spare.n];
+        ASAN_UNPOISON_MEMORY_REGION(s->bytes, s->mapped);
+    }
+    pthread_mutex_unlock(&spare.lock);
+    return s;
+}
+
+// False where there are enough.
+static bool keep_spare(struct kd_secret *s) {
+    pthread_mutex_lock(&spare.lock);
+    while (spare.owner != getpid() && spare.n > 0) {
+        unmap(spare.secrets[--spare.n]);
+    }
+    spare.owner = getpid();
+    const bool is_kept = spare.n < KD_SECRET_SPARE_MAX;
+    if (is_kept) {
+        ASAN_POISON_MEMORY_REGION(s->bytes, s->mapped);
+        spare.secrets[spare.n++] = s;
+    }
+    pthread_mutex_unlock(&spare.lock);
+    return is_kept;
+}
+
+static enum kd_err map(size_t n_bytes, struct kd_secret **out) {
     struct kd_secret *s = calloc(1, sizeof(*s));
     if (s == NULL) {
         return KD_ERR_NO_MEMORY;
     }
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    s->n = n;
-    s->mapped = (n + page - 1) / page * page;
-    void *p = mmap(NULL, s->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *p = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
         free(s);
         return KD_ERR_NO_MEMORY;
     }
-    s->bytes = p;
+    *s = (struct kd_secret) { .mapped = n_bytes, .bytes = p };
     // mlock2: mlock does nothing in a build with sanitizers.
-    if (mlock2(p, s->mapped, 0) != 0 || madvise(p, s->mapped, MADV_DONTDUMP) != 0) {
+    if (mlock2(p, n_bytes, 0) != 0 || madvise(p, n_bytes, MADV_DONTDUMP) != 0) {
         kd_log(KD_LOG_ERROR, "secret", "memory cannot be locked; raise the limit (ulimit -l)",
-               "errno=%d bytes=%zu", errno, s->mapped);
-        kd_secret_free(s);
+               "errno=%d bytes=%zu", errno, n_bytes);
+        unmap(s);
         return KD_ERR_NO_MEMORY;
     }
     // A child would get a copy; where the kernel lacks the flag, no process of
     // ours forks while it holds a secret.
-    (void)madvise(p, s->mapped, MADV_WIPEONFORK);
+    (void)madvise(p, n_bytes, MADV_WIPEONFORK);
     *out = s;
     return KD_OK;
+}
+
+// ---- secrets ---------------------------------------------------------------
+
+enum kd_err kd_secret_new(size_t n, struct kd_secret **out) {
+    assert(n > 0 && n <= KD_SECRET_MAX_BYTES);
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct kd_secret *s = n <= page ? take_spare() : NULL;
+    enum kd_err r = s == NULL ? map((n + page - 1) / page * page, &s) : KD_OK;
+    if (r == KD_OK) {
+        s->n = n;
+        *out = s;
+    }
+    return r;
 }
 
 void kd_secret_free(struct kd_secret *s) {
@@ -64,8 +119,9 @@ void kd_secret_free(struct kd_secret *s) {
         return;
     }
     kd_wipe(s->bytes, s->mapped);
-    munmap(s->bytes, s->mapped);
-    free(s);
+    if (s->mapped > (size_t)sysconf(_SC_PAGESIZE) || !keep_spare(s)) {
+        unmap(s);
+    }
 }
 
 uint8_t *kd_secret_get(struct kd_secret *s) {

@@ -13,7 +13,10 @@
 // A secret of up to KD_SECRET_MAX_BYTES in pages of its own.
 struct kd_secret;
 
-// n > 0; the bytes are zero.  KD_ERR_NO_MEMORY also where RLIMIT_MEMLOCK is
+// One-page secrets that are freed leave up to so many pages to the next ones, wiped and locked.
+#define KD_SECRET_SPARE_MAX 16
+
+// Any thread.  n > 0; the bytes are zero.  KD_ERR_NO_MEMORY also where RLIMIT_MEMLOCK is
 // too small: a secret that could be swapped out is not handed out.
 KD_MUST_CHECK enum kd_err kd_secret_new(size_t n, struct kd_secret **out);
 void kd_secret_free(struct kd_secret *s);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char path[] = "/tmp/keyd-test-secret-XXXXXX";
@@ -101,7 +102,7 @@ START_TEST(secret_is_refused_where_it_cannot_be_locked) {
         ck_assert_int_eq(seteuid(65534), 0);
     }
     struct kd_secret *s = NULL;
-    const enum kd_err r = kd_secret_new(32, &s);
+    const enum kd_err r = kd_secret_new(KD_SECRET_MAX_BYTES, &s); // none that is kept
     ck_assert_int_eq(seteuid(self), 0);
     ck_assert_err(r, KD_ERR_NO_MEMORY);
     ck_assert_ptr_null(s);
@@ -117,6 +118,69 @@ START_TEST(secret_can_be_used_to_its_last_byte_and_cut) {
     ck_assert_uint_eq(kd_secret_get(s)[4], 0xa5);
     ck_assert_uint_eq(kd_secret_get(s)[5], 0);
     kd_secret_free(NULL);
+}
+END_TEST
+
+// Of this process, in pages.
+static size_t locked_pages(void) {
+    char line[128];
+    size_t kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof(line), f) != NULL) {
+        sscanf(line, "VmLck: %zu", &kib);
+    }
+    fclose(f);
+    return kib * 1024 / (size_t)sysconf(_SC_PAGESIZE);
+}
+
+START_TEST(page_that_had_a_secret_is_given_out_again_empty_and_locked) {
+    const uint8_t none[4096] = { 0 };
+    for (int i = 0; i < 3; i++) {
+        kd_auto(secret) struct kd_secret *s = NULL;
+        ck_assert_err(kd_secret_new(sizeof(none), &s), KD_OK);
+        ck_assert_uint_eq(locked_pages(), 1);
+        ck_assert_mem_eq(kd_secret_get(s), none, sizeof(none));
+        memset(kd_secret_get(s), 0xa5, sizeof(none));
+        kd_secret_truncate(s, 5);
+    }
+}
+END_TEST
+
+START_TEST(pages_are_kept_up_to_a_limit) {
+    struct kd_secret *s[KD_SECRET_SPARE_MAX + 2] = { NULL };
+    for (size_t i = 0; i < KD_COUNT_OF(s); i++) {
+        ck_assert_err(kd_secret_new(32, &s[i]), KD_OK);
+    }
+    ck_assert_uint_eq(locked_pages(), KD_COUNT_OF(s));
+    for (size_t i = 0; i < KD_COUNT_OF(s); i++) {
+        kd_secret_free(s[i]);
+    }
+    ck_assert_uint_eq(locked_pages(), KD_SECRET_SPARE_MAX);
+    kd_auto(secret) struct kd_secret *large = NULL;
+    ck_assert_err(kd_secret_new(KD_SECRET_MAX_BYTES, &large), KD_OK);
+    kd_secret_free(KD_STEAL(large));
+    ck_assert_uint_eq(locked_pages(), KD_SECRET_SPARE_MAX);
+}
+END_TEST
+
+// A fork does not inherit the locks.
+START_TEST(child_locks_pages_of_its_own) {
+    struct kd_secret *s = NULL;
+    ck_assert_err(kd_secret_new(32, &s), KD_OK);
+    kd_secret_free(s);
+    const pid_t child = fork();
+    if (child == 0) {
+        bool is_good = locked_pages() == 0;
+        for (int i = 0; i < 2; i++) {
+            is_good = is_good && kd_secret_new(32, &s) == KD_OK && locked_pages() == 1;
+            kd_secret_free(s);
+        }
+        _exit(is_good ? 0 : 1);
+    }
+    int status = -1;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
 }
 END_TEST
 
@@ -143,6 +207,9 @@ static TCase *tcase_secret(void) {
     tcase_add_test(t, folder_is_own_where_nobody_else_can_put_files);
     tcase_add_test(t, secret_is_refused_where_it_cannot_be_locked);
     tcase_add_test(t, secret_can_be_used_to_its_last_byte_and_cut);
+    tcase_add_test(t, page_that_had_a_secret_is_given_out_again_empty_and_locked);
+    tcase_add_test(t, pages_are_kept_up_to_a_limit);
+    tcase_add_test(t, child_locks_pages_of_its_own);
     tcase_add_test(t, comparison_looks_at_length_and_every_byte);
     return t;
 }
