@@ -291,26 +291,60 @@ static uint64_t read_value(struct kd_cbor *c, enum kd_cbor_type type) {
     return read_type(c, type, &item) ? item.value : 0;
 }
 
-static struct kd_bytes read_string(struct kd_cbor *c, enum kd_cbor_type type) {
-    struct kd_cbor_item item;
-    return read_type(c, type, &item) ? item.bytes : KD_BYTES_NONE;
-}
-
-// The way of most numbers and strings, whose head is one byte.  False, and nothing is read: the
-// general way reads it or says what is wrong.
-static inline bool read_short_head(struct kd_cbor *c, unsigned major, size_t *value) {
-    const size_t n = c->err == KD_OK && c->in.n > 0 ? c->in.p[0] ^ major << 5 : INFO_ONE_BYTE;
-    if (n >= INFO_ONE_BYTE || (major == MAJOR_BYTES && n >= c->in.n)) {
+// The way of most numbers and strings: a head of one byte, or with two or four bytes of argument.
+// False, and nothing is read: the general way reads it or says what is wrong.
+static inline bool read_usual_head(struct kd_cbor *c, unsigned major, size_t *value) {
+    const uint8_t *p = c->in.p;
+    if (c->err != KD_OK || c->in.n < 1 || *p >> 5 != major) {
         return false;
     }
-    (void)take(c, 1);
+    const unsigned info = *p & 31u;
+    size_t n_head = 1;
+    size_t n = info;
+    if (info == INFO_ONE_BYTE + 1 && c->in.n >= 3) {
+        n_head = 3;
+        n = (size_t)p[1] << 8 | p[2];
+    } else if (info == INFO_ONE_BYTE + 2 && c->in.n >= 5) {
+        n_head = 5;
+        n = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
+    } else if (info >= INFO_ONE_BYTE) {
+        return false;
+    }
+    if ((n_head > 1 && !is_shortest(info, n)) || (major != MAJOR_UINT && n > c->in.n - n_head)) {
+        return false;
+    }
+    (void)take(c, n_head);
     *value = n;
     return true;
 }
 
 uint64_t kd_cbor_read_uint(struct kd_cbor *c) {
     size_t value;
-    return read_short_head(c, MAJOR_UINT, &value) ? value : read_value(c, KD_CBOR_UINT);
+    return read_usual_head(c, MAJOR_UINT, &value) ? value : read_value(c, KD_CBOR_UINT);
+}
+
+static struct kd_bytes read_string(struct kd_cbor *c, enum kd_cbor_type type) {
+    struct kd_cbor_item item;
+    return read_type(c, type, &item) ? item.bytes : KD_BYTES_NONE;
+}
+
+struct kd_bytes kd_cbor_read_bytes(struct kd_cbor *c) {
+    size_t n;
+    return read_usual_head(c, MAJOR_BYTES, &n) ? (struct kd_bytes) { take(c, n), n }
+                                               : read_string(c, KD_CBOR_BYTES);
+}
+
+struct kd_bytes kd_cbor_read_text(struct kd_cbor *c) {
+    size_t n;
+    if (!read_usual_head(c, MAJOR_TEXT, &n)) {
+        return read_string(c, KD_CBOR_TEXT);
+    }
+    const struct kd_bytes text = { take(c, n), n };
+    if (is_utf8(text)) {
+        return text;
+    }
+    kd_cbor_fail(c, KD_ERR_CBOR_UTF8);
+    return KD_BYTES_NONE;
 }
 
 int64_t kd_cbor_read_int(struct kd_cbor *c) {
@@ -327,16 +361,6 @@ int64_t kd_cbor_read_int(struct kd_cbor *c) {
         return 0;
     }
     return item.type == KD_CBOR_UINT ? (int64_t)item.value : -1 - (int64_t)item.value;
-}
-
-struct kd_bytes kd_cbor_read_bytes(struct kd_cbor *c) {
-    size_t n;
-    return read_short_head(c, MAJOR_BYTES, &n) ? (struct kd_bytes) { take(c, n), n }
-                                               : read_string(c, KD_CBOR_BYTES);
-}
-
-struct kd_bytes kd_cbor_read_text(struct kd_cbor *c) {
-    return read_string(c, KD_CBOR_TEXT);
 }
 
 size_t kd_cbor_read_array(struct kd_cbor *c) {

@@ -280,6 +280,41 @@ START_TEST(what_is_written_is_read) {
 }
 END_TEST
 
+static void check_same(struct kd_bytes in, unsigned major) {
+    struct kd_cbor any = kd_cbor_of(in);
+    struct kd_cbor c = any;
+    const struct kd_cbor_item item = kd_cbor_next(&any);
+    struct kd_bytes got = KD_BYTES_NONE;
+    if (major == 0) {
+        ck_assert_uint_eq(kd_cbor_read_uint(&c), any.err == KD_OK ? item.value : 0);
+    } else {
+        got = major == 2 ? kd_cbor_read_bytes(&c) : kd_cbor_read_text(&c);
+    }
+    ck_assert_err(c.err, any.err);
+    ck_assert(got.n == item.bytes.n && (got.n == 0 || got.p == item.bytes.p));
+    ck_assert(any.err != KD_OK || (c.in.p == any.in.p && c.in.n == any.in.n));
+}
+
+// Numbers, byte strings and texts have a way of their own for usual heads.
+START_TEST(typed_readers_read_and_refuse_as_the_general_one) {
+    static const uint8_t some[] = { 0, 1, 0x18, 0xff };
+    static const unsigned majors[] = { 0, 2, 3 };
+    uint8_t in[300] = { 0 };
+    for (unsigned i = 0; i < 3 * 32; i++) {
+        in[0] = (uint8_t)(majors[i / 32] << 5 | i % 32);
+        for (size_t k = 0; k < 4 * 4 * 4 * 4; k++) {
+            for (size_t j = 0, rest = k; j < 4; j++, rest /= 4) {
+                in[1 + j] = some[rest % 4];
+            }
+            static const size_t lengths[] = { 1, 2, 3, 4, 5, 6, 29, 262, sizeof(in) };
+            for (size_t n = 0; n < KD_COUNT_OF(lengths); n++) {
+                check_same((struct kd_bytes) { in, lengths[n] }, majors[i / 32]);
+            }
+        }
+    }
+}
+END_TEST
+
 START_TEST(heads_take_the_bytes_that_are_told) {
     static const uint64_t edges[] = {
         0, 23, 24, 255, 256, 65535, 65536, UINT32_MAX, (uint64_t)UINT32_MAX + 1, UINT64_MAX
@@ -315,6 +350,7 @@ static TCase *tcase_typed(void) {
     tcase_add_test(t, a_map_is_checked_before_its_head_is_handed_out);
     tcase_add_test(t, a_whole_item_is_given_as_it_is_encoded);
     tcase_add_test(t, what_is_written_is_read);
+    tcase_add_test(t, typed_readers_read_and_refuse_as_the_general_one);
     tcase_add_test(t, heads_take_the_bytes_that_are_told);
     return t;
 }
