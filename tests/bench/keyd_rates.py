@@ -140,7 +140,7 @@ class Bench:
         workers_text = "1 worker" if self.n_workers == 1 else f"{self.n_workers} workers"
         self.table.add(self.token.kind, "keyd", f"handshake, {connections} conn., {workers_text}",
                        rate.per_sec, "/s", base=self.one["handshake"], target=target,
-                       against="module's key pair, 2 ecdh, sign", front=front, workers=workers,
+                       against="module's key pair, ecdh, sign and more", front=front, workers=workers,
                        plot=target is not None)
 
     def round(self, connections):
