@@ -4,6 +4,7 @@ EXTRA_DIST += docs/certificates.md
 dist_man_MANS += docs/keydctl.1
 dist_man_MANS += docs/keyd.8 docs/keyd.conf.5 docs/keyd-policy.5
 EXTRA_DIST += docs/keyd.conf.sample docs/policy.conf.sample docs/keyd.service
+EXTRA_DIST += docs/keyd-workers-user.conf
 EXTRA_DIST += docs/benchmark.md docs/benchmark.svg
 EXTRA_DIST += docs/protocol.md
 EXTRA_DIST += docs/gateway.md docs/keyd-gateway.service

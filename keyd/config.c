@@ -48,6 +48,7 @@ static const struct kd_config_row rows[] = {
     { "token", "pin-credential", TEXT, TOKEN(pin_credential), "", 0, 255, "Name of a systemd credential that holds the PIN, in place of pin-file." },
 
     { "workers", "program", PATH, WORKERS(program), KD_LIBEXECDIR "/keyd-hsm", 1, PATH_MAX_BYTES, "The worker program." },
+    { "workers", "user", TEXT, WORKERS(user), "", 0, 32, "The user that workers run as, who alone need read the PIN and the token's files. Empty: keyd's own. keyd(8) says what keyd needs for it." },
     { "workers", "processes", NUMBER, WORKERS(processes), "0", 0, KD_WORKERS_MAX, "Worker processes. 0: one a core, at most 8, for SoftHSM and NSS softokn, else 1." },
     { "workers", "threads", NUMBER, WORKERS(threads), "0", 0, 256, "Threads in each worker, each with a session of its own. 0: 1 for SoftHSM and NSS softokn, else 16." },
     { "workers", "deadline-ms", NUMBER, WORKERS(deadline_ms), "10000", 100, 600000, "A request (a batch is one) that takes longer ends with an error, and its worker is replaced." },

@@ -24,6 +24,7 @@ struct kd_token_config {
 
 struct kd_workers_config {
     const char *program;
+    const char *user; // "": keyd's own
     uint32_t processes; // as resolved: never 0
     uint32_t threads;   // the same
     uint32_t deadline_ms;

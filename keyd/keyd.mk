@@ -45,6 +45,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/session_work.c \
 	keyd/sessions.c keyd/sessions.h \
 	keyd/spawn.c keyd/spawn.h \
+	keyd/starter.c keyd/starter.h \
 	keyd/state.h \
 	keyd/store.c keyd/store.h keyd/store_channel.c keyd/store_sql.c keyd/store_sql.h \
 	keyd/store_devices.c keyd/store_devices.h \

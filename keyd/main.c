@@ -8,6 +8,7 @@
 #include "keyd/notify.h"
 #include "keyd/policy.h"
 #include "keyd/service.h"
+#include "keyd/starter.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -32,10 +33,12 @@ struct daemon {
     struct kd_http *bootstrap; // NULL: there is none, or not yet
     int signal_fd;
     struct kd_watch *signal_watch;
+    struct kd_watch *starter_watch;
     struct kd_timer *stop_timer;
     struct kd_timer *alive_timer;
     uint64_t alive_ms;
     bool is_stopping;
+    bool has_lost_starter;
 };
 
 // ---- options ---------------------------------------------------------------
@@ -278,9 +281,24 @@ static enum kd_err watch_signals(struct daemon *d) {
                : kd_watch_new(d->loop, d->signal_fd, EPOLLIN, on_signal, d, &d->signal_watch);
 }
 
+// Its workers end with it, and nobody can start others: who started keyd starts both again.
+static void on_starter_gone(void *daemon, uint32_t events KD_UNUSED) {
+    struct daemon *d = daemon;
+    kd_log(KD_LOG_ERROR, "main", "the process that starts workers is gone: keyd ends", "");
+    d->has_lost_starter = true;
+    kd_loop_stop(d->loop);
+}
+
+static enum kd_err watch_starter(struct daemon *d) {
+    return kd_starter_fd() < 0 ? KD_OK
+                               : kd_watch_new(d->loop, kd_starter_fd(), EPOLLIN, on_starter_gone, d,
+                                              &d->starter_watch);
+}
+
 static enum kd_err open_daemon(struct daemon *d) {
     enum kd_err r;
     if ((r = kd_loop_new(&d->loop)) != KD_OK || (r = watch_signals(d)) != KD_OK ||
+        (r = watch_starter(d)) != KD_OK ||
         (r = kd_timer_new(d->loop, on_stop_timeout, d, &d->stop_timer)) != KD_OK ||
         (r = kd_timer_new(d->loop, on_alive, d, &d->alive_timer)) != KD_OK ||
         // In this order: the service's hook runs before the HTTP server's.
@@ -299,6 +317,7 @@ static void close_daemon(struct daemon *d) {
     kd_timer_free(d->stop_timer);
     kd_timer_free(d->alive_timer);
     kd_watch_free(d->signal_watch);
+    kd_watch_free(d->starter_watch);
     if (d->signal_fd >= 0) {
         close(d->signal_fd);
     }
@@ -315,6 +334,9 @@ static int serve(const char *path) {
         return EXIT_FAILURE;
     }
     raise_file_limit(config);
+    if (kd_starter_open(config, harden) != KD_OK) {
+        return EXIT_FAILURE;
+    }
     struct daemon d = { .config = config, .signal_fd = -1 };
     enum kd_err r = open_daemon(&d);
     if (r == KD_OK) {
@@ -329,7 +351,11 @@ static int serve(const char *path) {
     } else {
         kd_log(KD_LOG_ERROR, "main", "keyd cannot start", "error=%s", kd_err_name(r));
     }
+    if (r == KD_OK && d.has_lost_starter) {
+        r = KD_ERR_SYSTEM;
+    }
     close_daemon(&d);
+    kd_starter_close();
     if (r == KD_OK) {
         kd_log(KD_LOG_INFO, "main", "keyd has stopped", "");
     }

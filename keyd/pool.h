@@ -9,7 +9,7 @@
 
 #define KD_POOL_TRIES_MAX 2 // workers that one request may take down
 #define KD_POOL_DETAIL_BYTES 256
-#define KD_POOL_HELLO_MAX_BYTES 65536
+#define KD_POOL_STATUS_MAX_BYTES 65536
 
 struct kd_workers {
     struct kd_loop *loop;

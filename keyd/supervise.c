@@ -5,7 +5,7 @@
 
 enum {
     RESTART_DELAY_MAX_MS = 30000,
-    STEADY_MS = 10000,        // a worker that lived so long starts with a clean record
+    STEADY_MS = 10000, // a worker that lived so long starts with a clean record
 };
 
 static uint64_t least(uint64_t a, uint64_t b) {
@@ -32,38 +32,12 @@ void kd_workers_on_down(struct kd_worker *k) {
     k->failures++;
 }
 
-static enum kd_err write_hello(const struct kd_workers *w, struct kd_buf *out) {
-    const struct kd_token_config *t = &w->config->token;
-    struct kd_hsm_hello h = {
-        .module = kd_bytes_of_text(t->module),
-        .init_args = kd_bytes_of_text(t->init_args),
-        .token_uri = kd_bytes_of_text(t->uri),
-        .pin_file = kd_bytes_of_text(t->pin_file),
-        .n_env = (uint8_t)t->n_environment,
-        .threads = (uint16_t)w->config->workers.threads,
-        .cached_secrets = w->config->secrets.cached_in_token,
-        .may_extract = w->config->secrets.allow_extractable,
-        .refused_pin = { w->pin_record, w->n_pin_record },
-    };
-    for (size_t i = 0; i < t->n_environment; i++) {
-        h.env[i] = kd_bytes_of_text(t->environment[i]);
-    }
-    const size_t start = kd_hsm_frame_begin(out);
-    kd_hsm_put_hello(out, &h);
-    kd_hsm_frame_end(out, start);
-    return kd_buf_finish(out);
-}
-
 static void start(struct kd_workers *w, struct kd_worker *k) {
-    kd_auto(buf) struct kd_buf hello = KD_BUF_INIT(KD_POOL_HELLO_MAX_BYTES);
-    enum kd_err r = write_hello(w, &hello);
     if (k->failures > 0) {
         k->restarts++;
     }
-    if (r == KD_OK) {
-        r = kd_worker_start(k, w->config->workers.program, kd_buf_get(&hello));
-    }
-    if (r != KD_OK) {
+    if (kd_worker_start(k, w->config, (struct kd_bytes) { w->pin_record, w->n_pin_record }) !=
+        KD_OK) {
         kd_pool_set_reason(w, KD_ERR_TOKEN_AWAY,
                            kd_bytes_of_text("the worker program cannot be started"));
         kd_workers_on_down(k);

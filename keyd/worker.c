@@ -6,7 +6,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -82,7 +81,7 @@ void kd_worker_give_up(struct kd_worker *w, const char *why) {
     if (was == KD_PROCESS_STARTING) {
         ask_to_end(w);
     } else { // workers log in before they are ready, and never again
-        kill(w->child.pid, SIGKILL);
+        kd_starter_kill(&w->child);
         close_stream(w);
     }
 }
@@ -96,20 +95,20 @@ uint64_t kd_worker_tend_end(struct kd_worker *w, uint64_t now) {
     }
     kd_log(KD_LOG_WARN, "workers", "a worker that hangs in its login is killed", "worker=%u pid=%d",
            w->index, (int)w->child.pid);
-    kill(w->child.pid, SIGKILL);
+    kd_starter_kill(&w->child);
     w->kill_ms = 0;
     return KD_LOOP_NO_LIMIT;
 }
 
-static void reap(struct kd_worker *w, int options) {
+static void reap(struct kd_worker *w, bool waits) {
     int status = 0;
-    const pid_t pid = waitpid(w->child.pid, &status, options);
-    if (pid == w->child.pid && WIFSIGNALED(status)) {
+    const bool is_known = kd_starter_reap(&w->child, waits, &status);
+    if (is_known && WIFSIGNALED(status)) {
         kd_log(KD_LOG_INFO, "workers", "a worker has ended", "worker=%u pid=%d signal=%d", w->index,
-               (int)pid, WTERMSIG(status));
-    } else if (pid == w->child.pid) {
+               (int)w->child.pid, WTERMSIG(status));
+    } else if (is_known) {
         kd_log(KD_LOG_INFO, "workers", "a worker has ended", "worker=%u pid=%d exit=%d", w->index,
-               (int)pid, WEXITSTATUS(status));
+               (int)w->child.pid, WEXITSTATUS(status));
     }
     close_stream(w);
     kd_watch_free(w->exit);
@@ -223,13 +222,17 @@ static bool has_ended(const struct kd_worker *w, uint64_t until_ms) {
     }
 }
 
+static void wait_for_end(struct kd_worker *w, uint64_t until_ms) {
+    if (!has_ended(w, until_ms)) {
+        kd_starter_kill(&w->child);
+    }
+    read_last_words(w);
+    reap(w, true);
+}
+
 void kd_worker_wipe(struct kd_worker *w) {
     if (w->state != KD_PROCESS_DOWN) {
-        if (!has_ended(w, w->kill_ms != 0 ? w->kill_ms : kd_clock_mono_ms() + DISMISS_MS)) {
-            kill(w->child.pid, SIGKILL);
-        }
-        read_last_words(w);
-        reap(w, 0);
+        wait_for_end(w, w->kill_ms != 0 ? w->kill_ms : kd_clock_mono_ms() + DISMISS_MS);
     }
     kd_buf_wipe(&w->in);
 }
@@ -252,7 +255,7 @@ static void on_exit_seen(void *worker, uint32_t events KD_UNUSED) {
     }
     kd_worker_give_up(w, "it has ended");
     read_last_words(w);
-    reap(w, WNOHANG);
+    reap(w, false);
     kd_workers_on_down(w);
 }
 
@@ -320,24 +323,16 @@ void kd_worker_flush(struct kd_worker *w) {
 
 // ---- its start -------------------------------------------------------------
 
-// A new socket has room for a HELLO: one that is not taken whole is an error.
-static enum kd_err watch_and_greet(struct kd_worker *w, struct kd_bytes hello) {
-    enum kd_err r;
-    if ((r = kd_watch_new(w->loop, w->child.fd, EPOLLIN, on_io, w, &w->io)) != KD_OK ||
-        (r = kd_watch_new(w->loop, w->child.pid_fd, EPOLLIN, on_exit_seen, w, &w->exit)) != KD_OK) {
-        return r;
-    }
-    if (send(w->child.fd, hello.p, hello.n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)hello.n &&
-        errno != EPIPE && errno != ECONNRESET) { // these: it has ended, and that will be seen
-        kd_log(KD_LOG_ERROR, "workers", "a worker cannot be greeted", "errno=%d", errno);
-        return KD_ERR_SYSTEM;
-    }
-    return KD_OK;
+static enum kd_err watch(struct kd_worker *w) {
+    enum kd_err r = kd_watch_new(w->loop, w->child.fd, EPOLLIN, on_io, w, &w->io);
+    return r == KD_OK ? kd_watch_new(w->loop, w->child.pid_fd, EPOLLIN, on_exit_seen, w, &w->exit)
+                      : r;
 }
 
-enum kd_err kd_worker_start(struct kd_worker *w, const char *program, struct kd_bytes hello) {
+enum kd_err kd_worker_start(struct kd_worker *w, const struct kd_config *config,
+                            struct kd_bytes refused_pin) {
     assert(w->state == KD_PROCESS_DOWN && w->calls.n == 0);
-    enum kd_err r = kd_spawn(program, &w->child);
+    enum kd_err r = kd_starter_start(config, refused_pin, &w->child);
     if (r != KD_OK) {
         w->child = (struct kd_child) { .pid_fd = -1, .fd = -1 };
         return r;
@@ -349,10 +344,10 @@ enum kd_err kd_worker_start(struct kd_worker *w, const char *program, struct kd_
     w->started_ms = kd_clock_mono_ms();
     w->seen_ms = w->started_ms;
     w->state = KD_PROCESS_STARTING;
-    r = watch_and_greet(w, hello);
+    r = watch(w);
     if (r != KD_OK) {
-        kill(w->child.pid, SIGKILL); // it has no whole HELLO and cannot be in its login
-        reap(w, 0);
+        ask_to_end(w);
+        wait_for_end(w, w->kill_ms);
     }
     return r;
 }

@@ -6,7 +6,7 @@
 #define KD_KEYD_WORKER_H
 
 #include "keyd/call.h"
-#include "keyd/spawn.h"
+#include "keyd/starter.h"
 #include "keyd/workers.h"
 
 enum kd_process_state {
@@ -51,9 +51,9 @@ struct kd_worker {
     uint64_t kill_ms;  // asked to end while starting, and killed then if it has not; or 0
 };
 
-// Starts the program and sends it the HELLO.  On failure it is down.
-KD_MUST_CHECK enum kd_err kd_worker_start(struct kd_worker *w, const char *program,
-                                          struct kd_bytes hello);
+// Starts it (keyd/starter.h).  On failure it is down.
+KD_MUST_CHECK enum kd_err kd_worker_start(struct kd_worker *w, const struct kd_config *config,
+                                          struct kd_bytes refused_pin);
 // Kills it; one that is starting, and may be in its login, is asked to end first
 // and has some seconds.  Its requests go to kd_workers_on_loss at once.
 void kd_worker_give_up(struct kd_worker *w, const char *why);

@@ -447,7 +447,7 @@ enum kd_err kd_workers_new(struct kd_loop *loop, const struct kd_config *config,
     w->owner = *owner;
     w->n = config->workers.processes;
     w->forgotten = KD_BUF_INIT(SIZE_MAX);
-    w->token_frame = KD_BUF_INIT(KD_POOL_HELLO_MAX_BYTES);
+    w->token_frame = KD_BUF_INIT(KD_POOL_STATUS_MAX_BYTES);
     kd_pool_set_reason(w, KD_ERR_TOKEN_AWAY, kd_bytes_of_text("the first worker is starting"));
     if (refused_pin.n > 0 && refused_pin.n <= sizeof(w->pin_record)) {
         memcpy(w->pin_record, refused_pin.p, refused_pin.n);

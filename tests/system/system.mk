@@ -10,6 +10,7 @@ system_tests = \
 	tests/system/channel_edges.py \
 	tests/system/config.py \
 	tests/system/confinement.py \
+	tests/system/privileges.py \
 	tests/system/connections.py \
 	tests/system/derive.py \
 	tests/system/device.py \
