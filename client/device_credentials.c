@@ -11,8 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { CERTIFICATE_MAX_BYTES = 4096 };
-
 enum keyd_err kd_device_told(enum kd_err r, enum keyd_err other) {
     return r == KD_OK              ? KEYD_OK
            : r == KD_ERR_NO_MEMORY ? KEYD_ERR_MEMORY
@@ -81,7 +79,7 @@ static enum keyd_err read_certificate(const char *path, struct kd_buf *der) {
                : r;
 }
 
-static enum keyd_err point_of(struct kd_bytes der, struct kd_point *out) {
+enum keyd_err kd_device_point_of(struct kd_bytes der, struct kd_point *out) {
     X509 *x = parse_certificate(der);
     const ASN1_BIT_STRING *key = x == NULL ? NULL : X509_get0_pubkey_bitstr(x);
     enum kd_err r = KD_ERR_BAD_PUBLIC_KEY;
@@ -140,7 +138,7 @@ static enum keyd_err read_own(struct kd_device_credentials *c, const struct keyd
     if ((r = kd_device_read_file(config->key_file, true, &key)) != KEYD_OK ||
         (r = load_key(c, kd_buf_get(&key), config->key_file, &point)) != KEYD_OK ||
         (r = read_certificate(config->certificate_file, &c->own_cert)) != KEYD_OK ||
-        (r = point_of(kd_buf_get(&c->own_cert), &certified)) != KEYD_OK) {
+        (r = kd_device_point_of(kd_buf_get(&c->own_cert), &certified)) != KEYD_OK) {
         return r;
     }
     if (!kd_bytes_equal(kd_point_get(&point), kd_point_get(&certified))) {
@@ -153,10 +151,10 @@ static enum keyd_err read_own(struct kd_device_credentials *c, const struct keyd
 
 static enum keyd_err read_server(struct kd_device_credentials *c,
                                  const struct keyd_config *config) {
-    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(CERTIFICATE_MAX_BYTES);
+    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES);
     enum keyd_err r;
     if ((r = read_certificate(config->server_certificate_file, &der)) != KEYD_OK ||
-        (r = point_of(kd_buf_get(&der), &c->server_point)) != KEYD_OK) {
+        (r = kd_device_point_of(kd_buf_get(&der), &c->server_point)) != KEYD_OK) {
         return r;
     }
     kd_cred_put_certificate(&c->server_cred, kd_buf_get(&der));
@@ -191,7 +189,7 @@ enum keyd_err kd_device_check_own(struct kd_device_credentials *c) {
     if (!has_expired(kd_buf_get(own))) {
         return KEYD_OK;
     }
-    uint8_t der[CERTIFICATE_MAX_BYTES];
+    uint8_t der[KD_DEVICE_CERTIFICATE_MAX_BYTES];
     size_t n = 0;
     struct kd_point point, before;
     if (c->renew == NULL || c->renew(c->renew_arg, der, sizeof(der), &n) != 0 || n == 0 ||
@@ -199,8 +197,8 @@ enum keyd_err kd_device_check_own(struct kd_device_credentials *c) {
         return kd_detail_fail(KEYD_ERR_EXPIRED, "The own certificate has expired, and there is "
                                                 "no new one.");
     }
-    if (point_of((struct kd_bytes) { der, n }, &point) != KEYD_OK ||
-        point_of(kd_buf_get(own), &before) != KEYD_OK ||
+    if (kd_device_point_of((struct kd_bytes) { der, n }, &point) != KEYD_OK ||
+        kd_device_point_of(kd_buf_get(own), &before) != KEYD_OK ||
         !kd_bytes_equal(kd_point_get(&point), kd_point_get(&before))) {
         return kd_detail_fail(KEYD_ERR_FILE, "The new certificate is of another key.");
     }
@@ -214,10 +212,10 @@ enum keyd_err kd_device_check_own(struct kd_device_credentials *c) {
 KD_COLD enum keyd_err kd_device_read_credentials(struct kd_device_credentials *c,
                                                  const struct keyd_config *config) {
     *c = (struct kd_device_credentials) {
-        .own_cert = KD_BUF_INIT(CERTIFICATE_MAX_BYTES),
-        .own_cred = KD_BUF_INIT(CERTIFICATE_MAX_BYTES + 8),
-        .own_id = KD_BUF_INIT(CERTIFICATE_MAX_BYTES + 64),
-        .server_cred = KD_BUF_INIT(CERTIFICATE_MAX_BYTES + 8),
+        .own_cert = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES),
+        .own_cred = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES + 8),
+        .own_id = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES + 64),
+        .server_cred = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES + 8),
         .renew = config->renew,
         .renew_arg = config->renew_arg,
     };

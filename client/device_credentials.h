@@ -27,8 +27,12 @@ void kd_device_credentials_wipe(struct kd_device_credentials *c);
 KD_MUST_CHECK enum keyd_err kd_device_check_own(struct kd_device_credentials *c);
 
 #define KD_DEVICE_FILE_MAX_BYTES 65536
+#define KD_DEVICE_CERTIFICATE_MAX_BYTES 4096 // DER
 // What is in a file, which must not be empty; a secret's must be closed to others.
 enum keyd_err kd_device_read_file(const char *path, bool is_secret, struct kd_buf *out);
+
+// The key of a certificate (PEM or DER) if it is on P-256 or P-384.  KEYD_ERR_FILE.
+enum keyd_err kd_device_point_of(struct kd_bytes certificate, struct kd_point *out);
 
 // What an error of ours is to the library's user; `other` where it has no name there.
 enum keyd_err kd_device_told(enum kd_err r, enum keyd_err other);

@@ -239,12 +239,19 @@ KD_COLD static enum keyd_err ask(const struct kd_http_request *r, struct kd_buf 
                                 "The bootstrap server answers with HTTP status %ld.", status);
 }
 
-static struct kd_bytes member(struct kd_cbor *c, char text[static URL_BYTES]) {
+// A name or a URI, whole: what C or a line of a file would cut off makes it another one.
+static void read_name(struct kd_cbor *c, size_t max, char text[static URL_BYTES]) {
     const struct kd_bytes t = kd_cbor_read_text(c);
+    bool is_plain = t.n <= max;
+    for (size_t i = 0; i < t.n && is_plain; i++) {
+        is_plain = t.p[i] > ' ' && t.p[i] < 0x7f;
+    }
+    if (!is_plain) {
+        kd_cbor_fail(c, KD_ERR_MALFORMED);
+    }
     if (c->err == KD_OK) {
         snprintf(text, URL_BYTES, "%.*s", (int)t.n, (const char *)t.p);
     }
-    return t;
 }
 
 static void skip_chain(struct kd_cbor *c) {
@@ -264,28 +271,40 @@ static uint64_t first_of(struct kd_cbor *c) {
     return first;
 }
 
+// Looked at while the one-time secret is still good; an envelope key may be missing.
+static bool are_usable(struct kd_bytes certificate, struct kd_bytes envelope) {
+    struct kd_point point;
+    return certificate.n <= KD_DEVICE_CERTIFICATE_MAX_BYTES &&
+           kd_device_point_of(certificate, &point) == KEYD_OK &&
+           (envelope.n == 0 || kd_point_read(KD_CURVE_P256, envelope, &point) == KD_OK);
+}
+
 // docs/certificates.md has its members.  *suite: of EDHOC, that the server prefers.
 KD_COLD static enum keyd_err take_provision(const char *directory, const char *id,
                                             struct kd_bytes answer, uint64_t *suite) {
-    char device[URL_BYTES] = "", uri[URL_BYTES] = "", server[URL_BYTES] = "";
+    char device[URL_BYTES] = "", uri[URL_BYTES] = "";
     struct kd_cbor c = kd_cbor_of(answer);
     const size_t n = kd_cbor_read_array(&c);
     const uint64_t version = kd_cbor_read_uint(&c);
-    (void)member(&c, device);
-    (void)member(&c, uri);
+    read_name(&c, KD_NAME_MAX_BYTES, device);
+    read_name(&c, KD_X5U_MAX_BYTES, uri);
     (void)kd_cbor_read_bytes(&c); // the certificate there is
-    (void)member(&c, server);
+    (void)kd_cbor_read_text(&c);  // the server's id
     const struct kd_bytes certificate = kd_cbor_read_bytes(&c);
     skip_chain(&c);
     *suite = first_of(&c);
-    (void)first_of(&c); // methods
-    (void)member(&c, server);
+    (void)first_of(&c);           // methods
+    (void)kd_cbor_read_text(&c);  // the profile
     (void)kd_cbor_read_bytes(&c); // the channel key comes with the handshake
     const struct kd_bytes envelope = kd_cbor_read_bytes(&c);
     (void)kd_cbor_read_uint(&c);
     if (kd_cbor_finish(&c) != KD_OK || n != PROVISION_MEMBERS || version != 1 ||
         strcmp(device, id) != 0 || certificate.n == 0) {
         return kd_detail_fail(KEYD_ERR_SERVER, "This is no answer of a bootstrap server.");
+    }
+    if (!are_usable(certificate, envelope)) {
+        return kd_detail_fail(KEYD_ERR_SERVER, "The bootstrap server's answer has a key that no "
+                                               "suite has.");
     }
     enum keyd_err r = write_certificate(directory, SERVER, certificate);
     r = r == KEYD_OK ? write_text(directory, CERTIFICATE_URI, uri) : r;
@@ -308,7 +327,7 @@ KD_COLD static enum keyd_err enroll(const struct keyd_bootstrap *b, const struct
                                     EVP_PKEY **key) {
     kd_auto(buf) struct kd_buf body = KD_BUF_INIT(ANSWER_MAX_BYTES);
     kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(ANSWER_MAX_BYTES);
-    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(ANSWER_MAX_BYTES);
+    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES);
     char url[URL_BYTES];
     struct kd_http_request r = { .url = url,
                                  .ca_file = b->ca_file,

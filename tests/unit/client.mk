@@ -14,7 +14,7 @@ client_unit_tests = \
 	tests/unit/test_load \
 	tests/unit/test_output \
 	tests/unit/test_process \
-	tests/unit/test_provision_memory \
+	tests/unit/test_provision \
 	tests/unit/test_rest \
 	tests/unit/test_selfcert \
 	tests/unit/test_settings \
@@ -75,11 +75,11 @@ tests_unit_test_keyd_service_openapi_SOURCES = tests/unit/test_keyd_service_open
 tests_unit_test_keyd_service_openapi_CFLAGS = $(client_unit_cflags)
 tests_unit_test_keyd_service_openapi_LDADD = $(client_unit_libs)
 tests_unit_test_keyd_service_openapi_LDFLAGS = $(failing_memory_ldflags)
-tests_unit_test_provision_memory_SOURCES = tests/unit/test_provision_memory.c \
+tests_unit_test_provision_SOURCES = tests/unit/test_provision.c \
 	$(fake_tls) $(failing_memory)
-tests_unit_test_provision_memory_CFLAGS = $(unit_cflags)
-tests_unit_test_provision_memory_LDFLAGS = $(failing_memory_ldflags)
-tests_unit_test_provision_memory_LDADD = $(client_unit_libs) -lssl
+tests_unit_test_provision_CFLAGS = $(unit_cflags)
+tests_unit_test_provision_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_provision_LDADD = $(client_unit_libs) -lssl
 tests_unit_test_device_memory_SOURCES = tests/unit/test_device_memory.c \
 	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
 tests_unit_test_device_memory_CFLAGS = $(unit_cflags)

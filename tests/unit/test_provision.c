@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each allocation of a device's provisioning fails in turn: it says that there is no memory, and
-// is complete when it is called again.
+// A device's provisioning: answers that it could not use are refused before its one-time secret
+// is used up.  Each allocation fails in turn: it says that there is no memory, and is complete
+// when it is called again.
 #include "base/cbor.h"
+#include "client/device_credentials.h"
 #include "client/keyd.h"
 #include "tests/unit/failing_memory.h"
 #include "tests/unit/fake_tls.h"
@@ -21,6 +23,7 @@ static struct fake_tls server;
 static char folder[64], directory[96], secret_file[96], trusted[96], url[64];
 static char enrolled[4096]; // the answers' bodies
 static struct kd_buf provision;
+static unsigned n_enrolled;
 
 // ---- the bootstrap server --------------------------------------------------
 
@@ -41,28 +44,45 @@ static void make_enrolled(void) {
     PKCS7_free(p7);
 }
 
-static void make_provision(void) {
-    provision = KD_BUF_INIT(8192);
+static void put_text(struct kd_bytes text) { // with NUL, too
+    kd_cbor_put_item(&provision, &(struct kd_cbor_item) { .type = KD_CBOR_TEXT, .bytes = text });
+}
+
+// What of the answer can be spoiled.
+struct answered {
+    struct kd_bytes device, uri, certificate, envelope;
+};
+
+static struct answered good_answer(void) {
+    return (struct answered) { .device = kd_bytes_of_text("d"),
+                               .uri = kd_bytes_of_text("https://pki.example/c/s/d"),
+                               .certificate = pki_der(&own) };
+}
+
+static void make_provision(const struct answered *a) {
+    kd_buf_wipe(&provision);
+    provision = KD_BUF_INIT(16384);
     kd_cbor_put_array(&provision, 13);
     kd_cbor_put_uint(&provision, 1);
-    kd_cbor_put_text(&provision, "d");
-    kd_cbor_put_text(&provision, "https://pki.example/c/s/d");
+    put_text(a->device);
+    put_text(a->uri);
     kd_cbor_put_bytes(&provision, KD_BYTES_NONE);
     kd_cbor_put_text(&provision, "s");
-    kd_cbor_put_bytes(&provision, pki_der(&own));
+    kd_cbor_put_bytes(&provision, a->certificate);
     kd_cbor_put_array(&provision, 0);
     kd_cbor_put_array(&provision, 1);
     kd_cbor_put_uint(&provision, 2);
     kd_cbor_put_array(&provision, 0);
     kd_cbor_put_text(&provision, "sha-256/64");
     kd_cbor_put_bytes(&provision, KD_BYTES_NONE);
-    kd_cbor_put_bytes(&provision, KD_BYTES_NONE);
+    kd_cbor_put_bytes(&provision, a->envelope);
     kd_cbor_put_uint(&provision, 0);
     ck_assert_err(kd_buf_finish(&provision), KD_OK);
 }
 
 static size_t answer(void *arg KD_UNUSED, const char *request, char *out, size_t max) {
     const bool is_provision = strncmp(request, "GET /provision ", 15) == 0;
+    n_enrolled += is_provision ? 0 : 1;
     const struct kd_bytes body = is_provision ? kd_buf_get(&provision) : kd_bytes_of_text(enrolled);
     const int n = snprintf(out, max, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", body.n);
     memcpy(out + n, body.p, body.n);
@@ -88,12 +108,21 @@ static const char *file(const char *name) {
     return path;
 }
 
+static const struct keyd_bootstrap bootstrap = { .url = url,
+                                                 .ca_file = trusted,
+                                                 .id = "d",
+                                                 .secret_file = secret_file,
+                                                 .directory = directory,
+                                                 .timeout_ms = 10000 };
+
 static void set_up(void) {
     const struct pki_spec spec = { .name = "server", .uris = "IP:127.0.0.1" };
     struct pki_cert tls = pki_make(&spec, NULL);
     own = pki_make(&(struct pki_spec) { .name = "d" }, NULL);
     make_enrolled();
-    make_provision();
+    const struct answered good = good_answer();
+    make_provision(&good);
+    n_enrolled = 0;
     strcpy(folder, "/tmp/kd-provision-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(directory, sizeof(directory), "%s/device", folder);
@@ -128,20 +157,80 @@ static void tear_down(void) {
                       keyd_err_name(expected), keyd_detail());                                     \
     } while (0)
 
+static void must_be_refused(const struct answered *a) {
+    make_provision(a);
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_SERVER);
+    ck_assert_uint_eq(n_enrolled, 0);
+    ck_assert_int_ne(access(file("certificate.uri"), F_OK), 0);
+}
+
+START_TEST(an_answer_for_another_device_does_not_use_the_secret_up) {
+    struct answered a = good_answer();
+    a.device = kd_bytes_of_text("e");
+    must_be_refused(&a);
+    a.device = (struct kd_bytes) { (const uint8_t *)"d\0e", 3 };
+    must_be_refused(&a);
+    a.device = KD_BYTES_NONE;
+    must_be_refused(&a);
+}
+END_TEST
+
+START_TEST(a_uri_that_would_become_another_does_not_use_the_secret_up) {
+    char longest[KD_X5U_MAX_BYTES + 2];
+    struct answered a = good_answer();
+    a.uri = kd_bytes_of_text("https://pki.example/c\n/s/d");
+    must_be_refused(&a);
+    a.uri = (struct kd_bytes) { (const uint8_t *)"https://pki.example/c\0/s/d", 25 };
+    must_be_refused(&a);
+    a.uri = kd_bytes_of_text("https://pki.example/c/s /d");
+    must_be_refused(&a);
+    a.uri = kd_bytes_of_text("https://pki.example/c/\xc3\xa4/d");
+    must_be_refused(&a);
+    memset(longest, 'u', sizeof(longest));
+    a.uri = (struct kd_bytes) { (const uint8_t *)longest, KD_X5U_MAX_BYTES + 1 };
+    must_be_refused(&a);
+    a.uri.n--;
+    make_provision(&a);
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
+}
+END_TEST
+
+START_TEST(a_key_that_no_suite_has_does_not_use_the_secret_up) {
+    struct pki_cert other = pki_make(&(struct pki_spec) { .name = "s", .curve = "P-521" }, NULL);
+    uint8_t point[65] = { 4, 1 };
+    struct answered a = good_answer();
+    a.certificate = pki_der(&other);
+    must_be_refused(&a);
+    pki_wipe(&other);
+    a = good_answer();
+    a.envelope = (struct kd_bytes) { point, sizeof(point) }; // not on the curve
+    must_be_refused(&a);
+    a.envelope.n--;
+    must_be_refused(&a);
+}
+END_TEST
+
+START_TEST(a_certificate_that_no_handshake_takes_does_not_use_the_secret_up) {
+    static uint8_t longer[KD_DEVICE_CERTIFICATE_MAX_BYTES + 1];
+    struct answered a = good_answer();
+    a.certificate.n--;
+    must_be_refused(&a);
+    a.certificate = KD_BYTES_NONE;
+    must_be_refused(&a);
+    memcpy(longer, pki_der(&own).p, pki_der(&own).n);
+    a.certificate = (struct kd_bytes) { longer, sizeof(longer) };
+    must_be_refused(&a);
+}
+END_TEST
+
 START_TEST(a_device_is_provisioned_or_there_is_no_memory) {
-    const struct keyd_bootstrap b = { .url = url,
-                                      .ca_file = trusted,
-                                      .id = "d",
-                                      .secret_file = secret_file,
-                                      .directory = directory,
-                                      .timeout_ms = 10000 };
     unsigned turn = 0;
     for (; memory_fails_at(turn); turn++) {
-        const enum keyd_err r = keyd_provision(&b);
+        const enum keyd_err r = keyd_provision(&bootstrap);
         ck_assert_keyd(r, memory_has_failed() ? KEYD_ERR_MEMORY : KEYD_OK);
         if (r != KEYD_OK) {
             ck_assert_int_ne(access(file("certificate.pem"), F_OK), 0);
-            ck_assert_keyd(keyd_provision(&b), KEYD_OK);
+            ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
         }
         ck_assert_int_eq(unlink(file("certificate.pem")), 0);
     }
@@ -153,8 +242,12 @@ static TCase *tcase_provision(void) {
     TCase *c = tcase_create("provision");
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, an_answer_for_another_device_does_not_use_the_secret_up);
+    tcase_add_test(c, a_uri_that_would_become_another_does_not_use_the_secret_up);
+    tcase_add_test(c, a_key_that_no_suite_has_does_not_use_the_secret_up);
+    tcase_add_test(c, a_certificate_that_no_handshake_takes_does_not_use_the_secret_up);
     tcase_add_test(c, a_device_is_provisioned_or_there_is_no_memory);
     return c;
 }
 
-UNIT_MAIN("provision memory", tcase_provision())
+UNIT_MAIN("provision", tcase_provision())
