@@ -183,13 +183,15 @@ enum kd_err kd_http_ask(const struct kd_http_request *r, long *status, struct kd
                         (r->type != NULL || curl_easy_setopt(c, CURLOPT_HTTPGET, 1L) == CURLE_OK) &&
                         prepare_tls(c, r) && prepare_secret(c, r);
     const CURLcode code = is_set ? curl_easy_perform(c) : CURLE_OUT_OF_MEMORY;
-    if (code == CURLE_OK) {
-        (void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, status);
-    }
+    enum kd_err err = result_of(code, answer);
     if (code != CURLE_OK) {
         kd_detail_fail(KEYD_ERR_TRANSPORT, "%.120s: %s.", r->url, curl_easy_strerror(code));
+    } else if (curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, status) != CURLE_OK || *status == 0) {
+        // libcurl takes lines for the first of an answer that have no status.
+        kd_detail_fail(KEYD_ERR_TRANSPORT, "%.120s: The answer has no HTTP status.", r->url);
+        err = KD_ERR_SYSTEM;
     }
     curl_slist_free_all(headers);
     curl_easy_cleanup(c);
-    return result_of(code, answer);
+    return err;
 }

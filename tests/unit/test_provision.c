@@ -80,11 +80,13 @@ static void make_provision(const struct answered *a) {
     ck_assert_err(kd_buf_finish(&provision), KD_OK);
 }
 
+static const char *first_line = "HTTP/1.1 200 OK";
+
 static size_t answer(void *arg KD_UNUSED, const char *request, char *out, size_t max) {
     const bool is_provision = strncmp(request, "GET /provision ", 15) == 0;
     n_enrolled += is_provision ? 0 : 1;
     const struct kd_bytes body = is_provision ? kd_buf_get(&provision) : kd_bytes_of_text(enrolled);
-    const int n = snprintf(out, max, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", body.n);
+    const int n = snprintf(out, max, "%s\r\nContent-Length: %zu\r\n\r\n", first_line, body.n);
     memcpy(out + n, body.p, body.n);
     return (size_t)n + body.n;
 }
@@ -175,6 +177,14 @@ START_TEST(an_answer_for_another_device_does_not_use_the_secret_up) {
 }
 END_TEST
 
+START_TEST(an_answer_without_a_status_is_no_refusal) {
+    first_line = "HTTP/20 x";
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_TRANSPORT);
+    first_line = "HTTP/1.1 401 No";
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_REFUSED);
+}
+END_TEST
+
 START_TEST(a_uri_that_would_become_another_does_not_use_the_secret_up) {
     char longest[KD_X5U_MAX_BYTES + 2];
     struct answered a = good_answer();
@@ -243,6 +253,7 @@ static TCase *tcase_provision(void) {
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, an_answer_for_another_device_does_not_use_the_secret_up);
+    tcase_add_test(c, an_answer_without_a_status_is_no_refusal);
     tcase_add_test(c, a_uri_that_would_become_another_does_not_use_the_secret_up);
     tcase_add_test(c, a_key_that_no_suite_has_does_not_use_the_secret_up);
     tcase_add_test(c, a_certificate_that_no_handshake_takes_does_not_use_the_secret_up);
