@@ -2,6 +2,7 @@ client_unit_tests = \
 	tests/unit/test_args \
 	tests/unit/test_bench \
 	tests/unit/test_ctl \
+	tests/unit/test_device_http \
 	tests/unit/test_device_memory \
 	tests/unit/test_doctor \
 	tests/unit/test_eckey \
@@ -80,6 +81,10 @@ tests_unit_test_provision_SOURCES = tests/unit/test_provision.c \
 tests_unit_test_provision_CFLAGS = $(unit_cflags)
 tests_unit_test_provision_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_provision_LDADD = $(client_unit_libs) -lssl
+tests_unit_test_device_http_SOURCES = tests/unit/test_device_http.c $(fake_tls) $(failing_memory)
+tests_unit_test_device_http_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)
+tests_unit_test_device_http_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_device_http_LDADD = $(client_unit_libs) -lssl
 tests_unit_test_device_memory_SOURCES = tests/unit/test_device_memory.c \
 	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
 tests_unit_test_device_memory_CFLAGS = $(unit_cflags)

@@ -10,25 +10,34 @@
 
 enum { REQUEST_MAX_BYTES = 8192, ANSWER_MAX_BYTES = 16384 };
 
-static void serve(struct fake_tls *f, SSL *ssl) {
+static void serve(struct fake_tls *f, int fd) {
     char request[REQUEST_MAX_BYTES];
     char out[ANSWER_MAX_BYTES];
-    int n = SSL_accept(ssl) == 1 ? SSL_read(ssl, request, sizeof(request) - 1) : 0;
+    SSL *ssl = SSL_new(f->tls);
+    ck_assert_int_eq(SSL_set_fd(ssl, fd), 1);
+    const int n = SSL_accept(ssl) == 1 ? SSL_read(ssl, request, sizeof(request) - 1) : 0;
     if (n > 0) {
         request[n] = '\0';
-        n = (int)f->answer(f->arg, request, out, sizeof(out));
-        (void)SSL_write(ssl, out, n);
+        (void)SSL_write(ssl, out, (int)f->answer(f->arg, request, out, sizeof(out)));
         (void)SSL_shutdown(ssl);
+    }
+    SSL_free(ssl);
+}
+
+static void serve_plain(struct fake_tls *f, int fd) {
+    char request[REQUEST_MAX_BYTES];
+    char out[ANSWER_MAX_BYTES];
+    const ssize_t n = recv(fd, request, sizeof(request) - 1, 0);
+    if (n > 0) {
+        request[n] = '\0';
+        (void)send(fd, out, f->answer(f->arg, request, out, sizeof(out)), MSG_NOSIGNAL);
     }
 }
 
 static void *run(void *arg) {
     struct fake_tls *f = arg;
     for (int fd; (fd = accept(f->listener, NULL, NULL)) >= 0;) {
-        SSL *ssl = SSL_new(f->tls);
-        ck_assert_int_eq(SSL_set_fd(ssl, fd), 1);
-        serve(f, ssl);
-        SSL_free(ssl);
+        (f->is_plain ? serve_plain : serve)(f, fd);
         close(fd);
     }
     return NULL;

@@ -13,6 +13,7 @@ struct fake_tls {
     // The whole answer to what was read of a request; its length.  In the server's thread.
     size_t (*answer)(void *arg, const char *request, char *out, size_t max);
     void *arg;
+    bool is_plain; // without TLS; may change between two connections
     unsigned port; // from here on the server's
     int listener;
     SSL_CTX *tls;
