@@ -17,7 +17,9 @@ enum { KEYD_FD = 3, READ_BYTES = 8192 };
 struct server {
     struct kd_buf in;
     struct kd_getter *getter;
-    uint8_t frame[KD_FETCH_FRAME_MAX_BYTES]; // an answer, so that none is lost without memory
+    // So that nothing is lost without memory: what was read, and an answer.
+    uint8_t read[4 * READ_BYTES];
+    uint8_t frame[KD_FETCH_FRAME_MAX_BYTES];
 };
 
 static bool is_child(void) {
@@ -41,19 +43,19 @@ static void send_answer(void *server, const struct kd_fetch_answer *answer) {
     }
 }
 
-// What is there; false at the end of the stream.
-static bool read_more(struct kd_buf *in, int flags) {
+// What is there.  KD_ERR_STOPPING: keyd has gone.
+static enum kd_err read_more(struct kd_buf *in, int flags) {
     uint8_t *to = kd_buf_extend(in, READ_BYTES);
     if (to == NULL) {
-        return false;
+        return kd_buf_finish(in);
     }
     in->n -= READ_BYTES;
     const ssize_t n = recv(KEYD_FD, to, READ_BYTES, flags);
     if (n > 0) {
         in->n += (size_t)n;
-        return true;
+        return KD_OK;
     }
-    return n < 0 && (errno == EAGAIN || errno == EINTR);
+    return n < 0 && (errno == EAGAIN || errno == EINTR) ? KD_OK : KD_ERR_STOPPING;
 }
 
 static enum kd_err take_requests(struct server *s) {
@@ -77,12 +79,9 @@ static enum kd_err take_requests(struct server *s) {
 static enum kd_err read_hello(struct kd_buf *kept, struct kd_fetch_hello *hello, size_t *n) {
     struct kd_bytes frame = KD_BYTES_NONE;
     while (*n == 0) {
-        enum kd_err r;
-        if (!read_more(kept, 0)) {
-            return KD_ERR_STOPPING;
-        }
-        if ((r = kd_fetch_next_frame(kd_buf_get(kept), KD_FETCH_HELLO_MAX_BYTES, &frame, n)) !=
-            KD_OK) {
+        enum kd_err r = read_more(kept, 0);
+        if (r != KD_OK || (r = kd_fetch_next_frame(kd_buf_get(kept), KD_FETCH_HELLO_MAX_BYTES,
+                                                   &frame, n)) != KD_OK) {
             return r;
         }
     }
@@ -96,10 +95,8 @@ static enum kd_err serve(struct server *s) {
         if (r != KD_OK) {
             return r;
         }
-        if (is_readable && !read_more(&s->in, MSG_DONTWAIT)) {
-            return KD_OK;
-        }
-        if ((r = take_requests(s)) != KD_OK) {
+        if ((is_readable && (r = read_more(&s->in, MSG_DONTWAIT)) != KD_OK) ||
+            (r = take_requests(s)) != KD_OK) {
             return r;
         }
     }
@@ -107,24 +104,21 @@ static enum kd_err serve(struct server *s) {
 
 static enum kd_err run(void) {
     kd_auto(buf) struct kd_buf kept = KD_BUF_INIT(KD_FETCH_HELLO_MAX_BYTES + READ_BYTES + 8);
-    struct server s = { .in = KD_BUF_INIT(4 * READ_BYTES) };
+    struct server s = { .getter = NULL };
     struct kd_fetch_hello hello;
     size_t n = 0;
     enum kd_err r = read_hello(&kept, &hello, &n);
-    if (r == KD_ERR_STOPPING) {
-        return KD_OK;
-    }
+    s.in = KD_BUF_OVER(s.read);
     if (r == KD_OK) {
         kd_buf_put(&s.in, kept.p + n, kept.n - n); // requests that came with it
-        r = kd_getter_new(&hello, send_answer, &s, &s.getter);
+        r = kd_buf_finish(&s.in);
     }
-    if (r == KD_OK && (r = kd_confine_calls(KD_CONFINE_CLIENT)) == KD_OK &&
-        (r = take_requests(&s)) == KD_OK) {
+    if (r == KD_OK && (r = kd_getter_new(&hello, send_answer, &s, &s.getter)) == KD_OK &&
+        (r = kd_confine_calls(KD_CONFINE_CLIENT)) == KD_OK && (r = take_requests(&s)) == KD_OK) {
         r = serve(&s);
     }
     kd_getter_free(s.getter);
-    kd_buf_wipe(&s.in);
-    return r;
+    return r == KD_ERR_STOPPING ? KD_OK : r;
 }
 
 int main(int argc, char **argv KD_UNUSED) {

@@ -12,6 +12,7 @@ keyd_unit_tests = \
 	tests/unit/test_envelopes \
 	tests/unit/test_fetch \
 	tests/unit/test_fetch_memory \
+	tests/unit/test_fetch_process \
 	tests/unit/test_fetcher \
 	tests/unit/test_handshakes \
 	tests/unit/test_peers \
@@ -31,7 +32,7 @@ keyd_unit_tests = \
 	tests/unit/test_tally \
 	tests/unit/test_trust \
 	tests/unit/test_workers
-check_PROGRAMS += $(keyd_unit_tests) tests/unit/fake_fetch tests/unit/fake_worker
+check_PROGRAMS += $(keyd_unit_tests) tests/unit/failing_fetch tests/unit/fake_fetch tests/unit/fake_worker
 TESTS += $(keyd_unit_tests)
 EXTRA_DIST += tests/unit/fake_worker_channel.h tests/unit/channel_fixture.h tests/unit/keyd_fixture.h tests/unit/service_fixture.h
 channel_fixture = tests/unit/channel_fixture.c tests/unit/fake_worker_channel.c $(service_fixture)
@@ -39,6 +40,13 @@ service_fixture = tests/unit/service_fixture.c tests/unit/keyd_fixture.c
 
 keyd_unit_cflags = $(unit_cflags) $(CONFUSE_CFLAGS) $(SQLITE_CFLAGS)
 keyd_unit_libs = $(keyd_service_libs) $(CHECK_LIBS)
+tests_unit_failing_fetch_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)
+tests_unit_failing_fetch_SOURCES = tests/unit/failing_fetch.c tests/unit/failing_fetch.h \
+	fetch/main.c tests/fuzz/assertions.c $(failing_memory)
+tests_unit_failing_fetch_LDFLAGS = $(failing_memory_ldflags) -Wl,--wrap=_exit
+tests_unit_failing_fetch_LDADD = $(keyd_fetch_LDADD) $(CHECK_LIBS)
+tests_unit_test_fetch_process_CFLAGS = $(unit_cflags)
+tests_unit_test_fetch_process_LDADD = libfetchwire.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
 tests_unit_fake_fetch_LDADD = libfetchwire.a libbase.a $(CRYPTO_LIBS)
 tests_unit_fake_worker_CFLAGS = $(AM_CFLAGS)
 tests_unit_fake_worker_SOURCES = tests/unit/fake_worker.c tests/unit/fake_worker_channel.c
