@@ -4,6 +4,8 @@
 EXTRA_DIST += tests/fuzz/fuzz.h tests/fuzz/assertions.c tests/fuzz/corpus
 
 fuzz_libs = libchannel.a libbase.a $(CRYPTO_LIBS) $(CHECK_LIBS)
+fuzz_answer_sources = tests/fuzz/fuzz_answer.c $(fake_tls)
+fuzz_answer_libs = libfetch.a libfetchwire.a $(client_libs) -lssl $(CHECK_LIBS)
 fuzz_ca_sources = tests/fuzz/fuzz_ca.c
 fuzz_ca_libs = libca.a $(fuzz_libs)
 fuzz_cbor_sources = tests/fuzz/fuzz_cbor.c
@@ -26,6 +28,9 @@ fuzz_json_sources = tests/fuzz/fuzz_json.c
 fuzz_json_libs = libapi.a $(fuzz_libs) $(JANSSON_LIBS)
 fuzz_peer_sources = tests/fuzz/fuzz_peer.c tests/unit/pki.c tests/unit/pki.h
 fuzz_peer_libs = libapi.a $(keyd_service_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
+fuzz_provision_sources = tests/fuzz/fuzz_provision.c
+fuzz_provision_libs = $(client_libs) $(CHECK_LIBS)
+fuzz_provision_ldflags = -Wl,--wrap=kd_http_ask,--wrap=fsync
 fuzz_record_sources = tests/fuzz/fuzz_record.c
 fuzz_record_libs = $(fuzz_libs)
 fuzz_ticket_sources = tests/fuzz/fuzz_ticket.c
@@ -35,6 +40,7 @@ fuzz_wire_libs = libhsmwire.a $(fuzz_libs)
 
 if HAVE_CHECK
 fuzz_replays = \
+	tests/fuzz/replay_answer \
 	tests/fuzz/replay_ca \
 	tests/fuzz/replay_cbor \
 	tests/fuzz/replay_edhoc \
@@ -46,12 +52,17 @@ fuzz_replays = \
 	tests/fuzz/replay_http \
 	tests/fuzz/replay_json \
 	tests/fuzz/replay_peer \
+	tests/fuzz/replay_provision \
 	tests/fuzz/replay_record \
 	tests/fuzz/replay_ticket \
 	tests/fuzz/replay_wire
 check_PROGRAMS += $(fuzz_replays)
 TESTS += $(fuzz_replays)
 
+tests_fuzz_replay_answer_SOURCES = $(fuzz_answer_sources) tests/fuzz/replay.c
+tests_fuzz_replay_answer_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"answer"'
+tests_fuzz_replay_answer_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)
+tests_fuzz_replay_answer_LDADD = $(fuzz_answer_libs)
 tests_fuzz_replay_ca_SOURCES = $(fuzz_ca_sources) tests/fuzz/replay.c
 tests_fuzz_replay_ca_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"ca"'
 tests_fuzz_replay_ca_CFLAGS = $(unit_cflags)
@@ -96,6 +107,11 @@ tests_fuzz_replay_peer_SOURCES = $(fuzz_peer_sources) tests/fuzz/replay.c
 tests_fuzz_replay_peer_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"peer"'
 tests_fuzz_replay_peer_CFLAGS = $(unit_cflags)
 tests_fuzz_replay_peer_LDADD = $(fuzz_peer_libs)
+tests_fuzz_replay_provision_SOURCES = $(fuzz_provision_sources) tests/fuzz/replay.c
+tests_fuzz_replay_provision_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"provision"'
+tests_fuzz_replay_provision_CFLAGS = $(unit_cflags)
+tests_fuzz_replay_provision_LDFLAGS = $(AM_LDFLAGS) $(fuzz_provision_ldflags)
+tests_fuzz_replay_provision_LDADD = $(fuzz_provision_libs)
 tests_fuzz_replay_record_SOURCES = $(fuzz_record_sources) tests/fuzz/replay.c
 tests_fuzz_replay_record_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"record"'
 tests_fuzz_replay_record_CFLAGS = $(unit_cflags)
@@ -113,6 +129,7 @@ endif
 if FUZZ
 fuzz_ldflags = $(AM_LDFLAGS) -fsanitize=fuzzer
 noinst_PROGRAMS += \
+	tests/fuzz/fuzz_answer \
 	tests/fuzz/fuzz_ca \
 	tests/fuzz/fuzz_cbor \
 	tests/fuzz/fuzz_edhoc \
@@ -124,9 +141,14 @@ noinst_PROGRAMS += \
 	tests/fuzz/fuzz_http \
 	tests/fuzz/fuzz_json \
 	tests/fuzz/fuzz_peer \
+	tests/fuzz/fuzz_provision \
 	tests/fuzz/fuzz_record \
 	tests/fuzz/fuzz_ticket \
 	tests/fuzz/fuzz_wire
+tests_fuzz_fuzz_answer_SOURCES = $(fuzz_answer_sources) tests/fuzz/assertions.c
+tests_fuzz_fuzz_answer_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)
+tests_fuzz_fuzz_answer_LDFLAGS = $(fuzz_ldflags)
+tests_fuzz_fuzz_answer_LDADD = $(fuzz_answer_libs)
 tests_fuzz_fuzz_ca_SOURCES = $(fuzz_ca_sources)
 tests_fuzz_fuzz_ca_CFLAGS = $(unit_cflags)
 tests_fuzz_fuzz_ca_LDFLAGS = $(fuzz_ldflags)
@@ -171,6 +193,10 @@ tests_fuzz_fuzz_peer_SOURCES = $(fuzz_peer_sources) tests/fuzz/assertions.c
 tests_fuzz_fuzz_peer_CFLAGS = $(unit_cflags)
 tests_fuzz_fuzz_peer_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_fuzz_peer_LDADD = $(fuzz_peer_libs)
+tests_fuzz_fuzz_provision_SOURCES = $(fuzz_provision_sources)
+tests_fuzz_fuzz_provision_CFLAGS = $(unit_cflags)
+tests_fuzz_fuzz_provision_LDFLAGS = $(fuzz_ldflags) $(fuzz_provision_ldflags)
+tests_fuzz_fuzz_provision_LDADD = $(fuzz_provision_libs)
 tests_fuzz_fuzz_record_SOURCES = $(fuzz_record_sources)
 tests_fuzz_fuzz_record_CFLAGS = $(unit_cflags)
 tests_fuzz_fuzz_record_LDFLAGS = $(fuzz_ldflags)
