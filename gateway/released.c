@@ -115,9 +115,25 @@ static const char *text_of(const json_t *object, const char *member) {
     return text == NULL ? "" : text;
 }
 
-static uint64_t number_of(const json_t *object, const char *member) {
-    const json_int_t n = json_integer_value(json_object_get(object, member));
-    return n < 0 ? 0 : (uint64_t)n;
+// 0 up to max: nothing is cut off on the way to where it belongs.
+static bool get_number(const json_t *object, const char *member, uint64_t max, uint64_t *out) {
+    const json_t *n = json_object_get(object, member);
+    const json_int_t value = json_integer_value(n);
+    if (!json_is_integer(n) || value < 0 || (uint64_t)value > max) {
+        return false;
+    }
+    *out = (uint64_t)value;
+    return true;
+}
+
+static bool get_name(const json_t *object, const char *member,
+                     char out[static KD_NAME_MAX_BYTES + 1]) {
+    const char *text = text_of(object, member);
+    if (!kd_name_is_valid(kd_bytes_of_text(text))) {
+        return false;
+    }
+    snprintf(out, KD_NAME_MAX_BYTES + 1, "%s", text);
+    return true;
 }
 
 // Exactly n bytes, to where they belong and nowhere else.
@@ -137,32 +153,54 @@ static bool read_keys(const json_t *answer, struct taken *e) {
            get_fixed(ivs, "s2c", e->ivs.s2c, KD_RECORD_IV_BYTES);
 }
 
+static bool read_window(const json_t *window, struct kd_window *out) {
+    uint8_t seen[KD_WINDOW_BYTES];
+    uint64_t highest = 0;
+    if (json_is_null(window)) {
+        return true; // nothing was received
+    }
+    if (!get_number(window, "highest", KD_RECORD_SEQUENCE_MAX, &highest) ||
+        !get_fixed(window, "seen", seen, sizeof(seen))) {
+        return false;
+    }
+    kd_window_restore(out, highest, seen);
+    return true;
+}
+
+static bool read_otp(const json_t *otp, struct kd_otp_params *out) {
+    uint64_t digits = 0, step = 0, window = 0;
+    if (!get_number(otp, "digits", UINT8_MAX, &digits) ||
+        !get_number(otp, "step", UINT16_MAX, &step) ||
+        !get_number(otp, "window", UINT8_MAX, &window)) {
+        return false;
+    }
+    *out = (struct kd_otp_params) { (uint8_t)digits, (uint16_t)step, (uint8_t)window };
+    return kd_otp_params_are_valid(out);
+}
+
+static bool read_limits(const json_t *answer, struct taken *e) {
+    const json_t *left = json_object_get(answer, "left");
+    const uint64_t now = kd_clock_mono_ms();
+    uint64_t left_ms = 0;
+    if (!get_number(left, "milliseconds", UINT64_MAX / 2, &left_ms) ||
+        !get_number(left, "records", UINT64_MAX, &e->records_left) ||
+        !get_number(left, "bytes", UINT64_MAX, &e->bytes_left) ||
+        !get_number(answer, "send_next", KD_RECORD_SEQUENCE_MAX + 1, &e->send.next)) {
+        return false;
+    }
+    e->ends_ms = now + left_ms;
+    e->checked_ms = now;
+    return true;
+}
+
 static bool read_state(const json_t *answer, struct taken *e) {
     const json_t *session = json_object_get(answer, "session");
-    const json_t *window = json_object_get(answer, "window");
-    const json_t *left = json_object_get(answer, "left");
-    const json_t *otp = json_object_get(answer, "otp");
-    uint8_t seen[KD_WINDOW_BYTES];
-    if (json_is_object(window)) {
-        if (!get_fixed(window, "seen", seen, sizeof(seen))) {
-            return false;
-        }
-        kd_window_restore(&e->window, number_of(window, "highest"), seen);
-    }
-    snprintf(e->peer, sizeof(e->peer), "%s", text_of(session, "peer"));
-    snprintf(e->relation, sizeof(e->relation), "%s", text_of(session, "relation"));
-    e->send.next = number_of(answer, "send_next");
-    e->records_left = number_of(left, "records");
-    e->bytes_left = number_of(left, "bytes");
-    e->ends_ms = kd_clock_mono_ms() + number_of(left, "milliseconds");
-    e->checked_ms = kd_clock_mono_ms();
-    e->otp = (struct kd_otp_params) { (uint8_t)number_of(otp, "digits"),
-                                      (uint16_t)number_of(otp, "step"),
-                                      (uint8_t)number_of(otp, "window") };
-    return kd_otp_params_are_valid(&e->otp) &&
-           json_is_integer(json_object_get(answer, "send_next")) && e->peer[0] != '\0' &&
-           strcmp(text_of(session, "session"), e->session) == 0 &&
-           strcmp(text_of(answer, "role"), "server") == 0;
+    const bool has_relation = json_object_get(session, "relation") != NULL;
+    return strcmp(text_of(session, "session"), e->session) == 0 &&
+           strcmp(text_of(answer, "role"), "server") == 0 && get_name(session, "peer", e->peer) &&
+           (!has_relation || get_name(session, "relation", e->relation)) &&
+           read_limits(answer, e) && read_otp(json_object_get(answer, "otp"), &e->otp) &&
+           read_window(json_object_get(answer, "window"), &e->window);
 }
 
 // In the place of the keys before, which open for a while what was sent under them.

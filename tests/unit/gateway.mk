@@ -1,4 +1,5 @@
-gateway_unit_tests = tests/unit/test_gateway_config tests/unit/test_gateway_memory
+gateway_unit_tests = tests/unit/test_gateway_config tests/unit/test_gateway_memory \
+	tests/unit/test_gateway_released
 check_PROGRAMS += $(gateway_unit_tests)
 TESTS += $(gateway_unit_tests)
 tests_unit_test_gateway_config_CFLAGS = $(unit_cflags)
@@ -10,3 +11,7 @@ tests_unit_test_gateway_memory_SOURCES = tests/unit/test_gateway_memory.c \
 tests_unit_test_gateway_memory_LDFLAGS = $(failing_memory_ldflags) \
 	-Wl,--wrap=json_set_alloc_funcs
 tests_unit_test_gateway_memory_LDADD = $(gateway_libs) $(CHECK_LIBS)
+tests_unit_test_gateway_released_CFLAGS = $(unit_cflags)
+tests_unit_test_gateway_released_SOURCES = tests/unit/test_gateway_released.c \
+	tests/unit/fake_client.c tests/unit/fake_client.h
+tests_unit_test_gateway_released_LDADD = $(gateway_libs) $(CHECK_LIBS)
