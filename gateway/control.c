@@ -294,9 +294,10 @@ static void on_updated(void *arg, unsigned status, struct kd_bytes body) {
     if (answer == NULL) {
         return;
     }
-    const json_t *update = json_object_get(json_object_get(answer, "session"), "update");
+    const json_int_t update =
+        json_integer_value(json_object_get(json_object_get(answer, "session"), "update"));
     if (!json_object_get(answer, "record")) { // the keys before were released: to us?
-        if (!kd_released_update(q, (uint64_t)json_integer_value(update))) {
+        if (update <= 0 || !kd_released_update(q, (uint64_t)update)) {
             kd_question_fail_by(q, 500, "keyd-answer");
         }
         return;

@@ -413,6 +413,19 @@ START_TEST(after_an_update_the_keys_before_open_until_the_device_follows) {
 }
 END_TEST
 
+START_TEST(an_update_without_its_number_is_none) {
+    static const char *const bad[] = { "{}", "{\"session\":{}}", "{\"session\":{\"update\":0}}",
+                                       "{\"session\":{\"update\":-1}}",
+                                       "{\"session\":{\"update\":\"3\"}}" };
+    take_good();
+    for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
+        send_record(KD_FRAME_UPDATE, i, KD_RECORD_DATA, "");
+        reply("/v1/sessions/" SESSION "/key-update", 200, bad[i]);
+        must_fail(KD_FAILURE_BUSY);
+    }
+}
+END_TEST
+
 START_TEST(after_an_update_that_was_not_taken_nothing_is_sealed_with_the_keys_before) {
     take_good();
     update("{}");
@@ -492,6 +505,7 @@ static TCase *tcase_ends(void) {
     tcase_add_test(c, keys_that_keyd_has_taken_back_are_given_up);
     tcase_add_test(c, a_device_that_closes_is_forgotten_and_keyd_told);
     tcase_add_test(c, after_an_update_the_keys_before_open_until_the_device_follows);
+    tcase_add_test(c, an_update_without_its_number_is_none);
     tcase_add_test(c, after_an_update_that_was_not_taken_nothing_is_sealed_with_the_keys_before);
     tcase_add_test(c, a_session_is_forgotten_some_time_after_its_end);
     tcase_add_test(c, the_keys_before_an_update_open_for_a_minute);
