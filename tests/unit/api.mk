@@ -8,6 +8,7 @@ api_unit_tests = \
 	tests/unit/test_api_request \
 	tests/unit/test_api_connection \
 	tests/unit/test_api_listener \
+	tests/unit/test_api_est \
 	tests/unit/test_api_handlers \
 	tests/unit/test_api_channel \
 	tests/unit/test_api_cbor \
@@ -33,6 +34,9 @@ api_unit_libs = tests/unit/libapifixture.a libapi.a tests/unit/libapifixture.a \
 	libbase.a \
 	$(api_libs) $(CHECK_LIBS)
 
+tests_unit_test_api_est_CFLAGS = $(unit_cflags)
+tests_unit_test_api_est_SOURCES = tests/unit/test_api_est.c tests/unit/pki.c tests/unit/pki.h
+tests_unit_test_api_est_LDADD = $(api_unit_libs)
 tests_unit_test_api_problem_CFLAGS = $(unit_cflags)
 tests_unit_test_api_problem_LDADD = $(api_unit_libs)
 tests_unit_test_api_json_in_CFLAGS = $(unit_cflags)

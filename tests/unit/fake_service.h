@@ -12,6 +12,9 @@
 // The channel (fake_channel.c) has one session, and a handshake of the same id:
 //   begin: '2', then message_1; or '1'.  step: '4', then the message, and the session.
 //   seal: the type's digit, aad, body.  open: the reverse.
+// The bootstrap server (fake_bootstrap.c) of `ca` is the server "k" and has the device "d":
+//   its secret is "once", any certificate is its own.  certify: `ca` for a request that begins as
+//   DER does, and KD_ERR_BAD_CSR for others; the certificate of "k" at "k" is `ca`, too.
 #ifndef KD_TESTS_FAKE_SERVICE_H
 #define KD_TESTS_FAKE_SERVICE_H
 
@@ -43,8 +46,9 @@ struct kd_service {
     enum kd_err item;    // of the second item, and of the only one; of a handshake
     const char *detail;  // given to done and to ready
     bool is_channel_off;
-    bool has_received; // of a release
-    bool holds;        // done waits for fake_service_release
+    struct kd_bytes ca; // a certificate, DER; empty: there is no bootstrap server
+    bool has_received;  // of a release
+    bool holds;         // done waits for fake_service_release
     // seen
     unsigned n_calls; // asynchronous ones that were accepted
     unsigned n_identified;
