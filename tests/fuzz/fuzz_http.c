@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // fuzz_http.c: requests, through libmicrohttpd and each handler, to a service that takes all
 // that is well-formed.  The first byte is the row of the table of routes, the second the media
-// type, the rest the body; behind the last row the rest is all that a client says.  What the
-// handlers do with a body is no fault of ours: there is no 500.
+// type, the rest the body, or a device's proof where the route has no body; behind the last row
+// the rest is all that a client says.  What the handlers do with a body is no fault of ours:
+// there is no 500.
 #include "fuzz.h"
 
 #include "api/route.h"
 #include "tests/unit/api_fixture.h"
+#include "tests/unit/pki.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +18,10 @@
 #include <unistd.h>
 
 enum { ANSWER_MS = 10000, HEAD_BYTES = 12 };
+enum { HAS_PROOF = 0x80, WANTS_CBOR = 0x40 }; // of the second byte, for devices
 
 static struct fixture callers, devices;
+static struct pki_cert ca;
 
 // What the server has said to the client.
 struct ear {
@@ -102,6 +106,20 @@ static void put_target(struct kd_buf *out, const struct kd_route *r) {
     }
 }
 
+// Of the bootstrap server: what says who asks, and the form that he wants.
+static void put_device_headers(struct kd_buf *out, uint8_t media, struct kd_bytes proof) {
+    if ((media & HAS_PROOF) != 0) {
+        kd_buf_text(out, "Authorization: Basic ZDpvbmNl\r\n"); // d:once
+    } else if (proof.n > 0) {
+        kd_buf_text(out, "Authorization: ");
+        for (size_t i = 0; i < proof.n; i++) {
+            kd_buf_u8(out, proof.p[i] >= ' ' ? proof.p[i] : ' ');
+        }
+        kd_buf_text(out, "\r\n");
+    }
+    kd_buf_text(out, (media & WANTS_CBOR) != 0 ? "Accept: application/cbor\r\n" : "");
+}
+
 static void put_request(struct kd_buf *out, const struct kd_route *r, uint8_t media,
                         struct kd_bytes body) {
     const char *const types[] = { "application/json", r->raw == NULL ? "text/plain" : r->raw,
@@ -111,6 +129,9 @@ static void put_request(struct kd_buf *out, const struct kd_route *r, uint8_t me
     kd_buf_u8(out, ' ');
     put_target(out, r);
     kd_buf_text(out, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    if (r->is_for_devices) {
+        put_device_headers(out, media, r->body == KD_BODY_NONE ? body : KD_BYTES_NONE);
+    }
     if (r->body != KD_BODY_NONE) {
         snprintf(head, sizeof(head), "Content-Type: %s\r\nContent-Length: %zu\r\n",
                  types[media % KD_COUNT_OF(types)], body.n);
@@ -129,11 +150,14 @@ static void stop(void) {
     devices.http = NULL;
     fixture_stop(&callers);
     fixture_stop(&devices);
+    pki_wipe(&ca);
 }
 
 static void start(void) {
     fixture_init(&callers);
     fixture_init(&devices);
+    ca = pki_ca("CA", NULL);
+    devices.service.ca = pki_der(&ca);
     devices.config.is_bootstrap = true;
     must(kd_http_open(callers.loop, &callers.service, &callers.config, &callers.http) == KD_OK);
     must(kd_http_open(devices.loop, &devices.service, &devices.config, &devices.http) == KD_OK);
