@@ -189,17 +189,34 @@ KD_COLD static enum keyd_err put_request(EVP_PKEY *key, const char *id, struct k
     return p != NULL ? KEYD_OK : KEYD_ERR_MEMORY;
 }
 
+// White space is passed over: lines end as the server likes, or there is one (RFC 4648 4).
+KD_COLD static enum kd_err read_base64(struct kd_bytes text, struct kd_buf *out) {
+    uint8_t *p = kd_buf_extend(out, text.n / 4 * 3 + 3);
+    EVP_ENCODE_CTX *e = p == NULL ? NULL : EVP_ENCODE_CTX_new();
+    int n = 0, rest = 0;
+    if (e == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    EVP_DecodeInit(e);
+    const bool is_good = EVP_DecodeUpdate(e, p, &n, text.p, (int)text.n) >= 0 &&
+                         EVP_DecodeFinal(e, p + n, &rest) == 1;
+    EVP_ENCODE_CTX_free(e);
+    out->n = is_good ? (size_t)n + (size_t)rest : 0;
+    return is_good ? KD_OK : KD_ERR_MALFORMED;
+}
+
 // The certificate of this key among those of a certs-only answer (RFC 7030 4.2.3).
 KD_COLD static enum keyd_err take_certificate(struct kd_bytes base64, EVP_PKEY *key,
                                               struct kd_buf *der) {
-    BIO *in = BIO_new_mem_buf(base64.p, (int)base64.n);
-    BIO *decoder = BIO_new(BIO_f_base64());
-    PKCS7 *p7 = NULL;
+    kd_auto(buf) struct kd_buf bytes = KD_BUF_INIT(ANSWER_MAX_BYTES);
+    const enum kd_err read = read_base64(base64, &bytes);
+    if (read == KD_ERR_NO_MEMORY) {
+        return KEYD_ERR_MEMORY;
+    }
+    const unsigned char *at = bytes.p;
+    PKCS7 *p7 = read == KD_OK ? d2i_PKCS7(NULL, &at, (long)bytes.n) : NULL;
     unsigned char *p = NULL;
     int n = -1;
-    if (in != NULL && decoder != NULL) {
-        p7 = d2i_PKCS7_bio(BIO_push(decoder, in), NULL);
-    }
     const bool is_signed = p7 != NULL && PKCS7_type_is_signed(p7) && p7->d.sign != NULL;
     STACK_OF(X509) *all = is_signed ? p7->d.sign->cert : NULL;
     for (int i = 0; i < sk_X509_num(all) && n < 0; i++) {
@@ -212,8 +229,6 @@ KD_COLD static enum keyd_err take_certificate(struct kd_bytes base64, EVP_PKEY *
     }
     OPENSSL_free(p);
     PKCS7_free(p7);
-    BIO_free(decoder);
-    BIO_free(in);
     const enum kd_err r = kd_buf_finish(der);
     return n > 0 && (r == KD_OK || r == KD_ERR_NO_MEMORY)
                ? kd_device_told(r, KEYD_ERR_SERVER)

@@ -233,6 +233,47 @@ START_TEST(a_certificate_that_no_handshake_takes_does_not_use_the_secret_up) {
 }
 END_TEST
 
+// `enrolled`, with `line_end` in the place of each end of a line.
+static void end_lines_with(const char *line_end) {
+    char text[sizeof(enrolled)];
+    size_t n = 0;
+    for (const char *at = enrolled; *at != '\0'; at++) {
+        const char one[] = { *at, '\0' };
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s", *at == '\n' ? line_end : one);
+    }
+    memcpy(enrolled, text, n + 1);
+}
+
+START_TEST(a_certificate_comes_in_lines_or_in_one) {
+    static const char *const ends[] = { "\r\n", "\n \n", "" };
+    char as_made[sizeof(enrolled)];
+    memcpy(as_made, enrolled, sizeof(enrolled));
+    for (size_t i = 0; i < KD_COUNT_OF(ends); i++) {
+        memcpy(enrolled, as_made, sizeof(enrolled));
+        end_lines_with(ends[i]);
+        ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
+        ck_assert_int_eq(unlink(file("certificate.pem")), 0);
+    }
+}
+END_TEST
+
+START_TEST(an_answer_without_our_certificate_is_not_taken) {
+    static const char *const bad[] = { "", "!", "MAA", "MAA=", "<html>MAA=</html>" };
+    for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
+        strcpy(enrolled, bad[i]);
+        ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_SERVER);
+        ck_assert_int_ne(access(file("certificate.pem"), F_OK), 0);
+    }
+    struct pki_cert mine = own;
+    own = pki_make(&(struct pki_spec) { .name = "d" }, NULL); // of another key
+    make_enrolled();
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_SERVER);
+    ck_assert_int_ne(access(file("certificate.pem"), F_OK), 0);
+    pki_wipe(&own);
+    own = mine;
+}
+END_TEST
+
 START_TEST(a_device_is_provisioned_or_there_is_no_memory) {
     unsigned turn = 0;
     for (; memory_fails_at(turn); turn++) {
@@ -257,6 +298,8 @@ static TCase *tcase_provision(void) {
     tcase_add_test(c, a_uri_that_would_become_another_does_not_use_the_secret_up);
     tcase_add_test(c, a_key_that_no_suite_has_does_not_use_the_secret_up);
     tcase_add_test(c, a_certificate_that_no_handshake_takes_does_not_use_the_secret_up);
+    tcase_add_test(c, a_certificate_comes_in_lines_or_in_one);
+    tcase_add_test(c, an_answer_without_our_certificate_is_not_taken);
     tcase_add_test(c, a_device_is_provisioned_or_there_is_no_memory);
     return c;
 }
