@@ -37,7 +37,8 @@ void kd_question_drop(struct kd_question *q) {
 }
 
 static void fail(struct kd_question *q, const struct kd_failure_body *why, const char *reason) {
-    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(FAILURE_MAX_BYTES);
+    uint8_t room[FAILURE_MAX_BYTES];
+    struct kd_buf body = KD_BUF_OVER(room);
     kd_failure_put(&body, why);
     const struct kd_frame answer = { .role = KD_FRAME_FAILURE,
                                      .id = q->frame.id,
@@ -78,7 +79,8 @@ void kd_question_fail_by(struct kd_question *q, unsigned status, const char *err
 // Where there is no question yet.
 static void refuse(struct kd_gateway *g, uint32_t id, enum kd_failure code, uint32_t after_s,
                    kd_question_done *done, void *arg) {
-    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_FRAME_HEAD_BYTES + FAILURE_MAX_BYTES);
+    uint8_t room[KD_FRAME_HEAD_BYTES + FAILURE_MAX_BYTES];
+    struct kd_buf out = KD_BUF_OVER(room);
     kd_frame_put_failure(&out, id, &(struct kd_failure_body) { .code = code, .after_s = after_s });
     g->counts.failed[code]++;
     done(arg, kd_buf_get(&out));

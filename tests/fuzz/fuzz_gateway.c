@@ -48,11 +48,13 @@ struct asked {
 
 static void on_done(void *arg, struct kd_bytes answer) {
     struct asked *a = arg;
+    struct kd_failure_body why;
     struct kd_frame frame;
     a->n_done++;
     if (answer.n > 0) {
         must(kd_frame_parse(answer, &frame) == KD_OK && frame.role != KD_FRAME_REQUEST);
         must(frame.id == a->id || frame.id == 0);
+        must(frame.role != KD_FRAME_FAILURE || kd_failure_parse(frame.body, &why) == KD_OK);
     }
 }
 
