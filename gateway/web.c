@@ -149,6 +149,10 @@ static enum MHD_Result refuse(struct MHD_Connection *mhd, unsigned status, const
     return reply(mhd, status, "text/plain; charset=utf-8", kd_bytes_of_text(why));
 }
 
+static enum MHD_Result refuse_for_memory(struct MHD_Connection *mhd) {
+    return refuse(mhd, MHD_HTTP_SERVICE_UNAVAILABLE, "There is not enough memory.\n");
+}
+
 static void end(struct exchange *x) {
     x->w->pending--;
     x->is_answered = true;
@@ -194,7 +198,18 @@ static void begin(struct exchange *x) {
     }
 }
 
+static enum MHD_Result answer(struct exchange *x) {
+    if (x->w->role == KD_WEB_PUSH) { // what became of it is said, if need be without the reason
+        return refuse(x->mhd, x->status, kd_buf_get_text(&x->out));
+    }
+    return x->out.n == 0 ? refuse_for_memory(x->mhd) // no frame is empty
+                         : reply(x->mhd, MHD_HTTP_OK, KD_FRAME_MEDIA_TYPE, kd_buf_get(&x->out));
+}
+
 static enum MHD_Result ask(struct exchange *x) {
+    if (kd_buf_finish(&x->in) != KD_OK) {
+        return refuse_for_memory(x->mhd); // here is a part only of what came
+    }
     if (!x->is_asked) {
         begin(x);
     }
@@ -203,9 +218,7 @@ static enum MHD_Result ask(struct exchange *x) {
         MHD_suspend_connection(x->mhd);
         return MHD_YES;
     }
-    return x->w->role == KD_WEB_DEVICES
-               ? reply(x->mhd, MHD_HTTP_OK, KD_FRAME_MEDIA_TYPE, kd_buf_get(&x->out))
-               : refuse(x->mhd, x->status, kd_buf_get_text(&x->out));
+    return answer(x);
 }
 
 static struct exchange *new_exchange(struct kd_web *w, struct MHD_Connection *mhd) {
@@ -316,8 +329,10 @@ static enum MHD_Result on_admin(struct kd_web *w, struct MHD_Connection *mhd, co
     }
     if (strcmp(url, "/metrics") == 0) {
         kd_gateway_metrics(w->g, &text);
-        return reply(mhd, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
-                     kd_buf_get(&text));
+        return kd_buf_finish(&text) != KD_OK
+                   ? refuse_for_memory(mhd)
+                   : reply(mhd, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
+                           kd_buf_get(&text));
     }
     return refuse(mhd, MHD_HTTP_NOT_FOUND, "There are /healthz and /metrics.\n");
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static struct fake_asked *first;
 static struct fake_asked **last = &first;
@@ -126,4 +128,16 @@ void fake_gateway_close(struct fake_gateway *f) {
     kd_records_free(g);
     kd_released_free(g);
     kd_loop_free(g->loop);
+}
+
+struct sockaddr_in fake_free_address(void) {
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t n = sizeof(a);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(fd, (const struct sockaddr *)&a, sizeof(a)) != 0 ||
+        getsockname(fd, (struct sockaddr *)&a, &n) != 0) {
+        abort();
+    }
+    close(fd);
+    return a;
 }

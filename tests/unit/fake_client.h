@@ -6,6 +6,8 @@
 
 #include "gateway/released.h"
 
+#include <netinet/in.h>
+
 struct kd_client {
     const struct kd_client_config *config;
     size_t pending;
@@ -36,5 +38,8 @@ struct fake_gateway {
 // KD_ERR_NO_MEMORY, and then there is nothing to close.
 KD_MUST_CHECK enum kd_err fake_gateway_open(struct fake_gateway *f);
 void fake_gateway_close(struct fake_gateway *f); // with nothing left to answer
+
+// For a listener at 127.0.0.1: nobody is there now.
+struct sockaddr_in fake_free_address(void);
 
 #endif

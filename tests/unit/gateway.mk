@@ -1,5 +1,6 @@
 gateway_unit_tests = tests/unit/test_gateway_config tests/unit/test_gateway_memory \
-	tests/unit/test_gateway_released
+	tests/unit/test_gateway_released \
+	tests/unit/test_web_memory
 check_PROGRAMS += $(gateway_unit_tests)
 TESTS += $(gateway_unit_tests)
 tests_unit_test_gateway_config_CFLAGS = $(unit_cflags)
@@ -15,3 +16,8 @@ tests_unit_test_gateway_released_CFLAGS = $(unit_cflags)
 tests_unit_test_gateway_released_SOURCES = tests/unit/test_gateway_released.c \
 	tests/unit/fake_client.c tests/unit/fake_client.h
 tests_unit_test_gateway_released_LDADD = $(gateway_libs) $(CHECK_LIBS)
+tests_unit_test_web_memory_CFLAGS = $(unit_cflags)
+tests_unit_test_web_memory_SOURCES = tests/unit/test_web_memory.c \
+	tests/unit/fake_client.c tests/unit/fake_client.h $(failing_memory)
+tests_unit_test_web_memory_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_web_memory_LDADD = $(gateway_libs) $(CHECK_LIBS)

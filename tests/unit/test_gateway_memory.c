@@ -8,9 +8,7 @@
 #include "tests/unit/fake_client.h"
 #include "tests/unit/unit.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -145,18 +143,8 @@ static size_t call_tcp(struct fake_gateway *f, const struct sockaddr_in *address
     return c.n;
 }
 
-static struct sockaddr_in free_address(void) {
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t n = sizeof(a);
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(fd, (const struct sockaddr *)&a, sizeof(a)), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &n), 0);
-    close(fd);
-    return a;
-}
-
 START_TEST(a_connection_is_served_or_ended_and_the_next_one_is_served) {
-    const struct sockaddr_in address = free_address();
+    const struct sockaddr_in address = fake_free_address();
     char where[64];
     struct fake_gateway f;
     struct kd_tcp *tcp = NULL;
