@@ -83,7 +83,8 @@ static void send_json(struct kd_question *q, const char *path, json_t *take_body
 static json_t *base64(struct kd_bytes bytes) {
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(2 * KD_FRAME_MAX_BYTES);
     kd_b64_encode(&text, bytes);
-    return json_string(kd_buf_get_text(&text));
+    const char *whole = kd_buf_get_text(&text);
+    return kd_buf_finish(&text) == KD_OK ? json_string(whole) : NULL;
 }
 
 // ---- handshakes ------------------------------------------------------------

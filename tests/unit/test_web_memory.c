@@ -179,7 +179,9 @@ static unsigned send_frame(void) {
 }
 
 START_TEST(a_device_gets_a_frame_that_is_whole_or_is_told_that_there_is_no_memory) {
-    expected = "";
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(2 * BODY_BYTES);
+    kd_b64_encode(&text, (struct kd_bytes) { (const uint8_t *)body, BODY_BYTES });
+    expected = kd_buf_get_text(&text);
     is_refused = true;
     open_web(KD_WEB_DEVICES);
     ck_assert_uint_gt(each_in_turn(send_frame, 200), 1);
