@@ -8,10 +8,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-enum { SPARE_MAX = 256, URL_MAX_BYTES = 1024, BEARER_MAX_BYTES = 512 };
+enum { SPARE_MAX = 256, URL_MAX_BYTES = 1024, BEARER_MAX_BYTES = 512, AGAIN_MS = 100 };
 
 struct transfer {
-    struct transfer *next; // spare
+    struct transfer *next; // spare, or unwatched
     struct kd_client *c;
     CURL *easy;
     struct curl_slist *headers;
@@ -20,6 +20,7 @@ struct transfer {
     struct kd_buf sent;
     struct kd_buf got;
     bool is_secret;
+    bool is_unwatched;
     char reason[CURL_ERROR_SIZE];
 };
 
@@ -27,7 +28,9 @@ struct kd_client {
     struct kd_loop *loop;
     const struct kd_client_config *config;
     CURLM *multi;
-    struct kd_timer *timer;
+    struct kd_timer *timer; // as libcurl sets it
+    struct kd_timer *again; // for what libcurl says no more of, as it has no memory
+    struct transfer *unwatched;
     struct transfer *spare;
     size_t n_spare;
     size_t pending;
@@ -41,6 +44,10 @@ static void finish(struct transfer *t, CURLcode code);
 static void collect(struct kd_client *c) {
     CURLMsg *m;
     int left;
+    for (struct transfer *t; (t = c->unwatched) != NULL;) {
+        c->unwatched = t->next;
+        finish(t, CURLE_OUT_OF_MEMORY);
+    }
     while ((m = curl_multi_info_read(c->multi, &left)) != NULL) {
         struct transfer *t = NULL;
         if (m->msg == CURLMSG_DONE &&
@@ -52,7 +59,9 @@ static void collect(struct kd_client *c) {
 
 static void act(struct kd_client *c, curl_socket_t fd, int events) {
     int running;
-    curl_multi_socket_action(c->multi, fd, events, &running);
+    if (curl_multi_socket_action(c->multi, fd, events, &running) != CURLM_OK) {
+        kd_timer_set(c->again, AGAIN_MS); // the timer may not have been set
+    }
     collect(c);
 }
 
@@ -77,7 +86,33 @@ static uint32_t epoll_events(int what) {
                                    : EPOLLIN;
 }
 
-static int on_socket(CURL *easy KD_UNUSED, curl_socket_t fd, int what, void *client, void *socket) {
+static struct socket_watch *new_watch(struct kd_client *c, curl_socket_t fd, uint32_t events) {
+    struct socket_watch *w = calloc(1, sizeof(*w));
+    if (w == NULL) {
+        return NULL;
+    }
+    w->c = c;
+    w->fd = fd;
+    if (kd_watch_new(c->loop, fd, events, on_ready, w, &w->watch) != KD_OK) {
+        free(w);
+        return NULL;
+    }
+    return w;
+}
+
+// It would wait for what nobody tells: it ends when libcurl has returned.  Were -1 returned to it,
+// libcurl would end all others, too, and take no new one before the last has ended.
+static void leave_unwatched(struct kd_client *c, CURL *easy) {
+    struct transfer *t = NULL;
+    if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t) == CURLE_OK && !t->is_unwatched) {
+        t->is_unwatched = true;
+        t->next = c->unwatched;
+        c->unwatched = t;
+        kd_timer_set(c->again, 0);
+    }
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *client, void *socket) {
     struct kd_client *c = client;
     struct socket_watch *w = socket;
     if (what == CURL_POLL_REMOVE) {
@@ -86,22 +121,15 @@ static int on_socket(CURL *easy KD_UNUSED, curl_socket_t fd, int what, void *cli
             free(w);
             curl_multi_assign(c->multi, fd, NULL);
         }
-        return 0;
+    } else if (w != NULL) {
+        if (kd_watch_set(w->watch, epoll_events(what)) != KD_OK) {
+            leave_unwatched(c, easy);
+        }
+    } else if ((w = new_watch(c, fd, epoll_events(what))) != NULL) {
+        curl_multi_assign(c->multi, fd, w);
+    } else {
+        leave_unwatched(c, easy);
     }
-    if (w != NULL) {
-        return kd_watch_set(w->watch, epoll_events(what)) == KD_OK ? 0 : -1;
-    }
-    w = calloc(1, sizeof(*w));
-    if (w == NULL) {
-        return -1;
-    }
-    w->c = c;
-    w->fd = fd;
-    if (kd_watch_new(c->loop, fd, epoll_events(what), on_ready, w, &w->watch) != KD_OK) {
-        free(w);
-        return -1;
-    }
-    curl_multi_assign(c->multi, fd, w);
     return 0;
 }
 
@@ -237,6 +265,7 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
     t->done = done;
     t->arg = arg;
     t->is_secret = r->is_secret;
+    t->is_unwatched = false;
     kd_buf_put(&t->sent, r->body.p, r->body.n);
     curl_easy_setopt(t->easy, CURLOPT_URL, url);
     if (r->type == NULL) {
@@ -334,8 +363,10 @@ enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *c
     }
     c->loop = loop;
     c->config = config;
-    enum kd_err r = kd_timer_new(loop, on_timer, c, &c->timer);
-    if (r != KD_OK || (r = read_bearer(c)) != KD_OK) {
+    enum kd_err r;
+    if ((r = kd_timer_new(loop, on_timer, c, &c->timer)) != KD_OK ||
+        (r = kd_timer_new(loop, on_timer, c, &c->again)) != KD_OK ||
+        (r = read_bearer(c)) != KD_OK) {
         kd_client_free(c);
         return r;
     }
@@ -359,6 +390,7 @@ void kd_client_free(struct kd_client *c) {
     }
     curl_multi_cleanup(c->multi);
     kd_timer_free(c->timer);
+    kd_timer_free(c->again);
     kd_secret_free(c->authorization);
     free(c);
 }

@@ -29,7 +29,7 @@ void *__wrap_realloc(void *p, size_t n);
 void *__wrap_emalloc(size_t n);
 void *__wrap_erealloc(void *p, size_t n);
 
-static bool fails_now(void) {
+bool memory_is_missing(void) {
     if (chosen != &this_thread || n_pauses > 0) {
         return false;
     }
@@ -43,15 +43,15 @@ static bool fails_now(void) {
 }
 
 void *__wrap_malloc(size_t n) {
-    return fails_now() ? NULL : __real_malloc(n);
+    return memory_is_missing() ? NULL : __real_malloc(n);
 }
 
 void *__wrap_calloc(size_t n, size_t size) {
-    return fails_now() ? NULL : __real_calloc(n, size);
+    return memory_is_missing() ? NULL : __real_calloc(n, size);
 }
 
 void *__wrap_realloc(void *p, size_t n) {
-    return fails_now() ? NULL : __real_realloc(p, n);
+    return memory_is_missing() ? NULL : __real_realloc(p, n);
 }
 
 // Check's own, which end the process where there is no memory.

@@ -21,6 +21,9 @@ bool memory_has_failed(void);
 void memory_pause(void);
 void memory_resume(void);
 
+// Counts as an allocation: for what is to fail in place of a library that allocates.
+bool memory_is_missing(void);
+
 // Those of one thread fail: of the one that says when, unless another has called this.
 void memory_choose_thread(void);
 

@@ -67,10 +67,10 @@ static void *run(void *arg) {
         if (fds[0].revents != 0) {
             break;
         }
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = n; i-- > 0;) { // from the last, which takes the place of one that ends
             if (fds[i + 2].revents != 0 && !serve(f, &peers[i])) {
                 close(peers[i].fd);
-                peers[i].fd = -1;
+                peers[i] = peers[--n];
             }
         }
         if (fds[1].revents != 0 && n < FAKE_CONNECTIONS_MAX) {
