@@ -192,16 +192,13 @@ static void finish(struct transfer *t, CURLcode code) {
     give_back(t);
 }
 
-static struct transfer *new_transfer(struct kd_client *c) {
-    struct transfer *t = calloc(1, sizeof(*t));
-    if (t == NULL || (t->easy = curl_easy_init()) == NULL) {
-        free(t);
-        return NULL;
-    }
-    const struct kd_client_config *config = c->config;
-    t->c = c;
-    t->sent = KD_BUF_INIT(UINT32_MAX);
-    t->got = KD_BUF_INIT(config->answer_max_bytes);
+// Without memory libcurl keeps the option as it was, and the request would go elsewhere.
+static bool set_text(CURL *e, CURLoption option, const char *text) {
+    return curl_easy_setopt(e, option, text) == CURLE_OK;
+}
+
+static bool set_options(struct transfer *t) {
+    const struct kd_client_config *config = t->c->config;
     CURL *e = t->easy;
     curl_easy_setopt(e, CURLOPT_PRIVATE, t);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
@@ -210,14 +207,25 @@ static struct transfer *new_transfer(struct kd_client *c) {
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)config->timeout_ms);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(e, CURLOPT_PROXY, "");
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    if (config->unix_path[0] != '\0') {
-        curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, config->unix_path);
+    return set_text(e, CURLOPT_PROXY, "") && set_text(e, CURLOPT_PROTOCOLS_STR, "http,https") &&
+           (config->unix_path[0] == '\0' ||
+            set_text(e, CURLOPT_UNIX_SOCKET_PATH, config->unix_path)) &&
+           (config->ca_file[0] == '\0' || set_text(e, CURLOPT_CAINFO, config->ca_file));
+}
+
+static struct transfer *new_transfer(struct kd_client *c) {
+    struct transfer *t = calloc(1, sizeof(*t));
+    if (t == NULL) {
+        return NULL;
     }
-    if (config->ca_file[0] != '\0') {
-        curl_easy_setopt(e, CURLOPT_CAINFO, config->ca_file);
+    t->c = c;
+    t->sent = KD_BUF_INIT(UINT32_MAX);
+    t->got = KD_BUF_INIT(c->config->answer_max_bytes);
+    t->easy = curl_easy_init();
+    if (t->easy == NULL || !set_options(t)) {
+        free_transfer(t);
+        return NULL;
     }
     return t;
 }
@@ -253,21 +261,10 @@ static bool set_headers(struct transfer *t, const struct kd_client_request *r) {
     return is_ok;
 }
 
-enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *r,
-                           kd_client_done *done, void *arg) {
-    struct transfer *t = take_transfer(c);
-    if (t == NULL) {
-        return KD_ERR_NO_MEMORY;
-    }
+static bool set_request(struct transfer *t, const struct kd_client_request *r) {
     char url[URL_MAX_BYTES];
-    snprintf(url, sizeof(url), "%s%s", c->config->url, r->path == NULL ? "" : r->path);
-    t->reason[0] = '\0';
-    t->done = done;
-    t->arg = arg;
-    t->is_secret = r->is_secret;
-    t->is_unwatched = false;
+    snprintf(url, sizeof(url), "%s%s", t->c->config->url, r->path == NULL ? "" : r->path);
     kd_buf_put(&t->sent, r->body.p, r->body.n);
-    curl_easy_setopt(t->easy, CURLOPT_URL, url);
     if (r->type == NULL) {
         curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
     } else {
@@ -275,9 +272,22 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
         curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, t->sent.n == 0 ? "" : (char *)t->sent.p);
         curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->sent.n);
     }
-    curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, r->method);
-    if (kd_buf_finish(&t->sent) != KD_OK || !set_headers(t, r) ||
-        curl_multi_add_handle(c->multi, t->easy) != CURLM_OK) {
+    return kd_buf_finish(&t->sent) == KD_OK && set_text(t->easy, CURLOPT_URL, url) &&
+           set_text(t->easy, CURLOPT_CUSTOMREQUEST, r->method) && set_headers(t, r);
+}
+
+enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *r,
+                           kd_client_done *done, void *arg) {
+    struct transfer *t = take_transfer(c);
+    if (t == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    t->reason[0] = '\0';
+    t->done = done;
+    t->arg = arg;
+    t->is_secret = r->is_secret;
+    t->is_unwatched = false;
+    if (!set_request(t, r) || curl_multi_add_handle(c->multi, t->easy) != CURLM_OK) {
         free_transfer(t);
         return KD_ERR_NO_MEMORY;
     }

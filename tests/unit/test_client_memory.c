@@ -43,6 +43,12 @@ CURLcode __wrap_curl_global_init_mem(long flags, curl_malloc_callback m KD_UNUSE
     return curl_global_init(flags);
 }
 
+static bool is_text(CURLoption option) {
+    return option == CURLOPT_URL || option == CURLOPT_CUSTOMREQUEST || option == CURLOPT_PROXY ||
+           option == CURLOPT_PROTOCOLS_STR || option == CURLOPT_UNIX_SOCKET_PATH ||
+           option == CURLOPT_CAINFO;
+}
+
 CURLcode __wrap_curl_easy_setopt(CURL *easy, CURLoption option, ...) {
     CURLcode code;
     va_list args;
@@ -51,6 +57,8 @@ CURLcode __wrap_curl_easy_setopt(CURL *easy, CURLoption option, ...) {
         code = __real_curl_easy_setopt(easy, option, va_arg(args, long));
     } else if (option >= CURLOPTTYPE_OFF_T) {
         code = __real_curl_easy_setopt(easy, option, va_arg(args, curl_off_t));
+    } else if (is_text(option) && memory_is_missing()) {
+        code = CURLE_OUT_OF_MEMORY;
     } else {
         code = __real_curl_easy_setopt(easy, option, va_arg(args, void *));
     }
