@@ -208,6 +208,9 @@ enum kd_err kd_gateway_config_read(const char *path, struct kd_buf *errors,
     take_lists(c, file, path, errors);
     take_numbers(c, file, path, errors);
     c->file = KD_STEAL(file);
+    if (kd_buf_finish(errors) == KD_ERR_NO_MEMORY) {
+        return KD_ERR_NO_MEMORY; // a complaint may be missing
+    }
     if (errors->n > before) {
         return KD_ERR_CONFIG;
     }

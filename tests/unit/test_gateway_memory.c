@@ -39,9 +39,7 @@ START_TEST(a_gateway_is_made_or_there_is_no_memory) {
 }
 END_TEST
 
-START_TEST(a_configuration_is_read_or_there_is_no_memory) {
-    static const char text[] = "backend-url = \"http://127.0.0.1:1/\"\ntcp = {\"127.0.0.1:1\"}\n"
-                               "udp = {\"127.0.0.1:1\", \"127.0.0.1:2\"}\nmode = \"released\"\n";
+static unsigned read_in_turns(const char *text, enum kd_err without_failure) {
     char path[] = "/tmp/keyd-test-XXXXXX";
     const int fd = mkstemp(path);
     ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
@@ -52,12 +50,25 @@ START_TEST(a_configuration_is_read_or_there_is_no_memory) {
         kd_auto(gateway_config) struct kd_gateway_config *config = NULL;
         const enum kd_err r = kd_gateway_config_read(path, &errors, &config);
         const bool fails = memory_has_failed();
-        ck_assert_msg(r == KD_OK || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
+        ck_assert_msg(r == without_failure || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
                       kd_err_name(r));
         ck_assert((config != NULL) == (r == KD_OK));
     }
-    ck_assert_uint_gt(turn, 1);
     unlink(path);
+    return turn;
+}
+
+START_TEST(a_configuration_is_read_or_there_is_no_memory) {
+    static const char text[] = "backend-url = \"http://127.0.0.1:1/\"\ntcp = {\"127.0.0.1:1\"}\n"
+                               "udp = {\"127.0.0.1:1\", \"127.0.0.1:2\"}\nmode = \"released\"\n";
+    ck_assert_uint_gt(read_in_turns(text, KD_OK), 1);
+}
+END_TEST
+
+START_TEST(a_wrong_configuration_is_not_taken_for_want_of_memory_to_say_so) {
+    static const char text[] = "backend-url = \"http://127.0.0.1:1/\"\ntcp = {\"127.0.0.1:1\"}\n"
+                               "push = \"192.0.2.1:1\"\n"; // without a token
+    ck_assert_uint_gt(read_in_turns(text, KD_ERR_CONFIG), 1);
 }
 END_TEST
 
@@ -189,6 +200,7 @@ static TCase *tcase_memory(void) {
     tcase_set_timeout(c, 60);
     tcase_add_test(c, a_gateway_is_made_or_there_is_no_memory);
     tcase_add_test(c, a_configuration_is_read_or_there_is_no_memory);
+    tcase_add_test(c, a_wrong_configuration_is_not_taken_for_want_of_memory_to_say_so);
     tcase_add_test(c, each_dialogue_ends_whichever_allocation_fails);
     tcase_add_test(c, a_connection_is_served_or_ended_and_the_next_one_is_served);
     tcase_add_test(c, a_listener_opens_or_there_is_no_memory);
