@@ -12,12 +12,19 @@ struct kd_retired {
     struct kd_client *keyd, *strangers, *backend;
 };
 
-static void complain(struct kd_buf *errors) {
+static void refuse(const char *reason) {
+    kd_log(KD_LOG_ERROR, "main", "the configuration is not taken", "reason=%s", reason);
+}
+
+static void complain(struct kd_buf *errors, enum kd_err err) {
     char *rest = NULL;
     char *text = (char *)(uintptr_t)kd_buf_get_text(errors);
+    if (text[0] == '\0') {
+        refuse(kd_err_name(err));
+    }
     for (char *line = strtok_r(text, "\n", &rest); line != NULL;
          line = strtok_r(NULL, "\n", &rest)) {
-        kd_log(KD_LOG_ERROR, "main", "the configuration is not taken", "reason=%s", line);
+        refuse(line);
     }
 }
 
@@ -39,22 +46,33 @@ static void tell_what_waits(const struct kd_gateway_config *a, const struct kd_g
     }
 }
 
+static void free_clients(const struct kd_retired *r) {
+    kd_client_free(r->backend);
+    kd_client_free(r->strangers);
+    kd_client_free(r->keyd);
+}
+
 static enum kd_err new_clients(struct kd_loop *loop, struct kd_retired *out) {
     enum kd_err r;
     if ((r = kd_client_new(loop, &out->config->keyd, &out->keyd)) != KD_OK ||
-        (r = kd_client_new(loop, &out->config->keyd, &out->strangers)) != KD_OK ||
-        (r = kd_client_new(loop, &out->config->backend, &out->backend)) != KD_OK) {
-        kd_client_free(out->strangers);
-        kd_client_free(out->keyd);
+        (r = kd_client_new(loop, &out->config->keyd, &out->strangers)) != KD_OK) {
+        return r;
     }
-    return r;
+    return kd_client_new(loop, &out->config->backend, &out->backend);
 }
 
+static enum kd_err read_push_token(const struct kd_gateway *g,
+                                   const struct kd_gateway_config *config) {
+    return g->push == NULL ? KD_OK : kd_web_read_token(g->push, config->push_token_file);
+}
+
+// The token is taken last, when nothing else can fail.
 static enum kd_err replace(struct kd_gateway *g, struct kd_gateway_config *config) {
     struct kd_retired fresh = { .config = config };
     struct kd_retired *old = calloc(1, sizeof(*old));
     enum kd_err r = old == NULL ? KD_ERR_NO_MEMORY : new_clients(g->loop, &fresh);
-    if (r != KD_OK) {
+    if (r != KD_OK || (r = read_push_token(g, config)) != KD_OK) {
+        free_clients(&fresh);
         free(old);
         return r;
     }
@@ -72,18 +90,17 @@ void kd_gateway_reload(struct kd_gateway *g, const char *path) {
     kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(65536);
     enum kd_err r = kd_gateway_config_read(path, &errors, &config);
     if (r != KD_OK) {
-        complain(&errors);
+        complain(&errors, r);
         return;
     }
     tell_what_waits(g->config, config);
-    r = g->push == NULL ? KD_OK : kd_web_read_token(g->push, config->push_token_file);
-    if (r == KD_OK && (r = replace(g, config)) == KD_OK) {
-        (void)KD_STEAL(config);
-        kd_log_set_level(g->config->log_level);
-        kd_log(KD_LOG_INFO, "main", "the configuration was taken", "file=%s", path);
+    if ((r = replace(g, config)) != KD_OK) {
+        refuse(kd_err_name(r));
         return;
     }
-    kd_log(KD_LOG_ERROR, "main", "the configuration is not taken", "reason=%s", kd_err_name(r));
+    (void)KD_STEAL(config);
+    kd_log_set_level(g->config->log_level);
+    kd_log(KD_LOG_INFO, "main", "the configuration was taken", "file=%s", path);
 }
 
 void kd_gateway_free_retired(struct kd_gateway *g) {
@@ -95,9 +112,7 @@ void kd_gateway_free_retired(struct kd_gateway *g) {
             continue;
         }
         *at = old->next;
-        kd_client_free(old->backend);
-        kd_client_free(old->strangers);
-        kd_client_free(old->keyd);
+        free_clients(old);
         kd_gateway_config_free(old->config);
         free(old);
     }

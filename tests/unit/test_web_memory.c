@@ -113,15 +113,15 @@ static void on_late(void *arg KD_UNUSED) {
 }
 
 // One request by a connection of its own.  The status; 0: it ended without one.
-static unsigned call(const char *head, const void *bytes, size_t n) {
+static unsigned call(const char *head, const char *more, const void *bytes, size_t n) {
     char text[512];
     struct kd_watch *watch = NULL;
     struct kd_timer *late = NULL;
     memory_pause(); // the caller has memory
     snprintf(text, sizeof(text),
-             "%s HTTP/1.1\r\nHost: g\r\nConnection: close\r\n"
+             "%s HTTP/1.1\r\n%sHost: g\r\nConnection: close\r\n"
              "Content-Type: " KD_FRAME_MEDIA_TYPE "\r\nContent-Length: %zu\r\n\r\n",
-             head, n);
+             head, more, n);
     caller = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_eq(connect(caller, (const struct sockaddr *)&address, sizeof(address)), 0);
     ck_assert_int_eq(send(caller, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
@@ -168,7 +168,7 @@ static unsigned send_frame(void) {
     struct kd_failure_body why;
     memcpy(bytes, head, sizeof(head));
     memcpy(bytes + sizeof(head), body, BODY_BYTES);
-    const unsigned status = call("POST /", bytes, sizeof(bytes));
+    const unsigned status = call("POST /", "", bytes, sizeof(bytes));
     if (status == 200) {
         ck_assert_err(kd_frame_parse(answer_body(), &frame), KD_OK);
         ck_assert_uint_eq(frame.id, 9);
@@ -191,7 +191,7 @@ END_TEST
 
 static unsigned push(void) {
     const unsigned before = f.n_sent;
-    const unsigned status = call("POST /push/boat", body, BODY_BYTES);
+    const unsigned status = call("POST /push/boat", "", body, BODY_BYTES);
     ck_assert(status != 503 || f.n_sent == before);
     return status;
 }
@@ -208,7 +208,7 @@ START_TEST(a_message_goes_to_a_device_whole_or_not_at_all) {
 END_TEST
 
 static unsigned read_metrics(void) {
-    const unsigned status = call("GET /metrics", "", 0);
+    const unsigned status = call("GET /metrics", "", "", 0);
     if (status == 200) {
         ck_assert_ptr_nonnull(strstr(answer, "\nkeyd_gateway_pending 0\n"));
     }
@@ -221,6 +221,104 @@ START_TEST(metrics_are_whole_or_there_is_no_memory) {
 }
 END_TEST
 
+// ---- another configuration -------------------------------------------------
+
+static char config_file[32];
+
+static void write_file(const char *path, const char *text) {
+    FILE *file = fopen(path, "w");
+    ck_assert(file != NULL && fputs(text, file) >= 0 && fclose(file) == 0);
+}
+
+// The n-th: its limits, and its token, which stands in a file.
+static void write_config(unsigned n) {
+    char text[512];
+    snprintf(text, sizeof(text),
+             "backend-url = \"http://127.0.0.1:1/\"\ntcp = {\"127.0.0.1:1\"}\npush = \"%s\"\n"
+             "push-token-file = \"%s\"\nlog-level = \"error\"\npush-timeout-ms = %u\n",
+             where, token_file, 1000 + n);
+    write_file(config_file, text);
+    snprintf(text, sizeof(text), "token-%u\n", n);
+    write_file(token_file, text);
+}
+
+static bool token_holds(unsigned n) {
+    enum { NO_DEVICE = 404, UNKNOWN = 401 };
+    char head[96];
+    snprintf(head, sizeof(head), "Authorization: Bearer token-%u\r\n", n);
+    const unsigned status = call("POST /push/boat", head, "", 0);
+    ck_assert(status == NO_DEVICE || status == UNKNOWN);
+    return status == NO_DEVICE;
+}
+
+// What the log says meanwhile.
+static void reload(char *said, size_t size) {
+    const int before = dup(STDERR_FILENO);
+    FILE *log = tmpfile();
+    ck_assert(before >= 0 && log != NULL && dup2(fileno(log), STDERR_FILENO) >= 0);
+    kd_gateway_reload(&f.g, config_file);
+    (void)memory_has_failed();
+    ck_assert(dup2(before, STDERR_FILENO) >= 0);
+    close(before);
+    rewind(log);
+    said[fread(said, 1, size - 1, log)] = '\0';
+    fclose(log);
+}
+
+// The n-th configuration is in force, whole.
+static void check_config(unsigned n, bool has_new_clients) {
+    ck_assert_uint_eq(f.g.config->push_timeout_ms, 1000 + n);
+    if (has_new_clients) {
+        ck_assert_ptr_eq(f.g.keyd->config, &f.g.config->keyd);
+        ck_assert_ptr_eq(f.g.strangers->config, &f.g.config->keyd);
+        ck_assert_ptr_eq(f.g.backend->config, &f.g.config->backend);
+    }
+    ck_assert(token_holds(n));
+}
+
+// With the 0th, that is to be freed as those after it.
+static void open_with_config(void) {
+    kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(4096);
+    strcpy(config_file, "/tmp/keyd-test-XXXXXX");
+    close(mkstemp(config_file));
+    write_config(0);
+    ck_assert_err(kd_gateway_config_read(config_file, &errors, &f.g.config), KD_OK);
+    open_web(KD_WEB_PUSH);
+    f.g.push = web;
+}
+
+static void close_with_config(void) {
+    kd_gateway_free_retired(&f.g);
+    kd_gateway_config_free(f.g.config);
+    f.g.config = &f.config;
+    unlink(config_file);
+}
+
+START_TEST(a_configuration_is_taken_whole_or_not_at_all_and_the_log_says_so) {
+    char said[4096];
+    unsigned turn = 0;
+    unsigned n = 0; // in force
+    open_with_config();
+    for (; memory_fails_at(turn); turn++) {
+        const struct kd_client *keyd = f.g.keyd;
+        memory_pause();
+        write_config(n + 1);
+        memory_resume();
+        reload(said, sizeof(said));
+        const bool is_taken = f.g.keyd != keyd;
+        ck_assert(is_taken || memory_has_failed());
+        ck_assert_msg(is_taken ? said[0] == '\0' : strstr(said, "not taken") != NULL, "turn %u: %s",
+                      turn, said);
+        n += is_taken;
+        check_config(n, is_taken);
+        ck_assert(!token_holds(n + 1));
+    }
+    ck_assert_uint_gt(turn, 8);
+    ck_assert_uint_gt(n, 0);
+    close_with_config();
+}
+END_TEST
+
 static TCase *tcase_memory(void) {
     TCase *c = tcase_create("memory");
     tcase_set_timeout(c, 60);
@@ -229,6 +327,7 @@ static TCase *tcase_memory(void) {
     tcase_add_test(c, a_device_gets_a_frame_that_is_whole_or_is_told_that_there_is_no_memory);
     tcase_add_test(c, a_message_goes_to_a_device_whole_or_not_at_all);
     tcase_add_test(c, metrics_are_whole_or_there_is_no_memory);
+    tcase_add_test(c, a_configuration_is_taken_whole_or_not_at_all_and_the_log_says_so);
     return c;
 }
 
