@@ -28,7 +28,7 @@ static void write_last(struct kd_service *s, const struct kd_chain *last) {
     struct kd_buf value = KD_BUF_OVER(room);
     kd_buf_u64(&value, last->seq);
     kd_buf_put(&value, last->head, sizeof(last->head));
-    kd_service_set_fact(s, last_fact, kd_buf_get(&value));
+    kd_service_set_fact(s, &s->audit_last, last_fact, kd_buf_get(&value));
 }
 
 // ---- a seal ----------------------------------------------------------------

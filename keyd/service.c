@@ -3,6 +3,7 @@
 // reports.  Keys are changed in manage.c, used in work.c and derive.c.
 #include "keyd/bootstrap_state.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,47 +68,49 @@ enum kd_err kd_service_admit(const struct kd_service *s, const struct kd_caller 
 
 // ---- the store's facts -----------------------------------------------------
 
-struct fact_job {
-    struct kd_store_job job;
-    const char *name;
-    size_t n;
-    uint8_t bytes[KD_FACT_MAX_BYTES];
-};
-
 static enum kd_err run_fact(struct kd_store_job *job, struct kd_store *store) {
-    const struct fact_job *f = (const struct fact_job *)job;
-    return kd_store_set_fact(store, f->name, (struct kd_bytes) { f->bytes, f->n });
+    const struct kd_fact *f = (const struct kd_fact *)job;
+    return kd_store_set_fact(store, f->name, (struct kd_bytes) { f->value.bytes, f->value.n });
 }
 
 static void fact_done(struct kd_store_job *job, enum kd_err err) {
-    const struct fact_job *f = (const struct fact_job *)job;
+    struct kd_fact *f = (struct kd_fact *)job;
     if (err != KD_OK) {
         kd_log(KD_LOG_ERROR, "service", "a fact could not be written down", "fact=%s error=%s",
                f->name, kd_err_name(err));
     }
-    free(job);
+    f->is_under_way = f->has_next;
+    if (f->has_next) {
+        f->value = f->next;
+        f->has_next = false;
+        kd_store_thread_submit(f->s->store, &f->job);
+    }
 }
 
-void kd_service_set_fact(struct kd_service *s, const char *name, struct kd_bytes value) {
-    struct fact_job *f = calloc(1, sizeof(*f));
-    if (f == NULL || value.n > sizeof(f->bytes)) {
-        free(f);
+void kd_service_set_fact(struct kd_service *s, struct kd_fact *f, const char *name,
+                         struct kd_bytes value) {
+    struct kd_fact_value *to = f->is_under_way ? &f->next : &f->value;
+    assert(value.n <= sizeof(to->bytes));
+    to->n = value.n;
+    if (value.n > 0) {
+        memcpy(to->bytes, value.p, value.n);
+    }
+    if (f->is_under_way) {
+        f->has_next = true;
         return;
     }
+    f->s = s;
+    f->name = name;
     f->job.run = run_fact;
     f->job.done = fact_done;
-    f->name = name;
-    f->n = value.n;
-    if (value.n > 0) {
-        memcpy(f->bytes, value.p, value.n);
-    }
+    f->is_under_way = true;
     kd_store_thread_submit(s->store, &f->job);
 }
 
 static void on_pin_record(void *service, struct kd_bytes record) {
     struct kd_service *s = service;
     kd_audit_say(s->audit, record.n > 0 ? "pin.refused" : "pin.taken", "", "");
-    kd_service_set_fact(s, pin_fact, record);
+    kd_service_set_fact(s, &s->pin_refused, pin_fact, record);
 }
 
 // ---- workers and secrets ---------------------------------------------------

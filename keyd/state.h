@@ -21,6 +21,24 @@
 struct kd_channel;   // channel_state.h
 struct kd_bootstrap; // bootstrap_state.h
 
+// What stands in the store under a name.  Writing it down needs no memory: a PIN that was refused
+// is to be known after a restart, whatever happens.
+#define KD_FACT_MAX_BYTES 128
+struct kd_fact_value {
+    size_t n;
+    uint8_t bytes[KD_FACT_MAX_BYTES];
+};
+
+struct kd_fact {
+    struct kd_store_job job; // first: a job's address is its fact's
+    struct kd_service *s;
+    const char *name;
+    struct kd_fact_value value; // the store's thread reads it while it is under way
+    struct kd_fact_value next;  // given meanwhile
+    bool is_under_way;
+    bool has_next;
+};
+
 struct kd_service {
     struct kd_loop *loop;
     const struct kd_config *config;
@@ -34,6 +52,7 @@ struct kd_service {
     struct kd_tally tally;
     struct kd_audit *audit; // NULL: off
     struct kd_seal seal;
+    struct kd_fact pin_refused, audit_last;
     struct kd_channel *channel;     // NULL: off
     struct kd_bootstrap *bootstrap; // NULL: off
     size_t pending;                 // operations accepted and not done
@@ -47,10 +66,10 @@ struct kd_service {
 KD_MUST_CHECK enum kd_err kd_service_begin(struct kd_service *s, struct kd_hsm_request *head,
                                            const uint8_t *near, struct kd_call **out);
 
-// Writes a fact down, later; the log says if that fails.  `name` is a constant, the value has at
-// most KD_FACT_MAX_BYTES.
-#define KD_FACT_MAX_BYTES 128
-void kd_service_set_fact(struct kd_service *s, const char *name, struct kd_bytes value);
+// Writes one of the service's facts down, later, or the last of those that come meanwhile; the log
+// says if that fails.  `name` is a constant, the value has at most KD_FACT_MAX_BYTES.
+void kd_service_set_fact(struct kd_service *s, struct kd_fact *f, const char *name,
+                         struct kd_bytes value);
 
 // What every operation checks first: KD_ERR_STOPPING, KD_ERR_DENIED.
 KD_MUST_CHECK enum kd_err kd_service_admit(const struct kd_service *s,

@@ -24,6 +24,7 @@ keyd_unit_tests = \
 	tests/unit/test_many_sessions \
 	tests/unit/test_policy \
 	tests/unit/test_registry \
+	tests/unit/test_seal_memory \
 	tests/unit/test_secrets \
 	tests/unit/test_service \
 	tests/unit/test_service_work \
@@ -84,6 +85,11 @@ tests_unit_test_registry_LDADD = $(keyd_unit_libs)
 tests_unit_test_secrets_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_secrets_LDADD = $(keyd_unit_libs)
 tests_unit_test_service_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_seal_memory_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_seal_memory_SOURCES = tests/unit/test_seal_memory.c $(service_fixture) \
+	$(failing_memory)
+tests_unit_test_seal_memory_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_seal_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_service_SOURCES = tests/unit/test_service.c $(service_fixture)
 tests_unit_test_service_LDADD = $(keyd_unit_libs)
 tests_unit_test_spent_CFLAGS = $(keyd_unit_cflags)

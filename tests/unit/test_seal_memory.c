@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each allocation of a seal of the audit log, and of what is written down after it, fails in turn:
+// the seal is made and the store knows of it, or it is made when it is tried again.
+#include "keyd/state.h"
+#include "tests/unit/failing_memory.h"
+#include "tests/unit/service_fixture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static char log_file[160];
+
+// ---- seals -----------------------------------------------------------------
+
+static void set_up(void) {
+    service_setup();
+    snprintf(log_file, sizeof(log_file), "%s", fixture_path("audit.log"));
+}
+
+static void start(void) {
+    fx.config->audit.file = log_file;
+    fx.config->audit.key = "seal";
+    fx.config->audit.seal_sec = 86400;
+    service_start("start ok\n");
+    ck_assert_err(service_create(7, "seal", KD_KEY_HMAC_SHA256, KD_USE_SIGN), KD_OK);
+}
+
+static uint64_t last_seq(void) {
+    struct kd_audit_report report;
+    kd_audit_get(sx.service->audit, &report);
+    return report.last.seq;
+}
+
+static uint64_t awaited_seq;
+
+static bool is_written(void) {
+    return last_seq() >= awaited_seq;
+}
+
+// One line more, that is not sealed yet.
+static void write_line(void) {
+    memory_pause();
+    awaited_seq = last_seq() + 1;
+    kd_audit_say(sx.service->audit, "policy.read", "file", "p");
+    while (!is_written()) { // by the log's thread
+    }
+    memory_resume();
+}
+
+static bool is_over(void) {
+    return !sx.service->seal.is_under_way && sx.service->pending == 0;
+}
+
+// Whether the log is sealed up to its last line.
+static bool seal(void) {
+    const uint64_t covered = last_seq();
+    kd_seal_now(sx.service);
+    fixture_run_until(is_over);
+    (void)memory_has_failed();
+    const struct kd_seal *s = &sx.service->seal;
+    ck_assert(s->has_failed == (s->sealed_seq != covered));
+    ck_assert(s->has_failed || s->own_seq == covered + 1);
+    ck_assert_uint_eq(last_seq(), covered + !s->has_failed);
+    return !s->has_failed;
+}
+
+struct question {
+    struct kd_store_job job; // first
+    uint64_t seq;
+    bool is_answered;
+};
+
+static struct question question;
+
+static enum kd_err read_fact(struct kd_store_job *job KD_UNUSED, struct kd_store *store) {
+    uint8_t room[KD_FACT_MAX_BYTES];
+    struct kd_buf value = KD_BUF_OVER(room);
+    const enum kd_err r = kd_store_get_fact(store, "audit-last", &value);
+    struct kd_reader in = kd_reader_of(kd_buf_get(&value));
+    question.seq = kd_read_u64(&in);
+    return r;
+}
+
+static void on_fact(struct kd_store_job *job KD_UNUSED, enum kd_err err) {
+    ck_assert_err(err, KD_OK);
+    question.is_answered = true;
+}
+
+static bool is_answered(void) {
+    return question.is_answered;
+}
+
+// The last line that was sealed, as the store has it.
+static uint64_t known_seq(void) {
+    question = (struct question) { .job = { .run = read_fact, .done = on_fact } };
+    kd_store_thread_submit(sx.service->store, &question.job);
+    fixture_run_until(is_answered);
+    return question.seq;
+}
+
+START_TEST(a_seal_is_made_and_known_or_made_when_tried_again) {
+    struct kd_audit_found found;
+    const struct kd_chain nothing = { .seq = 0 };
+    struct kd_audit_log *log = NULL;
+    unsigned turn = 0, n_failed = 0;
+    start();
+    write_line();
+    ck_assert(seal()); // the buffers of the worker are made
+    for (; memory_fails_at(turn); turn++) {
+        write_line();
+        const bool is_sealed = seal();
+        ck_assert(is_sealed || memory_has_failed());
+        n_failed += !is_sealed;
+        fixture_run_until(service_ready);
+        ck_assert(is_sealed || seal());
+        ck_assert_uint_eq(known_seq(), sx.service->seal.sealed_seq);
+    }
+    ck_assert_uint_gt(turn, 3);
+    ck_assert_uint_gt(n_failed, 2);
+    service_reset();
+    ck_assert_err(kd_audit_log_open(log_file, &nothing, &log, &found), KD_OK);
+    ck_assert_uint_eq(found.bad_line, 0);
+    kd_audit_log_close(log);
+}
+END_TEST
+
+static TCase *tcase_memory(void) {
+    TCase *t = tcase_create("memory");
+    tcase_add_checked_fixture(t, set_up, service_teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, a_seal_is_made_and_known_or_made_when_tried_again);
+    return t;
+}
+
+UNIT_MAIN("seal memory", tcase_memory())
