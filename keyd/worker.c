@@ -332,13 +332,17 @@ static enum kd_err watch(struct kd_worker *w) {
 enum kd_err kd_worker_start(struct kd_worker *w, const struct kd_config *config,
                             struct kd_bytes refused_pin) {
     assert(w->state == KD_PROCESS_DOWN && w->calls.n == 0);
+    w->in.max = IN_MAX_BYTES;
+    kd_buf_reset(&w->in);
+    if (kd_buf_extend(&w->in, READ_BYTES) == NULL) { // what it says of its login will be read
+        return KD_ERR_NO_MEMORY;
+    }
+    kd_buf_reset(&w->in);
     enum kd_err r = kd_starter_start(config, refused_pin, &w->child);
     if (r != KD_OK) {
         w->child = (struct kd_child) { .pid_fd = -1, .fd = -1 };
         return r;
     }
-    w->in.max = IN_MAX_BYTES;
-    kd_buf_reset(&w->in);
     w->is_hung = false;
     w->has_lost_login = false;
     w->started_ms = kd_clock_mono_ms();

@@ -1,8 +1,8 @@
-gateway_unit_tests = tests/unit/test_gateway_config tests/unit/test_gateway_memory \
+gateway_unit_tests = tests/unit/test_client_memory \
+	tests/unit/test_gateway_config \
+	tests/unit/test_gateway_memory \
 	tests/unit/test_gateway_released \
 	tests/unit/test_web_memory
-gateway_unit_tests = tests/unit/test_client_memory tests/unit/test_gateway_config \
-	tests/unit/test_gateway_memory tests/unit/test_web_memory
 check_PROGRAMS += $(gateway_unit_tests)
 TESTS += $(gateway_unit_tests)
 tests_unit_test_client_memory_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each allocation of a seal of the audit log, and of what is written down after it, fails in turn:
-// the seal is made and the store knows of it, or it is made when it is tried again.
+// the seal is made and the store knows of it, or it is made when it is tried again.  So it is with
+// the record that a PIN was refused: a PIN is submitted once.
 #include "keyd/state.h"
 #include "tests/unit/failing_memory.h"
 #include "tests/unit/service_fixture.h"
@@ -124,11 +125,43 @@ START_TEST(a_seal_is_made_and_known_or_made_when_tried_again) {
 }
 END_TEST
 
+// ---- a refused PIN ---------------------------------------------------------
+
+static bool is_refused(void) {
+    const char *detail;
+    return kd_service_ready(sx.service, &detail) == KD_ERR_PIN_REFUSED;
+}
+
+START_TEST(a_refused_pin_is_not_submitted_again_whichever_allocation_fails) {
+    char line[64];
+    unsigned turn = 0;
+    for (; memory_fails_at(turn); turn++) {
+        memory_pause();
+        snprintf(line, sizeof(line), "start refuse pin%u\n", turn);
+        fixture_script(line);
+        snprintf(line, sizeof(line), "pin%u\n", turn);
+        fixture_file("pin", line);
+        service_open();
+        memory_resume();
+        fixture_run_until(is_refused);
+        (void)memory_has_failed();
+        service_reset();
+        service_open();
+        fixture_run_until(is_refused);
+        service_reset();
+        snprintf(line, sizeof(line), "login pin%u\n", turn);
+        ck_assert_uint_eq(fixture_count(line), 1);
+    }
+    ck_assert_uint_gt(turn, 2);
+}
+END_TEST
+
 static TCase *tcase_memory(void) {
     TCase *t = tcase_create("memory");
     tcase_add_checked_fixture(t, set_up, service_teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_seal_is_made_and_known_or_made_when_tried_again);
+    tcase_add_test(t, a_refused_pin_is_not_submitted_again_whichever_allocation_fails);
     return t;
 }
 
