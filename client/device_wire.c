@@ -27,6 +27,7 @@ struct kd_wire_link {
     uint64_t number;
     unsigned holds; // threads, and the wire itself
     bool is_dead, has_reader, has_writer;
+    enum kd_err why; // it is dead
     struct waiter *waiters;
     struct push *first, **last;
     size_t n_pushes;
@@ -54,9 +55,10 @@ static void let_go(struct kd_wire_link *l) {
 }
 
 // Who waits at it sees that it is dead.
-static void kill_link(struct kd_wire *w, struct kd_wire_link *l) {
+static void kill_link(struct kd_wire *w, struct kd_wire_link *l, enum kd_err why) {
     if (!l->is_dead) {
         l->is_dead = true;
+        l->why = why;
         kd_link_shut(l->link);
     }
     if (w->link == l) {
@@ -125,7 +127,7 @@ static enum kd_err send_frame(struct kd_wire *w, struct kd_wire_link *l, struct 
         sleep_until(w, until_ms);
     }
     if (l->is_dead) {
-        return KD_ERR_SYSTEM;
+        return l->why;
     }
     l->has_writer = true;
     pthread_mutex_unlock(&w->lock);
@@ -134,7 +136,7 @@ static enum kd_err send_frame(struct kd_wire *w, struct kd_wire_link *l, struct 
     l->has_writer = false;
     pthread_cond_broadcast(&w->changed);
     if (r != KD_OK) {
-        kill_link(w, l); // perhaps half of it is on its way
+        kill_link(w, l, KD_ERR_SYSTEM); // perhaps half of it is on its way
     }
     return r;
 }
@@ -148,6 +150,10 @@ static void keep_push(struct kd_wire_link *l, struct kd_bytes frame) {
     }
     p->frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     kd_buf_put(&p->frame, frame.p, frame.n);
+    if (kd_buf_finish(&p->frame) != KD_OK) {
+        free(p);
+        return;
+    }
     *l->last = p;
     l->last = &p->next;
     l->n_pushes++;
@@ -189,7 +195,7 @@ static void receive_for_all(struct kd_wire *w, struct kd_wire_link *l, uint64_t 
     if (r == KD_OK) {
         hand_out(l, kd_buf_get(&frame));
     } else if (r != KD_ERR_DEADLINE) {
-        kill_link(w, l);
+        kill_link(w, l, r == KD_ERR_NO_MEMORY ? r : KD_ERR_SYSTEM);
     }
     pthread_cond_broadcast(&w->changed);
 }
@@ -211,7 +217,7 @@ static enum kd_err wait_for_answer(struct kd_wire *w, struct kd_wire_link *l, st
     while (!a->is_done) {
         const uint64_t now = kd_clock_mono_ms();
         if (l->is_dead) {
-            return KD_ERR_SYSTEM;
+            return l->why;
         }
         if (now >= until_ms) {
             return KD_ERR_DEADLINE;
@@ -276,7 +282,7 @@ static enum kd_err receive_push(struct kd_wire *w, struct kd_wire_link *l, uint6
                                 struct kd_buf *frame) {
     while (l->first == NULL) {
         if (l->is_dead) {
-            return KD_ERR_SYSTEM;
+            return l->why;
         }
         if (kd_clock_mono_ms() >= until_ms) {
             return KD_ERR_DEADLINE;
@@ -340,7 +346,7 @@ static void leave_place(struct kd_wire *w) {
         pthread_cond_wait(&w->changed, &w->lock);
     }
     if (w->link != NULL) {
-        kill_link(w, w->link);
+        kill_link(w, w->link, KD_ERR_SYSTEM);
     }
     kd_http_let_go(w->http);
     w->http = NULL;

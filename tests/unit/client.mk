@@ -16,6 +16,7 @@ client_unit_tests = \
 	tests/unit/test_output \
 	tests/unit/test_process \
 	tests/unit/test_provision \
+	tests/unit/test_session_memory \
 	tests/unit/test_rest \
 	tests/unit/test_selfcert \
 	tests/unit/test_settings \
@@ -85,6 +86,12 @@ tests_unit_test_device_http_SOURCES = tests/unit/test_device_http.c $(fake_tls) 
 tests_unit_test_device_http_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)
 tests_unit_test_device_http_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_device_http_LDADD = $(client_unit_libs) -lssl
+tests_unit_test_session_memory_SOURCES = tests/unit/test_session_memory.c \
+	tests/unit/device_server.c tests/unit/device_server.h tests/unit/pki.c tests/unit/pki.h \
+	$(failing_memory)
+tests_unit_test_session_memory_CFLAGS = $(unit_cflags)
+tests_unit_test_session_memory_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_session_memory_LDADD = $(client_unit_libs)
 tests_unit_test_device_memory_SOURCES = tests/unit/test_device_memory.c \
 	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
 tests_unit_test_device_memory_CFLAGS = $(unit_cflags)

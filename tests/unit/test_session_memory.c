@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each allocation of libkeyd fails in turn in the life of a session, with a server that does its
+// part: what fails says that there is no memory, nothing leaks (the sanitizer's build says so), and
+// the same device does it when it is asked again.
+#include "client/keyd.h"
+#include "tests/unit/device_server.h"
+#include "tests/unit/failing_memory.h"
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static char folder[64], key_file[96], certificate_file[96], expired_file[96], server_file[96];
+static struct pki_cert own;
+static struct device_server server;
+static struct keyd_config config;
+static struct keyd_device *device;
+
+// The device's certificate, as it was before: of the same key.
+static void write_expired(void) {
+    struct pki_cert before = { X509_dup(own.x), own.key };
+    ck_assert(X509_gmtime_adj(X509_getm_notAfter(before.x), -60) != NULL &&
+              X509_sign(before.x, own.key, EVP_sha256()) > 0);
+    pki_write_pem(expired_file, &before, 1);
+    X509_free(before.x);
+}
+
+static void set_up(void) {
+    struct pki_cert theirs = pki_make(&(struct pki_spec) { .name = "s" }, NULL);
+    own = pki_make(&(struct pki_spec) { .name = "d" }, NULL);
+    strcpy(folder, "/tmp/kd-session-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(key_file, sizeof(key_file), "%s/key", folder);
+    snprintf(certificate_file, sizeof(certificate_file), "%s/certificate", folder);
+    snprintf(expired_file, sizeof(expired_file), "%s/expired", folder);
+    snprintf(server_file, sizeof(server_file), "%s/server", folder);
+    FILE *f = fdopen(open(key_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "w");
+    ck_assert(f != NULL && PEM_write_PrivateKey(f, own.key, NULL, NULL, 0, NULL, NULL) == 1);
+    fclose(f);
+    pki_write_pem(certificate_file, &own, 1);
+    pki_write_pem(server_file, &theirs, 1);
+    device_server_open(&server, &theirs, &own);
+    pki_wipe(&theirs);
+    write_expired();
+    config = (struct keyd_config) { .key_file = key_file,
+                                    .certificate_file = certificate_file,
+                                    .server_certificate_file = server_file,
+                                    .timeout_ms = 10000,
+                                    .send = device_server_send,
+                                    .receive = device_server_receive,
+                                    .transport_arg = &server };
+    device = NULL;
+}
+
+static void tear_down(void) {
+    keyd_device_free(device);
+    device_server_close(&server);
+    unlink(key_file);
+    unlink(certificate_file);
+    unlink(expired_file);
+    unlink(server_file);
+    pki_wipe(&own);
+    rmdir(folder);
+}
+
+// ---- what a device does ----------------------------------------------------
+
+#define ck_assert_keyd(r, expected)                                                                \
+    do {                                                                                           \
+        const enum keyd_err got_ = (r);                                                            \
+        ck_assert_msg(got_ == (expected), "%s, not %s: %s", keyd_err_name(got_),                   \
+                      keyd_err_name(expected), keyd_detail());                                     \
+    } while (0)
+
+static enum keyd_err make(void) {
+    return keyd_device_new(&config, &device);
+}
+
+static enum keyd_err handshake(void) {
+    const unsigned before = server.n_sessions;
+    const enum keyd_err r = keyd_connect(device);
+    ck_assert(r != KEYD_OK || server.n_sessions == before + 1);
+    return r;
+}
+
+// The message is delivered once, or the caller knows that it may not have been.
+static enum keyd_err ask(void) {
+    uint8_t *answer = NULL;
+    size_t n = 0;
+    const unsigned before = server.n_messages;
+    const enum keyd_err r = keyd_request(device, "message", 7, &answer, &n);
+    ck_assert_uint_le(server.n_messages, before + 1);
+    ck_assert((answer != NULL) == (r == KEYD_OK));
+    if (r == KEYD_OK) {
+        ck_assert_uint_eq(server.n_messages, before + 1);
+        ck_assert(n == 7 && memcmp(answer, "message", 7) == 0);
+    }
+    free(answer);
+    return r;
+}
+
+// It is done, or there was no memory; then it is done when it is asked again.
+static void must(enum keyd_err (*step)(void), unsigned turn, const char *name) {
+    const enum keyd_err r = step();
+    if (r != KEYD_OK) {
+        ck_assert_msg(memory_has_failed() && r == KEYD_ERR_MEMORY, "turn %u, %s: %s: %s", turn,
+                      name, keyd_err_name(r), keyd_detail());
+        const enum keyd_err again = step();
+        ck_assert_msg(again == KEYD_OK, "turn %u, %s again: %s: %s", turn, name,
+                      keyd_err_name(again), keyd_detail());
+    }
+}
+
+START_TEST(a_handshake_is_made_or_there_is_no_memory) {
+    unsigned turn = 0;
+    for (; memory_fails_at(turn); turn++) {
+        memory_pause();
+        ck_assert_keyd(make(), KEYD_OK);
+        memory_resume();
+        must(handshake, turn, "connect");
+        (void)memory_has_failed();
+        ck_assert_keyd(ask(), KEYD_OK);
+        keyd_device_free(device);
+        device = NULL;
+    }
+    ck_assert_uint_gt(turn, 15);
+}
+END_TEST
+
+START_TEST(a_failed_handshake_leaves_the_session_before_it) {
+    unsigned turn = 0;
+    ck_assert_keyd(make(), KEYD_OK);
+    ck_assert_keyd(handshake(), KEYD_OK);
+    for (; memory_fails_at(turn); turn++) {
+        const unsigned before = server.n_sessions;
+        const enum keyd_err r = handshake();
+        const bool has_other_keys = server.n_sessions != before; // there, whether or not here
+        ck_assert_keyd(r, memory_has_failed() ? KEYD_ERR_MEMORY : KEYD_OK);
+        if (r == KEYD_OK || !has_other_keys) {
+            ck_assert_keyd(ask(), KEYD_OK);
+        } else {
+            ck_assert_keyd(handshake(), KEYD_OK);
+        }
+    }
+    ck_assert_uint_gt(turn, 15);
+}
+END_TEST
+
+static TCase *tcase_session(void) {
+    TCase *c = tcase_create("session");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, a_handshake_is_made_or_there_is_no_memory);
+    tcase_add_test(c, a_failed_handshake_leaves_the_session_before_it);
+    return c;
+}
+
+UNIT_MAIN("session memory", tcase_session())
