@@ -102,23 +102,39 @@ static bool has_expired(struct kd_bytes der) {
 
 // ---- credentials -----------------------------------------------------------
 
-// How the own certificate is named: by its URI, by its fingerprint, or whole.
-static enum keyd_err name_own(struct kd_device_credentials *c, bool is_whole) {
-    const struct kd_bytes cert = kd_buf_get(&c->own_cert);
+static void swap(struct kd_buf *a, struct kd_buf *b) {
+    const struct kd_buf before = *a;
+    *a = *b;
+    *b = before;
+}
+
+// Takes an own certificate, and how it is named: by its URI, by its fingerprint, or whole.  Without
+// memory all stays as it was.
+static enum keyd_err take_own(struct kd_device_credentials *c, struct kd_bytes cert,
+                              bool is_whole) {
+    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(c->own_cert.max);
+    kd_auto(buf) struct kd_buf cred = KD_BUF_INIT(c->own_cred.max);
+    kd_auto(buf) struct kd_buf id = KD_BUF_INIT(c->own_id.max);
     enum kd_err r = KD_OK;
-    kd_buf_reset(&c->own_id);
-    kd_buf_reset(&c->own_cred);
-    kd_cred_put_certificate(&c->own_cred, cert);
+    kd_buf_put(&der, cert.p, cert.n);
+    kd_cred_put_certificate(&cred, cert);
     if (is_whole) {
-        kd_idcred_put_x5chain(&c->own_id, &cert, 1);
+        kd_idcred_put_x5chain(&id, &cert, 1);
     } else if (c->uri != NULL) {
-        kd_idcred_put_x5u(&c->own_id, kd_bytes_of_text(c->uri));
+        kd_idcred_put_x5u(&id, kd_bytes_of_text(c->uri));
     } else {
-        r = kd_idcred_put_x5t(&c->own_id, KD_COSE_SHA256, cert);
+        r = kd_idcred_put_x5t(&id, KD_COSE_SHA256, cert);
     }
+    if (r != KD_OK || (r = kd_buf_finish(&der)) != KD_OK || (r = kd_buf_finish(&cred)) != KD_OK ||
+        (r = kd_buf_finish(&id)) != KD_OK) {
+        return kd_device_told(r, KEYD_ERR_FILE);
+    }
+    swap(&c->own_cert, &der);
+    swap(&c->own_cred, &cred);
+    swap(&c->own_id, &id);
     c->identity.id_cred = kd_buf_get(&c->own_id);
     c->identity.cred = kd_buf_get(&c->own_cred);
-    return kd_device_told(r, KEYD_ERR_FILE);
+    return KEYD_OK;
 }
 
 static enum keyd_err load_key(struct kd_device_credentials *c, struct kd_bytes pem,
@@ -133,12 +149,13 @@ static enum keyd_err load_key(struct kd_device_credentials *c, struct kd_bytes p
 
 static enum keyd_err read_own(struct kd_device_credentials *c, const struct keyd_config *config) {
     kd_auto(buf) struct kd_buf key = KD_BUF_INIT(KD_DEVICE_FILE_MAX_BYTES);
+    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(CERTIFICATE_MAX_BYTES);
     struct kd_point point, certified;
     enum keyd_err r;
     if ((r = kd_device_read_file(config->key_file, true, &key)) != KEYD_OK ||
         (r = load_key(c, kd_buf_get(&key), config->key_file, &point)) != KEYD_OK ||
-        (r = read_certificate(config->certificate_file, &c->own_cert)) != KEYD_OK ||
-        (r = kd_device_point_of(kd_buf_get(&c->own_cert), &certified)) != KEYD_OK) {
+        (r = read_certificate(config->certificate_file, &der)) != KEYD_OK ||
+        (r = kd_device_point_of(kd_buf_get(&der), &certified)) != KEYD_OK) {
         return r;
     }
     if (!kd_bytes_equal(kd_point_get(&point), kd_point_get(&certified))) {
@@ -146,7 +163,7 @@ static enum keyd_err read_own(struct kd_device_credentials *c, const struct keyd
                               config->certificate_file);
     }
     c->identity.curve = point.curve;
-    return name_own(c, false);
+    return take_own(c, kd_buf_get(&der), false);
 }
 
 static enum keyd_err read_server(struct kd_device_credentials *c,
@@ -185,8 +202,8 @@ static enum keyd_err read_envelope_key(struct kd_device_credentials *c, const ch
 
 // A05: the expiry is seen before the URI is sent.
 enum keyd_err kd_device_check_own(struct kd_device_credentials *c) {
-    struct kd_buf *own = &c->own_cert;
-    if (!has_expired(kd_buf_get(own))) {
+    const struct kd_bytes own = kd_buf_get(&c->own_cert);
+    if (!has_expired(own)) {
         return KEYD_OK;
     }
     uint8_t der[KD_DEVICE_CERTIFICATE_MAX_BYTES];
@@ -198,13 +215,11 @@ enum keyd_err kd_device_check_own(struct kd_device_credentials *c) {
                                                 "no new one.");
     }
     if (kd_device_point_of((struct kd_bytes) { der, n }, &point) != KEYD_OK ||
-        kd_device_point_of(kd_buf_get(own), &before) != KEYD_OK ||
+        kd_device_point_of(own, &before) != KEYD_OK ||
         !kd_bytes_equal(kd_point_get(&point), kd_point_get(&before))) {
         return kd_detail_fail(KEYD_ERR_FILE, "The new certificate is of another key.");
     }
-    kd_buf_reset(own);
-    kd_buf_put(own, der, n);
-    return kd_buf_finish(own) == KD_OK ? name_own(c, true) : KEYD_ERR_MEMORY;
+    return take_own(c, (struct kd_bytes) { der, n }, true);
 }
 
 // ---- all of them -------------------------------------------------------------

@@ -114,6 +114,18 @@ static void must(enum keyd_err (*step)(void), unsigned turn, const char *name) {
     }
 }
 
+START_TEST(a_device_that_was_made_can_connect) {
+    unsigned turn = 0;
+    for (; memory_fails_at(turn); turn++) {
+        const enum keyd_err r = make();
+        ck_assert_keyd(r, memory_has_failed() ? KEYD_ERR_MEMORY : KEYD_OK);
+        ck_assert((device != NULL) == (r == KEYD_OK));
+    }
+    ck_assert_uint_gt(turn, 5);
+    ck_assert_keyd(handshake(), KEYD_OK);
+}
+END_TEST
+
 START_TEST(a_handshake_is_made_or_there_is_no_memory) {
     unsigned turn = 0;
     for (; memory_fails_at(turn); turn++) {
@@ -123,6 +135,32 @@ START_TEST(a_handshake_is_made_or_there_is_no_memory) {
         must(handshake, turn, "connect");
         (void)memory_has_failed();
         ck_assert_keyd(ask(), KEYD_OK);
+        keyd_device_free(device);
+        device = NULL;
+    }
+    ck_assert_uint_gt(turn, 15);
+}
+END_TEST
+
+static int give_new_certificate(void *arg KD_UNUSED, uint8_t *certificate, size_t max, size_t *n) {
+    memory_pause();
+    const struct kd_bytes der = pki_der(&own);
+    ck_assert_uint_le(der.n, max);
+    memcpy(certificate, der.p, der.n);
+    *n = der.n;
+    memory_resume();
+    return 0;
+}
+
+START_TEST(an_expired_certificate_is_renewed_or_there_is_no_memory) {
+    unsigned turn = 0;
+    config.certificate_file = expired_file;
+    config.renew = give_new_certificate;
+    for (; memory_fails_at(turn); turn++) {
+        memory_pause();
+        ck_assert_keyd(make(), KEYD_OK);
+        memory_resume();
+        must(handshake, turn, "connect");
         keyd_device_free(device);
         device = NULL;
     }
@@ -153,7 +191,9 @@ static TCase *tcase_session(void) {
     TCase *c = tcase_create("session");
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, a_device_that_was_made_can_connect);
     tcase_add_test(c, a_handshake_is_made_or_there_is_no_memory);
+    tcase_add_test(c, an_expired_certificate_is_renewed_or_there_is_no_memory);
     tcase_add_test(c, a_failed_handshake_leaves_the_session_before_it);
     return c;
 }
