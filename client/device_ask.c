@@ -98,7 +98,8 @@ static enum keyd_err first_step(struct keyd_device *d, const struct kd_buf *mess
     kd_cbor_put_bytes(&again, why.cookie);
     kd_buf_put(&again, message->p, message->n);
     kd_buf_reset(answer);
-    return kd_buf_finish(&again) == KD_OK ? handshake_step(d, &again, answer, out) : r;
+    return kd_buf_finish(&again) == KD_OK ? handshake_step(d, &again, answer, out)
+                                          : KEYD_ERR_MEMORY;
 }
 
 static enum keyd_err refused(enum kd_err r) {
@@ -162,8 +163,9 @@ static enum keyd_err resume(struct keyd_device *d, struct kd_device_session *s) 
     kd_cbor_put_array(&body, 2);
     kd_cbor_put_bytes(&body, kd_buf_get(&s->ticket));
     kd_cbor_put_bytes(&body, (struct kd_bytes) { nonce, sizeof(nonce) });
-    const enum keyd_err r =
-        kd_device_ask(d, KD_FRAME_RESUME, kd_buf_get(&body), &answer, &got, &why);
+    enum keyd_err r = kd_device_told(kd_buf_finish(&body), KEYD_ERR_ARGUMENT);
+    r = r == KEYD_OK ? kd_device_ask(d, KD_FRAME_RESUME, kd_buf_get(&body), &answer, &got, &why)
+                     : r;
     return r != KEYD_OK ? r
                         : kd_device_told(kd_device_take_resumed(
                                              s, (struct kd_bytes) { nonce, sizeof(nonce) }, got),
@@ -257,6 +259,16 @@ static enum keyd_err replace(struct keyd_device *d, struct kd_device_session *be
 
 // ---- records: with the lock, but for the network ------------------------------
 
+static enum keyd_err keep_ticket(struct kd_device_session *s, struct kd_bytes ticket) {
+    kd_buf_reset(&s->ticket);
+    kd_buf_put(&s->ticket, ticket.p, ticket.n);
+    const enum kd_err r = kd_buf_finish(&s->ticket);
+    if (r != KD_OK) {
+        kd_buf_reset(&s->ticket);
+    }
+    return kd_device_told(r, KEYD_ERR_SERVER);
+}
+
 // The expire record of a server that does so for all its questions has no external data.
 static enum keyd_err take_record(struct kd_device_session *s, struct kd_exchange *x,
                                  struct kd_bytes sealed, struct kd_bytes aad) {
@@ -271,8 +283,7 @@ static enum keyd_err take_record(struct kd_device_session *s, struct kd_exchange
     }
     x->is_unknown = x->record.type == KD_RECORD_EXPIRE;
     if (x->kind == KD_FRAME_TICKET && x->record.type == KD_RECORD_DATA) {
-        kd_buf_reset(&s->ticket);
-        kd_buf_put(&s->ticket, x->record.body.p, x->record.body.n);
+        return keep_ticket(s, x->record.body);
     }
     return x->is_unknown ? KEYD_ERR_REFUSED : KEYD_OK;
 }

@@ -102,6 +102,10 @@ static enum keyd_err ask(void) {
     return r;
 }
 
+static enum keyd_err take_ticket(void) {
+    return keyd_save(device);
+}
+
 // It is done, or there was no memory; then it is done when it is asked again.
 static void must(enum keyd_err (*step)(void), unsigned turn, const char *name) {
     const enum keyd_err r = step();
@@ -187,6 +191,24 @@ START_TEST(a_failed_handshake_leaves_the_session_before_it) {
 }
 END_TEST
 
+START_TEST(a_ticket_that_was_saved_is_there) {
+    unsigned turn = 0;
+    ck_assert_keyd(make(), KEYD_OK);
+    for (; memory_fails_at(turn); turn++) {
+        memory_pause();
+        ck_assert_keyd(handshake(), KEYD_OK);
+        memory_resume();
+        must(take_ticket, turn, "save");
+        (void)memory_has_failed();
+        const unsigned n_resumed = server.n_resumed;
+        server.forgets = true;
+        ck_assert_keyd(ask(), KEYD_OK);
+        ck_assert_uint_eq(server.n_resumed, n_resumed + 1);
+    }
+    ck_assert_uint_gt(turn, 3);
+}
+END_TEST
+
 static TCase *tcase_session(void) {
     TCase *c = tcase_create("session");
     tcase_set_timeout(c, 60);
@@ -195,6 +217,7 @@ static TCase *tcase_session(void) {
     tcase_add_test(c, a_handshake_is_made_or_there_is_no_memory);
     tcase_add_test(c, an_expired_certificate_is_renewed_or_there_is_no_memory);
     tcase_add_test(c, a_failed_handshake_leaves_the_session_before_it);
+    tcase_add_test(c, a_ticket_that_was_saved_is_there);
     return c;
 }
 
