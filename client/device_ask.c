@@ -392,7 +392,9 @@ enum keyd_err kd_device_exchange_alone(struct keyd_device *d, struct kd_exchange
         pthread_cond_wait(&d->changed, &d->lock);
     }
     struct kd_device_session *s = d->session;
-    if (s != NULL) {
+    if (s != NULL && s->is_doubtful && x->kind == KD_FRAME_UPDATE) {
+        r = make_session(d, NULL); // the server would refuse it; these keys are fresh, too
+    } else if (s != NULL) {
         s->holds++;
         r = exchange_record(d, s, x);
         if (x->kind == KD_FRAME_CLOSE && (r == KEYD_OK || x->is_unknown)) {

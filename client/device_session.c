@@ -224,7 +224,8 @@ enum kd_err kd_device_open(struct kd_device_session *s, struct kd_bytes sealed, 
 
 enum kd_err kd_device_take_update(struct kd_device_session *s, struct kd_bytes sealed) {
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(256);
-    kd_auto(buf) struct kd_buf context = KD_BUF_INIT(16);
+    uint8_t room[16];
+    struct kd_buf context = KD_BUF_OVER(room);
     struct kd_record record;
     uint64_t number = 0;
     enum kd_err r = kd_device_open(s, sealed, KD_BYTES_NONE, &text, &record);

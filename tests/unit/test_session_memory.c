@@ -102,8 +102,16 @@ static enum keyd_err ask(void) {
     return r;
 }
 
+static enum keyd_err renew(void) {
+    return keyd_update(device);
+}
+
 static enum keyd_err take_ticket(void) {
     return keyd_save(device);
+}
+
+static enum keyd_err end(void) {
+    return keyd_close(device);
 }
 
 // It is done, or there was no memory; then it is done when it is asked again.
@@ -191,6 +199,30 @@ START_TEST(a_failed_handshake_leaves_the_session_before_it) {
 }
 END_TEST
 
+START_TEST(a_session_lives_or_there_is_no_memory) {
+    unsigned turn = 0;
+    for (; memory_fails_at(turn); turn++) {
+        memory_pause();
+        ck_assert_keyd(make(), KEYD_OK);
+        ck_assert_keyd(handshake(), KEYD_OK);
+        memory_resume();
+        must(ask, turn, "request");
+        must(renew, turn, "update");
+        must(ask, turn, "request under other keys");
+        must(take_ticket, turn, "save");
+        const unsigned n_resumed = server.n_resumed;
+        server.forgets = true;
+        must(ask, turn, "request that resumes");
+        const bool has_resumed = server.n_resumed == n_resumed + 1;
+        must(end, turn, "close");
+        ck_assert(memory_has_failed() || has_resumed);
+        keyd_device_free(device);
+        device = NULL;
+    }
+    ck_assert_uint_gt(turn, 30);
+}
+END_TEST
+
 START_TEST(a_ticket_that_was_saved_is_there) {
     unsigned turn = 0;
     ck_assert_keyd(make(), KEYD_OK);
@@ -217,6 +249,7 @@ static TCase *tcase_session(void) {
     tcase_add_test(c, a_handshake_is_made_or_there_is_no_memory);
     tcase_add_test(c, an_expired_certificate_is_renewed_or_there_is_no_memory);
     tcase_add_test(c, a_failed_handshake_leaves_the_session_before_it);
+    tcase_add_test(c, a_session_lives_or_there_is_no_memory);
     tcase_add_test(c, a_ticket_that_was_saved_is_there);
     return c;
 }
