@@ -149,7 +149,7 @@ static enum keyd_err load_key(struct kd_device_credentials *c, struct kd_bytes p
 
 static enum keyd_err read_own(struct kd_device_credentials *c, const struct keyd_config *config) {
     kd_auto(buf) struct kd_buf key = KD_BUF_INIT(KD_DEVICE_FILE_MAX_BYTES);
-    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(CERTIFICATE_MAX_BYTES);
+    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES);
     struct kd_point point, certified;
     enum keyd_err r;
     if ((r = kd_device_read_file(config->key_file, true, &key)) != KEYD_OK ||
