@@ -458,7 +458,7 @@ KD_COLD enum keyd_err keyd_device_open(const char *directory, const struct keyd_
         c.renew_arg = copy;
     }
     struct keyd_device *d = NULL;
-    const enum keyd_err r = copy == NULL ? KEYD_ERR_MEMORY : keyd_device_new(&c, &d);
+    const enum keyd_err r = copy == NULL ? kd_detail_end(KEYD_ERR_MEMORY) : keyd_device_new(&c, &d);
     if (r != KEYD_OK) {
         free(copy);
         return r;

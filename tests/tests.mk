@@ -14,7 +14,8 @@ EXTRA_DIST += tests/unit/unit.h tests/vectors
 fake_tls = tests/unit/fake_tls.c tests/unit/fake_tls.h tests/unit/pki.c tests/unit/pki.h
 failing_memory = tests/unit/failing_memory.c tests/unit/failing_memory.h
 failing_memory_ldflags = $(AM_LDFLAGS) \
-	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=emalloc,--wrap=erealloc
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup \
+	-Wl,--wrap=emalloc,--wrap=erealloc,--wrap=_mark_point
 
 if HAVE_CHECK
 include $(top_srcdir)/tests/unit/base.mk

@@ -21,13 +21,17 @@ static const char *_Atomic chosen;
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t n);
+char *__real_strdup(const char *text);
 void *__real_emalloc(size_t n);
 void *__real_erealloc(void *p, size_t n);
+void __real__mark_point(const char *file, int line);
 void *__wrap_malloc(size_t n);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t n);
+char *__wrap_strdup(const char *text);
 void *__wrap_emalloc(size_t n);
 void *__wrap_erealloc(void *p, size_t n);
+void __wrap__mark_point(const char *file, int line);
 
 bool memory_is_missing(void) {
     if (chosen != &this_thread || n_pauses > 0) {
@@ -54,7 +58,11 @@ void *__wrap_realloc(void *p, size_t n) {
     return memory_is_missing() ? NULL : __real_realloc(p, n);
 }
 
-// Check's own, which end the process where there is no memory.
+char *__wrap_strdup(const char *text) {
+    return memory_is_missing() ? NULL : __real_strdup(text);
+}
+
+// Check's own: it has memory, and does not count.
 void *__wrap_emalloc(size_t n) {
     memory_pause();
     void *p = __real_emalloc(n);
@@ -67,6 +75,12 @@ void *__wrap_erealloc(void *p, size_t n) {
     void *q = __real_erealloc(p, n);
     memory_resume();
     return q;
+}
+
+void __wrap__mark_point(const char *file, int line) { // each assertion's
+    memory_pause();
+    __real__mark_point(file, line);
+    memory_resume();
 }
 
 // ---- for the test ----------------------------------------------------------

@@ -290,20 +290,15 @@ START_TEST(a_device_is_provisioned_or_there_is_no_memory) {
 END_TEST
 
 START_TEST(a_device_opens_from_its_directory_or_there_is_no_memory) {
-    const struct keyd_bootstrap b = { .url = url,
-                                      .ca_file = trusted,
-                                      .id = "d",
-                                      .secret_file = secret_file,
-                                      .directory = directory,
-                                      .timeout_ms = 10000 };
     const struct keyd_config config = { .server = "tcp://127.0.0.1:1" };
     unsigned turn = 0;
-    ck_assert_keyd(keyd_provision(&b), KEYD_OK);
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
     for (; memory_fails_at(turn); turn++) {
         struct keyd_device *d = NULL;
         const enum keyd_err r = keyd_device_open(directory, &config, &d);
         ck_assert_keyd(r, memory_has_failed() ? KEYD_ERR_MEMORY : KEYD_OK);
         ck_assert((d != NULL) == (r == KEYD_OK));
+        ck_assert((keyd_detail()[0] != '\0') == (r != KEYD_OK));
         keyd_device_free(d);
     }
     ck_assert_uint_gt(turn, 5);
