@@ -6,6 +6,7 @@
 #include "tests/unit/failing_memory.h"
 #include "tests/unit/service_fixture.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,19 +33,35 @@ static uint64_t last_seq(void) {
     return report.last.seq;
 }
 
-static uint64_t awaited_seq;
+static uint64_t line_seq; // of the line that was written; 0: not yet
 
-static bool is_written(void) {
-    return last_seq() >= awaited_seq;
+static void on_line(struct kd_audit_entry *entry, enum kd_err err) {
+    ck_assert_err(err, KD_OK);
+    line_seq = entry->line.seq;
+    kd_audit_entry_free(entry);
 }
 
-// One line more, that is not sealed yet.
+static bool is_written(void) {
+    return line_seq > 0;
+}
+
+// What is on the disk is reported a moment after who waits for it is told.
+static void wait_for_report(uint64_t seq) {
+    while (last_seq() < seq) {
+        sched_yield();
+    }
+}
+
+// One line more, that is not sealed yet; those before it are on the disk, too.
 static void write_line(void) {
     memory_pause();
-    awaited_seq = last_seq() + 1;
-    kd_audit_say(sx.service->audit, "policy.read", "file", "p");
-    while (!is_written()) { // by the log's thread
-    }
+    struct kd_audit_entry *e = kd_audit_entry_new("policy.read");
+    ck_assert_ptr_nonnull(e);
+    e->done = on_line;
+    line_seq = 0;
+    ck_assert_err(kd_audit_write(sx.service->audit, e), KD_OK);
+    fixture_run_until(is_written);
+    wait_for_report(line_seq);
     memory_resume();
 }
 
@@ -61,6 +78,7 @@ static bool seal(void) {
     const struct kd_seal *s = &sx.service->seal;
     ck_assert(s->has_failed == (s->sealed_seq != covered));
     ck_assert(s->has_failed || s->own_seq == covered + 1);
+    wait_for_report(covered + !s->has_failed);
     ck_assert_uint_eq(last_seq(), covered + !s->has_failed);
     return !s->has_failed;
 }
