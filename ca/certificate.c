@@ -97,7 +97,8 @@ static bool push_uri(GENERAL_NAMES *all, const char *prefix, const char *text) {
     if (text == NULL) {
         return true;
     }
-    kd_auto(buf) struct kd_buf uri = KD_BUF_INIT(KD_CA_URI_MAX_BYTES);
+    uint8_t room[KD_CA_URI_MAX_BYTES];
+    struct kd_buf uri = KD_BUF_OVER(room);
     kd_buf_text(&uri, prefix);
     kd_buf_text(&uri, text);
     GENERAL_NAME *name = GENERAL_NAME_new();
