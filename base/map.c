@@ -67,13 +67,13 @@ void *kd_map_get(const struct kd_map *m, struct kd_bytes key) {
     return m->used == 0 ? NULL : find(m, key, hash_of(m->seed, key))->value;
 }
 
-// Moves everything to a table that will be at most half full with one more.
-static enum kd_err resize(struct kd_map *m) {
+// Moves everything to a table that will be at most half full with n more.
+static enum kd_err resize(struct kd_map *m, size_t n) {
     size_t cap = MAP_FIRST_SLOTS;
-    while (cap < (m->used + 1) * 2) {
+    while (cap < (m->used + m->kept + n) * 2) {
         cap *= 2;
     }
-    struct kd_map larger = { .cap = cap, .used = m->used, .seed = m->seed };
+    struct kd_map larger = { .cap = cap, .used = m->used, .kept = m->kept, .seed = m->seed };
     if (m->slots == NULL &&
         getrandom(&larger.seed, sizeof(larger.seed), 0) != (ssize_t)sizeof(larger.seed)) {
         return KD_ERR_SYSTEM;
@@ -92,13 +92,16 @@ static enum kd_err resize(struct kd_map *m) {
     return KD_OK;
 }
 
+// What is removed stays counted, so that removing and adding again takes a place more.
+static enum kd_err make_room(struct kd_map *m, size_t n) {
+    return (m->used + m->gone + m->kept + n) * 4 > m->cap * 3 ? resize(m, n) : KD_OK;
+}
+
 enum kd_err kd_map_add(struct kd_map *m, struct kd_bytes key, void *value) {
     assert(value != NULL);
-    if ((m->used + m->gone + 1) * 4 > m->cap * 3) {
-        enum kd_err r = resize(m);
-        if (r != KD_OK) {
-            return r;
-        }
+    const enum kd_err r = make_room(m, 1);
+    if (r != KD_OK) {
+        return r;
     }
     const uint64_t hash = hash_of(m->seed, key);
     struct kd_map_slot *slot = find(m, key, hash);
@@ -106,6 +109,17 @@ enum kd_err kd_map_add(struct kd_map *m, struct kd_bytes key, void *value) {
     *slot = (struct kd_map_slot) { .key = key, .value = value, .hash = hash };
     m->used++;
     return KD_OK;
+}
+
+enum kd_err kd_map_keep(struct kd_map *m, size_t n) {
+    const enum kd_err r = make_room(m, n);
+    m->kept += r == KD_OK ? n : 0;
+    return r;
+}
+
+void kd_map_unkeep(struct kd_map *m, size_t n) {
+    assert(n <= m->kept);
+    m->kept -= n;
 }
 
 void *kd_map_remove(struct kd_map *m, struct kd_bytes key) {

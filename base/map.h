@@ -15,6 +15,7 @@ struct kd_map {
     size_t cap;    // a power of two, or 0
     size_t used;   // entries
     size_t gone;   // removed entries whose place is not free yet
+    size_t kept;   // places that are kept for later
     uint64_t seed; // chosen when the map gets its first slots
 };
 
@@ -26,6 +27,10 @@ KD_AUTO_DEFINE_IN_PLACE(map, struct kd_map, kd_map_wipe)
 void *kd_map_get(const struct kd_map *m, struct kd_bytes key); // NULL: not there
 // The key must not be in the map yet.  value is not NULL.
 KD_MUST_CHECK enum kd_err kd_map_add(struct kd_map *m, struct kd_bytes key, void *value);
+// Keeps places for n entries more, so that as many can be added without memory: right after the
+// places are given back, whatever was added and removed meanwhile.
+KD_MUST_CHECK enum kd_err kd_map_keep(struct kd_map *m, size_t n);
+void kd_map_unkeep(struct kd_map *m, size_t n);
 void *kd_map_remove(struct kd_map *m, struct kd_bytes key); // NULL: was not there
 size_t kd_map_count(const struct kd_map *m);
 // Walks all entries in no order; start with *cursor = 0; NULL at the end.

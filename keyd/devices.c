@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { HASHES = 2 }; // of the current certificate and the previous one
+
 // ---- one device ------------------------------------------------------------
 
 static struct kd_bytes hash_of(const struct kd_device_certificate *c) {
@@ -181,9 +183,16 @@ struct kd_device_entry *kd_devices_by_hash(const struct kd_devices *d, struct kd
     return kd_map_get(&d->by_hash, hash);
 }
 
-enum kd_err kd_devices_renew(struct kd_devices *d, struct kd_device_entry *e,
-                             struct kd_device_certificate *take_certificate,
-                             struct kd_bytes asked_with) {
+enum kd_err kd_devices_keep_places(struct kd_devices *d) {
+    return kd_map_keep(&d->by_hash, HASHES);
+}
+
+void kd_devices_forgo_places(struct kd_devices *d) {
+    kd_map_unkeep(&d->by_hash, HASHES);
+}
+
+void kd_devices_renew(struct kd_devices *d, struct kd_device_entry *e,
+                      struct kd_device_certificate *take_certificate, struct kd_bytes asked_with) {
     remove_hashes(d, e);
     if (asked_with.n == 0) {
         wipe_certificate(&e->previous);
@@ -198,6 +207,8 @@ enum kd_err kd_devices_renew(struct kd_devices *d, struct kd_device_entry *e,
     e->state = KD_DEVICE_ACTIVE;
     e->has_secret = false;
     e->secret_until_ms = 0;
-    const enum kd_err r = add_hash(d, e, hash_of(&e->current));
-    return r == KD_OK ? add_hash(d, e, hash_of(&e->previous)) : r;
+    kd_devices_forgo_places(d);
+    const enum kd_err of_current KD_UNUSED = add_hash(d, e, hash_of(&e->current));
+    const enum kd_err of_previous KD_UNUSED = add_hash(d, e, hash_of(&e->previous));
+    assert(of_current == KD_OK && of_previous == KD_OK);
 }

@@ -54,10 +54,11 @@ struct kd_device_entry *kd_devices_next(const struct kd_devices *d, const char *
 struct kd_device_entry *kd_devices_by_hash(const struct kd_devices *d, struct kd_bytes hash);
 
 // A new current certificate, whose bytes are taken.  The one with this hash (that it was asked
-// for with; empty: none) is the previous one from now on.  On failure the new certificate
-// counts, but it may not be found by its hash until a restart.
-KD_MUST_CHECK enum kd_err kd_devices_renew(struct kd_devices *d, struct kd_device_entry *e,
-                                           struct kd_device_certificate *take_certificate,
-                                           struct kd_bytes asked_with);
+// for with; empty: none) is the previous one from now on.  It needs no memory: places for both
+// have been kept before, and are given back.
+void kd_devices_renew(struct kd_devices *d, struct kd_device_entry *e,
+                      struct kd_device_certificate *take_certificate, struct kd_bytes asked_with);
+KD_MUST_CHECK enum kd_err kd_devices_keep_places(struct kd_devices *d);
+void kd_devices_forgo_places(struct kd_devices *d); // where nothing comes of it
 
 #endif

@@ -21,6 +21,7 @@ struct issue {
     struct kd_peer_entry *peer; // new: in the list and changing, or (renewal) in no list
     bool is_listed;
     struct kd_device_certificate certificate; // for the registry in memory
+    bool has_places;                          // kept there
     kd_bootstrap_done *done;
     void *arg;
 };
@@ -30,6 +31,9 @@ static void drop(struct issue *w) {
         kd_peers_remove(&w->b->s->channel->peers, w->peer);
     } else {
         kd_peers_discard(w->peer);
+    }
+    if (w->has_places) {
+        kd_devices_forgo_places(&w->b->devices);
     }
     if (w->device != NULL) {
         w->device->is_busy = false;
@@ -75,14 +79,12 @@ static enum kd_err new_issue(struct kd_bootstrap *b, kd_bootstrap_done *done, vo
 
 // ---- committed -------------------------------------------------------------
 
-// The write is done: memory follows.
+// The write is done: what is in memory follows, in places that were kept for it.
 static void take_over(struct issue *w) {
     struct kd_channel *c = w->b->s->channel;
     const struct kd_bytes asked = { w->asked_with, w->is_renewal ? sizeof(w->asked_with) : 0 };
-    if (kd_devices_renew(&w->b->devices, w->device, &w->certificate, asked) != KD_OK) {
-        kd_log(KD_LOG_ERROR, "ca", "a certificate cannot be found by its hash until a restart",
-               "device=%s", w->device->id);
-    }
+    kd_devices_renew(&w->b->devices, w->device, &w->certificate, asked);
+    w->has_places = false;
     if (w->is_listed) {
         w->peer->is_changing = false;
         w->is_listed = false;
@@ -92,7 +94,7 @@ static void take_over(struct issue *w) {
     struct kd_peer_entry *old = kd_peers_get(&c->peers, w->device->id);
     w->peer->is_changing = false;
     const enum kd_err r = old == NULL ? KD_ERR_NO_PEER : kd_peers_replace(&c->peers, old, w->peer);
-    if (r != KD_OK) { // no memory
+    if (r != KD_OK) { // another peer has got one of its names meanwhile
         kd_log(KD_LOG_ERROR, "ca", "a device is refused until a restart", "device=%s error=%s",
                w->device->id, kd_err_name(r));
     }
@@ -182,8 +184,12 @@ static enum kd_err prepare_peer(struct issue *w) {
     if (w->device->state == KD_DEVICE_REVOKED) {
         return KD_ERR_DEVICE_REVOKED; // while the token signed
     }
+    if ((r = kd_devices_keep_places(&w->b->devices)) != KD_OK) {
+        return r;
+    }
+    w->has_places = true;
     if (w->device->state == KD_DEVICE_ACTIVE && kd_peers_get(&c->peers, w->device->id) != NULL) {
-        return kd_peers_prepare(&peer, &w->peer);
+        return kd_peers_prepare(&c->peers, &peer, &w->peer);
     }
     if (c->peers.n >= c->config->peers_max) {
         return KD_ERR_TOO_MANY;

@@ -177,6 +177,31 @@ static bool has_room(struct kd_peers *p) {
     return true;
 }
 
+static void forgo_places(struct kd_peer_entry *e, size_t n) {
+    struct kd_map *maps[INDEXES];
+    struct kd_bytes keys[INDEXES];
+    names_of(e->place, e, maps, keys);
+    for (size_t i = 0; i < n; i++) {
+        kd_map_unkeep(maps[i], keys[i].n == 0 ? 0 : 1);
+    }
+    e->place = NULL;
+}
+
+static enum kd_err keep_places(struct kd_peers *p, struct kd_peer_entry *e) {
+    struct kd_map *maps[INDEXES];
+    struct kd_bytes keys[INDEXES];
+    e->place = p;
+    names_of(p, e, maps, keys);
+    for (size_t i = 0; i < INDEXES; i++) {
+        const enum kd_err r = kd_map_keep(maps[i], keys[i].n == 0 ? 0 : 1);
+        if (r != KD_OK) {
+            forgo_places(e, i);
+            return r;
+        }
+    }
+    return KD_OK;
+}
+
 static enum kd_err index_entry(struct kd_peers *p, struct kd_peer_entry *e) {
     struct kd_map *maps[INDEXES];
     struct kd_bytes keys[INDEXES];
@@ -185,6 +210,9 @@ static enum kd_err index_entry(struct kd_peers *p, struct kd_peer_entry *e) {
         if (keys[i].n > 0 && kd_map_get(maps[i], keys[i]) != NULL) {
             return KD_ERR_PEER_EXISTS;
         }
+    }
+    if (e->place != NULL) {
+        forgo_places(e, INDEXES); // for what follows
     }
     for (size_t i = 0; i < INDEXES; i++) {
         const enum kd_err r = keys[i].n == 0 ? KD_OK : kd_map_add(maps[i], keys[i], e);
@@ -248,15 +276,23 @@ void kd_peers_remove(struct kd_peers *p, struct kd_peer_entry *e) {
     free(e);
 }
 
-enum kd_err kd_peers_prepare(const struct kd_store_peer *peer, struct kd_peer_entry **out) {
-    const enum kd_err r = new_entry(peer, KD_BYTES_NONE, out);
-    if (r == KD_OK) {
-        (*out)->info.is_registered = true;
+enum kd_err kd_peers_prepare(struct kd_peers *p, const struct kd_store_peer *peer,
+                             struct kd_peer_entry **out) {
+    struct kd_peer_entry *e = NULL;
+    enum kd_err r = new_entry(peer, KD_BYTES_NONE, &e);
+    if (r != KD_OK || (r = keep_places(p, e)) != KD_OK) {
+        free(e);
+        return r;
     }
-    return r;
+    e->info.is_registered = true;
+    *out = e;
+    return KD_OK;
 }
 
 void kd_peers_discard(struct kd_peer_entry *e) {
+    if (e != NULL && e->place != NULL) {
+        forgo_places(e, INDEXES);
+    }
     free(e);
 }
 

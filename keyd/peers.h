@@ -18,7 +18,8 @@ struct kd_peer_entry {
     char relation[KD_NAME_MAX_BYTES + 1]; // of the certificate; "": none
     uint64_t from_ms, upto_ms;            // when the certificate is valid; 0, UINT64_MAX
     uint8_t hash[KD_PEER_HASH_BYTES];
-    bool is_changing; // being added or deleted: not found by a handshake, not shown
+    struct kd_peers *place; // where places are kept for its names, until it is in the list
+    bool is_changing;       // being added or deleted: not found by a handshake, not shown
     // Of a passing peer, which nobody registered: it is believed because of its certificate's
     // issuer (trust.h), is not in the store, and goes with its last session.
     bool is_passing;
@@ -45,11 +46,12 @@ void kd_peers_remove(struct kd_peers *p, struct kd_peer_entry *e);
 
 // Another credential for a peer, in two steps, so that what can be refused is refused before
 // anything is written.  The new entry is in no list and the caller's.
-KD_MUST_CHECK enum kd_err kd_peers_prepare(const struct kd_store_peer *peer,
+KD_MUST_CHECK enum kd_err kd_peers_prepare(struct kd_peers *p, const struct kd_store_peer *peer,
                                            struct kd_peer_entry **out);
 void kd_peers_discard(struct kd_peer_entry *e); // of one that was prepared; NULL does nothing
 // `fresh` stands in the place of `old`, which is the caller's from here, to be discarded when
-// nothing points to it.  On failure neither is in the list, and both are the caller's.
+// nothing points to it.  It needs no memory.  KD_ERR_PEER_EXISTS: another has one of its names by
+// now; neither is in the list, and both are the caller's.
 KD_MUST_CHECK enum kd_err kd_peers_replace(struct kd_peers *p, struct kd_peer_entry *old,
                                            struct kd_peer_entry *fresh);
 // A kd_store_peer_fn; arg is the peers.

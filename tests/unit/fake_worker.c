@@ -9,12 +9,14 @@
 //     on OP die|hang|garbage|error NAME|lost|logged-out|malformed
 //     on OP after N die|...         the first N requests of the kind are answered
 //     on DATA die|hang              a request whose first item's data is DATA
+//     signs                         SIGN is an ECDSA signature that verifies
 //     once                          each rule counts once for all workers (a mark file)
 //
-// Answers: MAC is the data reversed; objects live in a directory, so that all
-// workers see them, as in a token; a log (SCRIPT.log) has a line for each HELLO
-// and each request.
+// Answers: MAC, and SIGN but for that, is the data reversed; objects live in a directory, so that
+// all workers see them, as in a token; a log (SCRIPT.log) has a line for each HELLO and each
+// request.
 #include "channel/hpke.h"
+#include "channel/keyops.h"
 #include "hsm/hsm.h"
 #include "tests/unit/fake_worker_channel.h"
 
@@ -26,7 +28,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { RULES_MAX = 16, STREAM = 3 };
+enum { RULES_MAX = 16, STREAM = 3, SIGNATURE_BYTES = 64 };
 
 struct rule {
     char what[32];
@@ -41,6 +43,7 @@ struct fake {
     char start[32];
     char start_arg[64];
     bool once;
+    bool signs; // so that it can be verified
     size_t n_rules;
     struct rule rules[RULES_MAX];
     struct kd_buf out;
@@ -90,6 +93,8 @@ static void read_script(struct kd_bytes path) {
             f.rules[f.n_rules++] = r;
         } else if (strncmp(line, "once", 4) == 0) {
             f.once = true;
+        } else if (strncmp(line, "signs", 5) == 0) {
+            f.signs = true;
         }
     }
     fclose(in);
@@ -267,6 +272,19 @@ static void destroy(const struct kd_hsm_item *item, struct kd_hsm_result *result
     result->err = unlink(path) == 0 ? KD_OK : KD_ERR_NO_OBJECT;
 }
 
+// By the private key 1, as all keys are that generate() makes.
+static void sign(const struct kd_hsm_item *item, uint8_t out[static SIGNATURE_BYTES]) {
+    static const uint8_t one[32] = { [31] = 1 };
+    uint64_t key = 0;
+    if (kd_openssl_key_from_scalar(KD_CURVE_P256, (struct kd_bytes) { one, sizeof(one) }, &key) !=
+            KD_OK ||
+        kd_keyops_openssl.sign(NULL, key, KD_MD_SHA256, item->data, out, SIGNATURE_BYTES) !=
+            KD_OK) {
+        _exit(89);
+    }
+    kd_keyops_openssl.destroy(NULL, key);
+}
+
 // ---- requests --------------------------------------------------------------
 
 static void answer(enum kd_hsm_op op, const struct kd_hsm_item *item,
@@ -285,6 +303,11 @@ static void answer(enum kd_hsm_op op, const struct kd_hsm_item *item,
         break;
     case KD_HSM_SIGN:
     case KD_HSM_MAC:
+        if (f.signs && op == KD_HSM_SIGN) {
+            sign(item, bytes);
+            result->out.n = SIGNATURE_BYTES;
+            break;
+        }
         for (size_t i = 0; i < item->data.n; i++) {
             bytes[i] = item->data.p[item->data.n - 1 - i];
         }

@@ -19,6 +19,7 @@ keyd_unit_tests = \
 	tests/unit/test_release \
 	tests/unit/test_sessions \
 	tests/unit/test_import \
+	tests/unit/test_issue_memory \
 	tests/unit/test_keyd_memory \
 	tests/unit/test_logins \
 	tests/unit/test_many_sessions \
@@ -76,6 +77,11 @@ tests_unit_test_envelopes_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_envelopes_LDADD = $(keyd_unit_libs)
 tests_unit_test_ended_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_ended_LDADD = $(keyd_unit_libs)
+tests_unit_test_issue_memory_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_issue_memory_SOURCES = tests/unit/test_issue_memory.c tests/unit/ca_keys.c \
+	tests/unit/ca_keys.h $(channel_fixture) $(failing_memory)
+tests_unit_test_issue_memory_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_issue_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_import_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_import_LDADD = $(keyd_unit_libs)
 tests_unit_test_policy_CFLAGS = $(keyd_unit_cflags)

@@ -59,6 +59,30 @@ START_TEST(removed_entries_are_gone_and_the_rest_stays) {
 }
 END_TEST
 
+START_TEST(a_kept_place_is_there_whatever_comes_meanwhile) {
+    enum { KEPT = 3 };
+    static struct entry late[KEPT] = { { "late-0", false },
+                                       { "late-1", false },
+                                       { "late-2", false } };
+    for (size_t n = 0; n < 200; n++) {
+        kd_auto(map) struct kd_map m = KD_MAP_INIT;
+        fill(&m, n / 2);
+        ck_assert_err(kd_map_keep(&m, KEPT), KD_OK);
+        for (size_t i = n / 2; i < n; i++) {
+            snprintf(entries[i].key, sizeof(entries[i].key), "key-%zu", i);
+            ck_assert_err(kd_map_add(&m, key_of(&entries[i]), &entries[i]), KD_OK);
+            ck_assert_ptr_eq(kd_map_remove(&m, key_of(&entries[i])), &entries[i]);
+        }
+        const struct kd_map_slot *slots = m.slots;
+        kd_map_unkeep(&m, KEPT);
+        for (size_t i = 0; i < KEPT; i++) {
+            ck_assert_err(kd_map_add(&m, key_of(&late[i]), &late[i]), KD_OK);
+        }
+        ck_assert_ptr_eq(m.slots, slots); // no other room was needed
+    }
+}
+END_TEST
+
 START_TEST(a_walk_sees_each_entry_once_while_it_removes_them) {
     kd_auto(map) struct kd_map m = KD_MAP_INIT;
     fill(&m, 1000);
@@ -91,6 +115,7 @@ static TCase *tcase_map(void) {
     tcase_add_test(t, an_empty_map_has_nothing);
     tcase_add_test(t, what_was_added_is_found_and_nothing_else);
     tcase_add_test(t, removed_entries_are_gone_and_the_rest_stays);
+    tcase_add_test(t, a_kept_place_is_there_whatever_comes_meanwhile);
     tcase_add_test(t, a_walk_sees_each_entry_once_while_it_removes_them);
     tcase_add_test(t, adding_and_removing_for_long_does_not_grow_it);
     return t;

@@ -186,7 +186,7 @@ START_TEST(a_new_credential_takes_the_place_of_the_old_one) {
                                         .certificate = channel_certificate(3, 10) };
     ck_assert_err(kd_peers_add(&p, &next, &other), KD_OK);
     peer.certificate = channel_certificate(2, 20);
-    ck_assert_err(kd_peers_prepare(&peer, &fresh), KD_OK);
+    ck_assert_err(kd_peers_prepare(&p, &peer, &fresh), KD_OK);
     ck_assert_ptr_eq(kd_peers_get(&p, "b"), old); // not yet
     ck_assert_err(kd_peers_replace(&p, old, fresh), KD_OK);
     ck_assert_ptr_eq(kd_peers_get(&p, "b"), fresh);
@@ -201,7 +201,7 @@ START_TEST(a_new_credential_takes_the_place_of_the_old_one) {
     // What another has is refused, and then neither is in the list.
     peer.uri = "u:c";
     peer.certificate = channel_certificate(2, 30);
-    ck_assert_err(kd_peers_prepare(&peer, &old), KD_OK);
+    ck_assert_err(kd_peers_prepare(&p, &peer, &old), KD_OK);
     ck_assert_err(kd_peers_replace(&p, fresh, old), KD_ERR_PEER_EXISTS);
     ck_assert_ptr_null(kd_peers_get(&p, "b"));
     ck_assert_ptr_eq(kd_map_get(&p.by_uri, kd_bytes_of_text("u:c")), other);
