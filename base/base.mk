@@ -11,7 +11,7 @@ libbase_a_SOURCES = \
 	base/cells.c base/cells.h \
 	base/chain.c base/chain.h \
 	base/clock.c base/clock.h \
-	base/err.c base/err.h \
+	base/err.c base/err_sentence.c base/err.h base/err_list.h \
 	base/log.c base/log.h \
 	base/loop.c base/loop.h \
 	base/map.c base/map.h \

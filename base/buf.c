@@ -78,12 +78,13 @@ KD_COLD static bool grow(struct kd_buf *b, size_t n) {
     return true;
 }
 
+// These two are told to be inline: libkeyd is made small, and every record comes here often.
 // Makes room for n more bytes, without counting them.
-static bool reserve(struct kd_buf *b, size_t n) {
+static inline bool reserve(struct kd_buf *b, size_t n) {
     return b->err == KD_OK && (n <= b->cap - b->n || grow(b, n));
 }
 
-uint8_t *kd_buf_extend(struct kd_buf *b, size_t n) {
+static inline uint8_t *extend(struct kd_buf *b, size_t n) {
     if (!reserve(b, n)) {
         return NULL;
     }
@@ -92,11 +93,15 @@ uint8_t *kd_buf_extend(struct kd_buf *b, size_t n) {
     return at;
 }
 
+uint8_t *kd_buf_extend(struct kd_buf *b, size_t n) {
+    return extend(b, n);
+}
+
 void kd_buf_put(struct kd_buf *b, const void *p, size_t n) {
     if (n == 0) {
         return;
     }
-    uint8_t *at = kd_buf_extend(b, n);
+    uint8_t *at = extend(b, n);
     if (at != NULL) {
         memcpy(at, p, n);
     }
@@ -110,7 +115,10 @@ static void put_number(struct kd_buf *b, uint64_t v, size_t n) {
 }
 
 void kd_buf_u8(struct kd_buf *b, uint8_t v) {
-    put_number(b, v, 1);
+    uint8_t *at = extend(b, 1);
+    if (at != NULL) {
+        *at = v;
+    }
 }
 
 void kd_buf_u16(struct kd_buf *b, uint16_t v) {

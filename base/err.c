@@ -1,158 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// err.c: the table of errors.  Names are part of the API: they never change.
+// err.c: names and classes of errors, and what errno is among them.
 #include "base/err.h"
 
+#include "base/err_list.h"
+
 #include <errno.h>
+#include <stdint.h>
 
-struct row {
-    const char *name;
-    enum kd_err_class class;
-    const char *sentence;
-};
+#define NAME(error, name, class, sentence) [error] = (name),
+static const char *const names[KD_ERR_COUNT] = { KD_ERR_LIST(NAME) };
 
-// clang-format off
-static const struct row table[KD_ERR_COUNT] = {
-    [KD_OK] = { "ok", KD_CLASS_OK, "Done." },
+#define CLASS(error, name, class, sentence) [error] = (class),
+static const uint8_t classes[KD_ERR_COUNT] = { KD_ERR_LIST(CLASS) };
 
-    [KD_ERR_BAD_REQUEST] = { "bad-request", KD_CLASS_USAGE, "The request is not well formed." },
-    [KD_ERR_BAD_JSON] = { "bad-json", KD_CLASS_USAGE, "The body is not valid JSON." },
-    [KD_ERR_FIELD_MISSING] = { "field-missing", KD_CLASS_USAGE, "A member that is needed is missing." },
-    [KD_ERR_FIELD_UNKNOWN] = { "field-unknown", KD_CLASS_USAGE, "The request has a member that this operation does not know." },
-    [KD_ERR_FIELD_INVALID] = { "field-invalid", KD_CLASS_USAGE, "A member has a value that is not allowed." },
-    [KD_ERR_BAD_BASE64] = { "bad-base64", KD_CLASS_USAGE, "A member is not base64url without padding." },
-    [KD_ERR_BAD_NAME] = { "bad-name", KD_CLASS_USAGE, "A name is 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first." },
-    [KD_ERR_BAD_URI] = { "bad-uri", KD_CLASS_USAGE, "The PKCS#11 URI is not valid (RFC 7512)." },
-    [KD_ERR_BAD_PUBLIC_KEY] = { "bad-public-key", KD_CLASS_USAGE, "This is not a public key or certificate of a kind that keyd uses (EC P-256 or P-384)." },
-    [KD_ERR_BAD_CSR] = { "bad-csr", KD_CLASS_USAGE, "This is not a certificate request for this name, with an EC P-256 or P-384 key and signed by it." },
-    [KD_ERR_BATCH_EMPTY] = { "batch-empty", KD_CLASS_USAGE, "The batch has no items." },
-    [KD_ERR_PRIVATE_KEY_IMPORT] = { "private-key-import", KD_CLASS_USAGE, "Private and secret keys are made in the token and cannot be imported." },
-    [KD_ERR_CONFIG] = { "config", KD_CLASS_USAGE, "The configuration has an error." },
-
-    [KD_ERR_CBOR_TRUNCATED] = { "cbor-truncated", KD_CLASS_USAGE, "The CBOR data ends within an item." },
-    [KD_ERR_CBOR_TRAILING] = { "cbor-trailing", KD_CLASS_USAGE, "Bytes follow behind the CBOR data." },
-    [KD_ERR_CBOR_NOT_SHORTEST] = { "cbor-not-shortest", KD_CLASS_USAGE, "A CBOR number or length is not in its shortest form." },
-    [KD_ERR_CBOR_INDEFINITE] = { "cbor-indefinite", KD_CLASS_USAGE, "A CBOR item has an indefinite length." },
-    [KD_ERR_CBOR_RESERVED] = { "cbor-reserved", KD_CLASS_USAGE, "A CBOR head uses a reserved value." },
-    [KD_ERR_CBOR_FLOAT] = { "cbor-float", KD_CLASS_USAGE, "CBOR floating-point numbers are not used here." },
-    [KD_ERR_CBOR_SIMPLE] = { "cbor-simple", KD_CLASS_USAGE, "Of the CBOR simple values only false, true and null are used." },
-    [KD_ERR_CBOR_UTF8] = { "cbor-utf8", KD_CLASS_USAGE, "A CBOR text is not valid UTF-8." },
-    [KD_ERR_CBOR_MAP_ORDER] = { "cbor-map-order", KD_CLASS_USAGE, "The keys of a CBOR map are not in bytewise order." },
-    [KD_ERR_CBOR_MAP_DUPLICATE] = { "cbor-map-duplicate", KD_CLASS_USAGE, "A CBOR map has a key twice." },
-    [KD_ERR_CBOR_DEPTH] = { "cbor-depth", KD_CLASS_USAGE, "CBOR items are nested too deeply." },
-    [KD_ERR_CBOR_TYPE] = { "cbor-type", KD_CLASS_USAGE, "A CBOR item is of another type than is due here." },
-    [KD_ERR_CBOR_RANGE] = { "cbor-range", KD_CLASS_USAGE, "A CBOR number is out of the range that is used here." },
-
-    [KD_ERR_UNAUTHENTICATED] = { "unauthenticated", KD_CLASS_AUTH, "The caller is not known to the policy." },
-    [KD_ERR_ENROLMENT] = { "enrolment", KD_CLASS_AUTH, "A one-time secret, or a certificate from here that is not revoked, is needed." },
-    [KD_ERR_DENIED] = { "denied", KD_CLASS_POLICY, "The policy does not allow this to the caller." },
-
-    [KD_ERR_NO_ROUTE] = { "no-such-route", KD_CLASS_MISSING, "There is nothing at this path." },
-    [KD_ERR_NO_KEY] = { "no-such-key", KD_CLASS_MISSING, "There is no key of this name." },
-    [KD_ERR_NO_VERSION] = { "no-such-version", KD_CLASS_MISSING, "The key has no such version." },
-    [KD_ERR_NO_SECRET] = { "no-such-secret", KD_CLASS_MISSING, "There is no such secret, or it has expired." },
-    [KD_ERR_NO_PEER] = { "no-such-peer", KD_CLASS_MISSING, "There is no peer of this name." },
-    [KD_ERR_NO_DEVICE] = { "no-such-device", KD_CLASS_MISSING, "There is no device of this id." },
-    [KD_ERR_NO_HANDSHAKE] = { "no-such-handshake", KD_CLASS_MISSING, "There is no such handshake, or its time is over; begin another." },
-    [KD_ERR_NO_SESSION] = { "no-such-session", KD_CLASS_MISSING, "There is no such session here; resume it with its ticket or make a new handshake." },
-    [KD_ERR_NO_OBJECT] = { "no-such-object", KD_CLASS_MISSING, "The token has no such object." },
-    [KD_ERR_NO_FILE] = { "no-such-file", KD_CLASS_MISSING, "There is no such file." },
-
-    [KD_ERR_METHOD] = { "method-not-allowed", KD_CLASS_METHOD, "The path does not know this method." },
-
-    [KD_ERR_KEY_EXISTS] = { "key-exists", KD_CLASS_CONFLICT, "There is a key of this name already." },
-    [KD_ERR_KEY_USAGE] = { "key-usage", KD_CLASS_CONFLICT, "The key was not made for this operation." },
-    [KD_ERR_KEY_TYPE] = { "key-type", KD_CLASS_CONFLICT, "This operation is not for keys of this type." },
-    [KD_ERR_VERSION_DISABLED] = { "version-disabled", KD_CLASS_CONFLICT, "The key, or this version of it, is disabled." },
-    [KD_ERR_PUBLIC_ONLY] = { "public-only", KD_CLASS_CONFLICT, "Only the public part of this key is here." },
-    [KD_ERR_OBJECT_AMBIGUOUS] = { "object-ambiguous", KD_CLASS_CONFLICT, "More than one object of the token matches." },
-    [KD_ERR_OBJECT_UNFIT] = { "object-unfit", KD_CLASS_CONFLICT, "The object of the token is of a type or usage that keyd does not use." },
-    [KD_ERR_OBJECT_CHANGED] = { "object-changed", KD_CLASS_CONFLICT, "The object in the token is not the key that was registered." },
-    [KD_ERR_CHANGE_UNDER_WAY] = { "change-under-way", KD_CLASS_CONFLICT, "Another change of this key is under way." },
-    [KD_ERR_HS_STATE] = { "handshake-state", KD_CLASS_CONFLICT, "The handshake is not at this step." },
-    [KD_ERR_SEQUENCE_END] = { "sequence-end", KD_CLASS_CONFLICT, "The session has used all its sequence numbers; make a new handshake." },
-    [KD_ERR_SESSION_EXPIRED] = { "session-expired", KD_CLASS_CONFLICT, "The session is at its limit; make a new handshake." },
-    [KD_ERR_SESSION_ENDED] = { "session-ended", KD_CLASS_CONFLICT, "The session was ended, or is too old to know that it was not; make a new handshake." },
-    [KD_ERR_SESSION_RELEASED] = { "session-released", KD_CLASS_CONFLICT, "The keys of the session were released: who has them seals and opens." },
-    [KD_ERR_SESSION_RESIDENT] = { "session-resident", KD_CLASS_CONFLICT, "The keys of the session are in the token and stay there." },
-    [KD_ERR_PEER_EXISTS] = { "peer-exists", KD_CLASS_CONFLICT, "There is a peer of this name, or with this credential, already." },
-    [KD_ERR_DEVICE_EXISTS] = { "device-exists", KD_CLASS_CONFLICT, "There is a device of this id already." },
-    [KD_ERR_DEVICE_REVOKED] = { "device-revoked", KD_CLASS_CONFLICT, "The device is revoked, for good." },
-    [KD_ERR_PEER_IS_DEVICE] = { "peer-is-device", KD_CLASS_CONFLICT, "The peer is a device of the bootstrap server: revoke it there." },
-    [KD_ERR_KEY_RESERVED] = { "key-reserved", KD_CLASS_CONFLICT, "This key is for the secure channel, for certificates or for the audit log alone." },
-
-    [KD_ERR_BODY_TOO_LARGE] = { "body-too-large", KD_CLASS_TOO_LARGE, "The body is larger than the server accepts." },
-    [KD_ERR_BATCH_TOO_LARGE] = { "batch-too-large", KD_CLASS_TOO_LARGE, "The batch has more than 1024 items." },
-    [KD_ERR_ITEM_TOO_LARGE] = { "item-too-large", KD_CLASS_TOO_LARGE, "A value is longer than its limit." },
-    [KD_ERR_TOO_MANY] = { "too-many", KD_CLASS_TOO_LARGE, "A limit on the number of these is reached." },
-
-    [KD_ERR_MEDIA_TYPE] = { "media-type", KD_CLASS_MEDIA, "The body must be application/json." },
-
-    [KD_ERR_BAD_POINT] = { "bad-point", KD_CLASS_REFUSED, "The peer's public key is not a point on the key's curve." },
-    [KD_ERR_NOT_AUTHENTIC] = { "not-authentic", KD_CLASS_REFUSED, "The ciphertext, its iv or its aad is not what was encrypted with this key." },
-    [KD_ERR_HS_MESSAGE] = { "handshake-message", KD_CLASS_REFUSED, "The handshake message is not of the form of RFC 9528." },
-    [KD_ERR_HS_METHOD] = { "handshake-method", KD_CLASS_REFUSED, "The peer wants an authentication method that is not accepted here." },
-    [KD_ERR_HS_SUITE] = { "handshake-suite", KD_CLASS_REFUSED, "The peer and we have not agreed on a cipher suite." },
-    [KD_ERR_HS_CREDENTIAL] = { "handshake-credential", KD_CLASS_REFUSED, "The peer's credential is not known, not valid or not fit for this handshake." },
-    [KD_ERR_HS_REFLECTED] = { "handshake-reflected", KD_CLASS_REFUSED, "The peer presents our own credential." },
-    [KD_ERR_HS_EAD] = { "handshake-ead", KD_CLASS_REFUSED, "The peer sent critical external data that is not understood here." },
-    [KD_ERR_HS_NOT_AUTHENTIC] = { "handshake-not-authentic", KD_CLASS_REFUSED, "The peer did not prove that it is who it says." },
-    [KD_ERR_HS_PEER] = { "handshake-peer", KD_CLASS_REFUSED, "The peer ended the handshake with an error." },
-    [KD_ERR_FRAME] = { "frame", KD_CLASS_USAGE, "The frame is not of a kind or length that the channel uses." },
-    [KD_ERR_RECORD_FORM] = { "record-form", KD_CLASS_REFUSED, "The record is not of the form that the channel uses." },
-    [KD_ERR_RECORD_SESSION] = { "record-session", KD_CLASS_REFUSED, "The record is not of this session." },
-    [KD_ERR_RECORD_REPLAYED] = { "record-replayed", KD_CLASS_REFUSED, "The record has been received before." },
-    [KD_ERR_RECORD_TOO_OLD] = { "record-too-old", KD_CLASS_REFUSED, "The record is older than the replay window." },
-    [KD_ERR_RECORD_OTP] = { "record-otp", KD_CLASS_REFUSED, "The record's one-time password is not valid now." },
-    [KD_ERR_ENVELOPE_FORM] = { "envelope-form", KD_CLASS_REFUSED, "The envelope is not of the form that keyd opens." },
-    [KD_ERR_ENVELOPE_KEY] = { "envelope-key", KD_CLASS_REFUSED, "The envelope is for a key that is not here, or not enabled." },
-    [KD_ERR_ENVELOPE_TIME] = { "envelope-time", KD_CLASS_REFUSED, "The envelope has expired, is from the future, or is valid for too long." },
-    [KD_ERR_ENVELOPE_REPLAYED] = { "envelope-replayed", KD_CLASS_REFUSED, "The envelope was opened before." },
-    [KD_ERR_TICKET] = { "ticket", KD_CLASS_REFUSED, "The ticket was not made with the ticket key of this token, or is broken." },
-
-    [KD_ERR_BUSY] = { "busy", KD_CLASS_BUSY, "Too much is under way now; repeat the request later." },
-    [KD_ERR_HS_RETRY] = { "handshake-retry", KD_CLASS_BUSY, "Many handshakes are under way; the peer sends message_1 again, with the cookie." },
-    [KD_ERR_SESSIONS_FULL] = { "sessions-full", KD_CLASS_BUSY, "As many sessions as may be are held; some end in time." },
-    [KD_ERR_STOPPING] = { "stopping", KD_CLASS_BUSY, "The service is stopping." },
-    [KD_ERR_AUDIT] = { "audit", KD_CLASS_BUSY, "The audit log cannot be written, and what it must hold is not done without it." },
-
-    [KD_ERR_TOKEN_AWAY] = { "token-away", KD_CLASS_AWAY, "The token cannot be used now; the service keeps trying." },
-    [KD_ERR_NO_MODULE] = { "no-module", KD_CLASS_AWAY, "The PKCS#11 module cannot be loaded." },
-    [KD_ERR_NO_TOKEN] = { "no-token", KD_CLASS_AWAY, "The configured token is not there." },
-    [KD_ERR_PIN_MISSING] = { "pin-missing", KD_CLASS_AWAY, "The PIN cannot be read." },
-    [KD_ERR_PIN_REFUSED] = { "pin-refused", KD_CLASS_AWAY, "The token refused the PIN; it is not tried again until it is changed." },
-    [KD_ERR_PIN_LAST_TRY] = { "pin-last-try", KD_CLASS_AWAY, "The token is locked or on its last PIN try and is left alone." },
-
-    [KD_ERR_TOKEN] = { "token", KD_CLASS_TOKEN, "The token answered with an error." },
-    [KD_ERR_TOKEN_FULL] = { "token-full", KD_CLASS_TOKEN, "The token has no room for more objects or sessions." },
-    [KD_ERR_SESSION_LOST] = { "session-lost", KD_CLASS_TOKEN, "The token closed the session." },
-
-    [KD_ERR_LACKING] = { "token-lacks", KD_CLASS_LACKING, "This token cannot do this." },
-
-    [KD_ERR_DEADLINE] = { "deadline", KD_CLASS_DEADLINE, "The token did not answer in time." },
-
-    [KD_ERR_NO_MEMORY] = { "no-memory", KD_CLASS_SYSTEM, "There is not enough memory." },
-    [KD_ERR_SYSTEM] = { "system", KD_CLASS_SYSTEM, "The operating system refused a call." },
-    [KD_ERR_STORE] = { "store", KD_CLASS_SYSTEM, "The registry on disk cannot be read or written." },
-
-    [KD_ERR_MALFORMED] = { "malformed", KD_CLASS_BUG, "A message between keyd's processes is not well formed." },
-    [KD_ERR_BUG] = { "bug", KD_CLASS_BUG, "keyd met a state that should not be possible." },
-};
-// clang-format on
-
-static const struct row *row_of(enum kd_err e) {
-    return kd_err_is_known((unsigned)e) ? &table[e] : &table[KD_ERR_BUG];
+static size_t row_of(enum kd_err e) {
+    return kd_err_is_known((unsigned)e) ? (size_t)e : KD_ERR_BUG;
 }
 
 const char *kd_err_name(enum kd_err e) {
-    return row_of(e)->name;
-}
-
-const char *kd_err_sentence(enum kd_err e) {
-    return row_of(e)->sentence;
+    return names[row_of(e)];
 }
 
 enum kd_err_class kd_err_class(enum kd_err e) {
-    return row_of(e)->class;
+    return (enum kd_err_class)classes[row_of(e)];
 }
 
 bool kd_err_is_known(unsigned value) {

@@ -69,9 +69,10 @@ bench-gateway: all tests/bench/echo tests/system/peer
 
 # Records as a device's library makes them, against bare AES-256-GCM; and the library's size.
 EXTRA_PROGRAMS += tests/bench/records
-tests_bench_records_SOURCES = tests/bench/records.c client/device_session.c
+tests_bench_records_SOURCES = tests/bench/records.c
 tests_bench_records_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS)
-tests_bench_records_LDADD = libchannel.a libbase.a $(CRYPTO_LIBS)
+# What libkeyd hides, as it was compiled for it.
+tests_bench_records_LDADD = $(client_libkeyd_la_OBJECTS) $(CURL_LIBS) $(CRYPTO_LIBS)
 CLEANFILES += tests/bench/records
 
 bench-client: client/libkeyd.la client/libkeyd-service.la tests/bench/records
