@@ -38,8 +38,10 @@ static void start(struct kd_workers *w, struct kd_worker *k) {
     }
     if (kd_worker_start(k, w->config, (struct kd_bytes) { w->pin_record, w->n_pin_record }) !=
         KD_OK) {
-        kd_pool_set_reason(w, KD_ERR_TOKEN_AWAY,
-                           kd_bytes_of_text("the worker program cannot be started"));
+        if (!w->is_halted) { // its last words have not said why
+            kd_pool_set_reason(w, KD_ERR_TOKEN_AWAY,
+                               kd_bytes_of_text("the worker program cannot be started"));
+        }
         kd_workers_on_down(k);
     }
 }
