@@ -31,6 +31,7 @@ keyd_unit_tests = \
 	tests/unit/test_service_work \
 	tests/unit/test_spent \
 	tests/unit/test_store \
+	tests/unit/test_store_memory \
 	tests/unit/test_tally \
 	tests/unit/test_trust \
 	tests/unit/test_workers
@@ -102,6 +103,10 @@ tests_unit_test_spent_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_store_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_spent_LDADD = $(keyd_unit_libs)
 tests_unit_test_store_LDADD = $(keyd_unit_libs)
+tests_unit_test_store_memory_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_store_memory_SOURCES = tests/unit/test_store_memory.c $(failing_memory)
+tests_unit_test_store_memory_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_store_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_tally_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_tally_LDADD = $(keyd_unit_libs)
 tests_unit_test_fetch_CFLAGS = $(unit_cflags)
