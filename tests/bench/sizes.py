@@ -50,6 +50,7 @@ def of_sessions(bench):
         n += len(others)
     bench.devices = all_devices
     seconds = time.monotonic() - begin
+    bench.keyd.close()  # keyd has closed a connection that was idle for so long
     grown = load.front_kib(bench.keyd) - before
     many = records(bench)
     for name, rate in many.items():
