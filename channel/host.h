@@ -39,10 +39,13 @@ size_t kd_point_bytes(enum kd_curve curve); // 65, 97
 
 // ---- points ----------------------------------------------------------------
 
-// Both check that the point is on the curve and not at infinity
+// All check that the point is on the curve and not at infinity
 // (SP 800-56A 5.6.2.3; cofactor 1, so it is in the group); KD_ERR_BAD_POINT.
 KD_MUST_CHECK enum kd_err kd_point_read(enum kd_curve curve, struct kd_bytes uncompressed,
                                         struct kd_point *out);
+// Compressed or not (SEC 1 2.3.4), as in certificates.
+KD_MUST_CHECK enum kd_err kd_point_decode(enum kd_curve curve, struct kd_bytes encoded,
+                                          struct kd_point *out);
 // EDHOC sends x alone (RFC 9528 3.7) and either y will do.  x = 0 is refused:
 // nobody makes such a key, and it is the known probe for leaks (zero-value points).
 KD_MUST_CHECK enum kd_err kd_point_from_x(enum kd_curve curve, struct kd_bytes x,

@@ -57,10 +57,6 @@ static enum kd_err failed(enum kd_err e) {
     return e;
 }
 
-const EVP_MD *kd_evp_md(enum kd_md md) {
-    return md == KD_MD_SHA384 ? EVP_sha384() : EVP_sha256();
-}
-
 // ---- making keys -----------------------------------------------------------
 
 static enum kd_err point_of_pkey(const EVP_PKEY *key, enum kd_curve curve, struct kd_point *out) {
@@ -199,6 +195,10 @@ static enum kd_err extract(void *ctx, enum kd_md md, struct kd_bytes salt, struc
     return kd_host_hmac(md, salt, parts, KD_COUNT_OF(parts), prk);
 }
 
+static const EVP_MD *evp_md(enum kd_md md) {
+    return md == KD_MD_SHA384 ? EVP_sha384() : EVP_sha256();
+}
+
 static enum kd_err sign(void *ctx, uint64_t key, enum kd_md md, struct kd_bytes message,
                         uint8_t *signature, size_t n) {
     (void)ctx;
@@ -209,7 +209,7 @@ static enum kd_err sign(void *ctx, uint64_t key, enum kd_md md, struct kd_bytes 
     uint8_t der[KD_ECDSA_DER_MAX_BYTES];
     size_t n_der = sizeof(der);
     kd_auto(md_ctx) EVP_MD_CTX *c = EVP_MD_CTX_new();
-    if (c == NULL || EVP_DigestSignInit(c, NULL, kd_evp_md(md), NULL, o->key) != 1 ||
+    if (c == NULL || EVP_DigestSignInit(c, NULL, evp_md(md), NULL, o->key) != 1 ||
         EVP_DigestSign(c, der, &n_der, message.p, message.n) != 1 ||
         !kd_ecdsa_from_der((struct kd_bytes) { der, n_der }, signature, n)) {
         return failed(KD_ERR_NO_MEMORY);

@@ -15,7 +15,6 @@ KD_AUTO_DEFINE(group, EC_GROUP *, EC_GROUP_free)
 KD_AUTO_DEFINE(pkey, EVP_PKEY *, EVP_PKEY_free)
 KD_AUTO_DEFINE(pkey_ctx, EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
 
-const EVP_MD *kd_evp_md(enum kd_md md);
 const char *kd_curve_openssl_name(enum kd_curve curve);
 
 // Belongs to the process; NULL without memory.

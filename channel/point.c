@@ -28,8 +28,8 @@ struct kd_bytes kd_point_get_x(const struct kd_point *p) {
 }
 
 // oct2point refuses coordinates that are not below the prime, and points that
-// are not on the curve; the first byte that we give it is never that of infinity.
-static enum kd_err decode(enum kd_curve curve, struct kd_bytes in, struct kd_point *out) {
+// are not on the curve; infinity has another length.
+enum kd_err kd_point_decode(enum kd_curve curve, struct kd_bytes in, struct kd_point *out) {
     const EC_GROUP *group = kd_ec_group(curve);
     kd_auto(ec_point) EC_POINT *point = group == NULL ? NULL : EC_POINT_new(group);
     if (point == NULL) {
@@ -52,7 +52,7 @@ enum kd_err kd_point_read(enum kd_curve curve, struct kd_bytes uncompressed, str
         uncompressed.p[0] != POINT_CONVERSION_UNCOMPRESSED) {
         return KD_ERR_BAD_POINT;
     }
-    return decode(curve, uncompressed, out);
+    return kd_point_decode(curve, uncompressed, out);
 }
 
 enum kd_err kd_point_from_x(enum kd_curve curve, struct kd_bytes x, struct kd_point *out) {
@@ -69,7 +69,7 @@ enum kd_err kd_point_from_x(enum kd_curve curve, struct kd_bytes x, struct kd_po
         return KD_ERR_BAD_POINT;
     }
     memcpy(compressed + 1, x.p, n);
-    return decode(curve, (struct kd_bytes) { compressed, 1 + n }, out);
+    return kd_point_decode(curve, (struct kd_bytes) { compressed, 1 + n }, out);
 }
 
 // ---- ECDSA -----------------------------------------------------------------

@@ -2,6 +2,8 @@
 // import.c: public keys and certificates, checked by OpenSSL.
 #include "keyd/import.h"
 
+#include "channel/channel.h"
+
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
@@ -12,28 +14,23 @@
 
 static const struct {
     enum kd_key_type type;
-    int nid;
+    enum kd_curve curve;
     const char *group;
 } curves[] = {
-    { KD_KEY_EC_P256, NID_X9_62_prime256v1, SN_X9_62_prime256v1 },
-    { KD_KEY_EC_P384, NID_secp384r1, SN_secp384r1 },
+    { KD_KEY_EC_P256, KD_CURVE_P256, SN_X9_62_prime256v1 },
+    { KD_KEY_EC_P384, KD_CURVE_P384, SN_secp384r1 },
 };
 
 // Decodes the point, which checks that it is on the curve, and writes it uncompressed.
-static bool normalise(int nid, struct kd_bytes encoded, struct kd_public_key *out) {
-    EC_GROUP *group = EC_GROUP_new_by_curve_name(nid);
-    EC_POINT *point = group == NULL ? NULL : EC_POINT_new(group);
-    size_t n = 0;
-    if (point != NULL && EC_POINT_oct2point(group, point, encoded.p, encoded.n, NULL) == 1 &&
-        EC_POINT_is_at_infinity(group, point) == 0) {
-        n = EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, out->point,
-                               sizeof(out->point), NULL);
+static bool normalise(enum kd_curve curve, struct kd_bytes encoded, struct kd_public_key *out) {
+    struct kd_point point;
+    if (kd_point_decode(curve, encoded, &point) != KD_OK) {
+        return false;
     }
-    EC_POINT_free(point);
-    EC_GROUP_free(group);
-    ERR_clear_error();
-    out->n_point = n;
-    return n > 0;
+    const struct kd_bytes whole = kd_point_get(&point);
+    memcpy(out->point, whole.p, whole.n);
+    out->n_point = whole.n;
+    return true;
 }
 
 enum kd_err kd_import_point(enum kd_key_type type, struct kd_bytes point,
@@ -41,7 +38,7 @@ enum kd_err kd_import_point(enum kd_key_type type, struct kd_bytes point,
     for (size_t i = 0; i < KD_COUNT_OF(curves); i++) {
         struct kd_public_key key = { .type = type };
         if (curves[i].type == type && point.n == kd_key_type_point_bytes(type) &&
-            point.p[0] == 0x04 && normalise(curves[i].nid, point, &key)) {
+            point.p[0] == 0x04 && normalise(curves[i].curve, point, &key)) {
             *out = key;
             return KD_OK;
         }
@@ -63,7 +60,7 @@ static bool read_key(EVP_PKEY *pkey, struct kd_public_key *out) {
     for (size_t i = 0; i < KD_COUNT_OF(curves); i++) {
         struct kd_public_key key = { .type = curves[i].type };
         if (strcmp(group, curves[i].group) == 0 &&
-            normalise(curves[i].nid, (struct kd_bytes) { encoded, n }, &key)) {
+            normalise(curves[i].curve, (struct kd_bytes) { encoded, n }, &key)) {
             *out = key;
             return true;
         }
