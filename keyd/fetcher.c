@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -224,8 +223,7 @@ static void shut(struct kd_fetcher *f) {
 static void give_up(struct kd_fetcher *f, const char *why) {
     int status = 0;
     kill(f->child.pid, SIGKILL);
-    while (waitpid(f->child.pid, &status, 0) < 0 && errno == EINTR) {
-    }
+    (void)kd_reap(f->child.pid, true, &status);
     kd_log(KD_LOG_WARN, "fetch", "keyd-fetch has ended", "why=%s status=%d", why, status);
     shut(f);
     const uint64_t delay = (uint64_t)RESTART_MIN_MS
@@ -480,8 +478,7 @@ void kd_fetcher_close(struct kd_fetcher *f) {
     }
     if (f->is_running) {
         kill(f->child.pid, SIGKILL); // it has nothing to lose
-        while (waitpid(f->child.pid, NULL, 0) < 0 && errno == EINTR) {
-        }
+        (void)kd_reap(f->child.pid, true, NULL);
         shut(f);
     }
     while (f->oldest != NULL) {

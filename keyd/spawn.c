@@ -92,6 +92,14 @@ static int start(const char *program, int fd, pid_t *pid) {
     return r;
 }
 
+bool kd_reap(pid_t pid, bool waits, int *status) {
+    pid_t got;
+    do {
+        got = waitpid(pid, status, waits ? 0 : WNOHANG);
+    } while (got < 0 && errno == EINTR);
+    return got == pid;
+}
+
 enum kd_err kd_spawn(const char *program, struct kd_child *out) {
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
@@ -115,7 +123,7 @@ enum kd_err kd_spawn(const char *program, struct kd_child *out) {
     if (pid_fd < 0) {
         kd_log(KD_LOG_ERROR, "workers", "a process cannot be watched", "errno=%d", errno);
         kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
+        (void)kd_reap(pid, true, NULL);
         close(fds[0]);
         return KD_ERR_SYSTEM;
     }

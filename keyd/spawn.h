@@ -18,4 +18,7 @@ struct kd_child {
 // descriptors and reaps the process (waitpid).
 KD_MUST_CHECK enum kd_err kd_spawn(const char *program, struct kd_child *out);
 
+// As waitpid does, again where a signal came in between.  False: it has not ended, or is not ours.
+bool kd_reap(pid_t pid, bool waits, int *status);
+
 #endif

@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -72,14 +71,6 @@ static enum kd_err write_hello(const struct kd_config *config, struct kd_bytes r
     return kd_buf_finish(out);
 }
 
-static bool reap(pid_t pid, bool waits, int *status) {
-    pid_t got;
-    do {
-        got = waitpid(pid, status, waits ? 0 : WNOHANG);
-    } while (got < 0 && errno == EINTR);
-    return got == pid;
-}
-
 // A new socket has room for a HELLO: one that is not taken whole is an error.
 static enum kd_err greet(const struct kd_child *child, struct kd_bytes hello) {
     if (send(child->fd, hello.p, hello.n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)hello.n ||
@@ -94,7 +85,6 @@ static enum kd_err start(const struct kd_config *config, struct kd_bytes refused
                          struct kd_child *out) {
     kd_auto(buf) struct kd_buf hello = KD_BUF_INIT(HELLO_MAX_BYTES);
     struct kd_child child;
-    int status;
     enum kd_err r;
     if ((r = write_hello(config, refused_pin, &hello)) != KD_OK ||
         (r = kd_spawn(config->workers.program, &child)) != KD_OK) {
@@ -102,7 +92,7 @@ static enum kd_err start(const struct kd_config *config, struct kd_bytes refused
     }
     if ((r = greet(&child, kd_buf_get(&hello))) != KD_OK) {
         kill(child.pid, SIGKILL); // it has no whole HELLO and cannot be in its login
-        (void)reap(child.pid, true, &status);
+        (void)kd_reap(child.pid, true, NULL);
         close(child.fd);
         close(child.pid_fd);
         return r;
@@ -177,7 +167,7 @@ static bool serve_one(int fd, const struct kd_config *config, const struct reque
         a.err = kill(*child, SIGKILL) == 0 ? KD_OK : KD_ERR_SYSTEM;
     } else if (child != NULL && q->what == REAP) {
         a.err = KD_OK;
-        a.has_ended = reap(*child, q->waits, &a.status);
+        a.has_ended = kd_reap(*child, q->waits, &a.status);
         if (a.has_ended) {
             *child = children->pids[--children->n];
         }
@@ -332,11 +322,10 @@ int kd_starter_fd(void) {
 }
 
 void kd_starter_close(void) {
-    int status;
     if (starter >= 0) {
         close(starter);
         starter = -1;
-        (void)reap(starter_pid, true, &status);
+        (void)kd_reap(starter_pid, true, NULL);
     }
 }
 
@@ -374,7 +363,7 @@ bool kd_starter_reap(const struct kd_child *child, bool waits, int *status) {
     struct answer a = { .status = 0 };
     int none[2];
     if (starter < 0) {
-        return reap(child->pid, waits, status);
+        return kd_reap(child->pid, waits, status);
     }
     const bool has_ended = ask(&q, &a, none) && a.has_ended;
     *status = a.status;
