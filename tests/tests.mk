@@ -9,7 +9,7 @@ AM_TESTS_ENVIRONMENT = \
 	export KD_SRCDIR KD_BUILDDIR CK_DEFAULT_TIMEOUT;
 
 unit_cflags = $(AM_CFLAGS) $(CHECK_CFLAGS)
-EXTRA_DIST += tests/unit/unit.h tests/vectors
+EXTRA_DIST += tests/unit/unit.h tests/unit/folder.h tests/vectors
 
 fake_tls = tests/unit/fake_tls.c tests/unit/fake_tls.h tests/unit/pki.c tests/unit/pki.h
 failing_memory = tests/unit/failing_memory.c tests/unit/failing_memory.h

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/unit/keyd_fixture.h"
 
+#include "tests/unit/folder.h"
 #include "tests/unit/unit.h"
 
-#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -84,16 +84,11 @@ void fixture_setup(void) {
     fixture_new_loop();
 }
 
-static int remove_one(const char *path, const struct stat *st KD_UNUSED, int type KD_UNUSED,
-                      struct FTW *at KD_UNUSED) {
-    return remove(path);
-}
-
 void fixture_teardown(void) {
     kd_timer_free(fx.watchdog);
     kd_loop_free(fx.loop);
     kd_config_free(fx.config);
-    nftw(fx.directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(fx.directory);
 }
 
 void fixture_run_until(bool (*condition)(void)) {

@@ -3,9 +3,9 @@
 // a renewal leaves, and that what keyd did not write is refused.
 #include "keyd/devices.h"
 #include "keyd/store_sql.h"
+#include "folder.h"
 #include "unit.h"
 
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,15 +37,10 @@ static void setup(void) {
     ck_assert_err(kd_store_open(directory, &store), KD_OK);
 }
 
-static int remove_one(const char *p, const struct stat *st KD_UNUSED, int type KD_UNUSED,
-                      struct FTW *at KD_UNUSED) {
-    return remove(p);
-}
-
 static void teardown(void) {
     kd_devices_wipe(&devices);
     kd_store_close(store);
-    nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(directory);
 }
 
 static enum kd_err add(const char *id) {

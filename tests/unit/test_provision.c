@@ -7,10 +7,10 @@
 #include "client/keyd.h"
 #include "tests/unit/failing_memory.h"
 #include "tests/unit/fake_tls.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs7.h>
 #include <stdio.h>
@@ -140,16 +140,11 @@ static void set_up(void) {
     snprintf(url, sizeof(url), "https://127.0.0.1:%u", server.port);
 }
 
-static int remove_one(const char *path, const struct stat *st KD_UNUSED, int type KD_UNUSED,
-                      struct FTW *at KD_UNUSED) {
-    return remove(path);
-}
-
 static void tear_down(void) {
     fake_tls_stop(&server);
     kd_buf_wipe(&provision);
     pki_wipe(&own);
-    nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(folder);
 }
 
 #define ck_assert_keyd(r, expected)                                                                \

@@ -2,9 +2,9 @@
 // The store: what is on the disk after each change, and after a kill between two.
 #include "keyd/store.h"
 #include "keyd/store_thread.h"
+#include "folder.h"
 #include "unit.h"
 
-#include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -46,14 +46,9 @@ static void setup(void) {
     ck_assert_err(kd_store_open(directory, &store), KD_OK);
 }
 
-static int remove_one(const char *p, const struct stat *st KD_UNUSED, int type KD_UNUSED,
-                      struct FTW *at KD_UNUSED) {
-    return remove(p);
-}
-
 static void teardown(void) {
     kd_store_close(store);
-    nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(directory);
 }
 
 static struct kd_store_row row_of(const char *name, uint32_t number, enum kd_version_state state) {

@@ -4,9 +4,9 @@
 #include "keyd/store.h"
 #include "keyd/store_devices.h"
 #include "tests/unit/failing_memory.h"
+#include "folder.h"
 #include "unit.h"
 
-#include <ftw.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
@@ -90,14 +90,9 @@ static void set_up(void) {
     ck_assert_err(kd_store_open(directory, &store), KD_OK);
 }
 
-static int remove_one(const char *p, const struct stat *st KD_UNUSED, int type KD_UNUSED,
-                      struct FTW *at KD_UNUSED) {
-    return remove(p);
-}
-
 static void tear_down(void) {
     kd_store_close(store);
-    nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    folder_remove(directory);
 }
 
 // ---- what is done ----------------------------------------------------------
