@@ -42,7 +42,9 @@ static bool serve(struct fake_http *f, struct peer *p) {
     if (n == 0) {
         return true;
     }
+    pthread_mutex_lock(&f->lock);
     memcpy(f->request, p->bytes, p->n + 1);
+    pthread_mutex_unlock(&f->lock);
     p->n = 0;
     const size_t i = f->n_requests < f->n_answers ? f->n_requests : f->n_answers - 1;
     f->n_requests++;
@@ -95,17 +97,25 @@ void fake_http_start(struct fake_http *f) {
     ck_assert_int_eq(bind(f->listener, (struct sockaddr *)&address, sizeof(address)), 0);
     ck_assert_int_eq(listen(f->listener, FAKE_CONNECTIONS_MAX), 0);
     ck_assert_int_eq(pipe(f->stop), 0);
+    ck_assert_int_eq(pthread_mutex_init(&f->lock, NULL), 0);
     ck_assert_int_eq(pthread_create(&f->thread, NULL, run, f), 0);
 }
 
 void fake_http_stop(struct fake_http *f) {
     ck_assert_int_eq(write(f->stop[1], "x", 1), 1);
     pthread_join(f->thread, NULL);
+    pthread_mutex_destroy(&f->lock);
     close(f->stop[0]);
     close(f->stop[1]);
     close(f->listener);
     unlink(f->socket);
     rmdir(f->folder);
+}
+
+void fake_http_last(struct fake_http *f, char *request) {
+    pthread_mutex_lock(&f->lock);
+    memcpy(request, f->request, sizeof(f->request));
+    pthread_mutex_unlock(&f->lock);
 }
 
 const char *fake_answer(int status, const char *type, const char *body) {

@@ -18,8 +18,9 @@ struct fake_http {
     size_t n_answers;
     bool closes;         // after each answer
     bool is_silent;      // takes requests, answers nothing
-    char request[16384]; // the last one; read it after fake_http_stop
-    unsigned n_requests;
+    char request[16384]; // the last one; before fake_http_stop: by fake_http_last
+    unsigned n_requests; // read it after fake_http_stop
+    pthread_mutex_t lock;
     int listener;
     int stop[2];
     pthread_t thread;
@@ -27,6 +28,9 @@ struct fake_http {
 
 void fake_http_start(struct fake_http *f); // fields above `request` are set
 void fake_http_stop(struct fake_http *f);  // and removes the folder
+
+// The last request, in the caller's memory of the size of `request`, while others may come.
+void fake_http_last(struct fake_http *f, char *request);
 
 // A whole answer from its parts.  Static memory, a few at a time.
 const char *fake_answer(int status, const char *type, const char *body);
