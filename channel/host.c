@@ -11,6 +11,7 @@
 #include <openssl/hmac.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -101,10 +102,14 @@ static bool mac_parts(EVP_MAC_CTX *c, const struct kd_bytes *parts, size_t n_par
     return EVP_MAC_final(c, out, &n, n_out) == 1 && n == n_out;
 }
 
-// NULL without memory.
-static EVP_MAC_CTX *mac_new(enum kd_md md, struct kd_bytes key) {
-    // An empty salt is a key of no bytes; the pointer must not be NULL, which means "the same key".
-    static const uint8_t empty[1];
+// HMAC by a hash, without a key.  To find both by their names takes as long as an HMAC: each is
+// made at its first use and kept for the life of the process.  NULL without memory.
+static EVP_MAC_CTX *keyless_mac(enum kd_md md) {
+    static _Atomic(EVP_MAC_CTX *) made[KD_COUNT_OF(mds)];
+    EVP_MAC_CTX *kept = atomic_load(&made[md]);
+    if (kept != NULL) {
+        return kept;
+    }
     char name[16];
     snprintf(name, sizeof(name), "%s", mds[md].name);
     OSSL_PARAM params[] = {
@@ -113,7 +118,23 @@ static EVP_MAC_CTX *mac_new(enum kd_md md, struct kd_bytes key) {
     };
     kd_auto(mac) EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     kd_auto(mac_ctx) EVP_MAC_CTX *c = mac == NULL ? NULL : EVP_MAC_CTX_new(mac);
-    if (c == NULL || EVP_MAC_init(c, key.n == 0 ? empty : key.p, key.n, params) != 1) {
+    if (c == NULL || EVP_MAC_CTX_set_params(c, params) != 1) {
+        ERR_clear_error();
+        return NULL;
+    }
+    if (atomic_compare_exchange_strong(&made[md], &kept, c)) {
+        return KD_STEAL(c);
+    }
+    return kept; // that of a faster thread
+}
+
+// NULL without memory.
+static EVP_MAC_CTX *mac_new(enum kd_md md, struct kd_bytes key) {
+    // An empty salt is a key of no bytes; the pointer must not be NULL, which means "the same key".
+    static const uint8_t empty[1];
+    EVP_MAC_CTX *keyless = keyless_mac(md);
+    kd_auto(mac_ctx) EVP_MAC_CTX *c = keyless == NULL ? NULL : EVP_MAC_CTX_dup(keyless);
+    if (c == NULL || EVP_MAC_init(c, key.n == 0 ? empty : key.p, key.n, NULL) != 1) {
         ERR_clear_error();
         return NULL;
     }
