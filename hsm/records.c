@@ -27,10 +27,24 @@ static enum kd_err check_time(const struct kd_traffic_keys *k, bool is_farewell)
     return is_farewell || kd_clock_wall_ms() < k->expires_ms ? KD_OK : KD_ERR_SESSION_EXPIRED;
 }
 
+// The keys of a record's session, with the one that it needs.
+static enum kd_err take_keys(struct kd_session *s, const struct kd_hsm_request *q,
+                             const struct kd_hsm_item *item, bool is_seal,
+                             struct kd_traffic_keys **out) {
+    enum kd_err r = kd_sessions_get(s, &q->keys[0], root_of(q), item->session, out);
+    if (r != KD_OK) {
+        return r;
+    }
+    if ((r = kd_sessions_ready(s, *out, is_seal)) != KD_OK) {
+        kd_sessions_release(s, *out, r == KD_ERR_NO_OBJECT);
+    }
+    return r;
+}
+
 static enum kd_err seal_record(struct kd_session *s, const struct kd_hsm_request *q,
                                const struct kd_hsm_item *item) {
     struct kd_traffic_use use = { .session = s };
-    enum kd_err r = kd_sessions_get(s, &q->keys[0], root_of(q), item->session, &use.keys);
+    enum kd_err r = take_keys(s, q, item, true, &use.keys);
     if (r != KD_OK) {
         return r;
     }
@@ -75,7 +89,7 @@ static enum kd_err open_record(struct kd_traffic_use *use, const struct kd_hsm_i
 enum kd_err kd_exec_record_open(struct kd_session *s, const struct kd_hsm_request *q,
                                 const struct kd_hsm_item *item, struct kd_hsm_result *result) {
     struct kd_traffic_use use = { .session = s };
-    enum kd_err r = kd_sessions_get(s, &q->keys[0], root_of(q), item->session, &use.keys);
+    enum kd_err r = take_keys(s, q, item, false, &use.keys);
     if (r != KD_OK) {
         return r;
     }

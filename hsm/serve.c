@@ -192,6 +192,14 @@ static void answer_ping(struct thread *t, struct kd_bytes frame) {
     kd_hsm_frame_end(&t->reply, start);
 }
 
+// What can be done when the answer has been sent.
+static void tidy(struct kd_session *s) {
+    if (kd_session_try_enter(s)) {
+        kd_sessions_make_room(s);
+        kd_session_leave(s);
+    }
+}
+
 // No other request may come for long; but a ping does not wait for a hung thread.
 static void expire(struct kd_session *s) {
     if (kd_session_try_enter(s)) {
@@ -232,6 +240,7 @@ static void *run(void *arg) {
             pthread_mutex_unlock(&v->read_lock);
             break;
         }
+        tidy(t->session);
     }
     return NULL;
 }

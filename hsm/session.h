@@ -145,6 +145,8 @@ void kd_handshakes_wipe(struct kd_session *s);   // all of them; the worker ends
 // ---- sessions.c --------------------------------------------------------------
 
 void kd_sessions_forget(struct kd_session *s, struct kd_bytes id); // the cache's id
+// To the limit, over which one may be until its answer has been sent.
+void kd_sessions_make_room(struct kd_session *s);
 void kd_sessions_expire(struct kd_session *s); // those whose time is over; now and then
 size_t kd_sessions_count(struct kd_token *t);  // of the channel, whose keys are kept
 void kd_sessions_wipe(struct kd_token *t);     // under lock, or alone: sessions are gone

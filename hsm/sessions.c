@@ -32,8 +32,8 @@ static struct kd_traffic_keys *take_out(struct kd_token *t, struct kd_traffic_ke
     return k->pins == 0 ? k : NULL;
 }
 
-static struct kd_traffic_keys *take_surplus(struct kd_token *t) {
-    if (kd_map_count(&t->sessions) <= t->secrets_max) {
+static struct kd_traffic_keys *take_surplus(struct kd_token *t, size_t max) {
+    if (kd_map_count(&t->sessions) <= max) {
         return NULL;
     }
     for (struct kd_traffic_keys *k = t->oldest_session; k != NULL; k = k->newer) {
@@ -46,12 +46,12 @@ static struct kd_traffic_keys *take_surplus(struct kd_token *t) {
 
 // ---- for records -----------------------------------------------------------
 
-static void make_room(struct kd_session *s) {
+static void make_room(struct kd_session *s, size_t max) {
     struct kd_token *t = s->token;
     struct kd_traffic_keys *surplus;
     do {
         pthread_mutex_lock(&t->lock);
-        surplus = take_surplus(t);
+        surplus = take_surplus(t, max);
         pthread_mutex_unlock(&t->lock);
         if (surplus != NULL) {
             kd_traffic_free(s, surplus);
@@ -89,7 +89,11 @@ static void enter(struct kd_session *s, struct kd_traffic_keys *k) {
         k->is_forgotten = true;
     }
     pthread_mutex_unlock(&t->lock);
-    make_room(s);
+    make_room(s, t->secrets_max + 1); // the last one goes when the answer has been sent
+}
+
+void kd_sessions_make_room(struct kd_session *s) {
+    make_room(s, s->token->secrets_max);
 }
 
 // One that is not in use; false: there is none.
@@ -110,13 +114,25 @@ static bool drop_oldest(struct kd_session *s) {
     return found != NULL;
 }
 
+static bool is_full(enum kd_err r) {
+    return r == KD_ERR_NO_MEMORY || r == KD_ERR_TOKEN_FULL;
+}
+
 // The limit may be more than what the token or the locked memory holds.
 static enum kd_err make(struct kd_session *s, const struct kd_key_ref *ticket_key,
                         const struct kd_key_ref *root, const struct kd_hsm_session *request,
                         struct kd_traffic_keys **out) {
     enum kd_err r = kd_traffic_make(s, ticket_key, root, request, out);
-    if ((r == KD_ERR_NO_MEMORY || r == KD_ERR_TOKEN_FULL) && drop_oldest(s)) {
+    if (is_full(r) && drop_oldest(s)) {
         r = kd_traffic_make(s, ticket_key, root, request, out);
+    }
+    return r;
+}
+
+enum kd_err kd_sessions_ready(struct kd_session *s, struct kd_traffic_keys *k, bool is_seal) {
+    enum kd_err r = kd_traffic_ready(s, k, is_seal);
+    if (is_full(r) && drop_oldest(s)) {
+        r = kd_traffic_ready(s, k, is_seal);
     }
     return r;
 }
@@ -149,7 +165,6 @@ void kd_sessions_release(struct kd_session *s, struct kd_traffic_keys *k, bool i
     if (is_last) {
         kd_traffic_free(s, k);
     }
-    make_room(s); // where all of them were in use before
 }
 
 void kd_sessions_forget(struct kd_session *s, struct kd_bytes id) {

@@ -133,12 +133,8 @@ static enum kd_err check_terms(const struct kd_hsm_request *q, const struct kd_h
 static enum kd_err make_ticket(struct kd_session *s, const struct kd_hsm_request *q,
                                struct kd_handshake *h, const struct kd_hsm_session_terms *terms,
                                struct kd_hsm_result *result) {
-    kd_auto(ticket) struct kd_ticket t = { .md = kd_edhoc_suite(h->e)->md,
-                                           .curve = kd_edhoc_suite(h->e)->curve };
-    const struct kd_point *ephemeral =
-        terms->is_client ? kd_edhoc_own_ephemeral(h->e) : kd_edhoc_peer_ephemeral(h->e);
-    const struct kd_bytes x = kd_point_get_x(ephemeral);
-    memcpy(t.client_x, x.p, x.n);
+    kd_auto(ticket) struct kd_ticket t = { .md = kd_edhoc_suite(h->e)->md };
+    t.client = *(terms->is_client ? kd_edhoc_own_ephemeral(h->e) : kd_edhoc_peer_ephemeral(h->e));
     const size_t start = s->out.n;
     enum kd_err r;
     if ((r = kd_ticket_set_terms(&t, terms)) != KD_OK ||

@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    VERSION = 1,
+    VERSION = 2,
     FIELDS = 15,
     FIELDS_WITH_OTP,
     FIELDS_OF_STRANGER, // they have both
@@ -15,7 +15,7 @@ enum {
 };
 
 static struct kd_bytes ticket_aad(void) {
-    return kd_bytes_of_text("keyd ticket v1");
+    return kd_bytes_of_text("keyd ticket v2");
 }
 
 void kd_ticket_wipe(struct kd_ticket *t) {
@@ -53,8 +53,8 @@ static void put_text(struct kd_buf *b, struct kd_ticket *t) {
     kd_cbor_put_uint(b, terms->update);
     kd_cbor_put_uint(b, terms->root_version);
     kd_cbor_put_uint(b, (uint64_t)t->md);
-    kd_cbor_put_uint(b, (uint64_t)t->curve);
-    kd_cbor_put_bytes(b, (struct kd_bytes) { t->client_x, kd_curve_bytes(t->curve) });
+    kd_cbor_put_uint(b, (uint64_t)t->client.curve);
+    kd_cbor_put_bytes(b, kd_point_get(&t->client));
     kd_cbor_put_bytes(b,
                       (struct kd_bytes) { kd_secret_get(t->prk_out), kd_secret_len(t->prk_out) });
     if (has_otp) {
@@ -117,8 +117,8 @@ static enum kd_err read_text(struct kd_bytes text, struct kd_ticket *t) {
     read_within(&c, VERSION, VERSION);
     read_terms(&c, t);
     t->md = (enum kd_md)read_within(&c, KD_MD_SHA256, KD_MD_SHA384);
-    t->curve = (enum kd_curve)read_within(&c, KD_CURVE_P256, KD_CURVE_P384);
-    read_fixed(&c, t->client_x, kd_curve_bytes(t->curve));
+    t->client.curve = (enum kd_curve)read_within(&c, KD_CURVE_P256, KD_CURVE_P384);
+    read_fixed(&c, t->client.bytes, kd_point_bytes(t->client.curve));
     enum kd_err r = kd_secret_new(kd_md_bytes(t->md), &t->prk_out);
     if (r != KD_OK) {
         return r;

@@ -2,11 +2,11 @@
 // ticket.h: what must be known to go on with a session at any node that has the
 // ticket key: the terms and PRK_out, sealed with AES-256-GCM by that key, which
 // never leaves the token.  IV (12 bytes) || ciphertext || tag; inside is
-//     [1, id, profile, is client, peer, created, expires, records, bytes, update,
-//      root version, hash, curve, x, PRK_out, ? [digits, step, window], ? stranger]
+//     [2, id, profile, is client, peer, created, expires, records, bytes, update,
+//      root version, hash, curve, point, PRK_out, ? [digits, step, window], ? stranger]
 // (the last but one where the one-time passwords are not of the default form, or the last is there:
-// of a peer that nobody had registered) in deterministic CBOR, x of the ephemeral key of whoever
-// has the client's role.
+// of a peer that nobody had registered) in deterministic CBOR; the point is the ephemeral key of
+// whoever has the client's role, whole, as to find its y again takes a tenth of a restoring.
 #ifndef KD_HSM_TICKET_H
 #define KD_HSM_TICKET_H
 
@@ -17,8 +17,7 @@ struct kd_ticket {
     struct kd_hsm_session_terms terms; // the peer's name is in `peer`
     uint8_t peer[KD_HSM_PEER_MAX_BYTES];
     enum kd_md md;
-    enum kd_curve curve;
-    uint8_t client_x[KD_CURVE_MAX_BYTES];
+    struct kd_point client;
     struct kd_secret *prk_out; // owned; as long as the hash
 };
 void kd_ticket_wipe(struct kd_ticket *t);

@@ -11,42 +11,69 @@
 
 // ---- resident --------------------------------------------------------------
 
-struct installer {
-    struct kd_session *session;
-    struct kd_traffic_keys *keys;
-    CK_OBJECT_HANDLE share; // R
-};
-
-static enum kd_err install_in_token(void *ctx, enum kd_traffic which, const struct kd_key32 *d) {
-    struct installer *i = ctx;
+static enum kd_err derive_key(struct kd_session *s, struct kd_traffic_keys *k,
+                              enum kd_traffic which, const struct kd_key32 *d) {
     const bool is_otp = which == KD_TRAFFIC_OTP;
     const struct kd_secret_form form = {
         .type = is_otp ? CKK_GENERIC_SECRET : CKK_AES,
         .n = sizeof(d->bytes),
         .usages = is_otp ? KD_USE_SIGN : KD_USE_ENCRYPT | KD_USE_DECRYPT,
     };
-    return kd_derive_cbc_data(i->session, i->share,
-                              (struct kd_bytes) { d->bytes, sizeof(d->bytes) }, &form,
-                              &i->keys->handles[which]);
+    return kd_derive_cbc_data(s, k->share, (struct kd_bytes) { d->bytes, sizeof(d->bytes) }, &form,
+                              &k->handles[which]);
 }
 
-// R = ECDH of the channel root and the client's ephemeral key, of which either y
-// will do.
+static enum kd_err install_in_token(void *ctx, enum kd_traffic which, const struct kd_key32 *d) {
+    const struct kd_traffic_use *u = ctx;
+    if (which == KD_TRAFFIC_OTP) { // each record has one
+        return derive_key(u->session, u->keys, which, d);
+    }
+    u->keys->secrets->data[which] = *d;
+    return KD_OK;
+}
+
+static enum kd_err derive_direction(struct kd_session *s, struct kd_traffic_keys *k,
+                                    enum kd_traffic which) {
+    struct kd_key32 *d = &k->secrets->data[which];
+    enum kd_err r = derive_key(s, k, which, d);
+    if (r != KD_OK) {
+        return r;
+    }
+    kd_wipe(d, sizeof(*d));
+    if (k->handles[KD_TRAFFIC_C2S] != 0 && k->handles[KD_TRAFFIC_S2C] != 0) {
+        kd_destroy(s, k->share);
+        k->share = 0;
+    }
+    return KD_OK;
+}
+
+enum kd_err kd_traffic_ready(struct kd_session *s, struct kd_traffic_keys *k, bool is_seal) {
+    const enum kd_traffic which = is_seal == k->is_client ? KD_TRAFFIC_C2S : KD_TRAFFIC_S2C;
+    enum kd_err r = KD_OK;
+    if (k->profile == KD_PROFILE_RELEASED) {
+        return KD_OK;
+    }
+    pthread_mutex_lock(&k->derive_lock);
+    if (k->handles[which] == 0) {
+        r = derive_direction(s, k, which);
+    }
+    pthread_mutex_unlock(&k->derive_lock);
+    return r;
+}
+
+// R = ECDH of the channel root and the client's ephemeral key.
 static enum kd_err derive_share(struct kd_session *s, const struct kd_key_ref *root,
                                 const struct kd_ticket *t, CK_OBJECT_HANDLE *out) {
     const struct kd_secret_form form = { .type = CKK_AES, .n = 32, .usages = KD_USE_DERIVE };
-    const struct kd_bytes x = { t->client_x, kd_curve_bytes(t->curve) };
-    struct kd_point client;
     CK_OBJECT_HANDLE handle;
-    enum kd_err r;
-    if (root == NULL || root->type != kd_key_type_of(t->curve) || t->terms.is_client) {
+    if (root == NULL || root->type != kd_key_type_of(t->client.curve) || t->terms.is_client) {
         return KD_ERR_KEY_TYPE;
     }
-    if ((r = kd_point_from_x(t->curve, x, &client)) != KD_OK ||
-        (r = kd_object_get(s, root, &handle)) != KD_OK) {
+    enum kd_err r = kd_object_get(s, root, &handle);
+    if (r != KD_OK) {
         return r;
     }
-    r = kd_derive_ecdh(s, handle, root->type, kd_point_get(&client), &form, out);
+    r = kd_derive_ecdh(s, handle, root->type, kd_point_get(&t->client), &form, out);
     if (r == KD_ERR_NO_OBJECT) {
         kd_object_forget(s, root);
     }
@@ -61,13 +88,10 @@ static enum kd_err schedule(struct kd_session *s, const struct kd_key_ref *root,
         return kd_schedule_run(t->md, secret, attachment, kd_soft_traffic_install,
                                &k->secrets->soft, &k->ivs);
     }
-    struct installer i = { .session = s, .keys = k };
-    enum kd_err r = derive_share(s, root, t, &i.share);
-    if (r == KD_OK) {
-        r = kd_schedule_run(t->md, secret, attachment, install_in_token, &i, &k->ivs);
-        kd_destroy(s, i.share);
-    }
-    return r;
+    struct kd_traffic_use use = { .session = s, .keys = k };
+    enum kd_err r = derive_share(s, root, t, &k->share);
+    return r == KD_OK ? kd_schedule_run(t->md, secret, attachment, install_in_token, &use, &k->ivs)
+                      : r;
 }
 
 // ---- make and free ---------------------------------------------------------
@@ -107,6 +131,7 @@ enum kd_err kd_traffic_make(struct kd_session *s, const struct kd_key_ref *ticke
     if (k == NULL) {
         return KD_ERR_NO_MEMORY;
     }
+    pthread_mutex_init(&k->derive_lock, NULL);
     r = fill(s, root, request, &t, k);
     if (r != KD_OK) {
         kd_traffic_free(s, k);
@@ -118,6 +143,7 @@ enum kd_err kd_traffic_make(struct kd_session *s, const struct kd_key_ref *ticke
 
 void kd_traffic_forget(struct kd_token *t, struct kd_traffic_keys *k) {
     kd_cells_put(&t->cells, k->secrets);
+    pthread_mutex_destroy(&k->derive_lock);
     free(k);
 }
 
@@ -125,8 +151,11 @@ void kd_traffic_free(struct kd_session *s, struct kd_traffic_keys *k) {
     pthread_mutex_lock(&s->token->lock);
     const bool is_live = k->generation == s->token->generation;
     pthread_mutex_unlock(&s->token->lock);
-    for (size_t i = 0; is_live && i < KD_TRAFFIC_KEYS; i++) {
-        kd_destroy(s, k->handles[i]);
+    if (is_live) {
+        kd_destroy(s, k->share);
+        for (size_t i = 0; i < KD_TRAFFIC_KEYS; i++) {
+            kd_destroy(s, k->handles[i]);
+        }
     }
     kd_traffic_forget(s->token, k);
 }

@@ -9,7 +9,10 @@
 
 // In locked memory.
 struct kd_traffic_secrets {
-    struct kd_soft_traffic soft; // released only
+    union {
+        struct kd_soft_traffic soft;          // released
+        struct kd_key32 data[KD_TRAFFIC_OTP]; // resident: D of a direction, until its first use
+    };
     // The one-time password of the step that we are in: one use of the key for all
     // its records.  Under the token's lock.
     bool has_otp;
@@ -26,8 +29,13 @@ struct kd_traffic_keys {
     uint64_t generation;
     struct kd_otp_params otp;
     struct kd_record_ivs ivs;
-    struct kd_traffic_secrets *secrets;        // a cell of the token's
-    CK_OBJECT_HANDLE handles[KD_TRAFFIC_KEYS]; // resident only
+    struct kd_traffic_secrets *secrets; // a cell of the token's
+    // Resident only.  Most sessions that are restored are for one record: a direction has its key
+    // from its first use on, and R is kept until both have theirs, so there are never more than
+    // three objects (and R, for the moment of the last one).
+    pthread_mutex_t derive_lock; // of `share`, and of handles that are 0
+    CK_OBJECT_HANDLE share;      // R
+    CK_OBJECT_HANDLE handles[KD_TRAFFIC_KEYS];
     // of sessions.c, under the token's lock
     unsigned pins;
     bool is_forgotten;
@@ -40,6 +48,9 @@ KD_MUST_CHECK enum kd_err kd_traffic_make(struct kd_session *s, const struct kd_
                                           const struct kd_key_ref *root,
                                           const struct kd_hsm_session *request,
                                           struct kd_traffic_keys **out);
+// The key of the direction that is sealed in, or of the other, is there after this.
+KD_MUST_CHECK enum kd_err kd_traffic_ready(struct kd_session *s, struct kd_traffic_keys *k,
+                                           bool is_seal);
 // Destroys its objects too, unless the generation is over.
 void kd_traffic_free(struct kd_session *s, struct kd_traffic_keys *k);
 void kd_traffic_forget(struct kd_token *t, struct kd_traffic_keys *k); // its objects are gone
@@ -58,6 +69,9 @@ KD_MUST_CHECK enum kd_err kd_sessions_get(struct kd_session *s, const struct kd_
                                           const struct kd_key_ref *root,
                                           const struct kd_hsm_session *request,
                                           struct kd_traffic_keys **out);
+// Before a record is sealed, or opened, with keys that are pinned.
+KD_MUST_CHECK enum kd_err kd_sessions_ready(struct kd_session *s, struct kd_traffic_keys *k,
+                                            bool is_seal);
 void kd_sessions_release(struct kd_session *s, struct kd_traffic_keys *k, bool is_stale);
 
 #endif

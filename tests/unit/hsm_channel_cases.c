@@ -372,6 +372,13 @@ START_TEST(a_session_whose_time_is_over_only_says_so) {
 }
 END_TEST
 
+// The limit is 2; one more may be there until its answer has been sent.
+static void check_room(void) {
+    ck_assert_uint_le(kd_sessions_count(&token_opened()->token), 3);
+    kd_sessions_make_room(token_session());
+    ck_assert_uint_le(kd_sessions_count(&token_opened()->token), 2);
+}
+
 START_TEST(keys_that_were_lost_or_gave_way_are_made_again) {
     kd_auto(meeting) struct meeting m = held(_i);
     kd_auto(call) struct call_result c = { 0 };
@@ -381,12 +388,25 @@ START_TEST(keys_that_were_lost_or_gave_way_are_made_again) {
         m.session.cache[0] = i; // more than the cache holds
         ck_assert_err(ask_seal(&m, i, kd_bytes_of_text("body"), &c), KD_OK);
     }
-    ck_assert_uint_le(kd_sessions_count(&token_opened()->token), 2);
+    check_room();
     ck_assert_err(kd_session_heal(token_session(), KD_ERR_SESSION_LOST), KD_OK);
     ck_assert_uint_eq(kd_sessions_count(&token_opened()->token), 0);
     check_records(&m, 7);
 }
 END_TEST
+
+// Session objects of the token that have this usage.
+static size_t secret_objects(CK_ATTRIBUTE_TYPE usage) {
+    size_t n = 0;
+    CK_OBJECT_HANDLE found[8];
+    CK_BBOOL no = CK_FALSE, yes = CK_TRUE;
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_ATTRIBUTE template[] = { KD_ATTRIBUTE(CKA_TOKEN, no),
+                                KD_ATTRIBUTE(CKA_CLASS, class),
+                                { usage, &yes, sizeof(yes) } };
+    ck_assert_err(kd_object_find(token_session(), template, 3, found, 8, &n), KD_OK);
+    return n;
+}
 
 START_TEST(keys_that_are_forgotten_or_late_are_destroyed) {
     kd_auto(meeting) struct meeting m = held(_i);
@@ -407,13 +427,28 @@ START_TEST(keys_that_are_forgotten_or_late_are_destroyed) {
     kd_sessions_expire(token_session());
     kd_clock_release();
     ck_assert_uint_eq(kd_sessions_count(t), 0);
-    size_t n_found = 0; // of the session's objects: none in the token
-    CK_OBJECT_HANDLE found[8];
-    const CK_BBOOL no = CK_FALSE;
-    const CK_OBJECT_CLASS class = CKO_SECRET_KEY;
-    CK_ATTRIBUTE template[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE(CKA_CLASS, class) };
-    ck_assert_err(kd_object_find(token_session(), template, 2, found, 8, &n_found), KD_OK);
-    ck_assert_uint_le(n_found, 1); // at most the copy of the ticket key
+    ck_assert_uint_le(secret_objects(CKA_ENCRYPT), 1); // at most the copy of the ticket key
+    ck_assert_uint_eq(secret_objects(CKA_SIGN), 0);
+    ck_assert_uint_eq(secret_objects(CKA_DERIVE), 0);
+}
+END_TEST
+
+START_TEST(a_direction_has_its_key_from_its_first_use) {
+    kd_auto(meeting) struct meeting m = held(_i);
+    kd_auto(call) struct call_result c = { 0 };
+    m.profile = KD_PROFILE_RESIDENT;
+    meeting_init(&m, token_session());
+    meeting_hold(&m);
+    const size_t before = secret_objects(CKA_ENCRYPT); // a copy of the ticket key
+    ck_assert_err(ask_seal(&m, 0, kd_bytes_of_text("body"), &c), KD_OK);
+    ck_assert_err(ask_seal(&m, 1, kd_bytes_of_text("body"), &c), KD_OK);
+    ck_assert_uint_eq(secret_objects(CKA_ENCRYPT), before + 1);
+    ck_assert_uint_eq(secret_objects(CKA_SIGN), 1);
+    ck_assert_uint_eq(secret_objects(CKA_DERIVE), 1); // R
+    check_records(&m, 2);
+    ck_assert_uint_eq(secret_objects(CKA_ENCRYPT), before + 2);
+    ck_assert_uint_eq(secret_objects(CKA_SIGN), 1);
+    ck_assert_uint_eq(secret_objects(CKA_DERIVE), 0);
 }
 END_TEST
 
@@ -455,7 +490,7 @@ START_TEST(two_threads_share_the_keys_of_a_session) {
         ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
         ck_assert_err(users[i].wrong, KD_OK);
     }
-    ck_assert_uint_le(kd_sessions_count(&token_opened()->token), 2);
+    check_room();
 }
 END_TEST
 
@@ -554,6 +589,7 @@ TCase *tcase_channel_sessions(void) {
     tcase_add_loop_test(c, a_session_whose_time_is_over_only_says_so, 0, 2);
     tcase_add_loop_test(c, keys_that_were_lost_or_gave_way_are_made_again, 0, 2);
     tcase_add_loop_test(c, keys_that_are_forgotten_or_late_are_destroyed, 0, 2);
+    tcase_add_loop_test(c, a_direction_has_its_key_from_its_first_use, 0, 2);
     tcase_add_loop_test(c, two_threads_share_the_keys_of_a_session, 0, 2);
     tcase_add_test(c, the_keys_of_a_resident_session_are_not_released);
     tcase_add_loop_test(c, released_keys_are_the_client_s_and_the_worker_keeps_none, 0, CASES);
