@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 
-from alt_common import Missing, environment, installed
+from alt_common import Missing, installed
 from harness import wait_for
 
 NAME = "ssh-agent"
@@ -35,8 +35,8 @@ def measure(token, _keyd, _operation, clients, ms, point):
         address, ask = os.path.join(d, "agent"), os.path.join(d, "ask")
         with open(ask, "w", encoding="utf-8", opener=lambda p, f: os.open(p, f, 0o700)) as f:
             f.write(f"#!/bin/sh\ncat '{token.pin_file}'\n")
-        env = environment(token, SSH_AUTH_SOCK=address, SSH_ASKPASS=ask,
-                          SSH_ASKPASS_REQUIRE="force")
+        env = token.process_environment(SSH_AUTH_SOCK=address, SSH_ASKPASS=ask,
+                                        SSH_ASKPASS_REQUIRE="force")
         p = subprocess.Popen([agent, "-D", "-a", address, "-P", "/usr/lib/*"], env=env,
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For the alt_*.py: programs that measure themselves, environments, and what is missing."""
+"""For the alt_*.py: programs that measure themselves, and what is missing."""
 import os
 import subprocess
 
@@ -14,11 +14,6 @@ def installed(*paths):
         if os.path.exists(path):
             return path
     raise Missing("not installed")
-
-
-def environment(token, **more):
-    """With what the token's module needs."""
-    return {**os.environ, **dict(e.split("=", 1) for e in token.environment), **more}
 
 
 def start(argv, token, env, tries=10):

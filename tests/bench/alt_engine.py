@@ -3,7 +3,7 @@
 PIN (alt_engine.c)."""
 import os
 
-from alt_common import Missing, environment, installed, run_together
+from alt_common import Missing, installed, run_together
 from harness import tokens
 
 NAME = "OpenSSL engine pkcs11"
@@ -20,4 +20,4 @@ def measure(token, _keyd, _operation, clients, ms, _point):
     program = os.path.join(tokens.BUILD, "tests", "bench", "alt_engine")
     uri = f"pkcs11:token={token.label.replace(' ', '%20')};object=alt-sign.v1;type=private"
     return run_together([program, engine, token.module, uri, str(ms)], token, clients,
-                        environment(token))
+                        token.process_environment())

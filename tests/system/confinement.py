@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each process has given up, and what is in the memory of those that talk to the world."""
+import concurrent.futures
+import contextlib
 import json
 import os
 import re
 import subprocess
+import threading
 
-from harness import SOFTHSM, children, expect, main, oracle, test, tokens, wait_for
+from harness import SOFTHSM, Remote, children, expect, main, oracle, test, tokens, wait_for
 from harness.daemon import KEYD, Keyd, pages_of
 from harness.gateway import Backend, Gateway
 from harness.peer import Server
 
 UNITS = (("keyd.service",), ("keyd.service", "keyd-workers-user.conf"), ("keyd-gateway.service",))
 EXPOSURE_MAX = 2.0
+CLIENTS, SEARCHES = 3, 20
 
 
 def name_of(pid):
@@ -69,24 +73,31 @@ def scalar_of(private):
                          .replace(":", "").replace("\n", "").replace(" ", "")[-64:])
 
 
-@test(on=SOFTHSM)
-def front_and_gateway_hold_neither_pin_nor_private_key(token):
-    """A key whose bytes we know is brought into the token by its maker's tool, and used."""
+def import_known_key(token):
+    """A key is brought into the token by its maker's tool.  All forms of its bytes."""
     private = oracle.ec_private("ec-p256")
     with oracle.Files(key=oracle.openssl("pkcs8", "-topk8", "-nocrypt", data=private)) as path:
         r = subprocess.run(["softhsm2-util", "--import", path("key"), "--token", token.label,
                             "--label", "known", "--id", "4b", "--pin", token.pin],
-                           capture_output=True, check=False,
-                           env={**os.environ, **dict(e.split("=", 1) for e in token.environment)})
+                           capture_output=True, check=False, env=token.process_environment())
         assert r.returncode == 0, r
-    keyd = Server(token, {"workers.processes": 1}).set_up()
+    scalar = scalar_of(private)
+    return [scalar, scalar[::-1], scalar.hex().encode()]
+
+
+def sign_by_known_key(keyd):
     expect(keyd.post("/v1/keys", {"name": "known", "uri": "pkcs11:object=known;type=private"}), 201)
     for _ in range(20):
         keyd.ok("/v1/keys/known/sign", {"data": "aGVsbG8"})
+
+
+@test(on=SOFTHSM)
+def front_and_gateway_hold_neither_pin_nor_private_key(token):
+    secrets = [token.pin.encode(), *import_known_key(token)]
+    keyd = Server(token, {"workers.processes": 1}).set_up()
+    sign_by_known_key(keyd)
     backend = Backend()
     gateway = Gateway(keyd, backend).start()
-    scalar = scalar_of(private)
-    secrets = [token.pin.encode(), scalar, scalar[::-1], scalar.hex().encode()]
     for pid in (keyd.process.pid, gateway.process.pid):
         if os.geteuid() == 0:
             # The search finds what is there.
@@ -97,6 +108,47 @@ def front_and_gateway_hold_neither_pin_nor_private_key(token):
     gateway.stop()
     backend.close()
     keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_worker_holds_no_private_key_where_its_module_does_not(token):
+    """The token is in another process, as with an HSM.  While keyd signs, the key's bytes come and
+    go in that process; they never are in the worker."""
+    known = import_known_key(token)
+    with Remote(token) as remote:
+        keyd = Keyd(token, {"workers.processes": 1}).start()
+        sign_by_known_key(keyd)
+        worker = keyd.workers()[0]
+        with busy(keyd):
+            if os.geteuid() == 0:
+                assert is_in(worker, token.module.encode()), "the search does not find what is there"
+                wait_for(lambda: any(is_in(p, *known) for p in children(remote.process.pid)),
+                         what="the key where it is used")
+                for _ in range(SEARCHES):
+                    assert not is_in(worker, *known)
+            else:
+                assert is_shut(worker), name_of(worker)
+        keyd.stop()
+
+
+@contextlib.contextmanager
+def busy(keyd):
+    """Some clients sign all the time."""
+    ended = threading.Event()
+
+    def sign():
+        with keyd.client() as client:
+            while not ended.is_set():
+                client.ok("/v1/keys/known/sign", {"data": "aGVsbG8"})
+
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(sign) for _ in range(CLIENTS)]
+        try:
+            yield
+        finally:
+            ended.set()
+            for c in clients:
+                c.result()
 
 
 def is_shut(pid):

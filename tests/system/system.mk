@@ -67,6 +67,7 @@ EXTRA_DIST += $(repo_tests) tests/analyzer-suppressions tests/cppcheck-suppressi
 	tests/system/harness/oracle.py \
 	tests/system/harness/peer.py \
 	tests/system/harness/pki.py \
+	tests/system/harness/remote.py \
 	tests/system/harness/rest.py \
 	tests/system/harness/schema.py \
 	tests/system/harness/tap.py \

@@ -25,9 +25,8 @@ def import_into(token, name, aes):
     path = os.path.join(token.directory, "import-" + name)
     with open(path, "wb") as f:
         f.write(aes)
-    environment = dict(os.environ, **dict(e.split("=", 1) for e in token.environment))
     run("softhsm2-util", "--import", path, "--aes", "--token", token.label, "--label", name,
-        "--id", name.encode().hex(), "--pin", token.pin, env=environment)
+        "--id", name.encode().hex(), "--pin", token.pin, env=token.process_environment())
     os.unlink(path)
 
 

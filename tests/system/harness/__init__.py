@@ -8,4 +8,5 @@ from . import boot
 from .daemon import Keyd, children, is_alive, kill, rss_kib, sha256_hex, wait_for
 from .rest import Client, b64, expect, open_socket, raw, read_all, status_of, unb64
 from .tap import BOTH, SOFTHSM, main, test
+from .remote import Remote
 from .tokens import Faulty, Skip, run

@@ -65,6 +65,10 @@ class Token:
     def uri(self):
         return "pkcs11:token=" + self.label.replace(" ", "%20")
 
+    def process_environment(self, **more):
+        """For programs that load the module themselves."""
+        return {**os.environ, **dict(e.split("=", 1) for e in self.environment), **more}
+
     def worker_args(self):
         argv = ["--module", self.module]
         if self.init_args:
