@@ -11,7 +11,7 @@
 enum { SPARE_MAX = 256, URL_MAX_BYTES = 1024, BEARER_MAX_BYTES = 512, AGAIN_MS = 100 };
 
 struct transfer {
-    struct transfer *next; // spare, or unwatched
+    struct transfer *next; // spare, unwatched, or waiting
     struct kd_client *c;
     CURL *easy;
     struct curl_slist *headers;
@@ -21,6 +21,7 @@ struct transfer {
     struct kd_buf got;
     bool is_secret;
     bool is_unwatched;
+    uint64_t due_ms; // by the monotonic clock: then there has been no answer
     char reason[CURL_ERROR_SIZE];
 };
 
@@ -33,7 +34,12 @@ struct kd_client {
     struct transfer *unwatched;
     struct transfer *spare;
     size_t n_spare;
-    size_t pending;
+    size_t running; // in libcurl
+    // What is more than connections_max.  libcurl would make it wait, too, but looks for a
+    // connection twice for each.  All wait equally long, so the first is always due first.
+    struct transfer *first, **last;
+    struct kd_timer *late; // for the first
+    size_t waiting;
     struct kd_secret *authorization; // the header's line; NULL: none
 };
 
@@ -178,11 +184,14 @@ static void give_back(struct transfer *t) {
     c->n_spare++;
 }
 
+static void start_waiting(struct kd_client *c);
+
 static void finish(struct transfer *t, CURLcode code) {
+    struct kd_client *c = t->c;
     long status = 0;
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_multi_remove_handle(t->c->multi, t->easy);
-    t->c->pending--;
+    curl_multi_remove_handle(c->multi, t->easy);
+    c->running--;
     if (code == CURLE_OK && status > 0) {
         t->done(t->arg, (unsigned)status, kd_buf_get(&t->got));
     } else {
@@ -190,7 +199,77 @@ static void finish(struct transfer *t, CURLcode code) {
                 kd_bytes_of_text(t->reason[0] != '\0' ? t->reason : curl_easy_strerror(code)));
     }
     give_back(t);
+    start_waiting(c);
 }
+
+// ---- requests that wait ----------------------------------------------------
+
+static bool start(struct transfer *t) {
+    const uint64_t now = kd_clock_mono_ms();
+    const long left = t->due_ms > now ? (long)(t->due_ms - now) : 1;
+    curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, left);
+    if (curl_multi_add_handle(t->c->multi, t->easy) != CURLM_OK) {
+        return false;
+    }
+    t->c->running++;
+    return true;
+}
+
+static void wait_in_line(struct transfer *t) {
+    struct kd_client *c = t->c;
+    if (c->waiting == 0) {
+        kd_timer_set(c->late, c->config->timeout_ms);
+    }
+    t->next = NULL;
+    *c->last = t;
+    c->last = &t->next;
+    c->waiting++;
+}
+
+static struct transfer *take_first(struct kd_client *c) {
+    struct transfer *t = c->first;
+    c->first = t->next;
+    c->last = c->first == NULL ? &c->first : c->last;
+    c->waiting--;
+    return t;
+}
+
+static void end_unstarted(struct transfer *t, const char *reason) {
+    t->done(t->arg, 0, kd_bytes_of_text(reason));
+    give_back(t);
+}
+
+static void set_late(struct kd_client *c) {
+    const uint64_t now = kd_clock_mono_ms();
+    if (c->first == NULL) {
+        kd_timer_stop(c->late);
+    } else {
+        kd_timer_set(c->late, c->first->due_ms > now ? c->first->due_ms - now : 0);
+    }
+}
+
+static void start_waiting(struct kd_client *c) {
+    if (c->first == NULL) {
+        return;
+    }
+    while (c->first != NULL && c->running < c->config->connections_max) {
+        struct transfer *t = take_first(c);
+        if (!start(t)) {
+            end_unstarted(t, curl_easy_strerror(CURLE_OUT_OF_MEMORY));
+        }
+    }
+    set_late(c);
+}
+
+static void on_late(void *client) {
+    struct kd_client *c = client;
+    while (c->first != NULL && c->first->due_ms <= kd_clock_mono_ms()) {
+        end_unstarted(take_first(c), "no connection was free in time");
+    }
+    set_late(c);
+}
+
+// ---- setting one up --------------------------------------------------------
 
 // Without memory libcurl keeps the option as it was, and the request would go elsewhere.
 static bool set_text(CURL *e, CURLoption option, const char *text) {
@@ -204,7 +283,6 @@ static bool set_options(struct transfer *t) {
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->reason);
-    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)config->timeout_ms);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -287,16 +365,22 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
     t->arg = arg;
     t->is_secret = r->is_secret;
     t->is_unwatched = false;
-    if (!set_request(t, r) || curl_multi_add_handle(c->multi, t->easy) != CURLM_OK) {
+    t->due_ms = kd_clock_mono_ms() + c->config->timeout_ms;
+    if (!set_request(t, r)) {
         free_transfer(t);
         return KD_ERR_NO_MEMORY;
     }
-    c->pending++;
+    if (c->first != NULL || c->running >= c->config->connections_max) {
+        wait_in_line(t);
+    } else if (!start(t)) {
+        free_transfer(t);
+        return KD_ERR_NO_MEMORY;
+    }
     return KD_OK;
 }
 
 size_t kd_client_pending(const struct kd_client *c) {
-    return c->pending;
+    return c->running + c->waiting;
 }
 
 // ---- memory ----------------------------------------------------------------
@@ -373,10 +457,11 @@ enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *c
     }
     c->loop = loop;
     c->config = config;
+    c->last = &c->first;
     enum kd_err r;
     if ((r = kd_timer_new(loop, on_timer, c, &c->timer)) != KD_OK ||
         (r = kd_timer_new(loop, on_timer, c, &c->again)) != KD_OK ||
-        (r = read_bearer(c)) != KD_OK) {
+        (r = kd_timer_new(loop, on_late, c, &c->late)) != KD_OK || (r = read_bearer(c)) != KD_OK) {
         kd_client_free(c);
         return r;
     }
@@ -384,7 +469,6 @@ enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *c
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
     curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer_change);
     curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)config->connections_max);
     curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)config->connections_max);
     *out = c;
     return KD_OK;
@@ -401,6 +485,7 @@ void kd_client_free(struct kd_client *c) {
     curl_multi_cleanup(c->multi);
     kd_timer_free(c->timer);
     kd_timer_free(c->again);
+    kd_timer_free(c->late);
     kd_secret_free(c->authorization);
     free(c);
 }

@@ -9,12 +9,12 @@
 struct kd_client;
 
 struct kd_client_config {
-    const char *url;       // of the server, without a path: "http://keyd"
-    const char *unix_path; // "": TCP
-    const char *ca_file;   // "": the system's
-    const char *bearer;    // file with a bearer token; "": none
-    uint32_t connections_max;
-    uint32_t timeout_ms;
+    const char *url;          // of the server, without a path: "http://keyd"
+    const char *unix_path;    // "": TCP
+    const char *ca_file;      // "": the system's
+    const char *bearer;       // file with a bearer token; "": none
+    uint32_t connections_max; // what is asked beyond waits until one is free
+    uint32_t timeout_ms;      // of a request, with the time that it waits
     uint32_t answer_max_bytes;
 };
 

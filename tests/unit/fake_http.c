@@ -78,6 +78,7 @@ static void *run(void *arg) {
         if (fds[1].revents != 0 && n < FAKE_CONNECTIONS_MAX) {
             peers[n] = (struct peer) { .fd = accept(f->listener, NULL, NULL) };
             n++;
+            f->n_accepted++;
         }
     }
     for (size_t i = 0; i < n; i++) {

@@ -19,7 +19,8 @@ struct fake_http {
     bool closes;         // after each answer
     bool is_silent;      // takes requests, answers nothing
     char request[16384]; // the last one; before fake_http_stop: by fake_http_last
-    unsigned n_requests; // read it after fake_http_stop
+    unsigned n_requests; // read these after fake_http_stop
+    unsigned n_accepted; // connections
     pthread_mutex_t lock;
     int listener;
     int stop[2];

@@ -1,4 +1,5 @@
 gateway_unit_tests = tests/unit/test_client_memory \
+	tests/unit/test_gateway_client \
 	tests/unit/test_gateway_config \
 	tests/unit/test_gateway_memory \
 	tests/unit/test_gateway_released \
@@ -13,6 +14,10 @@ tests_unit_test_client_memory_LDFLAGS = $(failing_memory_ldflags) \
 	-Wl,--wrap=curl_easy_init,--wrap=curl_multi_init,--wrap=curl_multi_add_handle \
 	-Wl,--wrap=curl_multi_socket_action
 tests_unit_test_client_memory_LDADD = $(gateway_libs) $(CHECK_LIBS)
+tests_unit_test_gateway_client_CFLAGS = $(unit_cflags)
+tests_unit_test_gateway_client_SOURCES = tests/unit/test_gateway_client.c \
+	tests/unit/fake_http.c tests/unit/fake_http.h
+tests_unit_test_gateway_client_LDADD = $(gateway_libs) $(CHECK_LIBS)
 tests_unit_test_gateway_config_CFLAGS = $(unit_cflags)
 tests_unit_test_gateway_config_LDADD = $(gateway_libs) $(CHECK_LIBS)
 tests_unit_test_gateway_memory_CFLAGS = $(unit_cflags)

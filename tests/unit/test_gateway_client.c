@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gateway's HTTP client: never more requests at once than it may have connections; the others
+// wait in line, and for no longer than any other request.
+#include "gateway/client.h"
+#include "tests/unit/fake_http.h"
+#include "tests/unit/unit.h"
+
+#include <unistd.h>
+
+enum { CONNECTIONS_MAX = 2, MANY = 50, TIMEOUT_MS = 200, LATE_MS = 20000 };
+
+static struct fake_http server;
+static struct kd_loop *loop;
+static struct kd_timer *late;
+static struct kd_client *client;
+static struct kd_client_config config;
+
+static struct ended {
+    unsigned statuses[MANY]; // in the order of the requests; 0: failed
+    unsigned turns[MANY];
+    unsigned n;
+} ended;
+static unsigned n_begun;
+
+static void on_late(void *arg KD_UNUSED) {
+    ck_abort_msg("neither an answer nor a failure");
+}
+
+static void set_up(bool is_silent, bool closes, uint32_t timeout_ms) {
+    server = (struct fake_http) { .n_answers = 1,
+                                  .answers = { fake_answer(200, "t/t", "yes") },
+                                  .closes = closes,
+                                  .is_silent = is_silent };
+    fake_http_start(&server);
+    config = (struct kd_client_config) { .url = "http://keyd",
+                                         .unix_path = server.socket,
+                                         .ca_file = "",
+                                         .bearer = "",
+                                         .connections_max = CONNECTIONS_MAX,
+                                         .timeout_ms = timeout_ms,
+                                         .answer_max_bytes = 1000 };
+    kd_client_init_library();
+    ck_assert_err(kd_loop_new(&loop), KD_OK);
+    ck_assert_err(kd_client_new(loop, &config, &client), KD_OK);
+    ck_assert_err(kd_timer_new(loop, on_late, NULL, &late), KD_OK);
+    kd_timer_set(late, LATE_MS);
+    ended = (struct ended) { 0 };
+    n_begun = 0;
+}
+
+static void tear_down(void) {
+    ck_assert_uint_eq(kd_client_pending(client), 0);
+    kd_client_free(client);
+    kd_timer_free(late);
+    kd_loop_free(loop);
+    fake_http_stop(&server);
+}
+
+static void begin(void);
+
+static void on_done(void *arg, unsigned status, struct kd_bytes body) {
+    const size_t i = (size_t)(uintptr_t)arg;
+    ck_assert_uint_gt(body.n, 0);
+    ended.statuses[i] = status;
+    ended.turns[i] = ended.n++;
+    if (i == 0 && n_begun < MANY) {
+        begin(); // in the middle of another's end
+    }
+    if (ended.n == n_begun) {
+        kd_loop_stop(loop);
+    }
+}
+
+static void begin(void) {
+    static const struct kd_client_request request = { .path = "/x" };
+    void *i = (void *)(uintptr_t)n_begun++;
+    ck_assert_err(kd_client_send(client, &request, on_done, i), KD_OK);
+}
+
+static void begin_and_wait(unsigned n) {
+    for (unsigned i = 0; i < n; i++) {
+        begin();
+    }
+    ck_assert_uint_eq(kd_client_pending(client), n);
+    ck_assert_err(kd_loop_run(loop), KD_OK);
+}
+
+START_TEST(many_requests_share_few_connections) {
+    set_up(false, false, LATE_MS);
+    begin_and_wait(MANY - 1);
+    ck_assert_uint_eq(ended.n, MANY);
+    for (unsigned i = 0; i < MANY; i++) {
+        ck_assert_uint_eq(ended.statuses[i], 200);
+        // In line: it began when all before it had, and ended, but for those that were under way.
+        ck_assert_uint_ge(ended.turns[i] + CONNECTIONS_MAX - 1, i);
+    }
+    tear_down();
+    ck_assert_uint_eq(server.n_requests, MANY);
+    ck_assert_uint_eq(server.n_accepted, CONNECTIONS_MAX);
+}
+END_TEST
+
+START_TEST(a_request_that_waits_fails_when_any_other_would) {
+    set_up(true, false, TIMEOUT_MS);
+    const uint64_t began = kd_clock_mono_ms();
+    begin_and_wait(MANY / 2);
+    ck_assert_uint_ge(kd_clock_mono_ms() - began, TIMEOUT_MS);
+    for (unsigned i = 0; i < MANY / 2; i++) {
+        ck_assert_uint_eq(ended.statuses[i], 0);
+    }
+    tear_down();
+}
+END_TEST
+
+START_TEST(connections_that_end_make_room) {
+    set_up(false, true, LATE_MS);
+    begin_and_wait(MANY - 1);
+    for (unsigned i = 0; i < MANY; i++) {
+        ck_assert_uint_eq(ended.statuses[i], 200);
+    }
+    tear_down();
+}
+END_TEST
+
+static TCase *tcase_line(void) {
+    TCase *c = tcase_create("line");
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, many_requests_share_few_connections);
+    tcase_add_test(c, a_request_that_waits_fails_when_any_other_would);
+    tcase_add_test(c, connections_that_end_make_room);
+    return c;
+}
+
+UNIT_MAIN("gateway client", tcase_line())
