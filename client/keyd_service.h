@@ -158,6 +158,10 @@ enum keyd_err keyd_key_adopt(struct keyd_service *service, const char *name, con
 /* A public key to verify with, from a block PUBLIC KEY or CERTIFICATE; up to KEYD_PEM_MAX. */
 enum keyd_err keyd_key_import(struct keyd_service *service, const char *name, const char *pem,
                               struct keyd_key *out);
+/* The same from an uncompressed point of KEYD_EC_P256 or KEYD_EC_P384. */
+enum keyd_err keyd_key_import_point(struct keyd_service *service, const char *name,
+                                    enum keyd_key_type type, struct keyd_bytes point,
+                                    struct keyd_key *out);
 enum keyd_err keyd_key_show(struct keyd_service *service, const char *name, struct keyd_key *out);
 /* Those that the caller may show, by name. */
 enum keyd_err keyd_key_list(struct keyd_service *service, struct keyd_page *page,

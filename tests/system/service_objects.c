@@ -88,6 +88,11 @@ static bool keys(const char *name) {
     } else if (is(name, "import")) {
         put_key(keyd_key_import(service, word(1), pem(2), &key), &key);
         printf(" %d", (int)key.origin);
+    } else if (is(name, "import-point")) {
+        put_key(
+            keyd_key_import_point(service, word(1), (enum keyd_key_type)number(2), bytes(3), &key),
+            &key);
+        printf(" %d", (int)key.origin);
     } else if (is(name, "versions")) {
         versions();
     } else if (is(name, "secret")) {

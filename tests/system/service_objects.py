@@ -69,7 +69,14 @@ def public_keys_are_imported(keyd):
         assert unhex(made[4]) == oracle.point_of(public) and made[5] == "2"
         app.fails("argument", "private-key-import", 400, "import", "other", private)
         app.fails("argument", "bad-public-key", 400, "import", "other", b"no PEM\x01\"")
+        point = oracle.point_of(public)
+        made = app.ok("import-point", "point", P256, point)
+        assert unhex(made[4]) == point and made[5] == "2"
+        off = point[:-1] + bytes([point[-1] ^ 1])
+        app.fails("argument", "bad-public-key", 400, "import-point", "off", P256, off)
+        app.wrong("import-point", "off", P256, point[:-1])
         app.ok("delete", "import")
+        app.ok("delete", "point")
 
 
 @test(on=SOFTHSM)

@@ -35,6 +35,11 @@ static enum keyd_err key_show(void) {
 static enum keyd_err key_import(void) {
     return keyd_key_import(service, "k", "a \"PEM\"\n", keys);
 }
+static uint8_t point[97] = { 4 };
+static enum keyd_err key_import_point(void) {
+    return keyd_key_import_point(service, "k", KEYD_EC_P384, (struct keyd_bytes) { point, 97 },
+                                 keys);
+}
 static enum keyd_err key_disable(void) {
     return keyd_key_disable(service, "k", 2, keys);
 }
@@ -239,6 +244,16 @@ START_TEST(what_is_asked_is_what_was_meant) {
     app_gives(key_import, FAKE_JSON(200, KEY), KEYD_OK);
     ck_assert_ptr_nonnull(
         strstr(fake.request, "{\"name\":\"k\",\"pem\":\"a \\u0022PEM\\u0022\\u000a\"}"));
+    point[1] = 0xfb;
+    point[49] = 0x01;
+    app_gives(key_import_point, FAKE_JSON(200, KEY), KEYD_OK);
+    static const char zeros[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    char jwk[300];
+    snprintf(
+        jwk, sizeof(jwk),
+        "{\"name\":\"k\",\"jwk\":{\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"-w%s\",\"y\":\"AQ%s\"}}",
+        zeros, zeros);
+    ck_assert_ptr_nonnull(strstr(fake.request, jwk));
     app_gives(key_disable, FAKE_JSON(200, KEY), KEYD_OK);
     ck_assert_ptr_nonnull(strstr(fake.request, "POST /v1/keys/k/disable HTTP"));
     ck_assert_ptr_nonnull(strstr(fake.request, "{\"version\":2}"));
@@ -324,6 +339,18 @@ START_TEST(what_is_no_name_goes_into_no_path) {
         ck_assert_keyd(keyd_enrolment_renew(service, bad[i], 0, &one_time), KEYD_ERR_ARGUMENT);
     }
     ck_assert_keyd(keyd_key_import(service, "k", NULL, NULL), KEYD_ERR_ARGUMENT);
+    const struct keyd_bytes whole = { point, 97 }, half = { point, 49 };
+    ck_assert_keyd(keyd_key_import_point(service, "..", KEYD_EC_P384, whole, NULL),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_key_import_point(service, "k", KEYD_EC_P256, whole, NULL),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_key_import_point(service, "k", KEYD_AES_256, half, NULL),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_key_import_point(service, "k", KEYD_EC_P384, half, NULL),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(
+        keyd_key_import_point(service, "k", KEYD_EC_P384, (struct keyd_bytes) { bytes, 97 }, NULL),
+        KEYD_ERR_ARGUMENT);
     ck_assert_keyd(keyd_handshake_abandon(service, NULL), KEYD_ERR_ARGUMENT);
     ck_assert_keyd(keyd_session_resume(service, data, (struct keyd_bytes) { "", 0 }, &change),
                    KEYD_ERR_ARGUMENT);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { OPERATIONS_MAX = 128, PAGE_BYTES = 65536, CALLS = 48, WITH_SECRET = 100 };
+enum { OPERATIONS_MAX = 128, PAGE_BYTES = 65536, CALLS = 49, WITH_SECRET = 100 };
 
 // ---- the description -------------------------------------------------------
 
@@ -68,6 +68,8 @@ static const struct keyd_derivation ecdh = { .peer = { "data", 4 } };
 static const struct keyd_peer_config peer = { .name = "p", .pem = "x" };
 static uint8_t room_bytes[KEYD_PEM_MAX];
 static const struct keyd_bytes sealed = { room_bytes, 16 };
+static const uint8_t point_bytes[65] = { 4 };
+static const struct keyd_bytes point = { point_bytes, 65 };
 static struct keyd_room room = { .p = room_bytes, .max = sizeof(room_bytes) };
 static struct keyd_page page;
 static struct keyd_handshake first, begun, next = { .id = "h" };
@@ -160,6 +162,7 @@ static void call_channel(unsigned i) {
         CALL(45, keyd_key_versions(service, "k", &u.version, 1, &n_versions));
         CALL(46, keyd_key_adopt(service, "k", "pkcs11:", &u.key));
         CALL(47, keyd_key_import(service, "k", "x", &u.key));
+        CALL(48, keyd_key_import_point(service, "k", KEYD_EC_P256, point, &u.key));
     default:
         ck_abort_msg("there is no call %u", i);
     }
