@@ -9,5 +9,5 @@ EXTRA_DIST += docs/benchmark.md docs/benchmark.svg
 EXTRA_DIST += docs/protocol.md
 EXTRA_DIST += docs/gateway.md docs/keyd-gateway.service
 dist_man_MANS += docs/keyd-gateway.8
-EXTRA_DIST += docs/references.md docs/threat-model.md docs/field.md
+EXTRA_DIST += docs/references.md docs/requirements.md docs/threat-model.md docs/field.md
 EXTRA_DIST += docs/fuzzing.md

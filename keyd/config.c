@@ -305,7 +305,7 @@ static void take_value(struct kd_config *c, const struct kd_config_row *row) {
 }
 
 // A module that works in this machine's memory, where processes scale and
-// threads do not (DESIGN.md 2).
+// threads do not (docs/architecture.md).
 static bool is_software_token(const struct kd_token_config *t) {
     static const char *const marks[] = { "softhsm", "softokn" };
     for (size_t i = 0; i < KD_COUNT_OF(marks); i++) {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """ECDH, key derivation and the secrets that stay in the token (vault #28529,
-openbao #655 in FIELD.md: agreement without export)."""
+openbao #655 in docs/field.md: agreement without export)."""
 import datetime
 import time
 import os

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A token on its bad days: tests/system/faulty.c stands before SoftHSM, counts
-calls and lets them fail (the reports of FIELD.md)."""
+calls and lets them fail (the reports of docs/field.md)."""
 import threading
 
 from harness import SOFTHSM, Faulty, Keyd, b64, expect, main, test, wait_for

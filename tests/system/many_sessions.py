@@ -7,7 +7,7 @@ from harness.peer import Server
 
 @test(on=SOFTHSM)
 def twenty_thousand_sessions_live_on_five_hundred_objects(token):
-    """The budget of token objects (DESIGN.md 5): the oldest are as good as the newest."""
+    """The budget of token objects: the oldest are as good as the newest."""
     n_sessions, n_objects = (2000, 50) if daemon.SANITIZED else (20_000, 500)
     keyd = Server(token, {"secrets.cached-in-token": n_objects,
                           "workers.processes": 1, "channel.sessions-per-peer": n_sessions,

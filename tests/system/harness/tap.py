@@ -6,7 +6,8 @@ Its parameters say what it needs:
     token   a token of its own, empty
     keyd    a running keyd, shared by the tests of this program on this token
 Tests that need one of them run once for each kind of token in `on`.
-Requirement ids (J.., A.., or the report of FIELD.md) stand in the docstring.
+Requirement ids (J.., A.. of docs/requirements.md, or the report of docs/field.md) stand in the
+docstring.
 """
 import inspect
 import os
