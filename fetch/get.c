@@ -138,13 +138,26 @@ static void wipe(struct transfer *t) {
 
 // ---- its end ---------------------------------------------------------------
 
+// At the end of a media type or of one of its parameters.
+static bool is_end(char c) {
+    return c == '\0' || c == ';' || c == ' ';
+}
+
+static bool starts_with(const char *text, const char *word) {
+    const size_t n = strlen(word);
+    return strncasecmp(text, word, n) == 0 && is_end(text[n]);
+}
+
+// A media type that is `name`, and has the parameter unless it is NULL (RFC 9110 8.3.1).
 static bool is_type(const char *type, const char *name, const char *parameter) {
-    const size_t n = strlen(name);
-    if (type == NULL || strncasecmp(type, name, n) != 0 ||
-        (type[n] != '\0' && type[n] != ';' && type[n] != ' ')) {
+    if (type == NULL || !starts_with(type, name)) {
         return false;
     }
-    return parameter == NULL || strcasestr(type + n, parameter) != NULL;
+    const char *p = parameter == NULL ? NULL : strchr(type, ';');
+    while (p != NULL && !starts_with(p + 1 + strspn(p + 1, " "), parameter)) {
+        p = strchr(p + 1, ';');
+    }
+    return parameter == NULL || p != NULL;
 }
 
 // RFC 9360 2: what an x5u leads to.

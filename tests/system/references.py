@@ -74,7 +74,7 @@ class World:
 
 @test(on=SOFTHSM)
 def what_nobody_vouches_for_is_refused_and_the_log_says_why(token):
-    """A11, J11: the list of issue 4 for certificates that are sent."""
+    """A11, J11: whatever is wrong with a certificate that is sent is refused, and the log says why."""
     with World(token, {"trust.crl-file": os.path.join(token.directory, "crls")}) as w:
         other, twin = Ca("other"), Ca("root")
         good = w.ca.issue("good")
@@ -300,7 +300,7 @@ def a_certificate_is_fetched_by_its_uri(token):
 
 @test(on=SOFTHSM)
 def what_a_uri_leads_to_is_refused_and_the_log_says_why(token):
-    """The list of issue 4 for certificates that are fetched."""
+    """A11, J11: the same for certificates that are fetched."""
     with World(token, {"fetch.timeout-ms": 1500}) as w:
         own, other = w.ca.issue("d"), w.ca.issue("other")
         allowed = "its URI is not allowed"
@@ -316,6 +316,8 @@ def what_a_uri_leads_to_is_refused_and_the_log_says_why(token):
             w.web.serve("html", own[1], "text/html"):
                 "the answer from its URI is not of a certificate's type",
             w.web.serve("bag", own[1], "application/cose-x509"):
+                "the answer from its URI is not of a certificate's type",
+            w.web.serve("no-chain", own[1], "application/cose-x509; usage=chains; x-usage=chain"):
                 "the answer from its URI is not of a certificate's type",
             w.web.serve("rubbish", b"rubbish"): "a certificate of its chain cannot be read",
             w.web.serve("chain", b"\x85\x41\x00", "application/cose-x509;usage=chain"):
