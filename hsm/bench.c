@@ -74,7 +74,6 @@ static enum kd_err run_encrypt(struct bench *b) {
 static enum kd_err make_pair(struct bench *b, CK_ATTRIBUTE_TYPE usage, bool is_token,
                              CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *out) {
     const struct kd_bytes p256 = kd_host_curve_oid(KD_KEY_EC_P256);
-    CK_FUNCTION_LIST *p11 = b->s->token->p11;
     const CK_BBOOL yes = CK_TRUE;
     const CK_BBOOL token = is_token;
     CK_ATTRIBUTE public[] = { KD_ATTRIBUTE(CKA_TOKEN, token),
@@ -82,10 +81,8 @@ static enum kd_err make_pair(struct bench *b, CK_ATTRIBUTE_TYPE usage, bool is_t
                               KD_ATTRIBUTE(CKA_LABEL, label) };
     CK_ATTRIBUTE private[] = { KD_ATTRIBUTE(CKA_TOKEN, token), KD_ATTRIBUTE(CKA_SENSITIVE, yes),
                                KD_ATTRIBUTE(usage, yes), KD_ATTRIBUTE(CKA_LABEL, label) };
-    CK_MECHANISM make = { CKM_EC_KEY_PAIR_GEN, NULL, 0 };
-    return kd_ckr("C_GenerateKeyPair",
-                  p11->C_GenerateKeyPair(b->s->handle, &make, public, KD_COUNT_OF(public), private,
-                                         KD_COUNT_OF(private), public_key, out));
+    return kd_generate_pair(b->s, public, KD_COUNT_OF(public), private, KD_COUNT_OF(private),
+                            public_key, out);
 }
 
 // As a derived key is released: derived, read, destroyed.
@@ -131,8 +128,9 @@ static enum kd_err make_secret(struct bench *b, CK_MECHANISM_TYPE type, CK_ATTRI
                                 KD_ATTRIBUTE(usage, yes), KD_ATTRIBUTE(CKA_VALUE_LEN, n),
                                 KD_ATTRIBUTE(CKA_LABEL, label) };
     CK_MECHANISM make = { type, NULL, 0 };
-    return kd_ckr("C_GenerateKey",
-                  p11->C_GenerateKey(b->s->handle, &make, template, KD_COUNT_OF(template), out));
+    return kd_ckr_made(
+        "C_GenerateKey",
+        p11->C_GenerateKey(b->s->handle, &make, template, KD_COUNT_OF(template), out), out);
 }
 
 static enum kd_err make_keys(struct bench *b, bool is_token) {

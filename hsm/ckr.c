@@ -88,6 +88,14 @@ enum kd_err kd_ckr(const char *call, CK_RV rv) {
     return row == NULL ? KD_ERR_TOKEN : row->err;
 }
 
+enum kd_err kd_ckr_made(const char *call, CK_RV rv, CK_OBJECT_HANDLE *made) {
+    const enum kd_err r = kd_ckr(call, rv);
+    if (r != KD_OK) {
+        *made = CK_INVALID_HANDLE;
+    }
+    return r;
+}
+
 CK_BYTE *kd_p11_bytes(const void *p) {
     return (CK_BYTE *)(uintptr_t)p;
 }

@@ -51,12 +51,24 @@ static void make_template(struct template *t, const struct kd_secret_form *form,
 
 // ---- single steps ----------------------------------------------------------
 
+enum kd_err kd_generate_pair(struct kd_session *s, CK_ATTRIBUTE *public, CK_ULONG n_public,
+                             CK_ATTRIBUTE *private, CK_ULONG n_private,
+                             CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *private_key) {
+    CK_MECHANISM make = { CKM_EC_KEY_PAIR_GEN, NULL, 0 };
+    const CK_RV rv = s->token->p11->C_GenerateKeyPair(s->handle, &make, public, n_public, private,
+                                                      n_private, public_key, private_key);
+    if (rv != CKR_OK) {
+        *public_key = CK_INVALID_HANDLE;
+    }
+    return kd_ckr_made("C_GenerateKeyPair", rv, private_key);
+}
+
 enum kd_err kd_derive_by(struct kd_session *s, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE input,
                          const struct kd_secret_form *form, CK_OBJECT_HANDLE *out) {
     struct template t;
     make_template(&t, form, true);
-    return kd_ckr("C_DeriveKey",
-                  s->token->p11->C_DeriveKey(s->handle, mechanism, input, t.list, t.n, out));
+    const CK_RV rv = s->token->p11->C_DeriveKey(s->handle, mechanism, input, t.list, t.n, out);
+    return kd_ckr_made("C_DeriveKey", rv, out);
 }
 
 enum kd_err kd_derive_ecdh(struct kd_session *s, CK_OBJECT_HANDLE base, enum kd_key_type type,
@@ -78,7 +90,8 @@ enum kd_err kd_derive_import(struct kd_session *s, struct kd_bytes value,
     struct template t;
     make_template(&t, form, false);
     t.list[t.n++] = KD_ATTRIBUTE_BYTES(CKA_VALUE, value);
-    return kd_ckr("C_CreateObject", s->token->p11->C_CreateObject(s->handle, t.list, t.n, out));
+    return kd_ckr_made("C_CreateObject", s->token->p11->C_CreateObject(s->handle, t.list, t.n, out),
+                       out);
 }
 
 enum kd_err kd_derive_cbc_data(struct kd_session *s, CK_OBJECT_HANDLE input, struct kd_bytes data,

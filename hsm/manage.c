@@ -53,10 +53,7 @@ static enum kd_err generate_pair(struct kd_session *s, const struct kd_hsm_item 
     put_flag(&private, CKA_DERIVE, (item->usages & KD_USE_DERIVE) != 0);
     put_flag(&private, CKA_DECRYPT, false);
     put_flag(&private, CKA_UNWRAP, false);
-    CK_MECHANISM make = { CKM_EC_KEY_PAIR_GEN, NULL, 0 };
-    return kd_ckr("C_GenerateKeyPair",
-                  s->token->p11->C_GenerateKeyPair(s->handle, &make, public.list, public.n,
-                                                   private.list, private.n, &made[1], &made[0]));
+    return kd_generate_pair(s, public.list, public.n, private.list, private.n, &made[1], &made[0]);
 }
 
 static enum kd_err generate_secret(struct kd_session *s, const struct kd_hsm_item *item,
@@ -73,8 +70,8 @@ static enum kd_err generate_secret(struct kd_session *s, const struct kd_hsm_ite
     put_flag(&t, CKA_WRAP, false);
     put_flag(&t, CKA_UNWRAP, false);
     CK_MECHANISM make = { is_aes ? CKM_AES_KEY_GEN : CKM_GENERIC_SECRET_KEY_GEN, NULL, 0 };
-    return kd_ckr("C_GenerateKey",
-                  s->token->p11->C_GenerateKey(s->handle, &make, t.list, t.n, key));
+    return kd_ckr_made("C_GenerateKey",
+                       s->token->p11->C_GenerateKey(s->handle, &make, t.list, t.n, key), key);
 }
 
 enum kd_err kd_exec_generate(struct kd_session *s, const struct kd_hsm_request *q KD_UNUSED,

@@ -37,6 +37,9 @@ CK_BYTE *kd_p11_bytes(const void *p);
 // session and try again. KD_ERR_TOKEN_AWAY: the token is not to be reached.  KD_ERR_NO_OBJECT: a
 // handle is stale.  KD_ERR_TOKEN: anything that has no better name.
 KD_MUST_CHECK enum kd_err kd_ckr(const char *call, CK_RV rv);
+// The same of a call that makes an object.  What one that has failed leaves where the handle would
+// be is up to the module, and may name another key: *made is CK_INVALID_HANDLE then.
+KD_MUST_CHECK enum kd_err kd_ckr_made(const char *call, CK_RV rv, CK_OBJECT_HANDLE *made);
 // For the probe, which asks for what a token may well refuse.  This thread.
 void kd_ckr_quiet(bool is_quiet);
 const char *kd_ckr_name(CK_RV rv); // "CKR_DEVICE_ERROR", or "CKR_?"

@@ -58,10 +58,8 @@ static enum kd_err make_pair(struct kd_session *s, enum kd_key_type type, bool c
                                KD_ATTRIBUTE(CKA_EXTRACTABLE, no),
                                { can_sign ? CKA_SIGN : CKA_DERIVE, kd_p11_bytes(&yes),
                                  sizeof(yes) } };
-    CK_MECHANISM make = { CKM_EC_KEY_PAIR_GEN, NULL, 0 };
-    return kd_ckr("C_GenerateKeyPair", s->token->p11->C_GenerateKeyPair(
-                                           s->handle, &make, public, KD_COUNT_OF(public), private,
-                                           KD_COUNT_OF(private), &pair[0], &pair[1]));
+    return kd_generate_pair(s, public, KD_COUNT_OF(public), private, KD_COUNT_OF(private), &pair[0],
+                            &pair[1]);
 }
 
 // The uncompressed point of a public key, in s->out.

@@ -91,6 +91,11 @@ struct kd_secret_form {
     unsigned usages;
     bool is_readable; // not sensitive, extractable: to be read and destroyed at once
 };
+// C_GenerateKeyPair, of an EC key.
+KD_MUST_CHECK enum kd_err kd_generate_pair(struct kd_session *s, CK_ATTRIBUTE *public,
+                                           CK_ULONG n_public, CK_ATTRIBUTE *private,
+                                           CK_ULONG n_private, CK_OBJECT_HANDLE *public_key,
+                                           CK_OBJECT_HANDLE *private_key);
 // C_DeriveKey.
 KD_MUST_CHECK enum kd_err kd_derive_by(struct kd_session *s, CK_MECHANISM *mechanism,
                                        CK_OBJECT_HANDLE input, const struct kd_secret_form *form,

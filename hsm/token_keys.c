@@ -47,10 +47,8 @@ static enum kd_err generate_pair(struct kd_session *s, enum kd_curve curve,
     CK_ATTRIBUTE private[] = { KD_ATTRIBUTE(CKA_TOKEN, no),      KD_ATTRIBUTE(CKA_PRIVATE, yes),
                                KD_ATTRIBUTE(CKA_SENSITIVE, yes), KD_ATTRIBUTE(CKA_EXTRACTABLE, no),
                                KD_ATTRIBUTE(CKA_DERIVE, yes),    KD_ATTRIBUTE(CKA_SIGN, no) };
-    CK_MECHANISM make = { CKM_EC_KEY_PAIR_GEN, NULL, 0 };
-    return kd_ckr("C_GenerateKeyPair", s->token->p11->C_GenerateKeyPair(
-                                           s->handle, &make, public, KD_COUNT_OF(public), private,
-                                           KD_COUNT_OF(private), public_key, private_key));
+    return kd_generate_pair(s, public, KD_COUNT_OF(public), private, KD_COUNT_OF(private),
+                            public_key, private_key);
 }
 
 // CKA_EC_POINT: an octet string in DER, or (NSS may) the point itself.

@@ -34,7 +34,7 @@ static CK_RV generate_key(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_ATTRIBUTE *li
         fake_set(o, CKA_VALUE, value, len);
         *out = o->handle;
     }
-    return fake_leave(rv);
+    return fake_leave_made(rv, out);
 }
 
 static struct fake_object *new_half(struct fake_session *s, const CK_ATTRIBUTE *list, CK_ULONG n,
@@ -79,7 +79,10 @@ static CK_RV generate_pair(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_ATTRIBUTE *p
         *out_public = a->handle;
         *out_private = b->handle;
     }
-    return fake_leave(rv);
+    if (rv != CKR_OK) {
+        *out_public = fake_left_behind();
+    }
+    return fake_leave_made(rv, out_private);
 }
 
 // ---- beginning an operation --------------------------------------------------
@@ -349,7 +352,7 @@ static CK_RV derive_key(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HANDLE b
         rv = CKR_KEY_FUNCTION_NOT_PERMITTED;
     }
     if (rv != CKR_OK) {
-        return fake_leave(rv);
+        return fake_leave_made(rv, out);
     }
     uint8_t value[64];
     size_t len = sizeof(value);
@@ -359,15 +362,15 @@ static CK_RV derive_key(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HANDLE b
                         ? cbc_data(from, m->pParameter, value, &len)
                         : false;
     if (!ok) {
-        return fake_leave(CKR_MECHANISM_INVALID);
+        return fake_leave_made(CKR_MECHANISM_INVALID, out);
     }
     struct fake_object *o = fake_object_new(s, list, n);
     if (o == NULL) {
-        return fake_leave(CKR_DEVICE_MEMORY);
+        return fake_leave_made(CKR_DEVICE_MEMORY, out);
     }
     const CK_ULONG wanted = fake_number(o, CKA_VALUE_LEN);
     if (wanted > len) {
-        return fake_leave(CKR_TEMPLATE_INCONSISTENT);
+        return fake_leave_made(CKR_TEMPLATE_INCONSISTENT, out);
     }
     fake_set(o, CKA_VALUE, value + len - wanted, wanted);
     *out = o->handle;

@@ -75,6 +75,17 @@ CK_RV fake_enter(const char *call, CK_SESSION_HANDLE handle, struct fake_session
     return CKR_OK;
 }
 
+CK_OBJECT_HANDLE fake_left_behind(void) {
+    return fake.objects[0].handle;
+}
+
+CK_RV fake_leave_made(CK_RV rv, CK_OBJECT_HANDLE *made) {
+    if (rv != CKR_OK) {
+        *made = fake_left_behind();
+    }
+    return fake_leave(rv);
+}
+
 CK_RV fake_leave(CK_RV rv) {
     pthread_mutex_unlock(&fake.lock);
     return rv;
@@ -157,10 +168,10 @@ struct fake_object *fake_object_at(CK_OBJECT_HANDLE handle) {
     return NULL;
 }
 
-static unsigned count_session_objects(void) {
+static unsigned count_objects(bool of_sessions) {
     unsigned n = 0;
     for (size_t i = 0; i < FAKE_OBJECTS_MAX; i++) {
-        n += fake.objects[i].handle != 0 && fake.objects[i].owner != 0;
+        n += fake.objects[i].handle != 0 && (fake.objects[i].owner != 0) == of_sessions;
     }
     return n;
 }
@@ -178,7 +189,7 @@ struct fake_object *fake_object_new(struct fake_session *s, const CK_ATTRIBUTE *
         fake_set(o, list[i].type, list[i].pValue, list[i].ulValueLen);
     }
     o->owner = fake_is(o, CKA_TOKEN) ? 0 : s->handle;
-    const unsigned now = count_session_objects();
+    const unsigned now = count_objects(true);
     if (now > fake.counts.most_session_objects) {
         fake.counts.most_session_objects = now;
     }
@@ -199,7 +210,7 @@ static CK_RV create_object(CK_SESSION_HANDLE h, CK_ATTRIBUTE *list, CK_ULONG n,
         rv = o == NULL ? CKR_DEVICE_MEMORY : CKR_OK;
         *out = o == NULL ? 0 : o->handle;
     }
-    return fake_leave(rv);
+    return fake_leave_made(rv, out);
 }
 
 static CK_RV destroy_object(CK_SESSION_HANDLE h, CK_OBJECT_HANDLE handle) {
@@ -412,7 +423,8 @@ static CK_RV login(CK_SESSION_HANDLE h, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_
 struct fake_counts fake_count(void) {
     pthread_mutex_lock(&fake.lock);
     struct fake_counts c = fake.counts;
-    c.session_objects = count_session_objects();
+    c.token_objects = count_objects(false);
+    c.session_objects = count_objects(true);
     for (size_t i = 0; i < FAKE_SESSIONS_MAX; i++) {
         c.sessions += fake.sessions[i].handle != 0;
         c.active += (fake.sessions[i].op != FAKE_NONE) + fake.sessions[i].is_searching;
@@ -423,7 +435,7 @@ struct fake_counts fake_count(void) {
 
 void fake_count_anew(void) {
     pthread_mutex_lock(&fake.lock);
-    fake.counts = (struct fake_counts) { .most_session_objects = count_session_objects() };
+    fake.counts = (struct fake_counts) { .most_session_objects = count_objects(true) };
     pthread_mutex_unlock(&fake.lock);
 }
 

@@ -18,6 +18,7 @@ struct fake_counts {
     unsigned opened;   // C_OpenSession that gave a session
     // now
     unsigned sessions;
+    unsigned token_objects;
     unsigned session_objects;
     unsigned most_session_objects; // since fake_count_anew
     unsigned active;               // operations that were begun and have not ended

@@ -45,6 +45,10 @@ struct fake_session {
 // NULL) is the session.  fake_leave gives the lock back, whatever enter gave.
 CK_RV fake_enter(const char *call, CK_SESSION_HANDLE handle, struct fake_session **s);
 CK_RV fake_leave(CK_RV rv);
+// Of a call that makes an object.  What one that fails leaves where its result would be is up to
+// the module: here it is the handle of a key that must live.
+CK_RV fake_leave_made(CK_RV rv, CK_OBJECT_HANDLE *made);
+CK_OBJECT_HANDLE fake_left_behind(void);
 
 struct fake_object *fake_object_at(CK_OBJECT_HANDLE handle); // NULL
 struct fake_object *fake_object_new(struct fake_session *s, const CK_ATTRIBUTE *list, CK_ULONG n);

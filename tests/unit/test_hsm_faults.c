@@ -159,6 +159,7 @@ static unsigned sessions_open(void) {
 // One operation whose n-th call fails; false when it has fewer calls.
 static bool run_with_fault(size_t op, unsigned n, CK_RV fault) {
     hsm_fixture_setup();
+    const unsigned keys = fake_count().token_objects;
     fake_fail(n, fault);
     const enum kd_err r = operations[op].fn();
     if (fake_failed_call() == NULL) {
@@ -190,6 +191,8 @@ static bool run_with_fault(size_t op, unsigned n, CK_RV fault) {
     c = fake_count();
     ck_assert_uint_eq(c.sessions, sessions_open());
     ck_assert_uint_eq(c.active, 0);
+    ck_assert_msg(c.token_objects == keys, "%s, %s of %s: %u of %u objects are left", where,
+                  kd_ckr_name(fault), fake_failed_call(), c.token_objects, keys);
     hsm_fixture_teardown();
     return true;
 }
