@@ -215,15 +215,23 @@ static bool start(struct transfer *t) {
     return true;
 }
 
+static void set_late(struct kd_client *c) {
+    const uint64_t now = kd_clock_mono_ms();
+    if (c->first == NULL) {
+        kd_timer_stop(c->late);
+    } else {
+        kd_timer_set(c->late, c->first->due_ms > now ? c->first->due_ms - now : 0);
+    }
+}
+
 static void wait_in_line(struct transfer *t) {
     struct kd_client *c = t->c;
-    if (c->waiting == 0) {
-        kd_timer_set(c->late, c->config->timeout_ms);
-    }
     t->next = NULL;
     *c->last = t;
     c->last = &t->next;
-    c->waiting++;
+    if (c->waiting++ == 0) {
+        set_late(c);
+    }
 }
 
 static struct transfer *take_first(struct kd_client *c) {
@@ -237,15 +245,6 @@ static struct transfer *take_first(struct kd_client *c) {
 static void end_unstarted(struct transfer *t, const char *reason) {
     t->done(t->arg, 0, kd_bytes_of_text(reason));
     give_back(t);
-}
-
-static void set_late(struct kd_client *c) {
-    const uint64_t now = kd_clock_mono_ms();
-    if (c->first == NULL) {
-        kd_timer_stop(c->late);
-    } else {
-        kd_timer_set(c->late, c->first->due_ms > now ? c->first->due_ms - now : 0);
-    }
 }
 
 static void start_waiting(struct kd_client *c) {
