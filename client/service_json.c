@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { DEPTH_MAX = 16, NUMBER_BYTES = 24, TIME_BYTES = 32, POINT_FORM = 4 };
+enum { DEPTH_MAX = 16, NUMBER_BYTES = 24, TIME_BYTES = 32 };
 
 // ---- writing ---------------------------------------------------------------
 
@@ -41,6 +41,16 @@ void kd_service_put_bytes(struct kd_buf *b, const char *name, struct kd_bytes va
     kd_buf_u8(b, '"');
     kd_b64_encode(b, value);
     kd_buf_u8(b, '"');
+}
+
+void kd_service_put_point(struct kd_buf *b, const char *name, const uint8_t *point, size_t n) {
+    kd_service_put_name(b, name);
+    kd_buf_u8(b, '{');
+    kd_service_put_text(b, "kty", "EC");
+    kd_service_put_text(b, "crv", n == 48 ? "P-384" : "P-256");
+    kd_service_put_bytes(b, "x", (struct kd_bytes) { point + 1, n });
+    kd_service_put_bytes(b, "y", (struct kd_bytes) { point + 1 + n, n });
+    kd_buf_u8(b, '}');
 }
 
 void kd_service_put_given(struct kd_buf *b, const char *name, struct keyd_bytes value) {
@@ -322,7 +332,7 @@ bool kd_service_find_point(struct kd_bytes json, const char *name,
         !kd_service_find_fixed(jwk, "y", point + 1 + n, n)) {
         return false;
     }
-    point[0] = POINT_FORM;
+    point[0] = KD_SERVICE_POINT_FORM;
     *n_point = 1 + 2 * n;
     return true;
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { BODY_BYTES = 512, URI_MAX_BYTES = 1024, POINT_UNCOMPRESSED = 4 };
+enum { BODY_BYTES = 512, URI_MAX_BYTES = 1024 };
 
 const char *const kd_service_key_types[KD_SERVICE_KEY_TYPES] = {
     [KEYD_AES_256] = "aes-256",         [KEYD_HMAC_SHA256] = "hmac-sha256",
@@ -171,35 +171,22 @@ enum keyd_err keyd_key_import(struct keyd_service *s, const char *name, const ch
     return take_in(s, name, "pem", pem, KEYD_PEM_MAX, out);
 }
 
-// As a JWK (RFC 7518 6.2.1).
-static void put_jwk(struct kd_buf *b, const char *curve, const uint8_t *x, const uint8_t *y,
-                    size_t n) {
-    kd_service_put_name(b, "jwk");
-    kd_buf_u8(b, '{');
-    kd_service_put_text(b, "kty", "EC");
-    kd_service_put_text(b, "crv", curve);
-    kd_service_put_bytes(b, "x", (struct kd_bytes) { x, n });
-    kd_service_put_bytes(b, "y", (struct kd_bytes) { y, n });
-    kd_buf_u8(b, '}');
-}
-
 enum keyd_err keyd_key_import_point(struct keyd_service *s, const char *name,
                                     enum keyd_key_type type, struct keyd_bytes point,
                                     struct keyd_key *out) {
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
     kd_auto(buf) struct kd_buf b = KD_BUF_INIT(BODY_BYTES);
     const size_t n = type == KEYD_EC_P256 ? 32 : type == KEYD_EC_P384 ? 48 : 0;
-    const uint8_t *p = point.p;
     kd_service_begin();
     if (s == NULL || !kd_service_is_name(name) || n == 0) {
         return kd_detail_end(kd_service_wrong("The name or type of the key"));
     }
-    if (point.n != 1 + 2 * n || p[0] != POINT_UNCOMPRESSED) {
+    if (point.n != 1 + 2 * n || *(const uint8_t *)point.p != KD_SERVICE_POINT_FORM) {
         return kd_detail_end(kd_service_wrong("The point"));
     }
     kd_buf_u8(&b, '{');
     kd_service_put_text(&b, "name", name);
-    put_jwk(&b, type == KEYD_EC_P256 ? "P-256" : "P-384", p + 1, p + 1 + n, n);
+    kd_service_put_point(&b, "jwk", point.p, n);
     kd_buf_u8(&b, '}');
     return take_key(kd_service_post(s, "/v1/keys", &b, &a), &a, out);
 }

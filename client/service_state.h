@@ -111,6 +111,10 @@ void kd_service_put_name(struct kd_buf *b, const char *name);
 void kd_service_put_text(struct kd_buf *b, const char *name, const char *text);
 void kd_service_put_number(struct kd_buf *b, const char *name, uint64_t value);
 void kd_service_put_bytes(struct kd_buf *b, const char *name, struct kd_bytes value);
+// An uncompressed point of coordinates of n bytes, as a JWK (RFC 7518 6.2.1); kd_service_find_point
+// reads it.
+#define KD_SERVICE_POINT_FORM 4
+void kd_service_put_point(struct kd_buf *b, const char *name, const uint8_t *point, size_t n);
 void kd_service_put_given(struct kd_buf *b, const char *name, struct keyd_bytes value); // n > 0
 
 // ---- JSON, read in place ---------------------------------------------------
