@@ -96,7 +96,7 @@ START_TEST(many_requests_share_few_connections) {
     }
     tear_down();
     ck_assert_uint_eq(server.n_requests, MANY);
-    ck_assert_uint_eq(server.n_accepted, CONNECTIONS_MAX);
+    ck_assert_uint_le(server.n_accepted, CONNECTIONS_MAX); // one may have done it all
 }
 END_TEST
 

@@ -27,16 +27,24 @@ def head(kind, id_):
     return bytes([kind]) + id_.to_bytes(4, "big")
 
 
+leases = []  # a port is this process's until its end
+
+
 def free_port(kind=socket.SOCK_STREAM):
-    """One that the system gives to nobody who connects (its range begins at 32768)."""
+    """One that the system gives to nobody who connects (its range begins at 32768), and that no
+    other test is given before it is bound: its number is the name of an abstract socket, which as
+    the port belongs to the network namespace and goes with the process."""
     while True:
-        with socket.socket(socket.AF_INET, kind) as s:
-            port = random.randrange(16384, 32768)
-            try:
+        port, lease = random.randrange(16384, 32768), socket.socket(socket.AF_UNIX)
+        try:
+            lease.bind(f"\0keyd-test-port-{port}")
+            with socket.socket(socket.AF_INET, kind) as s:
                 s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
+        except OSError:
+            lease.close()
+            continue
+        leases.append(lease)
+        return port
 
 
 class Backend:
