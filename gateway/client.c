@@ -1,20 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/client.h"
 
+#include "gateway/client_sockets.h"
+
+#include <assert.h>
 #include <curl/curl.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
-enum { SPARE_MAX = 256, URL_MAX_BYTES = 1024, BEARER_MAX_BYTES = 512, AGAIN_MS = 100 };
+enum {
+    SPARE_MAX = 256,
+    URL_MAX_BYTES = 1024,
+    BEARER_MAX_BYTES = 512,
+    AGAIN_MS = 100,
+    LINES_MAX = KD_CLIENT_HEADERS_MAX + 4, // with those of our own
+    // libcurl takes one for each request and wipes it after: most answers are small.
+    BUFFER_BYTES = 1024,
+};
 
 struct transfer {
     struct transfer *next; // spare, unwatched, or waiting
     struct kd_client *c;
     CURL *easy;
-    struct curl_slist *headers;
+    struct curl_slist lines[LINES_MAX]; // the header: libcurl reads it and copies what it sends
+    size_t n_lines;
+    struct kd_buf line_text; // of the lines that are not constant
     kd_client_done *done;
     void *arg;
     struct kd_buf sent;
@@ -29,6 +41,7 @@ struct kd_client {
     struct kd_loop *loop;
     const struct kd_client_config *config;
     CURLM *multi;
+    struct kd_client_sockets sockets;
     struct kd_timer *timer; // as libcurl sets it
     struct kd_timer *again; // for what libcurl says no more of, as it has no memory
     struct transfer *unwatched;
@@ -71,39 +84,8 @@ static void act(struct kd_client *c, curl_socket_t fd, int events) {
     collect(c);
 }
 
-struct socket_watch {
-    struct kd_client *c;
-    struct kd_watch *watch;
-    curl_socket_t fd;
-};
-
-static void on_ready(void *arg, uint32_t events) {
-    const struct socket_watch *w = arg;
-    int mask = 0;
-    mask |= (events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0;
-    mask |= (events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0;
-    mask |= (events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0;
-    act(w->c, w->fd, mask);
-}
-
-static uint32_t epoll_events(int what) {
-    return what == CURL_POLL_INOUT ? EPOLLIN | EPOLLOUT
-           : what == CURL_POLL_OUT ? EPOLLOUT
-                                   : EPOLLIN;
-}
-
-static struct socket_watch *new_watch(struct kd_client *c, curl_socket_t fd, uint32_t events) {
-    struct socket_watch *w = calloc(1, sizeof(*w));
-    if (w == NULL) {
-        return NULL;
-    }
-    w->c = c;
-    w->fd = fd;
-    if (kd_watch_new(c->loop, fd, events, on_ready, w, &w->watch) != KD_OK) {
-        free(w);
-        return NULL;
-    }
-    return w;
+static void on_ready(void *client, curl_socket_t fd, int what) {
+    act(client, fd, what);
 }
 
 // It would wait for what nobody tells: it ends when libcurl has returned.  Were -1 returned to it,
@@ -118,22 +100,9 @@ static void leave_unwatched(struct kd_client *c, CURL *easy) {
     }
 }
 
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *client, void *socket) {
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *client, void *arg KD_UNUSED) {
     struct kd_client *c = client;
-    struct socket_watch *w = socket;
-    if (what == CURL_POLL_REMOVE) {
-        if (w != NULL) {
-            kd_watch_free(w->watch);
-            free(w);
-            curl_multi_assign(c->multi, fd, NULL);
-        }
-    } else if (w != NULL) {
-        if (kd_watch_set(w->watch, epoll_events(what)) != KD_OK) {
-            leave_unwatched(c, easy);
-        }
-    } else if ((w = new_watch(c, fd, epoll_events(what))) != NULL) {
-        curl_multi_assign(c->multi, fd, w);
-    } else {
+    if (kd_client_sockets_want(&c->sockets, fd, what) != KD_OK) {
         leave_unwatched(c, easy);
     }
     return 0;
@@ -163,7 +132,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *transfer) {
 
 static void free_transfer(struct transfer *t) {
     curl_easy_cleanup(t->easy);
-    curl_slist_free_all(t->headers);
+    kd_buf_wipe(&t->line_text);
     kd_buf_wipe(&t->sent);
     kd_buf_wipe(&t->got);
     free(t);
@@ -171,8 +140,8 @@ static void free_transfer(struct transfer *t) {
 
 static void give_back(struct transfer *t) {
     struct kd_client *c = t->c;
-    curl_slist_free_all(t->headers);
-    t->headers = NULL;
+    t->n_lines = 0;
+    kd_buf_reset(&t->line_text);
     kd_buf_reset(&t->sent);
     kd_buf_reset(&t->got);
     if (t->is_secret || c->n_spare >= SPARE_MAX) {
@@ -279,10 +248,12 @@ static bool set_options(struct transfer *t) {
     const struct kd_client_config *config = t->c->config;
     CURL *e = t->easy;
     curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+    kd_client_sockets_serve(&t->c->sockets, e);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->reason);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     return set_text(e, CURLOPT_PROXY, "") && set_text(e, CURLOPT_PROTOCOLS_STR, "http,https") &&
@@ -297,6 +268,7 @@ static struct transfer *new_transfer(struct kd_client *c) {
         return NULL;
     }
     t->c = c;
+    t->line_text = KD_BUF_INIT(UINT32_MAX);
     t->sent = KD_BUF_INIT(UINT32_MAX);
     t->got = KD_BUF_INIT(c->config->answer_max_bytes);
     t->easy = curl_easy_init();
@@ -317,25 +289,40 @@ static struct transfer *take_transfer(struct kd_client *c) {
     return t;
 }
 
-static bool add_header(struct transfer *t, const char *line) {
-    struct curl_slist *more = curl_slist_append(t->headers, line);
-    t->headers = more == NULL ? t->headers : more;
-    return more != NULL;
+// The text stays where it is until the transfer has ended.
+static void add_line(struct transfer *t, const char *text) {
+    struct curl_slist *line = &t->lines[t->n_lines];
+    *line = (struct curl_slist) { .data = (char *)(uintptr_t)text };
+    if (t->n_lines > 0) {
+        t->lines[t->n_lines - 1].next = line;
+    }
+    t->n_lines++;
 }
 
 static bool set_headers(struct transfer *t, const struct kd_client_request *r) {
-    char line[128];
-    snprintf(line, sizeof(line), "Content-Type: %s", r->type == NULL ? "" : r->type);
-    bool is_ok = (r->type == NULL || add_header(t, line)) && add_header(t, "Expect:") &&
-                 add_header(t, "Accept:");
-    if (t->c->authorization != NULL) {
-        is_ok = is_ok && add_header(t, (const char *)kd_secret_get(t->c->authorization));
+    struct kd_buf *text = &t->line_text;
+    assert(r->n_headers <= KD_CLIENT_HEADERS_MAX);
+    if (r->type != NULL) {
+        kd_buf_printf(text, "Content-Type: %s", r->type);
+        kd_buf_u8(text, '\0');
     }
     for (size_t i = 0; i < r->n_headers; i++) {
-        is_ok = is_ok && add_header(t, r->headers[i]);
+        kd_buf_text(text, r->headers[i]);
+        kd_buf_u8(text, '\0');
     }
-    curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
-    return is_ok;
+    if (kd_buf_finish(text) != KD_OK) {
+        return false;
+    }
+    for (size_t at = 0; at < text->n; at += strlen((char *)text->p + at) + 1) {
+        add_line(t, (char *)text->p + at); // now that it does not move any more
+    }
+    add_line(t, "Expect:");
+    add_line(t, "Accept:");
+    if (t->c->authorization != NULL) {
+        add_line(t, (const char *)kd_secret_get(t->c->authorization));
+    }
+    curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->lines);
+    return true;
 }
 
 static bool set_request(struct transfer *t, const struct kd_client_request *r) {
@@ -457,6 +444,7 @@ enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *c
     c->loop = loop;
     c->config = config;
     c->last = &c->first;
+    kd_client_sockets_init(&c->sockets, loop, on_ready, c);
     enum kd_err r;
     if ((r = kd_timer_new(loop, on_timer, c, &c->timer)) != KD_OK ||
         (r = kd_timer_new(loop, on_timer, c, &c->again)) != KD_OK ||
@@ -482,6 +470,7 @@ void kd_client_free(struct kd_client *c) {
         free_transfer(t);
     }
     curl_multi_cleanup(c->multi);
+    kd_client_sockets_wipe(&c->sockets);
     kd_timer_free(c->timer);
     kd_timer_free(c->again);
     kd_timer_free(c->late);

@@ -6,6 +6,8 @@
 
 #include "base/base.h"
 
+enum { KD_CLIENT_HEADERS_MAX = 8 };
+
 struct kd_client;
 
 struct kd_client_config {
@@ -35,7 +37,7 @@ struct kd_client_request {
     const char *path;           // NULL: the URL is whole
     const char *type;           // media type of the body; NULL: a GET
     struct kd_bytes body;       // copied
-    const char *const *headers; // "Name: value", n_headers of them
+    const char *const *headers; // "Name: value", n_headers of them, at most KD_CLIENT_HEADERS_MAX
     size_t n_headers;
     const char *method; // NULL: GET, or POST with a body
     bool is_secret;     // the answer: nothing of it is left when `done` has returned

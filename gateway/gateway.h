@@ -170,7 +170,9 @@ struct kd_record_batch; // records.c
 struct kd_pushes;       // push.c
 struct kd_retired;      // reload.c
 struct kd_takings;      // released.c
-size_t kd_records_waiting(const struct kd_gateway *g);
+// For hooks that come after kd_records_flush: how long the loop may wait with what they have added.
+// Records that gather until keyd has answered those before them do not keep it awake.
+uint64_t kd_records_wait(const struct kd_gateway *g);
 
 struct kd_gateway_counts {
     uint64_t frames[KD_FRAME_KIND_LAST + 1];   // by kind

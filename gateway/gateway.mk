@@ -3,7 +3,7 @@ noinst_LIBRARIES += libgateway.a
 libgateway_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS) $(CONFUSE_CFLAGS)
 libgateway_a_SOURCES = \
 	gateway/address.c \
-	gateway/client.c gateway/client.h \
+	gateway/client.c gateway/client.h gateway/client_sockets.c gateway/client_sockets.h \
 	gateway/config.c gateway/config.h \
 	gateway/control.c \
 	gateway/gateway.c gateway/gateway.h \

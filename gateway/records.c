@@ -222,19 +222,23 @@ void kd_records_seal(struct kd_question *q) {
     }
 }
 
+static bool is_due(const struct kd_record_batch *b) {
+    return b->n > 0 && b->under_way < UNDER_WAY_MAX;
+}
+
 uint64_t kd_records_flush(void *gateway) {
     struct kd_gateway *g = gateway;
     struct kd_record_batch *both[] = { g->open, g->seal };
     for (size_t i = 0; i < KD_COUNT_OF(both); i++) {
-        while (both[i]->n > 0 && both[i]->under_way < UNDER_WAY_MAX) {
+        while (is_due(both[i])) {
             send_batch(both[i]);
         }
     }
     return KD_LOOP_NO_LIMIT;
 }
 
-size_t kd_records_waiting(const struct kd_gateway *g) {
-    return g->open->n + g->seal->n;
+uint64_t kd_records_wait(const struct kd_gateway *g) {
+    return is_due(g->open) || is_due(g->seal) ? 0 : KD_LOOP_NO_LIMIT;
 }
 
 // ---- life ------------------------------------------------------------------

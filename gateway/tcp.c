@@ -343,7 +343,7 @@ static uint64_t on_prepare(void *tcp) {
         }
         let_go(c);
     }
-    return kd_records_waiting(t->g) > 0 ? 0 : KD_LOOP_NO_LIMIT;
+    return kd_records_wait(t->g);
 }
 
 static void on_sweep(void *tcp) {

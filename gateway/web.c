@@ -379,7 +379,7 @@ static uint64_t on_prepare(void *web) {
             w->has_resumed || (MHD_get_timeout(w->daemon, &ms) == MHD_YES && ms == 0);
         w->has_resumed = false;
         if (!is_due) {
-            return kd_records_waiting(w->g) > 0 ? 0 : KD_LOOP_NO_LIMIT;
+            return kd_records_wait(w->g);
         }
         MHD_run(w->daemon);
     }

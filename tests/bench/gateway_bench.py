@@ -27,10 +27,14 @@ BODY = bytes(256)
 
 
 class Backend:
-    def __init__(self):
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}/"
-        self.process = subprocess.Popen([ECHO, str(port)], stdin=subprocess.PIPE)
+    """With BENCH_BACKEND=unix by a Unix socket."""
+
+    def __init__(self, directory):
+        self.path, self.port = "", free_port()
+        if os.environ.get("BENCH_BACKEND") == "unix":
+            self.path = os.path.join(directory, "backend.sock")
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.process = subprocess.Popen([ECHO, self.path or str(self.port)], stdin=subprocess.PIPE)
 
     def close(self):
         self.process.stdin.close()
@@ -94,8 +98,8 @@ def cpu_ms(pid):
 def main():
     token = tokens.make("softhsm")
     keyd = peer.Server(token, {"log-level": "warn"}).set_up()
-    backend = Backend()
-    gateway = Gateway(keyd, backend, log_level="warn").start()
+    backend = Backend(token.directory)
+    gateway = Gateway(keyd, backend, log_level="warn", backend_unix_path=backend.path).start()
     talkers = [Talker(keyd.device(f"d{i}"), gateway.tcp()) for i in range(N_DEVICES)]
     wait_for(lambda: all(t.connect() for t in talkers), what="handshakes")
     each = N_MESSAGES // N_DEVICES

@@ -2,6 +2,7 @@ gateway_unit_tests = tests/unit/test_client_memory \
 	tests/unit/test_gateway_client \
 	tests/unit/test_gateway_config \
 	tests/unit/test_gateway_memory \
+	tests/unit/test_gateway_records \
 	tests/unit/test_gateway_released \
 	tests/unit/test_web_memory
 check_PROGRAMS += $(gateway_unit_tests)
@@ -10,7 +11,7 @@ tests_unit_test_client_memory_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)
 tests_unit_test_client_memory_SOURCES = tests/unit/test_client_memory.c \
 	tests/unit/fake_http.c tests/unit/fake_http.h $(failing_memory)
 tests_unit_test_client_memory_LDFLAGS = $(failing_memory_ldflags) \
-	-Wl,--wrap=curl_global_init_mem,--wrap=curl_easy_setopt,--wrap=curl_slist_append \
+	-Wl,--wrap=curl_global_init_mem,--wrap=curl_easy_setopt \
 	-Wl,--wrap=curl_easy_init,--wrap=curl_multi_init,--wrap=curl_multi_add_handle \
 	-Wl,--wrap=curl_multi_socket_action
 tests_unit_test_client_memory_LDADD = $(gateway_libs) $(CHECK_LIBS)
@@ -27,6 +28,10 @@ tests_unit_test_gateway_memory_SOURCES = tests/unit/test_gateway_memory.c \
 tests_unit_test_gateway_memory_LDFLAGS = $(failing_memory_ldflags) \
 	-Wl,--wrap=json_set_alloc_funcs
 tests_unit_test_gateway_memory_LDADD = $(gateway_libs) $(CHECK_LIBS)
+tests_unit_test_gateway_records_CFLAGS = $(unit_cflags)
+tests_unit_test_gateway_records_SOURCES = tests/unit/test_gateway_records.c \
+	tests/unit/fake_client.c tests/unit/fake_client.h
+tests_unit_test_gateway_records_LDADD = $(gateway_libs) $(CHECK_LIBS)
 tests_unit_test_gateway_released_CFLAGS = $(unit_cflags)
 tests_unit_test_gateway_released_SOURCES = tests/unit/test_gateway_released.c \
 	tests/unit/fake_client.c tests/unit/fake_client.h
