@@ -27,7 +27,9 @@ enum {
 struct connection {
     int fd;                  // -1: not open
     struct kd_bytes request; // under way
+    size_t turn;             // its place in the list
     size_t sent;
+    bool waits_to_send;
     uint64_t started_us;
     size_t n_header; // bytes of the answer's header so far
     size_t body_left;
@@ -59,6 +61,15 @@ static KD_PRINTF(3, 4) enum kd_err fail(struct load *l, enum kd_err e, const cha
     return e;
 }
 
+// Edge triggered: each event is followed by reading until there is no more.  Whether more can be
+// sent is asked only where it matters: the server would wake us for each request that it reads.
+static bool watch(const struct load *l, struct connection *c, int how, bool to_send) {
+    struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c };
+    event.events |= to_send ? (uint32_t)EPOLLOUT : 0;
+    c->waits_to_send = to_send;
+    return epoll_ctl(l->epoll, how, c->fd, &event) == 0;
+}
+
 // Sends what the socket takes; a request fits its buffer nearly always.
 static enum kd_err send_more(struct load *l, struct connection *c) {
     const struct kd_bytes q = c->request;
@@ -68,12 +79,17 @@ static enum kd_err send_more(struct load *l, struct connection *c) {
             continue;
         }
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            return KD_OK; // EPOLLOUT says when
+            return c->waits_to_send || watch(l, c, EPOLL_CTL_MOD, true)
+                       ? KD_OK
+                       : fail(l, KD_ERR_SYSTEM, "epoll: %s.", strerror(errno));
         }
         if (n < 0) {
             return fail(l, KD_ERR_SYSTEM, "A request could not be sent: %s.", strerror(errno));
         }
         c->sent += (size_t)n;
+    }
+    if (c->waits_to_send && !watch(l, c, EPOLL_CTL_MOD, false)) {
+        return fail(l, KD_ERR_SYSTEM, "epoll: %s.", strerror(errno));
     }
     return KD_OK;
 }
@@ -86,7 +102,8 @@ static enum kd_err begin(struct load *l, struct connection *c) {
         l->done = l->n_idle == l->config->connections;
         return KD_OK;
     }
-    c->request = l->config->requests[l->n_begun++ % l->config->n_requests];
+    c->turn = l->n_begun++ % l->config->n_requests;
+    c->request = l->config->requests[c->turn];
     c->sent = 0;
     c->n_header = 0;
     c->in_body = false;
@@ -108,10 +125,7 @@ static enum kd_err connect_one(struct load *l, struct connection *c) {
     if (connect(c->fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
         return fail(l, KD_ERR_TOKEN_AWAY, "%s: %s.", path, strerror(errno));
     }
-    // Edge triggered: each event is followed by reading until there is no more.
-    struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                 .data.ptr = c };
-    if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->fd, &event) != 0) {
+    if (!watch(l, c, EPOLL_CTL_ADD, false)) {
         return fail(l, KD_ERR_SYSTEM, "epoll: %s.", strerror(errno));
     }
     return KD_OK;
@@ -152,11 +166,14 @@ static enum kd_err read_header(struct load *l, struct connection *c) {
     return KD_OK;
 }
 
-// Takes the next bytes; a header is gathered, a body is passed over.
+// Takes the next bytes; a header is gathered, a body is passed over or kept.
 static enum kd_err take_bytes(struct load *l, struct connection *c, const uint8_t *p, size_t n) {
     while (n > 0 && !l->done) {
         if (c->in_body) {
             const size_t part = n < c->body_left ? n : c->body_left;
+            if (l->config->bodies != NULL) {
+                kd_buf_put(&l->config->bodies[c->turn], p, part);
+            }
             c->body_left -= part;
             p += part;
             n -= part;
@@ -257,18 +274,20 @@ static enum kd_err run_until(struct load *l, uint64_t end_us) {
 
 static enum kd_err run(struct load *l) {
     enum kd_err e;
+    uint64_t start = kd_clock_mono_us(); // requests go with the connections
     for (unsigned i = 0; i < l->config->connections; i++) {
         struct connection *c = &l->connections[i];
         if ((e = connect_one(l, c)) != KD_OK || (e = begin(l, c)) != KD_OK) {
             return e;
         }
     }
-    if (l->config->warmup_ms > 0 &&
-        (e = run_until(l, kd_clock_mono_us() + l->config->warmup_ms * 1000)) != KD_OK) {
-        return e;
+    if (l->config->warmup_ms > 0) {
+        if ((e = run_until(l, start + l->config->warmup_ms * 1000)) != KD_OK) {
+            return e;
+        }
+        start = kd_clock_mono_us();
     }
     l->counting = true;
-    const uint64_t start = kd_clock_mono_us();
     e = run_until(l, start + l->config->duration_ms * 1000);
     l->result->elapsed_us = kd_clock_mono_us() - start;
     return e;

@@ -22,6 +22,7 @@ struct kd_load_config {
     const struct kd_bytes *requests;
     size_t n_requests;
     bool once;
+    struct kd_buf *bodies; // with `once`: n_requests of them, for what is answered; or NULL
 };
 
 struct kd_load_result {

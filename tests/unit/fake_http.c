@@ -12,10 +12,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+enum { KEPT_MAX = 16383 }; // of a request; what follows is counted and passed over
+
 struct peer {
     int fd;
     size_t n;
-    char bytes[16384];
+    char bytes[KEPT_MAX + 1];
 };
 
 // The length of the whole request at the start of the bytes, 0: not whole yet.
@@ -32,18 +34,22 @@ static size_t whole(const struct peer *p) {
 
 // False: the connection is done with.
 static bool serve(struct fake_http *f, struct peer *p) {
-    const ssize_t got = recv(p->fd, p->bytes + p->n, sizeof(p->bytes) - 1 - p->n, 0);
+    char more[65536];
+    const size_t room = p->n < KEPT_MAX ? KEPT_MAX - p->n : 0;
+    const ssize_t got =
+        room > 0 ? recv(p->fd, p->bytes + p->n, room, 0) : recv(p->fd, more, sizeof(more), 0);
     if (got <= 0) {
         return false;
     }
     p->n += (size_t)got;
-    p->bytes[p->n] = '\0';
+    const size_t n_kept = p->n < KEPT_MAX ? p->n : KEPT_MAX;
+    p->bytes[n_kept] = '\0';
     const size_t n = whole(p);
     if (n == 0) {
         return true;
     }
     pthread_mutex_lock(&f->lock);
-    memcpy(f->request, p->bytes, p->n + 1);
+    memcpy(f->request, p->bytes, n_kept + 1);
     pthread_mutex_unlock(&f->lock);
     p->n = 0;
     const size_t i = f->n_requests < f->n_answers ? f->n_requests : f->n_answers - 1;

@@ -100,6 +100,56 @@ START_TEST(a_list_of_requests_is_sent_once) {
 }
 END_TEST
 
+START_TEST(bodies_are_kept_in_the_order_of_the_requests) {
+    struct fake_http f = { .answers = { FAKE_JSON(200, "{\"n\":1}"), FAKE_JSON(200, "{}") },
+                           .n_answers = 2 };
+    enum { N = 5 };
+    struct kd_bytes requests[N];
+    struct kd_buf bodies[N];
+    for (size_t i = 0; i < N; i++) {
+        requests[i] = kd_bytes_of_text("POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
+        bodies[i] = KD_BUF_INIT(8);
+    }
+    fake_http_start(&f);
+    const struct kd_load_config config = { .socket = f.socket,
+                                           .connections = 1,
+                                           .duration_ms = 60000,
+                                           .requests = requests,
+                                           .n_requests = N,
+                                           .once = true,
+                                           .bodies = bodies };
+    ck_assert_err(kd_load_run(&config, &result, why), KD_OK);
+    fake_http_stop(&f);
+    for (size_t i = 0; i < N; i++) {
+        ck_assert_str_eq(kd_buf_get_text(&bodies[i]), i == 0 ? "{\"n\":1}" : "{}");
+        kd_buf_wipe(&bodies[i]);
+    }
+}
+END_TEST
+
+// More than a socket holds, from a server that reads slowly.
+START_TEST(a_long_request_is_sent_as_the_server_reads_it) {
+    struct fake_http f = { .answers = { FAKE_JSON(200, "{}") }, .n_answers = 1 };
+    enum { BODY_BYTES = 4 << 20 };
+    kd_auto(buf) struct kd_buf request = KD_BUF_INIT(BODY_BYTES + 100);
+    kd_buf_printf(&request, "POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n", BODY_BYTES);
+    (void)kd_buf_extend(&request, BODY_BYTES);
+    ck_assert_err(kd_buf_finish(&request), KD_OK);
+    memset(request.p + request.n - BODY_BYTES, 'x', BODY_BYTES);
+    const struct kd_bytes bytes = kd_buf_get(&request);
+    fake_http_start(&f);
+    const struct kd_load_config config = { .socket = f.socket,
+                                           .connections = 2,
+                                           .duration_ms = 60000,
+                                           .requests_max = 4,
+                                           .requests = &bytes,
+                                           .n_requests = 1 };
+    ck_assert_err(kd_load_run(&config, &result, why), KD_OK);
+    fake_http_stop(&f);
+    ck_assert_uint_eq(result.answers, 4);
+}
+END_TEST
+
 START_TEST(refusals_are_no_answers) {
     struct fake_http f = { .answers = { FAKE_JSON(200, "{}"), FAKE_PROBLEM(503, "{}") },
                            .n_answers = 2 };
@@ -123,6 +173,8 @@ static TCase *tcase_load(void) {
     tcase_add_test(t, nobody_listens);
     tcase_add_test(t, every_answer_is_counted_once);
     tcase_add_test(t, a_list_of_requests_is_sent_once);
+    tcase_add_test(t, bodies_are_kept_in_the_order_of_the_requests);
+    tcase_add_test(t, a_long_request_is_sent_as_the_server_reads_it);
     tcase_add_test(t, refusals_are_no_answers);
     tcase_add_test(t, a_204_without_a_length_is_an_answer);
     return t;
