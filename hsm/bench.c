@@ -48,13 +48,36 @@ static enum kd_err run_sign(struct bench *b) {
     return sign_with(b, CKM_ECDSA, b->sign_key);
 }
 
+// As a secret is released: derived, read, destroyed.
+static enum kd_err read_and_destroy(struct bench *b, CK_OBJECT_HANDLE secret) {
+    kd_buf_reset(&b->s->out);
+    const enum kd_err r = kd_read_value(b->s, secret);
+    kd_destroy(b->s, secret);
+    return r;
+}
+
+static enum kd_err agree(struct bench *b, const struct kd_secret_form *form,
+                         CK_OBJECT_HANDLE *out) {
+    return kd_derive_ecdh(b->s, b->derive_key, KD_KEY_EC_P256, kd_host_generator(KD_KEY_EC_P256),
+                          form, out);
+}
+
 static enum kd_err run_ecdh(struct bench *b) {
-    const struct kd_secret_form form = { CKK_AES, 32, KD_USE_ENCRYPT | KD_USE_DECRYPT, false };
+    const struct kd_secret_form form = { CKK_GENERIC_SECRET, 32, 0, true };
     CK_OBJECT_HANDLE secret = CK_INVALID_HANDLE;
-    CK_FUNCTION_LIST *p11 = b->s->token->p11;
-    enum kd_err r = kd_derive_ecdh(b->s, b->derive_key, KD_KEY_EC_P256,
-                                   kd_host_generator(KD_KEY_EC_P256), &form, &secret);
-    return r != KD_OK ? r : kd_ckr("C_DestroyObject", p11->C_DestroyObject(b->s->handle, secret));
+    const enum kd_err r = agree(b, &form, &secret);
+    return r != KD_OK ? r : read_and_destroy(b, secret);
+}
+
+// That of a handshake, which stays in the token.
+static enum kd_err run_agree(struct bench *b) {
+    const struct kd_secret_form form = { CKK_GENERIC_SECRET, 32, KD_USE_DERIVE, false };
+    CK_OBJECT_HANDLE secret = CK_INVALID_HANDLE;
+    const enum kd_err r = agree(b, &form, &secret);
+    if (r == KD_OK) {
+        kd_destroy(b->s, secret);
+    }
+    return r;
 }
 
 static enum kd_err run_encrypt(struct bench *b) {
@@ -85,18 +108,12 @@ static enum kd_err make_pair(struct bench *b, CK_ATTRIBUTE_TYPE usage, bool is_t
                             public_key, out);
 }
 
-// As a derived key is released: derived, read, destroyed.
 static enum kd_err run_derive(struct bench *b) {
     const struct kd_secret_form form = { CKK_GENERIC_SECRET, 32, 0, true };
     CK_OBJECT_HANDLE secret = CK_INVALID_HANDLE;
-    enum kd_err r =
+    const enum kd_err r =
         kd_derive_cbc_data(b->s, b->root_key, (struct kd_bytes) { b->data, 32 }, &form, &secret);
-    if (r == KD_OK) {
-        kd_buf_reset(&b->s->out);
-        r = kd_read_value(b->s, secret);
-        kd_destroy(b->s, secret);
-    }
-    return r;
+    return r != KD_OK ? r : read_and_destroy(b, secret);
 }
 
 // A key pair for one handshake.
@@ -116,6 +133,7 @@ static const struct {
 } benches[] = {
     { "generate", run_generate }, { "mac", run_mac },         { "sign", run_sign },
     { "ecdh", run_ecdh },         { "encrypt", run_encrypt }, { "derive", run_derive },
+    { "agree", run_agree },
 };
 
 static enum kd_err make_secret(struct bench *b, CK_MECHANISM_TYPE type, CK_ATTRIBUTE_TYPE usage,

@@ -21,7 +21,7 @@ def _with_handshake(rates):
     """What the token does for one, method 0: an ephemeral key, ECDH, HKDF-Extract (as long as a
     MAC), a signature, and the ticket is sealed.  The ECDH of resident keys comes with the
     first record and is part of "a session restored from its ticket"."""
-    parts = [rates[o] for o in ("generate", "ecdh", "mac", "sign", "encrypt")]
+    parts = [rates[o] for o in ("generate", "agree", "mac", "sign", "encrypt")]
     rates["handshake"] = 1 / sum(1 / p for p in parts) if all(parts) else 0
     return rates
 

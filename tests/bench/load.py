@@ -93,13 +93,14 @@ class Rate:
     workers_us: float = None
 
 
-def run_load(keyd, requests, connections, ms, answers_max=None):
+def run_load(keyd, requests, connections, ms, last=None):
+    """`last`: the most answers, or with ms = 0 a file for them."""
     with tempfile.NamedTemporaryFile(suffix=".requests") as f:
         for r in requests:
             f.write(len(r).to_bytes(4, "big") + r)
         f.flush()
         argv = [HTTP_LOAD, keyd.socket, f.name, str(connections), str(ms)]
-        argv += [] if answers_max is None else [str(answers_max)]
+        argv += [] if last is None else [str(last)]
         done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               check=False)
     if done.returncode:
@@ -113,6 +114,19 @@ def run_load(keyd, requests, connections, ms, answers_max=None):
             raise Failed("no answer in time")
         return run_load(keyd, requests, connections, PATIENCE_MS)
     return result
+
+
+def ask_all(keyd, requests, connections):
+    """Seconds, and the bodies of the answers in the order of the requests; all are 2xx."""
+    with tempfile.NamedTemporaryFile(suffix=".answers") as f:
+        result = run_load(keyd, requests, connections, 0, f.name)
+        data = f.read()
+    bodies, at = [], 0
+    while at < len(data):
+        end = at + 4 + int.from_bytes(data[at:at + 4], "big")
+        bodies.append(data[at + 4:end])
+        at = end
+    return result["elapsed_us"] / 1e6, bodies
 
 
 def settle(keyd):
