@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum { SMALL_BYTES = 65536 }; // up to here a request is always let in
 
@@ -303,14 +302,6 @@ enum kd_err kd_request_identify(struct kd_request *q) {
     return KD_OK;
 }
 
-static bool is_media(const char *type, const char *wanted) {
-    if (type == NULL || strncasecmp(type, wanted, strlen(wanted)) != 0) {
-        return false;
-    }
-    type += strlen(wanted);
-    return type[strspn(type, " \t")] == '\0' || type[strspn(type, " \t")] == ';';
-}
-
 // Whether a body comes; *length: what is said of it, 0 where nothing is.
 static bool announces_body(const struct kd_request *q, unsigned long long *length) {
     const char *text = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Length");
@@ -339,14 +330,14 @@ static const char *media_of(const struct kd_request *q) {
 }
 
 static bool is_raw(const struct kd_request *q) {
-    return q->route->raw != NULL && is_media(media_of(q), q->route->raw);
+    return q->route->raw != NULL && kd_media_type_is(media_of(q), q->route->raw);
 }
 
 static enum kd_err check_media(struct kd_request *q) {
     q->is_raw = is_raw(q);
-    q->is_cbor = q->route->may_be_cbor && is_media(media_of(q), KD_MEDIA_CBOR_SEQUENCE);
+    q->is_cbor = q->route->may_be_cbor && kd_media_type_is(media_of(q), KD_MEDIA_CBOR_SEQUENCE);
     if (q->is_raw || q->is_cbor ||
-        (!q->route->raw_only && is_media(media_of(q), "application/json"))) {
+        (!q->route->raw_only && kd_media_type_is(media_of(q), "application/json"))) {
         return KD_OK;
     }
     if (q->route->raw != NULL) {

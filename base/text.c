@@ -6,6 +6,7 @@
 
 #include <endian.h>
 #include <string.h>
+#include <strings.h>
 
 static const char hex_digits[16] = "0123456789abcdef";
 
@@ -215,6 +216,28 @@ bool kd_glob_match(const char *pattern, const char *text) {
         pattern++;
     }
     return *pattern == '\0';
+}
+
+// Up to the end of a media type or of one of its parameters.
+static bool begins_with(const char *text, const char *word) {
+    const size_t n = strlen(word);
+    if (strncasecmp(text, word, n) != 0) {
+        return false;
+    }
+    const char end = text[n + strspn(text + n, " \t")];
+    return end == '\0' || end == ';';
+}
+
+bool kd_media_type_is(const char *content_type, const char *type) {
+    return content_type != NULL && begins_with(content_type, type);
+}
+
+bool kd_media_type_has(const char *content_type, const char *parameter) {
+    const char *p = content_type == NULL ? NULL : strchr(content_type, ';');
+    while (p != NULL && !begins_with(p + 1 + strspn(p + 1, " \t"), parameter)) {
+        p = strchr(p + 1, ';');
+    }
+    return p != NULL;
 }
 
 enum kd_err kd_number_parse(const char *text, uint64_t low, uint64_t high, uint64_t *out) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// text.h: base64url (RFC 4648 section 5, no padding), hex, and checks on names.
+// text.h: base64url (RFC 4648 section 5, no padding), hex, and checks on names and media types.
 #ifndef KD_BASE_TEXT_H
 #define KD_BASE_TEXT_H
 
@@ -28,6 +28,11 @@ bool kd_name_is_valid(struct kd_bytes name);
 
 // '*' stands for any run of characters, '?' for one; nothing else is special.
 bool kd_glob_match(const char *pattern, const char *text);
+
+// Whether a Content-Type is this media type, with or without parameters, and whether it has the
+// parameter ("usage=chain"): RFC 9110 8.3.1.  NULL: there is none.
+bool kd_media_type_is(const char *content_type, const char *type);
+bool kd_media_type_has(const char *content_type, const char *parameter);
 
 // A decimal number without sign or leading zero, low..high.
 KD_MUST_CHECK enum kd_err kd_number_parse(const char *text, uint64_t low, uint64_t high,

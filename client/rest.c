@@ -284,15 +284,8 @@ static enum kd_err explain(struct kd_rest *r, CURLcode code, const struct kd_buf
 }
 
 static bool is_json_type(const char *content_type) {
-    static const char *const types[] = { "application/json", "application/problem+json" };
-    for (size_t i = 0; content_type != NULL && i < KD_COUNT_OF(types); i++) {
-        const size_t n = strlen(types[i]);
-        if (strncasecmp(content_type, types[i], n) == 0 &&
-            (content_type[n] == '\0' || content_type[n] == ';' || content_type[n] == ' ')) {
-            return true;
-        }
-    }
-    return false;
+    return kd_media_type_is(content_type, "application/json") ||
+           kd_media_type_is(content_type, "application/problem+json");
 }
 
 static enum kd_err read_answer(struct kd_rest *r, struct kd_buf *body, bool keeps_text,

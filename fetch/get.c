@@ -9,7 +9,6 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 enum { HEADER_MAX_BYTES = 16384, WAIT_MS = 1000, HTTP_OK = 200, HTTP_REDIRECTS = 300 };
@@ -138,28 +137,6 @@ static void wipe(struct transfer *t) {
 
 // ---- its end ---------------------------------------------------------------
 
-// At the end of a media type or of one of its parameters.
-static bool is_end(char c) {
-    return c == '\0' || c == ';' || c == ' ';
-}
-
-static bool starts_with(const char *text, const char *word) {
-    const size_t n = strlen(word);
-    return strncasecmp(text, word, n) == 0 && is_end(text[n]);
-}
-
-// A media type that is `name`, and has the parameter unless it is NULL (RFC 9110 8.3.1).
-static bool is_type(const char *type, const char *name, const char *parameter) {
-    if (type == NULL || !starts_with(type, name)) {
-        return false;
-    }
-    const char *p = parameter == NULL ? NULL : strchr(type, ';');
-    while (p != NULL && !starts_with(p + 1 + strspn(p + 1, " "), parameter)) {
-        p = strchr(p + 1, ';');
-    }
-    return parameter == NULL || p != NULL;
-}
-
 // RFC 9360 2: what an x5u leads to.
 static enum kd_fetch_result judge_answer(const struct transfer *t) {
     long status = 0;
@@ -169,8 +146,9 @@ static enum kd_fetch_result judge_answer(const struct transfer *t) {
     if (status != HTTP_OK) {
         return status / 100 * 100 == HTTP_REDIRECTS ? KD_FETCH_REDIRECT : KD_FETCH_STATUS;
     }
-    const bool is_chain = is_type(type, "application/cose-x509", "usage=chain");
-    if (!is_chain && !is_type(type, "application/pkix-cert", NULL)) {
+    const bool is_chain =
+        kd_media_type_is(type, "application/cose-x509") && kd_media_type_has(type, "usage=chain");
+    if (!is_chain && !kd_media_type_is(type, "application/pkix-cert")) {
         return KD_FETCH_TYPE;
     }
     return t->body.n == 0 ? KD_FETCH_SIZE : is_chain ? KD_FETCH_CHAIN : KD_FETCH_CERTIFICATE;

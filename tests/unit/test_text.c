@@ -138,6 +138,34 @@ START_TEST(numbers_at_their_edges) {
 }
 END_TEST
 
+START_TEST(media_types_have_blanks_case_and_parameters) {
+    static const char *const json[] = { "application/json", "Application/JSON",
+                                        "application/json;charset=utf-8",
+                                        "application/json \t; charset=utf-8", "application/json " };
+    static const char *const others[] = { NULL,
+                                          "",
+                                          "application/jso",
+                                          "application/json5",
+                                          "application/json+x",
+                                          " application/json",
+                                          "application/json, text/plain",
+                                          "text/plain; application/json" };
+    for (size_t i = 0; i < KD_COUNT_OF(json); i++) {
+        ck_assert_msg(kd_media_type_is(json[i], "application/json"), "%s", json[i]);
+    }
+    for (size_t i = 0; i < KD_COUNT_OF(others); i++) {
+        ck_assert_msg(!kd_media_type_is(others[i], "application/json"), "%s", others[i]);
+    }
+    ck_assert(kd_media_type_has("a/b; Usage=chain", "usage=chain"));
+    ck_assert(kd_media_type_has("a/b;x=y;\tusage=chain ;z=1", "usage=chain"));
+    ck_assert(!kd_media_type_has("a/b; usage=chained", "usage=chain"));
+    ck_assert(!kd_media_type_has("usage=chain", "usage=chain"));
+    ck_assert(!kd_media_type_has("a/b; x-usage=chain", "usage=chain"));
+    ck_assert(!kd_media_type_has("a/b;", "usage=chain"));
+    ck_assert(!kd_media_type_has(NULL, "usage=chain"));
+}
+END_TEST
+
 static TCase *tcase_text(void) {
     TCase *t = tcase_create("text");
     tcase_add_test(t, base64url_refuses_what_another_encoder_would_not_write);
@@ -148,6 +176,7 @@ static TCase *tcase_text(void) {
     tcase_add_test(t, names_at_their_edges);
     tcase_add_test(t, patterns_match_whole_texts);
     tcase_add_test(t, numbers_at_their_edges);
+    tcase_add_test(t, media_types_have_blanks_case_and_parameters);
     return t;
 }
 
