@@ -7,7 +7,7 @@
 
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 2, MANY = 50, TIMEOUT_MS = 200, LATE_MS = 20000 };
+enum { CONNECTIONS_MAX = 2, MANY = 50, TIMEOUT_MS = 200, IDLE_MS = 100, LATE_MS = 20000 };
 
 static struct fake_http server;
 static struct kd_loop *loop;
@@ -122,12 +122,47 @@ START_TEST(connections_that_end_make_room) {
 }
 END_TEST
 
+static unsigned n_turns;
+
+static uint64_t count_turn(void *arg KD_UNUSED) {
+    n_turns++;
+    return KD_LOOP_NO_LIMIT;
+}
+
+static void stop(void *arg KD_UNUSED) {
+    kd_loop_stop(loop);
+}
+
+// The server closes it after its answer: libcurl wants nothing of it then, and its end must not
+// keep the loop awake, nor come to the next request.
+START_TEST(a_connection_that_ends_while_nobody_uses_it_is_left_alone) {
+    struct kd_timer *timer;
+    set_up(false, true, LATE_MS);
+    ck_assert_err(kd_timer_new(loop, stop, NULL, &timer), KD_OK);
+    ck_assert_err(kd_loop_prepare(loop, count_turn, NULL), KD_OK);
+    n_begun = ended.n = 1; // the first of all would begin another one
+    for (unsigned i = 1; i < 4; i++) {
+        begin();
+        ck_assert_err(kd_loop_run(loop), KD_OK);
+        ck_assert_uint_eq(ended.statuses[i], 200);
+        n_turns = 0;
+        kd_timer_set(timer, IDLE_MS);
+        ck_assert_err(kd_loop_run(loop), KD_OK);
+        ck_assert_uint_lt(n_turns, 10);
+    }
+    kd_timer_free(timer);
+    tear_down();
+    ck_assert_uint_eq(server.n_accepted, 3);
+}
+END_TEST
+
 static TCase *tcase_line(void) {
     TCase *c = tcase_create("line");
     tcase_set_timeout(c, 60);
     tcase_add_test(c, many_requests_share_few_connections);
     tcase_add_test(c, a_request_that_waits_fails_when_any_other_would);
     tcase_add_test(c, connections_that_end_make_room);
+    tcase_add_test(c, a_connection_that_ends_while_nobody_uses_it_is_left_alone);
     return c;
 }
 
