@@ -56,13 +56,14 @@ bench-bytes: tests/bench/handshake_bytes
 .PHONY: bench-bytes
 
 # Messages through the gateway.
-EXTRA_PROGRAMS += tests/bench/echo
+EXTRA_PROGRAMS += tests/bench/echo tests/bench/gateway_load
 EXTRA_DIST += tests/bench/gateway_bench.py
 tests_bench_echo_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS)
 tests_bench_echo_LDADD = $(MHD_LIBS)
-CLEANFILES += tests/bench/echo
+tests_bench_gateway_load_LDADD = libclient.a libbase.a $(CRYPTO_LIBS)
+CLEANFILES += tests/bench/echo tests/bench/gateway_load
 
-bench-gateway: all tests/bench/echo tests/system/peer
+bench-gateway: all tests/bench/echo tests/bench/gateway_load tests/system/peer
 	KD_SRCDIR='$(abs_top_srcdir)' KD_BUILDDIR='$(abs_top_builddir)' \
 	$(PYTHON3) $(srcdir)/tests/bench/gateway_bench.py
 .PHONY: bench-gateway

@@ -3,26 +3,25 @@
 """make bench-gateway: messages of 256 bytes through the TCP gateway, keyd and SoftHSM, with
 resident keys, to a backend that echoes them, and back.
 
-Devices with software keys (tests/system/peer.c) seal their records beforehand; the client,
-Python, carries them and counts the answers, on the same cores as everything else.
+Devices with software keys (tests/system/peer.c) seal their records beforehand; the load generator
+(gateway_load.c) carries them and counts the answers, on the same cores as everything else.
 """
+import json
 import os
-import selectors
-import statistics
+import resource
 import subprocess
 import sys
-import time
 
 SOURCE = os.environ.get("KD_SRCDIR", os.getcwd())
 sys.path.insert(0, os.path.join(SOURCE, "tests", "system"))
 
 from harness import daemon, peer, tokens, wait_for  # noqa: E402
-from harness.gateway import FAILURE, MESSAGE, Gateway, Talker, free_port  # noqa: E402
+from harness.gateway import MESSAGE, Gateway, Talker, free_port  # noqa: E402
 
-ECHO = os.path.join(tokens.BUILD, "tests", "bench", "echo")
+ECHO, LOAD = (os.path.join(tokens.BUILD, "tests", "bench", n) for n in ("echo", "gateway_load"))
 N_DEVICES = int(os.environ.get("BENCH_DEVICES", "64"))
 N_MESSAGES = int(os.environ.get("BENCH_MESSAGES", "100000"))
-IN_FLIGHT = int(os.environ.get("BENCH_IN_FLIGHT", "8"))  # of one device
+IN_FLIGHT = int(os.environ.get("BENCH_IN_FLIGHT", "5"))  # of one device
 BODY = bytes(256)
 
 
@@ -41,52 +40,16 @@ class Backend:
         self.process.wait(10)
 
 
-class Sender:
-    """One device's connection: so many frames in flight until all are answered."""
-
-    def __init__(self, talker, n):
-        self.socket = talker.transport.socket
-        frames = [talker.seal(MESSAGE, BODY)[1] for _ in range(n)]
-        self.waiting = iter([len(f).to_bytes(4, "big") + f for f in frames])
-        self.sent, self.got = {}, b""
-
-    def send(self, n):
-        parts = []
-        for _ in range(n):
-            frame = next(self.waiting, None)
-            if frame is None:
-                break
-            self.sent[frame[5:9]] = time.perf_counter()
-            parts.append(frame)
-        if parts:
-            self.socket.sendall(b"".join(parts))
-
-    def receive(self, times):
-        self.got += self.socket.recv(1 << 18)
-        now, n = time.perf_counter(), 0
-        while len(self.got) >= 4:
-            end = 4 + int.from_bytes(self.got[:4], "big")
-            if len(self.got) < end:
-                break
-            assert self.got[4] != FAILURE, self.got[4:end]
-            times.append(now - self.sent.pop(self.got[5:9]))
-            self.got = self.got[end:]
-            n += 1
-        self.send(n)
-        return n
+def frames_of(talker, n):
+    frames = [talker.seal(MESSAGE, BODY)[1] for _ in range(n)]
+    data = b"".join(len(f).to_bytes(4, "big") + f for f in frames)
+    return len(data).to_bytes(4, "big") + data
 
 
-def run(senders, total):
-    times, selector, done = [], selectors.DefaultSelector(), 0
-    for s in senders:
-        selector.register(s.socket, selectors.EVENT_READ, s)
-    begin = time.perf_counter()
-    for s in senders:
-        s.send(IN_FLIGHT)
-    while done < total:
-        for key, _ in selector.select():
-            done += key.data.receive(times)
-    return time.perf_counter() - begin, times
+def start_load(path, talkers):
+    fds = [t.transport.socket.fileno() for t in talkers]
+    return subprocess.Popen([LOAD, path, str(IN_FLIGHT), *map(str, fds)], pass_fds=fds,
+                            stdout=subprocess.PIPE)
 
 
 def cpu_ms(pid):
@@ -102,23 +65,28 @@ def main():
     gateway = Gateway(keyd, backend, log_level="warn", backend_unix_path=backend.path).start()
     talkers = [Talker(keyd.device(f"d{i}"), gateway.tcp()) for i in range(N_DEVICES)]
     wait_for(lambda: all(t.connect() for t in talkers), what="handshakes")
-    each = N_MESSAGES // N_DEVICES
-    senders = [Sender(t, each) for t in talkers]
-    pids = {"gateway": gateway.process.pid, "keyd": keyd.pid, "backend": backend.process.pid,
-            "client": os.getpid()}
+    path = os.path.join(token.directory, "frames")
+    with open(path, "wb") as f:
+        f.write(b"".join(frames_of(t, N_MESSAGES // N_DEVICES) for t in talkers))
+    for t in talkers:
+        t.transport.socket.settimeout(None)  # the flag is of the connection
+    pids = {"gateway": gateway.process.pid, "keyd": keyd.pid, "backend": backend.process.pid}
     pids.update({f"worker {i}": p for i, p in enumerate(daemon.children(keyd.pid))})
     before = {k: cpu_ms(p) for k, p in pids.items()}
-    seconds, times = run(senders, each * N_DEVICES)
-    n = len(times)
-    quantiles = statistics.quantiles(times, n=100)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = ended.ru_utime + ended.ru_stime
+    result = json.loads(start_load(path, talkers).communicate()[0])
+    n = result["answers"]
+    used = {k: (cpu_ms(p) - before[k]) * 1000 / n for k, p in pids.items()}
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used["client"] = (ended.ru_utime + ended.ru_stime - own) * 1e6 / n
     print(f"{N_DEVICES} devices, {IN_FLIGHT} messages of 256 bytes in flight each: "
-          f"{n / seconds:.0f} messages/s (target 10000)\n"
-          f"latency: median {statistics.median(times) * 1e3:.1f} ms, p99 {quantiles[98] * 1e3:.1f} ms "
+          f"{n * 1e6 / result['elapsed_us']:.0f} messages/s (target 10000)\n"
+          f"latency: median {result['p50_us'] / 1e3:.1f} ms, p99 {result['p99_us'] / 1e3:.1f} ms "
           "(target: p99 under 50)")
     batches, batched = (gateway.metric(f"keyd_gateway_{m}_total") for m in ("batches", "batched"))
     print(f"records in a request to keyd: {batched / batches:.1f}")
-    print("CPU of a message: " + ", ".join(
-        f"{k} {(cpu_ms(p) - before[k]) * 1000 / n:.0f} us" for k, p in pids.items()))
+    print("CPU of a message: " + ", ".join(f"{k} {v:.0f} us" for k, v in used.items()))
     for t in talkers:
         t.device.__exit__()
         t.transport.close()
