@@ -40,6 +40,8 @@ typedef void kd_timer_fn(void *arg);
 KD_MUST_CHECK enum kd_err kd_timer_new(struct kd_loop *loop, kd_timer_fn *fn, void *arg,
                                        struct kd_timer **out); // not set
 void kd_timer_set(struct kd_timer *t, uint64_t delay_ms);      // once, from now; replaces
+// The same at a time of kd_clock_mono_ms, which may be over; KD_LOOP_NO_LIMIT: never.
+void kd_timer_set_at(struct kd_timer *t, uint64_t due_ms);
 void kd_timer_stop(struct kd_timer *t);
 void kd_timer_free(struct kd_timer *t); // from any callback, its own too
 

@@ -185,12 +185,7 @@ static bool start(struct transfer *t) {
 }
 
 static void set_late(struct kd_client *c) {
-    const uint64_t now = kd_clock_mono_ms();
-    if (c->first == NULL) {
-        kd_timer_stop(c->late);
-    } else {
-        kd_timer_set(c->late, c->first->due_ms > now ? c->first->due_ms - now : 0);
-    }
+    kd_timer_set_at(c->late, c->first == NULL ? KD_LOOP_NO_LIMIT : c->first->due_ms);
 }
 
 static void wait_in_line(struct transfer *t) {

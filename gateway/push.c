@@ -106,8 +106,7 @@ static void finish(struct push *p, unsigned status, const char *why) {
 
 static void set_timer(struct kd_pushes *all) {
     if (all->first != NULL) {
-        const uint64_t now = kd_clock_mono_ms();
-        kd_timer_set(all->timer, all->first->due_ms > now ? all->first->due_ms - now : 0);
+        kd_timer_set_at(all->timer, all->first->due_ms);
     }
 }
 

@@ -140,14 +140,8 @@ static void remember_failure(struct kd_fetcher *f, struct kd_bytes uri, const ch
 // ---- flights ---------------------------------------------------------------
 
 static void set_timer(struct kd_fetcher *f) {
-    const uint64_t now = kd_clock_mono_ms();
-    uint64_t due = f->oldest == NULL ? UINT64_MAX : f->oldest->due_ms;
-    due = !f->is_running && f->retry_ms < due ? f->retry_ms : due;
-    if (due == UINT64_MAX) {
-        kd_timer_stop(f->timer);
-    } else {
-        kd_timer_set(f->timer, due > now ? due - now : 0);
-    }
+    const uint64_t due = f->oldest == NULL ? KD_LOOP_NO_LIMIT : f->oldest->due_ms;
+    kd_timer_set_at(f->timer, !f->is_running && f->retry_ms < due ? f->retry_ms : due);
 }
 
 static void drop_flight(struct flight *t) {

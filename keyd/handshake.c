@@ -14,12 +14,7 @@ static struct kd_bytes id_of(const struct kd_handshake_entry *h) {
 }
 
 static void set_timer(struct kd_channel *c) {
-    const uint64_t now = kd_clock_mono_ms();
-    if (c->oldest == NULL) {
-        kd_timer_stop(c->handshake_timer);
-    } else {
-        kd_timer_set(c->handshake_timer, c->oldest->due_ms > now ? c->oldest->due_ms - now : 0);
-    }
+    kd_timer_set_at(c->handshake_timer, c->oldest == NULL ? KD_LOOP_NO_LIMIT : c->oldest->due_ms);
 }
 
 static enum kd_err new_handshake(struct kd_channel *c, const char *owner,
@@ -579,7 +574,7 @@ void kd_channel_on_handshake_timer(void *channel) {
         h = next;
     }
     if (h != NULL) {
-        kd_timer_set(c->handshake_timer, h->due_ms - now);
+        kd_timer_set_at(c->handshake_timer, h->due_ms);
     }
 }
 

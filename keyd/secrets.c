@@ -168,13 +168,7 @@ static void unlink_entry(struct kd_secrets *s, struct kd_secret_entry *e) {
 }
 
 static void set_timer(struct kd_secrets *s) {
-    if (s->n == 0) {
-        kd_timer_stop(s->timer);
-        return;
-    }
-    const uint64_t now = kd_clock_mono_ms();
-    const uint64_t due = s->heap[0]->due_ms;
-    kd_timer_set(s->timer, due > now ? due - now : 0);
+    kd_timer_set_at(s->timer, s->n == 0 ? KD_LOOP_NO_LIMIT : s->heap[0]->due_ms);
 }
 
 // Random, but for those whose text begins with '-' (digit 62 of base64url): on a

@@ -158,12 +158,7 @@ static bool has_room(struct kd_sessions *s) {
 }
 
 static void set_timer(struct kd_sessions *s) {
-    if (s->n == 0) {
-        kd_timer_stop(s->timer);
-        return;
-    }
-    const uint64_t now = kd_clock_mono_ms();
-    kd_timer_set(s->timer, s->heap[0]->due_ms > now ? s->heap[0]->due_ms - now : 0);
+    kd_timer_set_at(s->timer, s->n == 0 ? KD_LOOP_NO_LIMIT : s->heap[0]->due_ms);
 }
 
 static uint64_t sooner(uint64_t a, uint64_t b) {
