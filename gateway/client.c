@@ -25,8 +25,7 @@ struct transfer {
     struct kd_client *c;
     CURL *easy;
     struct curl_slist lines[LINES_MAX]; // the header: libcurl reads it and copies what it sends
-    size_t n_lines;
-    struct kd_buf line_text; // of the lines that are not constant
+    struct kd_buf line_text;            // of the lines that are not constant
     kd_client_done *done;
     void *arg;
     struct kd_buf sent;
@@ -140,7 +139,6 @@ static void free_transfer(struct transfer *t) {
 
 static void give_back(struct transfer *t) {
     struct kd_client *c = t->c;
-    t->n_lines = 0;
     kd_buf_reset(&t->line_text);
     kd_buf_reset(&t->sent);
     kd_buf_reset(&t->got);
@@ -285,17 +283,15 @@ static struct transfer *take_transfer(struct kd_client *c) {
 }
 
 // The text stays where it is until the transfer has ended.
-static void add_line(struct transfer *t, const char *text) {
-    struct curl_slist *line = &t->lines[t->n_lines];
-    *line = (struct curl_slist) { .data = (char *)(uintptr_t)text };
-    if (t->n_lines > 0) {
-        t->lines[t->n_lines - 1].next = line;
-    }
-    t->n_lines++;
+// The place for the next one.
+static struct curl_slist *add_line(struct curl_slist *line, const char *text) {
+    *line = (struct curl_slist) { .data = (char *)(uintptr_t)text, .next = line + 1 };
+    return line + 1;
 }
 
 static bool set_headers(struct transfer *t, const struct kd_client_request *r) {
     struct kd_buf *text = &t->line_text;
+    struct curl_slist *end = t->lines;
     assert(r->n_headers <= KD_CLIENT_HEADERS_MAX);
     if (r->type != NULL) {
         kd_buf_printf(text, "Content-Type: %s", r->type);
@@ -309,13 +305,14 @@ static bool set_headers(struct transfer *t, const struct kd_client_request *r) {
         return false;
     }
     for (size_t at = 0; at < text->n; at += strlen((char *)text->p + at) + 1) {
-        add_line(t, (char *)text->p + at); // now that it does not move any more
+        end = add_line(end, (char *)text->p + at); // now that it does not move any more
     }
-    add_line(t, "Expect:");
-    add_line(t, "Accept:");
+    end = add_line(end, "Expect:");
+    end = add_line(end, "Accept:");
     if (t->c->authorization != NULL) {
-        add_line(t, (const char *)kd_secret_get(t->c->authorization));
+        end = add_line(end, (const char *)kd_secret_get(t->c->authorization));
     }
+    end[-1].next = NULL;
     curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->lines);
     return true;
 }
