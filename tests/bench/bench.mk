@@ -15,6 +15,7 @@ bench_modules = \
 EXTRA_DIST += $(bench_modules) tests/bench/slow_module.c tests/bench/alt_turn.h
 
 EXTRA_PROGRAMS = tests/bench/http_load tests/bench/alt_module tests/bench/alt_engine
+tests_bench_http_load_SOURCES = tests/bench/http_load.c tests/bench/input.c tests/bench/input.h
 tests_bench_http_load_LDADD = libclient.a libbase.a $(CRYPTO_LIBS)
 tests_bench_alt_module_CFLAGS = $(AM_CFLAGS) $(P11KIT_CFLAGS)
 tests_bench_alt_module_LDADD = -ldl
@@ -60,6 +61,8 @@ EXTRA_PROGRAMS += tests/bench/echo tests/bench/gateway_load
 EXTRA_DIST += tests/bench/gateway_bench.py
 tests_bench_echo_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS)
 tests_bench_echo_LDADD = $(MHD_LIBS)
+tests_bench_gateway_load_SOURCES = tests/bench/gateway_load.c \
+	tests/bench/input.c tests/bench/input.h
 tests_bench_gateway_load_LDADD = libclient.a libbase.a $(CRYPTO_LIBS)
 CLEANFILES += tests/bench/echo tests/bench/gateway_load
 

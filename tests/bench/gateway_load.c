@@ -6,6 +6,7 @@
 // FILE: for each descriptor its frames as they are sent, after the length of them all (4 bytes,
 // big-endian).  The ids of one connection's frames follow each other.
 #include "client/histogram.h"
+#include "tests/bench/input.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +16,6 @@
 #include <unistd.h>
 
 enum {
-    FILE_MAX_BYTES = 1 << 30,
-    CHUNK_BYTES = 1 << 20,
     CONNECTIONS_MAX = 4096,
     IN_FLIGHT_MAX = 1024,
     READ_BYTES = 65536,
@@ -42,18 +41,6 @@ static struct kd_histogram latencies;
 static _Noreturn void end(const char *why) {
     fprintf(stderr, "gateway_load: %s\n", why);
     exit(EXIT_FAILURE);
-}
-
-static void read_file(const char *path, struct kd_buf *out) {
-    FILE *f = fopen(path, "rb");
-    static uint8_t part[CHUNK_BYTES];
-    for (size_t n; f != NULL && (n = fread(part, 1, sizeof(part), f)) > 0;) {
-        kd_buf_put(out, part, n);
-    }
-    if (f == NULL || ferror(f) != 0 || kd_buf_finish(out) != KD_OK) {
-        end("the file cannot be read");
-    }
-    fclose(f);
 }
 
 static uint32_t id_of(const uint8_t *frame) {
@@ -159,14 +146,16 @@ static void run(struct connection *all, size_t n, size_t in_flight) {
 }
 
 int main(int argc, char **argv) {
-    kd_auto(buf) struct kd_buf file = KD_BUF_INIT(FILE_MAX_BYTES);
+    kd_auto(buf) struct kd_buf file = KD_BUF_INIT(INPUT_MAX_BYTES);
     static struct connection *all;
     uint64_t in_flight;
     if (argc < 4 || argc > 3 + CONNECTIONS_MAX ||
         kd_number_parse(argv[2], 1, IN_FLIGHT_MAX, &in_flight) != KD_OK) {
         end("usage: gateway_load FILE IN-FLIGHT DESCRIPTOR...");
     }
-    read_file(argv[1], &file);
+    if (!input_read(argv[1], &file)) {
+        end("the file cannot be read");
+    }
     const size_t n = (size_t)argc - 3;
     if ((all = calloc(n, sizeof(*all))) == NULL) {
         end("there is not enough memory");

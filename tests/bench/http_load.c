@@ -7,27 +7,12 @@
 // in turn for MS milliseconds; with 0 each is sent once, and the bodies of what is answered are
 // written to the file ANSWERS, in the same form and order.
 #include "client/load.h"
+#include "tests/bench/input.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FILE_MAX_BYTES = 1 << 30, BODY_MAX_BYTES = 1 << 24, CHUNK_BYTES = 1 << 20, WARMUP_MS = 200 };
-
-static bool read_file(const char *path, struct kd_buf *out) {
-    FILE *f = fopen(path, "rb");
-    char *part = malloc(CHUNK_BYTES);
-    if (f != NULL && part != NULL) {
-        for (size_t n; (n = fread(part, 1, CHUNK_BYTES, f)) > 0;) {
-            kd_buf_put(out, part, n);
-        }
-    }
-    const bool ok = f != NULL && part != NULL && ferror(f) == 0;
-    if (f != NULL) {
-        fclose(f);
-    }
-    free(part);
-    return ok && kd_buf_finish(out) == KD_OK;
-}
+enum { BODY_MAX_BYTES = 1 << 24, WARMUP_MS = 200 };
 
 // The requests in the file, which keeps their bytes; their number, 0 if it is broken.
 static size_t split(struct kd_bytes file, struct kd_bytes **out) {
@@ -63,7 +48,7 @@ static void print(const struct kd_load_result *r) {
 }
 
 static bool write_file(const char *path, const struct kd_buf *bodies, size_t n) {
-    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(FILE_MAX_BYTES);
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(INPUT_MAX_BYTES);
     for (size_t i = 0; i < n; i++) {
         kd_buf_block32(&out, kd_buf_get(&bodies[i]));
     }
@@ -108,14 +93,14 @@ static int run(const struct kd_load_config *config, const char *answers) {
 }
 
 int main(int argc, char **argv) {
-    kd_auto(buf) struct kd_buf file = KD_BUF_INIT(FILE_MAX_BYTES);
+    kd_auto(buf) struct kd_buf file = KD_BUF_INIT(INPUT_MAX_BYTES);
     struct kd_bytes *requests = NULL;
     size_t n = 0;
     uint64_t connections = 0;
     uint64_t duration_ms = 0;
     uint64_t requests_max = 0;
     const bool is_good =
-        argc >= 5 && argc <= 6 && read_file(argv[2], &file) &&
+        argc >= 5 && argc <= 6 && input_read(argv[2], &file) &&
         (n = split(kd_buf_get(&file), &requests)) > 0 &&
         kd_number_parse(argv[3], 1, KD_LOAD_CONNECTIONS_MAX, &connections) == KD_OK &&
         kd_number_parse(argv[4], 0, 3600000, &duration_ms) == KD_OK;
