@@ -127,7 +127,7 @@ START_TEST(a_client_is_made_or_there_is_no_memory) {
         ck_assert_err(r, memory_has_failed() ? KD_ERR_NO_MEMORY : KD_OK);
         ck_assert((client != NULL) == (r == KD_OK));
     }
-    ck_assert_uint_ge(turn, 4); // URL, method, and the calls of libcurl, whose number varies
+    ck_assert_uint_gt(turn, 5);
 }
 END_TEST
 
@@ -228,7 +228,9 @@ START_TEST(a_request_by_a_connection_that_is_there_is_answered_or_fails) {
         ck_assert(memory_has_failed() || status == 200);
         ck_assert_uint_eq(ask(), 200);
     }
-    ck_assert_uint_ge(turn, 4); // URL, method, and the calls of libcurl, whose number varies
+    // URL, method, the transfer's start and its steps: two, or one where the answer is there at
+    // once.
+    ck_assert_uint_ge(turn, 4);
 }
 END_TEST
 
