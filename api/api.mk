@@ -12,7 +12,6 @@ libapi_a_SOURCES = \
 	api/headers.c \
 	api/http.c api/http.h \
 	api/json_in.c api/json_in.h \
-	api/json_out.c api/json_out.h \
 	api/jwk.c api/jwk.h \
 	api/keys.c \
 	api/listener_tcp.c \
@@ -35,10 +34,10 @@ libapi_a_SOURCES = \
 	api/share.c api/share.h \
 	api/status.c
 nodist_libapi_a_SOURCES = api/openapi.gen.c
-libapi_a_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(JANSSON_CFLAGS)
+libapi_a_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS)
 
 # What a program that links libapi.a needs besides.
-api_libs = $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) $(CRYPTO_LIBS)
+api_libs = $(MHD_LIBS) $(GNUTLS_LIBS) $(CRYPTO_LIBS)
 
 EXTRA_DIST += api/openapi.json api/embed.sed
 CLEANFILES += api/openapi.gen.c

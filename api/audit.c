@@ -7,11 +7,11 @@
 // NOTED_PER_SECOND and NOTED_PER_MINUTE times: who may do nothing must not fill the disk.
 #include "keyd/audit.h"
 
-#include "api/json_out.h"
 #include "api/problem.h"
 #include "api/route.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,26 +47,26 @@ static bool has_pin(const char *text) {
     return strcasestr(text, "pin-value") != NULL || strcasestr(text, "pin-source") != NULL;
 }
 
-static void put_member(struct kd_buf *out, const char *name, const json_t *value) {
-    const char *text = json_string_value(value);
+static void put_member(struct kd_buf *out, const char *name, const struct kd_json *value) {
+    const char *text = kd_json_string(value);
     if (text != NULL && strlen(text) <= INPUT_TEXT_MAX_BYTES && !has_pin(text)) {
         kd_json_member(out, name);
         kd_json_put_text(out, text);
-    } else if (json_is_integer(value)) {
+    } else if (kd_json_is(value, KD_JSON_INTEGER)) {
         kd_json_member(out, name);
-        kd_buf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        kd_buf_printf(out, "%" PRId64, value->integer);
     }
 }
 
 // Of the body: what is to be made, and of what kind.  A line has no other members of what a caller
 // wrote.  False: there is no memory for it.
-static bool put_input(struct kd_audit_entry *e, const json_t *body) {
+static bool put_input(struct kd_audit_entry *e, const struct kd_json *body) {
     static const char *const names[] = { "name",    "id",       "type",    "uri", "usage",
                                          "version", "relation", "subject", "kdf", "length" };
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(INPUT_MAX_BYTES);
     kd_buf_u8(&out, '{');
     for (size_t i = 0; i < KD_COUNT_OF(names); i++) {
-        put_member(&out, names[i], json_object_get(body, names[i]));
+        put_member(&out, names[i], kd_json_get(body, names[i]));
     }
     kd_buf_u8(&out, '}');
     const enum kd_err r = kd_buf_finish(&out);
@@ -94,24 +94,25 @@ static void put_result(struct kd_audit_entry *e, const struct kd_request *q) {
 
 // ---- before the work -------------------------------------------------------
 
-static bool releases_one(const json_t *in) {
-    return json_is_true(json_object_get(in, "release"));
+static bool releases_one(const struct kd_json *in) {
+    return kd_json_is(kd_json_get(in, "release"), KD_JSON_TRUE);
 }
 
-static bool is_release(const json_t *body) {
-    size_t i;
-    json_t *item;
-    json_array_foreach(json_object_get(body, "items"), i, item) {
-        if (releases_one(item)) {
-            return true;
+static bool is_release(const struct kd_json *body) {
+    const struct kd_json *items = kd_json_get(body, "items");
+    bool is_one = releases_one(body);
+    if (kd_json_is(items, KD_JSON_ARRAY)) {
+        for (const struct kd_json *at = kd_json_first(items); at != kd_json_end(items);
+             at = kd_json_next(at)) {
+            is_one = is_one || releases_one(at);
         }
     }
-    return releases_one(body);
+    return is_one;
 }
 
 static bool is_asked(const struct kd_request *q) {
     return q->route->audit == KD_ROUTE_ASKED ||
-           (q->route->audit == KD_ROUTE_RELEASE && is_release(q->json));
+           (q->route->audit == KD_ROUTE_RELEASE && is_release(q->json.root));
 }
 
 static void on_asked(struct kd_audit_entry *entry, enum kd_err err) {
@@ -145,7 +146,7 @@ enum kd_err kd_audit_begin(struct kd_request *q) {
         return KD_ERR_NO_MEMORY;
     }
     kd_audit_put(e, "phase", "asked");
-    if (!put_input(e, q->json)) {
+    if (!put_input(e, q->json.root)) {
         return KD_ERR_NO_MEMORY;
     }
     e->line.is_asked = true;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ca.c: the handlers of /v1/ca: the CA's own papers.
 #include "api/json_in.h"
-#include "api/json_out.h"
 #include "api/jwk.h"
 #include "api/route.h"
 
@@ -73,12 +72,12 @@ static void on_made(void *arg, enum kd_err err, const char *detail, struct kd_by
 }
 
 enum kd_err kd_handle_ca_make(struct kd_request *q) {
-    const struct kd_json_in in = { .object = q->json, .arena = &q->arena, .why = &q->why };
+    const struct kd_json_in in = { .object = q->json.root, .arena = &q->arena, .why = &q->why };
     const enum kd_bootstrap_paper paper = (enum kd_bootstrap_paper)q->route->operation;
     const bool has_subject = paper != KD_PAPER_SERVER;
     static const char *const names[] = { "subject" };
     const char *subject = "";
-    enum kd_err err = q->json == NULL ? KD_OK : kd_json_only(&in, names, has_subject ? 1 : 0);
+    enum kd_err err = q->json.root == NULL ? KD_OK : kd_json_only(&in, names, has_subject ? 1 : 0);
     if (err != KD_OK ||
         (has_subject && (err = kd_json_text(&in, "subject", true, &subject)) != KD_OK)) {
         return err;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // devices.c: the handlers of /v1/devices, for operators of the bootstrap server.
 #include "api/json_in.h"
-#include "api/json_out.h"
 #include "api/jwk.h"
 #include "api/page.h"
 #include "api/route.h"
@@ -94,7 +93,7 @@ static void on_changed(void *arg, enum kd_err err, const char *detail,
 // ---- reading ---------------------------------------------------------------
 
 static struct kd_json_in input(struct kd_request *q) {
-    return (struct kd_json_in) { .object = q->json, .arena = &q->arena, .why = &q->why };
+    return (struct kd_json_in) { .object = q->json.root, .arena = &q->arena, .why = &q->why };
 }
 
 static enum kd_err read_name(const struct kd_json_in *in, const char *member, bool needed,
@@ -136,7 +135,7 @@ enum kd_err kd_handle_device_secret(struct kd_request *q) {
     static const char *const names[] = { "secret_lifetime" };
     const struct kd_json_in in = input(q);
     uint32_t lifetime_sec = 0;
-    if (q->json != NULL) {
+    if (q->json.root != NULL) {
         enum kd_err err = kd_json_only(&in, names, KD_COUNT_OF(names));
         if (err != KD_OK || (err = read_lifetime(&in, &lifetime_sec)) != KD_OK) {
             return err;
@@ -148,7 +147,7 @@ enum kd_err kd_handle_device_secret(struct kd_request *q) {
 
 enum kd_err kd_handle_device_revoke(struct kd_request *q) {
     const struct kd_json_in in = input(q);
-    enum kd_err err = q->json == NULL ? KD_OK : kd_json_only(&in, NULL, 0);
+    enum kd_err err = q->json.root == NULL ? KD_OK : kd_json_only(&in, NULL, 0);
     if (err != KD_OK) {
         return err;
     }

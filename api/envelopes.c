@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // envelopes.c: /v1/envelopes: what is sealed to keyd before there is a session.
 #include "api/channel.h"
-#include "api/json_out.h"
 #include "api/jwk.h"
 #include "api/route.h"
 

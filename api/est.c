@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // est.c: what devices ask the bootstrap server for: EST (RFC 7030, RFC 8951), certificates by
 // their URI, and the provisioning answer.  Who a device is, the service says.
-#include "api/json_out.h"
 #include "api/jwk.h"
 #include "api/route.h"
 

@@ -2,7 +2,6 @@
 // handshakes.c: the handlers of /v1/handshakes: the messages of EDHOC, which
 // the caller carries between the peer and keyd.
 #include "api/channel.h"
-#include "api/json_out.h"
 #include "api/route.h"
 
 #include <stdio.h>

@@ -4,11 +4,9 @@
 // resumed is run before the loop waits.
 #include "api/http.h"
 
-#include "api/json_in.h"
 #include "api/share.h"
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -188,14 +186,6 @@ static uint64_t sweep_interval_ms(const struct kd_http_config *config) {
     return ms < 10 ? 10 : ms > 1000 ? 1000 : ms;
 }
 
-// jansson's strings hold what callers encrypt: wiped before they are freed.
-static void wiping_free(void *p) {
-    if (p != NULL) {
-        kd_wipe(p, malloc_usable_size(p));
-        free(p);
-    }
-}
-
 static enum kd_err open_listeners(struct kd_http *h) {
     enum kd_err err = kd_timer_new(h->loop, kd_connection_sweep, h, &h->sweep);
     if (err == KD_OK && is_set(h->config.unix_path)) {
@@ -220,7 +210,6 @@ enum kd_err kd_http_open(struct kd_loop *loop, struct kd_service *service,
     if (getrandom(&h->id_seed, sizeof(h->id_seed), 0) != sizeof(h->id_seed)) {
         return KD_ERR_SYSTEM;
     }
-    json_set_alloc_funcs(kd_json_alloc, wiping_free);
     enum kd_err err = open_listeners(h);
     if (err != KD_OK) {
         return err;

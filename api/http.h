@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // http.h: the server's own objects, for the files of api/ only: the server, a
-// connection, a request.  Read route.h for the table of routes, json_in.h and
-// json_out.h for bodies, problem.h for errors.
+// connection, a request.  Read route.h for the table of routes, json_in.h for bodies,
+// problem.h for errors.
 #ifndef KD_API_HTTP_H
 #define KD_API_HTTP_H
 
@@ -9,7 +9,6 @@
 #include "api/metrics.h"
 #include "keyd/channel.h"
 
-#include <jansson.h>
 #include <microhttpd.h>
 
 #define KD_HTTP_ANSWER_MAX_BYTES (16u << 20)
@@ -172,8 +171,8 @@ struct kd_request {
     char name[KD_NAME_MAX_BYTES + 1];      // {name} or {id} of the path
     const char *url;                       // the path, decoded; within a callback
     struct kd_buf body;
-    json_t *json;        // the body's object, NULL without one
-    struct kd_buf arena; // decoded values; never moves
+    struct kd_json_tree json; // the body's object, whose strings are in `body`; empty without one
+    struct kd_buf arena;      // decoded values; never moves
     struct kd_why why;
     void *work; // the handler's own, freed with the request
     unsigned status;

@@ -7,20 +7,16 @@
 #include "api/http.h"
 
 struct kd_json_in {
-    const json_t *object;
-    struct kd_buf *arena; // for decoded bytes; must have the room, as it must not move
+    const struct kd_json *object; // NULL: nothing is in it
+    struct kd_buf *arena;         // for decoded bytes; must have the room, as it must not move
     struct kd_why *why;
     bool is_item; // one of a batch
     size_t index; // which
 };
 
-// malloc for the library, which goes on without the bytes where a long string finds no room
-// to grow: kd_json_parse then knows.
-void *kd_json_alloc(size_t n);
-
-// The body: one JSON object (RFC 8259), members not repeated, nothing behind
-// it.  The caller frees *out with json_decref.
-KD_MUST_CHECK enum kd_err kd_json_parse(struct kd_bytes text, struct kd_why *why, json_t **out);
+// The body: a JSON object.  KD_ERR_BAD_JSON, KD_ERR_NO_MEMORY; *out is to be wiped all the same.
+KD_MUST_CHECK enum kd_err kd_json_parse(struct kd_buf *text, struct kd_why *why,
+                                        struct kd_json_tree *out);
 
 // KD_ERR_FIELD_UNKNOWN for a member that is not in `names`.
 KD_MUST_CHECK enum kd_err kd_json_only(const struct kd_json_in *in, const char *const *names,
@@ -41,8 +37,11 @@ KD_MUST_CHECK enum kd_err kd_json_bool(const struct kd_json_in *in, const char *
 
 // The items of a batch: *array is NULL where the body is one item itself, and
 // then *n is 1.  KD_ERR_BATCH_EMPTY, KD_ERR_BATCH_TOO_LARGE.
-KD_MUST_CHECK enum kd_err kd_json_items(const struct kd_json_in *in, const json_t **array,
+KD_MUST_CHECK enum kd_err kd_json_items(const struct kd_json_in *in, const struct kd_json **array,
                                         size_t *n);
+// The one at *at, which goes to the next; it begins at kd_json_first(array).
+KD_MUST_CHECK enum kd_err kd_json_item(const struct kd_json_in *batch, size_t index,
+                                       const struct kd_json **at, struct kd_json_in *out);
 
 // For a reader of its own: says which member it was and returns err.
 enum kd_err kd_json_blame(const struct kd_json_in *in, const char *name, enum kd_err err,

@@ -2,8 +2,6 @@
 // jwk.c: public EC keys, in and out.
 #include "api/jwk.h"
 
-#include "api/json_out.h"
-
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -43,16 +41,16 @@ static const struct curve *curve_of(enum kd_key_type type) {
 
 // ---- JWK -------------------------------------------------------------------
 
-static const char *text_member(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
+static const char *text_member(const struct kd_json *object, const char *name) {
+    const char *text = kd_json_string(kd_json_get(object, name));
     return text == NULL ? "" : text;
 }
 
-static bool has_private_part(const json_t *jwk) {
+static bool has_private_part(const struct kd_json *jwk) {
     // RFC 7518 6.2.2, 6.3.2, 6.4.1
     static const char *const names[] = { "d", "p", "q", "dp", "dq", "qi", "oth", "k" };
     for (size_t i = 0; i < KD_COUNT_OF(names); i++) {
-        if (json_object_get(jwk, names[i]) != NULL) {
+        if (kd_json_get(jwk, names[i]) != NULL) {
             return true;
         }
     }
@@ -60,14 +58,14 @@ static bool has_private_part(const json_t *jwk) {
 }
 
 // RFC 7518 6.2.1.2: a coordinate has the full length of the field.
-static enum kd_err read_coordinate(const json_t *jwk, const char *name, size_t n, uint8_t *out) {
-    const json_t *v = json_object_get(jwk, name);
-    if (!json_is_string(v)) {
+static enum kd_err read_coordinate(const struct kd_json *jwk, const char *name, size_t n,
+                                   uint8_t *out) {
+    const struct kd_json *v = kd_json_get(jwk, name);
+    if (!kd_json_is(v, KD_JSON_STRING)) {
         return KD_ERR_BAD_PUBLIC_KEY;
     }
-    const struct kd_bytes text = { (const uint8_t *)json_string_value(v), json_string_length(v) };
     kd_auto(buf) struct kd_buf decoded = KD_BUF_INIT(n);
-    const enum kd_err err = kd_b64_decode(text, &decoded);
+    const enum kd_err err = kd_b64_decode(kd_json_string_bytes(v), &decoded);
     if (kd_buf_finish(&decoded) == KD_ERR_NO_MEMORY) {
         return KD_ERR_NO_MEMORY;
     }
@@ -80,8 +78,8 @@ static enum kd_err read_coordinate(const json_t *jwk, const char *name, size_t n
 
 enum kd_err kd_jwk_read(const struct kd_json_in *in, const char *member,
                         struct kd_public_key *out) {
-    const json_t *jwk = json_object_get(in->object, member);
-    if (!json_is_object(jwk)) {
+    const struct kd_json *jwk = kd_json_get(in->object, member);
+    if (!kd_json_is(jwk, KD_JSON_OBJECT)) {
         return kd_json_blame(in, member, KD_ERR_FIELD_INVALID, "A JWK (an object) is expected.");
     }
     if (has_private_part(jwk)) {

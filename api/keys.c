@@ -2,7 +2,6 @@
 // keys.c: the handlers of /v1/keys: create, adopt, import, list, show, rotate,
 // disable, enable, delete.
 #include "api/json_in.h"
-#include "api/json_out.h"
 #include "api/jwk.h"
 #include "api/page.h"
 #include "api/route.h"
@@ -125,19 +124,21 @@ static enum kd_err wait_if(struct kd_request *q, enum kd_err err) {
 }
 
 static struct kd_json_in input(struct kd_request *q) {
-    return (struct kd_json_in) { .object = q->json, .arena = &q->arena, .why = &q->why };
+    return (struct kd_json_in) { .object = q->json.root, .arena = &q->arena, .why = &q->why };
 }
 
 // ---- POST /v1/keys ---------------------------------------------------------
 
 static enum kd_err read_usages(const struct kd_json_in *in, unsigned *out) {
-    const json_t *array = json_object_get(in->object, "usages");
+    const struct kd_json *array = kd_json_get(in->object, "usages");
     if (array == NULL) {
         return kd_json_blame(in, "usages", KD_ERR_FIELD_MISSING, "");
     }
     unsigned usages = 0;
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        const char *name = json_string_value(json_array_get(array, i));
+    const bool is_array = array->type == KD_JSON_ARRAY;
+    for (const struct kd_json *at = kd_json_first(array); is_array && at != kd_json_end(array);
+         at = kd_json_next(at)) {
+        const char *name = kd_json_string(at);
         enum kd_key_usage usage;
         if (name == NULL || !kd_key_usage_parse(name, &usage) || (usages & usage) != 0) {
             return kd_json_blame(in, "usages", KD_ERR_FIELD_INVALID,
@@ -269,7 +270,7 @@ enum kd_err kd_handle_key_delete(struct kd_request *q) {
 
 enum kd_err kd_handle_key_rotate(struct kd_request *q) {
     const struct kd_json_in in = input(q);
-    enum kd_err err = q->json == NULL ? KD_OK : kd_json_only(&in, NULL, 0);
+    enum kd_err err = q->json.root == NULL ? KD_OK : kd_json_only(&in, NULL, 0);
     if (err != KD_OK) {
         return err;
     }
@@ -280,8 +281,8 @@ static enum kd_err set_state(struct kd_request *q, bool enable) {
     static const char *const names[] = { "version" };
     const struct kd_json_in in = input(q);
     uint32_t version = 0;
-    enum kd_err err = q->json == NULL ? KD_OK : kd_json_only(&in, names, KD_COUNT_OF(names));
-    if (err == KD_OK && q->json != NULL) {
+    enum kd_err err = q->json.root == NULL ? KD_OK : kd_json_only(&in, names, KD_COUNT_OF(names));
+    if (err == KD_OK && q->json.root != NULL) {
         err = kd_json_number(&in, "version", false, 1, UINT32_MAX, &version);
     }
     if (err != KD_OK) {

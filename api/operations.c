@@ -2,7 +2,6 @@
 // operations.c: sign, verify, mac, mac-verify, encrypt, decrypt and random, by
 // a key or by a secret, one item or a batch: one table, one way through.
 #include "api/json_in.h"
-#include "api/json_out.h"
 #include "api/problem.h"
 #include "api/route.h"
 
@@ -84,16 +83,14 @@ static enum kd_err read_item(const struct kd_json_in *in, const struct shape *sh
     return err;
 }
 
-static enum kd_err read_items(struct kd_request *q, const struct shape *shape, const json_t *array,
-                              struct kd_hsm_item *items, size_t n) {
+static enum kd_err read_items(const struct kd_json_in *batch, const struct shape *shape,
+                              const struct kd_json *array, struct kd_hsm_item *items) {
     struct names names = { .n = 0 };
     add_item_names(&names, shape);
-    for (size_t i = 0; i < n; i++) {
-        const struct kd_json_in in = { json_array_get(array, i), &q->arena, &q->why, true, i };
-        enum kd_err err = KD_OK;
-        if (!json_is_object(in.object)) {
-            err = kd_json_blame(&in, "", KD_ERR_FIELD_INVALID, "Each item must be an object.");
-        }
+    const struct kd_json *at = kd_json_first(array);
+    for (size_t i = 0; i < array->n; i++) {
+        struct kd_json_in in;
+        enum kd_err err = kd_json_item(batch, i, &at, &in);
         if (err != KD_OK || (err = kd_json_only(&in, names.list, names.n)) != KD_OK ||
             (err = read_item(&in, shape, &items[i])) != KD_OK) {
             return err;
@@ -127,8 +124,8 @@ static void add_common_names(struct names *names, const struct shape *shape,
 
 static enum kd_err read_body(struct kd_request *q, const struct shape *shape,
                              struct kd_work *work) {
-    const struct kd_json_in in = { q->json, &q->arena, &q->why, false, 0 };
-    const json_t *array = NULL;
+    const struct kd_json_in in = { q->json.root, &q->arena, &q->why, false, 0 };
+    const struct kd_json *array = NULL;
     enum kd_err err = kd_json_items(&in, &array, &work->n_items);
     if (err != KD_OK) {
         return err;
@@ -151,8 +148,7 @@ static enum kd_err read_body(struct kd_request *q, const struct shape *shape,
         return err;
     }
     q->is_batch = array != NULL;
-    return array != NULL ? read_items(q, shape, array, items, work->n_items)
-                         : read_item(&in, shape, items);
+    return array != NULL ? read_items(&in, shape, array, items) : read_item(&in, shape, items);
 }
 
 // ---- answering -------------------------------------------------------------

@@ -2,8 +2,6 @@
 // page.c: the query parameters of lists.
 #include "api/page.h"
 
-#include "api/json_out.h"
-
 #include <stdio.h>
 
 enum kd_err kd_page_read(struct kd_request *q, struct kd_page *out) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // peers.c: the handlers of /v1/peers: who may make a session.
 #include "api/channel.h"
-#include "api/json_out.h"
 #include "api/jwk.h"
 #include "api/page.h"
 #include "api/route.h"
@@ -88,7 +87,7 @@ static enum kd_err read_certificate(const struct kd_json_in *in, struct kd_bytes
 }
 
 static enum kd_err read_public_key(const struct kd_json_in *in, struct kd_public_key *out) {
-    if (json_is_object(json_object_get(in->object, "public_key"))) {
+    if (kd_json_is(kd_json_get(in->object, "public_key"), KD_JSON_OBJECT)) {
         enum kd_err err = kd_jwk_read(in, "public_key", out);
         if (err != KD_OK) {
             return err;

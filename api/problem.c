@@ -2,8 +2,6 @@
 // problem.c: the one place where an error's class becomes an HTTP status.
 #include "api/problem.h"
 
-#include "api/json_out.h"
-
 unsigned kd_problem_status(enum kd_err err) {
     switch (kd_err_class(err)) {
     case KD_CLASS_OK:

@@ -2,7 +2,6 @@
 // records.c: /v1/records/seal and open: messages of the channel, one or a
 // batch, also of different sessions; in JSON, or one as it is.  Batches in CBOR are
 // in records_cbor.c.
-#include "api/json_out.h"
 #include "api/problem.h"
 #include "api/records.h"
 #include "api/route.h"
@@ -97,15 +96,14 @@ static enum kd_err read_open(const struct kd_json_in *in, struct kd_record_item 
     return kd_json_bytes(in, "aad", false, &item->aad);
 }
 
-static enum kd_err read_items(struct kd_request *q, const json_t *array, bool is_open,
-                              struct kd_record_item *items, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        const struct kd_json_in in = { json_array_get(array, i), &q->arena, &q->why, true, i };
-        if (!json_is_object(in.object)) {
-            return kd_json_blame(&in, "", KD_ERR_FIELD_INVALID, "Each item must be an object.");
-        }
-        enum kd_err err = is_open ? read_open(&in, &items[i]) : read_seal(&in, &items[i]);
-        if (err != KD_OK) {
+static enum kd_err read_items(const struct kd_json_in *batch, const struct kd_json *array,
+                              bool is_open, struct kd_record_item *items) {
+    const struct kd_json *at = kd_json_first(array);
+    for (size_t i = 0; i < array->n; i++) {
+        struct kd_json_in in;
+        enum kd_err err = kd_json_item(batch, i, &at, &in);
+        if (err != KD_OK ||
+            (err = is_open ? read_open(&in, &items[i]) : read_seal(&in, &items[i])) != KD_OK) {
             return err;
         }
     }
@@ -154,7 +152,7 @@ static enum kd_err read_raw(struct kd_request *q, struct kd_record_work *work) {
 static enum kd_err read_body(struct kd_request *q, struct kd_record_work *work) {
     static const char *const only_items[] = { "items" };
     const struct kd_json_in in = kd_channel_input(q);
-    const json_t *array = NULL;
+    const struct kd_json *array = NULL;
     enum kd_err err = kd_json_items(&in, &array, &work->n_items);
     if (err != KD_OK || (array != NULL && (err = kd_json_only(&in, only_items, 1)) != KD_OK)) {
         return err;
@@ -167,7 +165,7 @@ static enum kd_err read_body(struct kd_request *q, struct kd_record_work *work) 
     work->items = items;
     q->is_batch = array != NULL;
     if (array != NULL) {
-        return read_items(q, array, work->is_open, items, work->n_items);
+        return read_items(&in, array, work->is_open, items);
     }
     return work->is_open ? read_open(&in, items) : read_seal(&in, items);
 }

@@ -2,7 +2,6 @@
 // release.c: POST /v1/sessions/{id}/release: the traffic keys of a session for a
 // message server that seals and opens by itself.  The answer is wiped with the request.
 #include "api/channel.h"
-#include "api/json_out.h"
 #include "api/route.h"
 
 enum { ANSWER_BYTES = 2048 }; // more than the longest
@@ -82,7 +81,7 @@ static void on_released(void *arg, enum kd_err err, const char *detail,
 
 enum kd_err kd_handle_session_release(struct kd_request *q) {
     const struct kd_json_in in = kd_channel_input(q);
-    enum kd_err err = q->json == NULL ? KD_OK : kd_json_only(&in, NULL, 0);
+    enum kd_err err = q->json.root == NULL ? KD_OK : kd_json_only(&in, NULL, 0);
     if (err != KD_OK || (err = kd_request_hold(q, ANSWER_BYTES)) != KD_OK) {
         return err;
     }

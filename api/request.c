@@ -66,7 +66,7 @@ static void let_go(struct kd_request *q) {
         return;
     }
     q->http->held -= q->held;
-    json_decref(q->json);
+    kd_json_wipe(&q->json);
     kd_buf_wipe(&q->body);
     kd_buf_wipe(&q->arena);
     kd_buf_wipe(&q->out);
@@ -462,7 +462,7 @@ static enum kd_err parse_body(struct kd_request *q) {
     (void)kd_buf_extend(&q->arena, q->body.n);
     q->arena.n = 0;
     enum kd_err err = kd_buf_finish(&q->arena);
-    return err != KD_OK ? err : kd_json_parse(kd_buf_get(&q->body), &q->why, &q->json);
+    return err != KD_OK ? err : kd_json_parse(&q->body, &q->why, &q->json);
 }
 
 struct query {
@@ -532,8 +532,7 @@ static enum kd_err dispatch(struct kd_request *q) {
 // The service has copied what it needs: while it works the body is not kept
 // three times.
 static void drop_input(struct kd_request *q) {
-    json_decref(q->json);
-    q->json = NULL;
+    kd_json_wipe(&q->json);
     kd_buf_wipe(&q->body);
     kd_buf_wipe(&q->arena);
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // secrets.c: ecdh and derive, and the secrets that come of them.
 #include "api/json_in.h"
-#include "api/json_out.h"
 #include "api/jwk.h"
 #include "api/page.h"
 #include "api/problem.h"
@@ -16,7 +15,7 @@ enum { RELEASE_MIN_BYTES = 16, RELEASE_MAX_BYTES = 255, RELEASE_DEFAULT_BYTES = 
 // ---- reading a derivation --------------------------------------------------
 
 static enum kd_err read_peer(const struct kd_json_in *in, struct kd_bytes *out) {
-    if (!json_is_object(json_object_get(in->object, "peer"))) {
+    if (!kd_json_is(kd_json_get(in->object, "peer"), KD_JSON_OBJECT)) {
         return kd_json_bytes(in, "peer", true, out);
     }
     struct kd_public_key key;
@@ -117,14 +116,13 @@ static enum kd_err read_derivation(const struct kd_request *q, const struct kd_j
     return d->release ? read_released(in, d) : read_kept(in, d);
 }
 
-static enum kd_err read_items(struct kd_request *q, const json_t *array, bool is_ecdh,
-                              struct kd_derivation *items, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        const struct kd_json_in in = { json_array_get(array, i), &q->arena, &q->why, true, i };
-        enum kd_err err = KD_OK;
-        if (!json_is_object(in.object)) {
-            err = kd_json_blame(&in, "", KD_ERR_FIELD_INVALID, "Each item must be an object.");
-        }
+static enum kd_err read_items(struct kd_request *q, const struct kd_json_in *batch,
+                              const struct kd_json *array, bool is_ecdh,
+                              struct kd_derivation *items) {
+    const struct kd_json *at = kd_json_first(array);
+    for (size_t i = 0; i < array->n; i++) {
+        struct kd_json_in in;
+        enum kd_err err = kd_json_item(batch, i, &at, &in);
         if (err != KD_OK || (err = read_derivation(q, &in, is_ecdh, &items[i])) != KD_OK) {
             return err;
         }
@@ -205,8 +203,8 @@ static void on_done(void *arg, enum kd_err err, const char *detail,
 
 static enum kd_err derive(struct kd_request *q, bool is_ecdh) {
     static const char *const only_items[] = { "items" };
-    const struct kd_json_in in = { q->json, &q->arena, &q->why, false, 0 };
-    const json_t *array = NULL;
+    const struct kd_json_in in = { q->json.root, &q->arena, &q->why, false, 0 };
+    const struct kd_json *array = NULL;
     size_t n = 0;
     enum kd_err err = kd_json_items(&in, &array, &n);
     if (err != KD_OK || (array != NULL && (err = kd_json_only(&in, only_items, 1)) != KD_OK)) {
@@ -218,7 +216,7 @@ static enum kd_err derive(struct kd_request *q, bool is_ecdh) {
         return KD_ERR_NO_MEMORY;
     }
     q->is_batch = array != NULL;
-    err = array != NULL ? read_items(q, array, is_ecdh, items, n)
+    err = array != NULL ? read_items(q, &in, array, is_ecdh, items)
                         : read_derivation(q, &in, is_ecdh, items);
     if (err != KD_OK) {
         return err;

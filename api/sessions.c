@@ -2,7 +2,6 @@
 // sessions.c: the handlers of /v1/sessions, and what the files of the channel
 // share (channel.h).
 #include "api/channel.h"
-#include "api/json_out.h"
 #include "api/page.h"
 #include "api/route.h"
 
@@ -33,7 +32,7 @@ enum kd_err kd_channel_check(struct kd_request *q) {
 }
 
 struct kd_json_in kd_channel_input(struct kd_request *q) {
-    return (struct kd_json_in) { .object = q->json, .arena = &q->arena, .why = &q->why };
+    return (struct kd_json_in) { .object = q->json.root, .arena = &q->arena, .why = &q->why };
 }
 
 static const char id_expected[] = "The id of a session is expected: 16 digits in hexadecimal.";
@@ -264,7 +263,7 @@ enum kd_err kd_handle_session_resume(struct kd_request *q) {
 
 enum kd_err kd_handle_session_update(struct kd_request *q) {
     const struct kd_json_in in = kd_channel_input(q);
-    enum kd_err err = q->json == NULL ? KD_OK : kd_json_only(&in, NULL, 0);
+    enum kd_err err = q->json.root == NULL ? KD_OK : kd_json_only(&in, NULL, 0);
     if (err != KD_OK) {
         return err;
     }

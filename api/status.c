@@ -3,7 +3,6 @@
 // and the API's own description.
 #include "kd-build.h"
 
-#include "api/json_out.h"
 #include "api/openapi.h"
 #include "api/problem.h"
 #include "api/route.h"

@@ -11,6 +11,8 @@
 #include "clock.h"
 #include "confine.h"
 #include "err.h"
+#include "json.h"
+#include "json_out.h"
 #include "log.h"
 #include "loop.h"
 #include "map.h"

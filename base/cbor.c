@@ -3,6 +3,8 @@
 // item; skip walks over a whole item and holds the order of map keys.
 #include "base/cbor.h"
 
+#include "base/text.h"
+
 enum {
     MAJOR_UINT,
     MAJOR_NINT,
@@ -122,35 +124,13 @@ static uint64_t read_argument(struct kd_cbor *c, unsigned major, unsigned info) 
     return value;
 }
 
-static size_t utf8_sequence(uint8_t first) {
-    return first >= 0xc2 && first <= 0xdf   ? 2
-           : (first & 0xf0) == 0xe0         ? 3
-           : first >= 0xf0 && first <= 0xf4 ? 4
-                                            : 0;
-}
-
-// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
 static bool is_utf8(struct kd_bytes text) {
-    for (size_t i = 0; i < text.n;) {
-        const uint8_t *p = text.p + i;
-        if (p[0] < 0x80) { // most are
-            i++;
-            continue;
-        }
-        size_t n = utf8_sequence(p[0]);
-        if (n == 0 || n > text.n - i) {
+    while (text.n > 0) {
+        const size_t n = *text.p < 0x80 ? 1 : kd_utf8_length(text); // most are ASCII
+        if (n == 0) {
             return false;
         }
-        for (size_t k = 1; k < n; k++) {
-            if ((p[k] & 0xc0) != 0x80) {
-                return false;
-            }
-        }
-        if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-            (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) {
-            return false;
-        }
-        i += n;
+        text = (struct kd_bytes) { text.p + n, text.n - n };
     }
     return true;
 }

@@ -139,6 +139,30 @@ enum kd_err kd_b64_decode(struct kd_bytes text, struct kd_buf *out) {
     return KD_OK;
 }
 
+// ---- UTF-8 -----------------------------------------------------------------
+
+size_t kd_utf8_length(struct kd_bytes text) {
+    const uint8_t *p = text.p;
+    if (text.n == 0 || p[0] < 0x80) {
+        return text.n == 0 ? 0 : 1;
+    }
+    const size_t n = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
+                     : p[0] >= 0xe0 && p[0] <= 0xef ? 3
+                     : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
+                                                    : 0;
+    if (n == 0 || n > text.n) {
+        return 0;
+    }
+    // Table 3-7 of Unicode: the second byte's range keeps out overlong forms and surrogates.
+    const uint8_t low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
+    const uint8_t high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
+    bool is_good = p[1] >= low && p[1] <= high;
+    for (size_t i = 2; i < n; i++) {
+        is_good = is_good && (p[i] & 0xc0) == 0x80;
+    }
+    return is_good ? n : 0;
+}
+
 // ---- hex -------------------------------------------------------------------
 
 void kd_hex_encode(const uint8_t *in, size_t n, char *out) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// text.h: base64url (RFC 4648 section 5, no padding), hex, and checks on names and media types.
+// text.h: base64url (RFC 4648 section 5, no padding), hex, UTF-8, and checks on names and media
+// types.
 #ifndef KD_BASE_TEXT_H
 #define KD_BASE_TEXT_H
 
@@ -20,6 +21,10 @@ KD_MUST_CHECK enum kd_err kd_b64_decode(struct kd_bytes text, struct kd_buf *out
 void kd_hex_encode(const uint8_t *in, size_t n, char *out);
 // Exactly 2n digits of either case.
 KD_MUST_CHECK enum kd_err kd_hex_decode(const char *text, uint8_t *out, size_t n);
+
+// Bytes of the character that a text begins with (RFC 3629: no overlong forms, no surrogates,
+// nothing above U+10FFFF); 0: it begins with none.
+size_t kd_utf8_length(struct kd_bytes text);
 
 // A name for a key or a principal: 1 to KD_NAME_MAX_BYTES of [a-z A-Z 0-9 . _ -],
 // a letter or digit first.

@@ -67,5 +67,5 @@ keyd_service_libs = libkeyd_service.a libca.a libfetchwire.a libhsmwire.a libcha
 sbin_PROGRAMS += keyd/keyd
 keyd_keyd_CFLAGS = $(AM_CFLAGS) $(CONFUSE_CFLAGS) $(SYSTEMD_CFLAGS)
 keyd_keyd_SOURCES = keyd/main.c keyd/notify.c keyd/notify.h
-keyd_keyd_LDADD = libapi.a $(keyd_service_libs) $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) \
+keyd_keyd_LDADD = libapi.a $(keyd_service_libs) $(MHD_LIBS) $(GNUTLS_LIBS) \
 	$(SYSTEMD_LIBS) libconfine.a libbase.a $(SECCOMP_LIBS)

@@ -27,7 +27,7 @@ fuzz_http_libs = $(api_unit_libs)
 fuzz_json_sources = tests/fuzz/fuzz_json.c
 fuzz_json_libs = libapi.a $(fuzz_libs) $(JANSSON_LIBS)
 fuzz_peer_sources = tests/fuzz/fuzz_peer.c tests/unit/pki.c tests/unit/pki.h
-fuzz_peer_libs = libapi.a $(keyd_service_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
+fuzz_peer_libs = libapi.a $(keyd_service_libs) $(CHECK_LIBS)
 fuzz_provision_sources = tests/fuzz/fuzz_provision.c
 fuzz_provision_libs = $(client_libs) $(CHECK_LIBS)
 fuzz_provision_ldflags = -Wl,--wrap=kd_http_ask,--wrap=fsync

@@ -110,13 +110,15 @@ static void check_certificate(struct kd_bytes der) {
 static void read_body(struct kd_bytes text) {
     struct kd_why why = { "", "" };
     kd_auto(buf) struct kd_buf arena = KD_BUF_INIT(1 << 20);
-    json_t *json = NULL;
-    if (kd_json_parse(text, &why, &json) != KD_OK) {
+    kd_auto(buf) struct kd_buf body = KD_BUF_INIT(1 << 20);
+    kd_auto(json_tree) struct kd_json_tree json = KD_JSON_TREE_INIT;
+    kd_buf_put(&body, text.p, text.n);
+    if (kd_json_parse(&body, &why, &json) != KD_OK) {
         return;
     }
     (void)kd_buf_extend(&arena, text.n + 1);
     arena.n = 0;
-    const struct kd_json_in in = { .object = json, .arena = &arena, .why = &why };
+    const struct kd_json_in in = { .object = json.root, .arena = &arena, .why = &why };
     struct kd_public_key key;
     struct kd_bytes certificate = KD_BYTES_NONE;
     if (kd_jwk_read(&in, "k", &key) == KD_OK) {
@@ -126,7 +128,6 @@ static void read_body(struct kd_bytes text) {
     if (kd_pem_read(&in, "p", &key, &certificate) == KD_OK) {
         must(kd_public_key_is_on_curve(&key) && certificate.n <= arena.n);
     }
-    json_decref(json);
 }
 
 static void show_cookie(struct kd_bytes cookie) {

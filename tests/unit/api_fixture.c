@@ -5,6 +5,7 @@
 #include "keyd/config.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <poll.h>
 #include <semaphore.h>
 #include <stdio.h>

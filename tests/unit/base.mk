@@ -5,6 +5,8 @@ base_unit_tests = \
 	tests/unit/test_confine \
 	tests/unit/test_chain \
 	tests/unit/test_err \
+	tests/unit/test_json \
+	tests/unit/test_json_out \
 	tests/unit/test_log \
 	tests/unit/test_loop \
 	tests/unit/test_map \
@@ -25,6 +27,12 @@ tests_unit_test_chain_CFLAGS = $(unit_cflags)
 tests_unit_test_chain_LDADD = $(base_unit_libs)
 tests_unit_test_err_CFLAGS = $(unit_cflags)
 tests_unit_test_err_LDADD = $(base_unit_libs)
+tests_unit_test_json_SOURCES = tests/unit/test_json.c $(failing_memory)
+tests_unit_test_json_CFLAGS = $(unit_cflags)
+tests_unit_test_json_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_json_LDADD = $(base_unit_libs)
+tests_unit_test_json_out_CFLAGS = $(unit_cflags) $(JANSSON_CFLAGS)
+tests_unit_test_json_out_LDADD = $(base_unit_libs) $(JANSSON_LIBS)
 tests_unit_test_log_CFLAGS = $(unit_cflags)
 tests_unit_test_log_LDADD = $(base_unit_libs)
 tests_unit_test_loop_CFLAGS = $(unit_cflags)

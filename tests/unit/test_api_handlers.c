@@ -3,6 +3,7 @@
 // refuses: keys.c, operations.c, secrets.c, status.c, metrics.c.
 #include "tests/unit/api_fixture.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -2,9 +2,9 @@
 // test_api_jwk.c: public keys in and out, against OpenSSL's own.
 #include "api/jwk.h"
 
-#include "api/json_out.h"
 #include "tests/unit/unit.h"
 
+#include <jansson.h>
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
@@ -16,26 +16,34 @@
 
 static struct kd_why why;
 static struct kd_buf arena;
-static json_t *root;
+static struct kd_buf text_read;
+static struct kd_json_tree tree;
 
 static void setup(void) {
     why = (struct kd_why) { "", "" };
     arena = KD_BUF_INIT(8192);
     (void)kd_buf_extend(&arena, 8192);
     arena.n = 0;
-    root = NULL;
+    text_read = KD_BUF_INIT(1 << 20);
+    tree = KD_JSON_TREE_INIT;
 }
 
 static void teardown(void) {
-    json_decref(root);
+    kd_json_wipe(&tree);
+    kd_buf_wipe(&text_read);
     kd_buf_wipe(&arena);
 }
 
+static enum kd_err parse(const char *text) {
+    kd_json_wipe(&tree);
+    kd_buf_reset(&text_read);
+    kd_buf_text(&text_read, text);
+    return kd_json_parse(&text_read, &why, &tree);
+}
+
 static struct kd_json_in body(const char *text) {
-    json_decref(root);
-    root = NULL;
-    ck_assert_err(kd_json_parse(kd_bytes_of_text(text), &why, &root), KD_OK);
-    return (struct kd_json_in) { .object = root, .arena = &arena, .why = &why };
+    ck_assert_err(parse(text), KD_OK);
+    return (struct kd_json_in) { .object = tree.root, .arena = &arena, .why = &why };
 }
 
 static struct kd_json_in pem_body(const char *pem) {

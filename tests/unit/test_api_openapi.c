@@ -7,6 +7,7 @@
 
 #include "tests/unit/unit.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>

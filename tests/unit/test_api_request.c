@@ -5,6 +5,7 @@
 
 #include "api/problem.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,32 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // json_out.c: JSON text (RFC 8259), written directly: the names are ours and
 // most values are base64url, so no tree is built on the way.
-#include "api/json_out.h"
+#include "base/json_out.h"
 
-#include <string.h>
-
-// Length of the UTF-8 sequence at p (RFC 3629), 0 where it is none.
-static size_t utf8_length(const uint8_t *p) {
-    if (p[0] < 0x80) {
-        return 1;
-    }
-    // Table 3-7 of Unicode: the second byte's range keeps out overlong forms and surrogates.
-    const uint8_t low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
-    const uint8_t high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
-    const size_t n = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
-                     : p[0] >= 0xe0 && p[0] <= 0xef ? 3
-                     : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
-                                                    : 0;
-    if (n == 0 || p[1] < low || p[1] > high) {
-        return 0;
-    }
-    for (size_t i = 2; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) { // also the NUL that ends the text
-            return 0;
-        }
-    }
-    return n;
-}
+#include "base/clock.h"
+#include "base/text.h"
 
 static void put_escaped(struct kd_buf *out, uint8_t c) {
     switch (c) {
@@ -46,28 +24,26 @@ static void put_escaped(struct kd_buf *out, uint8_t c) {
 }
 
 void kd_json_put_text(struct kd_buf *out, const char *text) {
+    struct kd_bytes left = kd_bytes_of_text(text);
     kd_buf_u8(out, '"');
-    const uint8_t *p = (const uint8_t *)text;
-    while (*p != '\0') {
-        size_t run = 0; // plain characters
-        while (p[run] >= 0x20 && p[run] < 0x7f && p[run] != '"' && p[run] != '\\') {
-            run++;
+    while (left.n > 0) {
+        const uint8_t *p = left.p;
+        size_t n = 0; // plain characters
+        while (n < left.n && p[n] >= 0x20 && p[n] < 0x7f && p[n] != '"' && p[n] != '\\') {
+            n++;
         }
-        kd_buf_put(out, p, run);
-        p += run;
-        if (*p == '\0') {
-            break;
+        if (n == 0 && *p >= 0x80) {
+            n = kd_utf8_length(left);
         }
-        const size_t n = *p < 0x80 ? 0 : utf8_length(p);
         if (n > 0) {
             kd_buf_put(out, p, n);
-            p += n;
         } else if (*p < 0x80) {
-            put_escaped(out, *p++);
+            put_escaped(out, *p);
         } else {
             kd_buf_text(out, "\\ufffd");
-            p++;
         }
+        n = n == 0 ? 1 : n;
+        left = (struct kd_bytes) { p + n, left.n - n };
     }
     kd_buf_u8(out, '"');
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // json_out.h: writes JSON into a kd_buf.  Members are written one after the
 // other; kd_json_member puts the comma where one is due.
-#ifndef KD_API_JSON_OUT_H
-#define KD_API_JSON_OUT_H
+#ifndef KD_BASE_JSON_OUT_H
+#define KD_BASE_JSON_OUT_H
 
-#include "base/base.h"
+#include "buf.h"
+
+#include <stdbool.h>
 
 // A string, escaped; what is not UTF-8 becomes U+FFFD.
 void kd_json_put_text(struct kd_buf *out, const char *text);

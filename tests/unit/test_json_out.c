@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// test_api_json_out.c: what is written is JSON, whatever the text holds.
-#include "api/json_out.h"
+// test_json_out.c: what is written is JSON, whatever the text holds.
+#include "base/json_out.h"
 
 #include "tests/unit/unit.h"
 
