@@ -363,7 +363,7 @@ size_t kd_client_pending(const struct kd_client *c) {
 
 // ---- memory ----------------------------------------------------------------
 
-void kd_client_wiping_free(void *p) {
+static void wiping_free(void *p) {
     if (p != NULL) {
         kd_wipe(p, malloc_usable_size(p));
         free(p);
@@ -378,14 +378,13 @@ static void *wiping_realloc(void *p, size_t n) {
         memcpy(more, p, had < n ? had : n);
     }
     if (more != NULL || n == 0) {
-        kd_client_wiping_free(p);
+        wiping_free(p);
     }
     return more;
 }
 
 void kd_client_init_library(void) {
-    curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, kd_client_wiping_free, wiping_realloc, strdup,
-                         calloc);
+    curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup, calloc);
 }
 
 // ---- life ------------------------------------------------------------------

@@ -22,7 +22,6 @@ struct kd_client_config {
 
 // Before all else, once: libcurl's memory is wiped when it is given back.
 void kd_client_init_library(void);
-void kd_client_wiping_free(void *p);
 
 // The configuration lives as long as the client.
 KD_MUST_CHECK enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *config,

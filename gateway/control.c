@@ -1,57 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 // control.c: what is not a message: handshakes, resumption, tickets, renewed keys,
 // closed sessions, envelopes.  Rare beside messages, so they go to keyd one by one.
+#include "gateway/answer.h"
 #include "gateway/released.h"
 
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { PATH_MAX_BYTES = 96, ERROR_MAX_BYTES = 48, ENVELOPE_MEMBERS = 5 };
 
 #define JSON "application/json"
 
-KD_AUTO_DEFINE(json, json_t *, json_decref)
-
 // ---- answers in JSON -------------------------------------------------------
 
-static json_t *parse(struct kd_bytes body) {
-    return body.n == 0 ? NULL
-                       : json_loadb((const char *)body.p, body.n, JSON_REJECT_DUPLICATES, NULL);
-}
-
-static const char *text_of(const json_t *object, const char *member) {
-    const char *text = json_string_value(json_object_get(object, member));
-    return text == NULL ? "" : text;
-}
-
-// The last word of a problem's type.
-static const char *error_of(const json_t *problem) {
-    const char *type = text_of(problem, "type");
-    const char *colon = strrchr(type, ':');
-    return colon == NULL ? "keyd-answer" : colon + 1;
-}
-
-static bool get_bytes(const json_t *object, const char *member, struct kd_buf *out) {
-    return kd_b64_decode(kd_bytes_of_text(text_of(object, member)), out) == KD_OK &&
-           kd_buf_finish(out) == KD_OK;
-}
-
-// Ends the question where keyd refused; NULL then.
-static json_t *take_answer(struct kd_question *q, unsigned status, struct kd_bytes body) {
-    json_t *answer = parse(body);
+// False: keyd refused, which ends the question.
+static bool take_answer(struct kd_question *q, unsigned status, struct kd_bytes body,
+                        struct kd_answer *answer) {
+    kd_answer_read(answer, body);
     if (status == 0) {
         kd_question_fail_by(q, 0, "keyd-away");
     } else if (status > 299) {
-        kd_question_fail_by(q, status, error_of(answer));
-    } else if (!json_is_object(answer)) {
+        kd_question_fail_by(q, status, kd_answer_error(answer));
+    } else if (answer->object == NULL) {
         kd_question_fail_by(q, 500, "keyd-answer");
     } else {
-        return answer;
+        return true;
     }
-    json_decref(answer);
-    return NULL;
+    return false;
 }
 
 // ---- requests --------------------------------------------------------------
@@ -68,23 +43,26 @@ static void send(struct kd_question *q, const char *path, const char *type, stru
     }
 }
 
-static void send_json(struct kd_question *q, const char *path, json_t *take_body,
+// The members of a body: {"name": bytes, ...}.
+static void put_bytes(struct kd_buf *body, const char *name, struct kd_bytes value) {
+    kd_json_member(body, name);
+    kd_json_put_bytes(body, value);
+}
+
+static void send_json(struct kd_question *q, const char *path, struct kd_buf *body,
                       kd_client_done *done) {
-    kd_auto(json) json_t *body = take_body;
-    char *text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
-    if (text == NULL) {
+    kd_buf_u8(body, '}');
+    if (kd_buf_finish(body) != KD_OK) {
         kd_question_fail_by(q, 503, "no-memory");
         return;
     }
-    send(q, path, JSON, kd_bytes_of_text(text), done);
-    free(text);
+    send(q, path, JSON, kd_buf_get(body), done);
 }
 
-static json_t *base64(struct kd_bytes bytes) {
-    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(2 * KD_FRAME_MAX_BYTES);
-    kd_b64_encode(&text, bytes);
-    const char *whole = kd_buf_get_text(&text);
-    return kd_buf_finish(&text) == KD_OK ? json_string(whole) : NULL;
+static struct kd_buf begin_json(void) {
+    struct kd_buf body = KD_BUF_INIT(2 * KD_FRAME_MAX_BYTES);
+    kd_buf_u8(&body, '{');
+    return body;
 }
 
 // ---- handshakes ------------------------------------------------------------
@@ -94,18 +72,23 @@ static void on_handshake(void *arg, unsigned status, struct kd_bytes body);
 // message_1, with the cookie where keyd asked for one.
 static void begin_handshake(struct kd_question *q, struct kd_bytes message,
                             struct kd_bytes cookie) {
-    json_t *body = json_pack("{s:o, s:s, s:o*}", "message", base64(message), "address", q->address,
-                             "cookie", cookie.n > 0 ? base64(cookie) : NULL);
-    send_json(q, "/v1/handshakes", body, on_handshake);
+    kd_auto(buf) struct kd_buf body = begin_json();
+    put_bytes(&body, "message", message);
+    kd_json_member(&body, "address");
+    kd_json_put_text(&body, q->address);
+    if (cookie.n > 0) {
+        put_bytes(&body, "cookie", cookie);
+    }
+    send_json(q, "/v1/handshakes", &body, on_handshake);
 }
 
 // keyd has much to do, and asks who has sent message_1 to come again with a cookie.  Over TCP the
 // address has been proven: the gateway brings the cookie back itself.
-static bool retry(struct kd_question *q, const json_t *problem) {
+static bool retry(struct kd_question *q, const struct kd_answer *problem) {
     kd_auto(buf) struct kd_buf cookie = KD_BUF_INIT(KD_FRAME_COOKIE_MAX_BYTES);
     struct kd_bytes before, message;
-    if (strcmp(error_of(problem), "handshake-retry") != 0 || q->has_retried ||
-        !get_bytes(problem, "cookie", &cookie) || cookie.n == 0 ||
+    if (strcmp(kd_answer_error(problem), "handshake-retry") != 0 || q->has_retried ||
+        !kd_answer_bytes(problem->object, "cookie", &cookie) || cookie.n == 0 ||
         !kd_frame_is_first(q->frame.body, &before, &message)) {
         return false;
     }
@@ -120,27 +103,28 @@ static bool retry(struct kd_question *q, const json_t *problem) {
 
 static void on_handshake(void *arg, unsigned status, struct kd_bytes body) {
     struct kd_question *q = arg;
-    kd_auto(json) json_t *answer = parse(body);
+    kd_auto(answer) struct kd_answer answer = KD_ANSWER_INIT;
     kd_auto(buf) struct kd_buf message = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
     const bool is_done = status == 200 || status == 201;
-    if (status == 503 && retry(q, answer)) {
+    kd_answer_read(&answer, body);
+    if (status == 503 && retry(q, &answer)) {
         return;
     }
     // An EDHOC error message is for the peer; without one it is a failure of ours.
-    if (!json_is_object(answer) || !get_bytes(answer, "message", &message) ||
+    if (answer.object == NULL || !kd_answer_bytes(answer.object, "message", &message) ||
         (!is_done && message.n == 0)) {
-        kd_question_fail_by(q, status, status == 0 ? "keyd-away" : error_of(answer));
+        kd_question_fail_by(q, status, status == 0 ? "keyd-away" : kd_answer_error(&answer));
         return;
     }
     if (!is_done) {
         kd_log(KD_LOG_INFO, "gateway", "a handshake was refused", "address=%s error=%s", q->address,
-               error_of(answer));
+               kd_answer_error(&answer));
     }
-    const json_t *session = json_object_get(answer, "session"); // at the end
-    if (is_done && strcmp(text_of(session, "profile"), "released") == 0) {
+    const struct kd_json *session = kd_json_get(answer.object, "session"); // at the end
+    if (is_done && strcmp(kd_answer_text(session, "profile"), "released") == 0) {
         kd_buf_reset(&q->body);
         kd_buf_put(&q->body, message.p, message.n);
-        kd_released_take(q, text_of(session, "session"));
+        kd_released_take(q, kd_answer_text(session, "session"));
         return;
     }
     kd_question_answer(q, kd_buf_get(&message));
@@ -160,26 +144,27 @@ static void ask_handshake(struct kd_question *q) {
     }
     kd_hex_encode(m.p + 1, 8, id);
     snprintf(path, sizeof(path), "/v1/handshakes/%s", id);
-    send_json(q, path,
-              json_pack("{s:o}", "message", base64((struct kd_bytes) { m.p + 9, m.n - 9 })),
-              on_handshake);
+    kd_auto(buf) struct kd_buf body = begin_json();
+    put_bytes(&body, "message", (struct kd_bytes) { m.p + 9, m.n - 9 });
+    send_json(q, path, &body, on_handshake);
 }
 
 // ---- resume ----------------------------------------------------------------
 
 static void on_resumed(void *arg, unsigned status, struct kd_bytes body) {
     struct kd_question *q = arg;
-    kd_auto(json) json_t *answer = take_answer(q, status, body);
-    if (answer == NULL) {
+    kd_auto(answer) struct kd_answer answer = KD_ANSWER_INIT;
+    if (!take_answer(q, status, body, &answer)) {
         return;
     }
     kd_auto(buf) struct kd_buf nonce = KD_BUF_INIT(64);
     kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
     uint8_t id[8];
-    const char *session = text_of(json_object_get(answer, "session"), "session");
-    if (!get_bytes(answer, "node_nonce", &nonce) || !get_bytes(answer, "record", &record) ||
-        strlen(session) != 16 || kd_hex_decode(session, id, sizeof(id)) != KD_OK) {
+    const char *session = kd_answer_text(kd_json_get(answer.object, "session"), "session");
+    if (!kd_answer_bytes(answer.object, "node_nonce", &nonce) ||
+        !kd_answer_bytes(answer.object, "record", &record) || strlen(session) != 16 ||
+        kd_hex_decode(session, id, sizeof(id)) != KD_OK) {
         kd_question_fail_by(q, 500, "keyd-answer");
         return;
     }
@@ -199,9 +184,10 @@ static void ask_resume(struct kd_question *q) {
         kd_question_fail(q, KD_FAILURE_MALFORMED, 0, "resume");
         return;
     }
-    send_json(q, "/v1/sessions/resume",
-              json_pack("{s:o, s:o}", "ticket", base64(ticket), "client_nonce", base64(nonce)),
-              on_resumed);
+    kd_auto(buf) struct kd_buf body = begin_json();
+    put_bytes(&body, "ticket", ticket);
+    put_bytes(&body, "client_nonce", nonce);
+    send_json(q, "/v1/sessions/resume", &body, on_resumed);
 }
 
 // ---- envelopes -------------------------------------------------------------
@@ -242,8 +228,9 @@ static void deliver(struct kd_question *q, struct kd_bytes id, struct kd_bytes s
 static void on_envelope(void *arg, unsigned status, struct kd_bytes body) {
     struct kd_question *q = arg;
     if (status != 200) {
-        kd_auto(json) json_t *problem = parse(body);
-        kd_question_fail_by(q, status, status == 0 ? "keyd-away" : error_of(problem));
+        kd_auto(answer) struct kd_answer problem = KD_ANSWER_INIT;
+        kd_answer_read(&problem, body);
+        kd_question_fail_by(q, status, status == 0 ? "keyd-away" : kd_answer_error(&problem));
         return;
     }
     struct kd_cbor c = kd_cbor_of(body);
@@ -275,13 +262,13 @@ void kd_control_ask(struct kd_question *q) {
 
 static void on_ticket(void *arg, unsigned status, struct kd_bytes body) {
     struct kd_question *q = arg;
-    kd_auto(json) json_t *answer = take_answer(q, status, body);
-    if (answer == NULL) {
+    kd_auto(answer) struct kd_answer answer = KD_ANSWER_INIT;
+    if (!take_answer(q, status, body, &answer)) {
         return;
     }
     kd_buf_reset(&q->body);
     q->type = KD_RECORD_DATA;
-    if (!get_bytes(answer, "ticket", &q->body)) {
+    if (!kd_answer_bytes(answer.object, "ticket", &q->body)) {
         kd_question_fail_by(q, 500, "keyd-answer");
         return;
     }
@@ -290,20 +277,20 @@ static void on_ticket(void *arg, unsigned status, struct kd_bytes body) {
 
 static void on_updated(void *arg, unsigned status, struct kd_bytes body) {
     struct kd_question *q = arg;
-    kd_auto(json) json_t *answer = take_answer(q, status, body);
+    kd_auto(answer) struct kd_answer answer = KD_ANSWER_INIT;
     kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
-    if (answer == NULL) {
+    if (!take_answer(q, status, body, &answer)) {
         return;
     }
-    const json_int_t update =
-        json_integer_value(json_object_get(json_object_get(answer, "session"), "update"));
-    if (!json_object_get(answer, "record")) { // the keys before were released: to us?
-        if (update <= 0 || !kd_released_update(q, (uint64_t)update)) {
+    const struct kd_json *update = kd_json_get(kd_json_get(answer.object, "session"), "update");
+    const bool is_number = kd_json_is(update, KD_JSON_INTEGER) && update->integer > 0;
+    if (kd_json_get(answer.object, "record") == NULL) { // the keys before were released: to us?
+        if (!is_number || !kd_released_update(q, (uint64_t)update->integer)) {
             kd_question_fail_by(q, 500, "keyd-answer");
         }
         return;
     }
-    if (!get_bytes(answer, "record", &record)) {
+    if (!kd_answer_bytes(answer.object, "record", &record)) {
         kd_question_fail_by(q, 500, "keyd-answer");
         return;
     }
@@ -320,7 +307,8 @@ void kd_control_opened(struct kd_question *q) {
         send(q, path, NULL, KD_BYTES_NONE, on_ticket);
     } else if (q->frame.kind == KD_FRAME_UPDATE && is_empty_data) {
         snprintf(path, sizeof(path), "/v1/sessions/%s/key-update", q->session);
-        send_json(q, path, json_object(), on_updated);
+        kd_auto(buf) struct kd_buf body = begin_json();
+        send_json(q, path, &body, on_updated);
     } else {
         kd_question_fail(q, KD_FAILURE_MALFORMED, 0, "record-type");
     }

@@ -1,8 +1,9 @@
 # keyd-gateway: the message server between devices and a backend.
 noinst_LIBRARIES += libgateway.a
-libgateway_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS) $(CONFUSE_CFLAGS)
+libgateway_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(MHD_CFLAGS) $(CONFUSE_CFLAGS)
 libgateway_a_SOURCES = \
 	gateway/address.c \
+	gateway/answer.c gateway/answer.h \
 	gateway/client.c gateway/client.h gateway/client_sockets.c gateway/client_sockets.h \
 	gateway/config.c gateway/config.h \
 	gateway/control.c \
@@ -19,7 +20,7 @@ libgateway_a_SOURCES = \
 	gateway/web.c
 
 gateway_libs = libgateway.a libkeyd_service.a libchannel.a libbase.a \
-	$(CURL_LIBS) $(JANSSON_LIBS) $(MHD_LIBS) $(CONFUSE_LIBS) $(CRYPTO_LIBS)
+	$(CURL_LIBS) $(MHD_LIBS) $(CONFUSE_LIBS) $(CRYPTO_LIBS)
 
 sbin_PROGRAMS += gateway/keyd-gateway
 gateway_keyd_gateway_SOURCES = gateway/main.c keyd/notify.c keyd/notify.h

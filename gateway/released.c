@@ -5,7 +5,8 @@
 // open here goes to keyd, which may have newer keys of the session: after a resume.
 #include "gateway/released.h"
 
-#include <jansson.h>
+#include "gateway/answer.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +18,6 @@ enum {
     GRACE_MS = 300000,   // that a session which has expired can still say so
     SWEEP_MS = 30000,
 };
-
-KD_AUTO_DEFINE(json, json_t *, json_decref)
 
 struct taken {
     uint8_t id[ID_BYTES];
@@ -110,25 +109,20 @@ static struct kd_record_end end_of(const struct taken *e) {
 
 // ---- taking over -----------------------------------------------------------
 
-static const char *text_of(const json_t *object, const char *member) {
-    const char *text = json_string_value(json_object_get(object, member));
-    return text == NULL ? "" : text;
-}
-
 // 0 up to max: nothing is cut off on the way to where it belongs.
-static bool get_number(const json_t *object, const char *member, uint64_t max, uint64_t *out) {
-    const json_t *n = json_object_get(object, member);
-    const json_int_t value = json_integer_value(n);
-    if (!json_is_integer(n) || value < 0 || (uint64_t)value > max) {
+static bool get_number(const struct kd_json *object, const char *member, uint64_t max,
+                       uint64_t *out) {
+    const struct kd_json *n = kd_json_get(object, member);
+    if (!kd_json_is(n, KD_JSON_INTEGER) || n->integer < 0 || (uint64_t)n->integer > max) {
         return false;
     }
-    *out = (uint64_t)value;
+    *out = (uint64_t)n->integer;
     return true;
 }
 
-static bool get_name(const json_t *object, const char *member,
+static bool get_name(const struct kd_json *object, const char *member,
                      char out[static KD_NAME_MAX_BYTES + 1]) {
-    const char *text = text_of(object, member);
+    const char *text = kd_answer_text(object, member);
     if (!kd_name_is_valid(kd_bytes_of_text(text))) {
         return false;
     }
@@ -137,15 +131,15 @@ static bool get_name(const json_t *object, const char *member,
 }
 
 // Exactly n bytes, to where they belong and nowhere else.
-static bool get_fixed(const json_t *object, const char *member, uint8_t *to, size_t n) {
+static bool get_fixed(const struct kd_json *object, const char *member, uint8_t *to, size_t n) {
     struct kd_buf out = { .p = to, .cap = n, .max = n };
-    return kd_b64_decode(kd_bytes_of_text(text_of(object, member)), &out) == KD_OK &&
+    return kd_b64_decode(kd_bytes_of_text(kd_answer_text(object, member)), &out) == KD_OK &&
            kd_buf_finish(&out) == KD_OK && out.n == n;
 }
 
-static bool read_keys(const json_t *answer, struct taken *e) {
-    const json_t *keys = json_object_get(answer, "keys");
-    const json_t *ivs = json_object_get(answer, "ivs");
+static bool read_keys(const struct kd_json *answer, struct taken *e) {
+    const struct kd_json *keys = kd_json_get(answer, "keys");
+    const struct kd_json *ivs = kd_json_get(answer, "ivs");
     return get_fixed(keys, "c2s", e->traffic->keys[KD_TRAFFIC_C2S].bytes, 32) &&
            get_fixed(keys, "s2c", e->traffic->keys[KD_TRAFFIC_S2C].bytes, 32) &&
            get_fixed(keys, "otp", e->traffic->keys[KD_TRAFFIC_OTP].bytes, 32) &&
@@ -153,10 +147,10 @@ static bool read_keys(const json_t *answer, struct taken *e) {
            get_fixed(ivs, "s2c", e->ivs.s2c, KD_RECORD_IV_BYTES);
 }
 
-static bool read_window(const json_t *window, struct kd_window *out) {
+static bool read_window(const struct kd_json *window, struct kd_window *out) {
     uint8_t seen[KD_WINDOW_BYTES];
     uint64_t highest = 0;
-    if (json_is_null(window)) {
+    if (kd_json_is(window, KD_JSON_NULL)) {
         return true; // nothing was received
     }
     if (!get_number(window, "highest", KD_RECORD_SEQUENCE_MAX, &highest) ||
@@ -167,7 +161,7 @@ static bool read_window(const json_t *window, struct kd_window *out) {
     return true;
 }
 
-static bool read_otp(const json_t *otp, struct kd_otp_params *out) {
+static bool read_otp(const struct kd_json *otp, struct kd_otp_params *out) {
     uint64_t digits = 0, step = 0, window = 0;
     if (!get_number(otp, "digits", UINT8_MAX, &digits) ||
         !get_number(otp, "step", UINT16_MAX, &step) ||
@@ -178,8 +172,8 @@ static bool read_otp(const json_t *otp, struct kd_otp_params *out) {
     return kd_otp_params_are_valid(out);
 }
 
-static bool read_limits(const json_t *answer, struct taken *e) {
-    const json_t *left = json_object_get(answer, "left");
+static bool read_limits(const struct kd_json *answer, struct taken *e) {
+    const struct kd_json *left = kd_json_get(answer, "left");
     const uint64_t now = kd_clock_mono_ms();
     uint64_t left_ms = 0;
     if (!get_number(left, "milliseconds", UINT64_MAX / 2, &left_ms) ||
@@ -193,14 +187,15 @@ static bool read_limits(const json_t *answer, struct taken *e) {
     return true;
 }
 
-static bool read_state(const json_t *answer, struct taken *e) {
-    const json_t *session = json_object_get(answer, "session");
-    const bool has_relation = json_object_get(session, "relation") != NULL;
-    return strcmp(text_of(session, "session"), e->session) == 0 &&
-           strcmp(text_of(answer, "role"), "server") == 0 && get_name(session, "peer", e->peer) &&
+static bool read_state(const struct kd_json *answer, struct taken *e) {
+    const struct kd_json *session = kd_json_get(answer, "session");
+    const bool has_relation = kd_json_get(session, "relation") != NULL;
+    return strcmp(kd_answer_text(session, "session"), e->session) == 0 &&
+           strcmp(kd_answer_text(answer, "role"), "server") == 0 &&
+           get_name(session, "peer", e->peer) &&
            (!has_relation || get_name(session, "relation", e->relation)) &&
-           read_limits(answer, e) && read_otp(json_object_get(answer, "otp"), &e->otp) &&
-           read_window(json_object_get(answer, "window"), &e->window);
+           read_limits(answer, e) && read_otp(kd_json_get(answer, "otp"), &e->otp) &&
+           read_window(kd_json_get(answer, "window"), &e->window);
 }
 
 // In the place of the keys before, which open for a while what was sent under them.
@@ -224,10 +219,11 @@ static void on_released(void *arg, unsigned status, struct kd_bytes body) {
     struct kd_taking *w = arg;
     struct kd_question *q = w->q;
     struct kd_gateway *g = q->g;
-    kd_auto(json) json_t *answer =
-        status == 200 ? json_loadb((const char *)body.p, body.n, JSON_REJECT_DUPLICATES, NULL)
-                      : NULL;
-    if (answer != NULL && read_keys(answer, w->made) && read_state(answer, w->made) &&
+    kd_auto(answer) struct kd_answer answer = KD_ANSWER_INIT;
+    if (status == 200) {
+        kd_answer_read(&answer, body);
+    }
+    if (read_keys(answer.object, w->made) && read_state(answer.object, w->made) &&
         put(g, w->made)) {
         kd_log(KD_LOG_INFO, "gateway", "the keys of a session were taken over",
                "session=%s peer=%s", w->made->session, w->made->peer);
@@ -426,10 +422,11 @@ static bool open_here(struct kd_question *q, struct taken *e, const struct kd_re
 static void on_checked(void *arg, unsigned status, struct kd_bytes body) {
     struct kd_question *q = arg;
     struct kd_record_head head;
-    kd_auto(json) json_t *answer =
-        status == 200 ? json_loadb((const char *)body.p, body.n, JSON_REJECT_DUPLICATES, NULL)
-                      : NULL;
-    if (status == 404 || (answer != NULL && json_is_false(json_object_get(answer, "released")))) {
+    kd_auto(answer) struct kd_answer answer = KD_ANSWER_INIT;
+    if (status == 200) {
+        kd_answer_read(&answer, body);
+    }
+    if (status == 404 || kd_json_is(kd_json_get(answer.object, "released"), KD_JSON_FALSE)) {
         kd_released_forget(q->g, q->session);
     }
     struct taken *e = find_text(q->g, q->session);
@@ -526,7 +523,6 @@ enum kd_err kd_released_new(struct kd_gateway *g) {
     if (t == NULL) {
         return KD_ERR_NO_MEMORY;
     }
-    json_set_alloc_funcs(malloc, kd_client_wiping_free); // keys pass through texts
     kd_cells_init(&t->cells, sizeof(struct kd_soft_traffic));
     g->takings = t;
     const enum kd_err r = kd_timer_new(g->loop, on_sweep, g, &t->timer);

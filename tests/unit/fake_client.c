@@ -17,10 +17,6 @@ static struct fake_asked **last = &first;
 void kd_client_init_library(void) {
 }
 
-void kd_client_wiping_free(void *p) {
-    free(p);
-}
-
 enum kd_err kd_client_new(struct kd_loop *loop KD_UNUSED, const struct kd_client_config *config,
                           struct kd_client **out) {
     struct kd_client *c = calloc(1, sizeof(*c));

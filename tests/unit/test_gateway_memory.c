@@ -16,13 +16,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-// The JSON library keeps to the C library's own malloc, which does not fail here: where a long
-// number finds no room to grow, its lexer asserts that it was saved, and the process ends.
-void __wrap_json_set_alloc_funcs(void *(*malloc_fn)(size_t n), void (*free_fn)(void *p));
-void __wrap_json_set_alloc_funcs(void *(*malloc_fn)(size_t n)KD_UNUSED,
-                                 void (*free_fn)(void *p) KD_UNUSED) {
-}
-
 // ---- constructors ----------------------------------------------------------
 
 START_TEST(a_gateway_is_made_or_there_is_no_memory) {
