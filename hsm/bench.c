@@ -3,7 +3,7 @@
 // the limit that keyd's own figures are held against.  Once with session keys,
 // where it is fastest, and once with keys that are kept in the token, which is what
 // a program would use; those are destroyed afterwards.  Threads have a session
-// each and share the keys.
+// each and share the keys.  With --only nothing is made in the token.
 #include "hsm/command.h"
 
 #include <pthread.h>
@@ -221,16 +221,33 @@ static double measure(struct kd_opened *o, const struct bench *keys, bench_fn *f
     return is_good ? sum : 0;
 }
 
-static enum kd_err measure_all(struct kd_opened *o, bool is_token, unsigned duration_ms) {
+// A word of the list.
+static bool is_chosen(const char *only, const char *name) {
+    const size_t n = strlen(name);
+    for (const char *at = only; at != NULL; at = strchr(at, ',')) {
+        at += *at == ',' ? 1 : 0;
+        if (strncmp(at, name, n) == 0 && (at[n] == ',' || at[n] == '\0')) {
+            return true;
+        }
+    }
+    return only == NULL;
+}
+
+static enum kd_err measure_all(struct kd_opened *o, bool is_token,
+                               const struct kd_command_options *options) {
     struct bench b = { .s = &o->sessions[0] };
     const enum kd_err r = make_keys(&b, is_token);
     if (r == KD_OK) {
-        printf("  \"%s\": {", is_token ? "token" : "session");
+        const char *before = "";
+        printf("%s  \"%s\": {", is_token ? ",\n" : "", is_token ? "token" : "session");
         for (size_t i = 0; i < KD_COUNT_OF(benches); i++) {
-            printf("%s \"%s\": %.1f", i == 0 ? "" : ",", benches[i].name,
-                   measure(o, &b, benches[i].fn, duration_ms));
+            if (is_chosen(options->only, benches[i].name)) {
+                printf("%s \"%s\": %.1f", before, benches[i].name,
+                       measure(o, &b, benches[i].fn, options->duration_ms));
+                before = ",";
+            }
         }
-        printf(" }%s\n", is_token ? "" : ",");
+        printf(" }");
     }
     destroy_keys(&b);
     return r;
@@ -243,12 +260,12 @@ int kd_command_bench(const struct kd_command_options *o) {
     }
     enum kd_err r;
     printf("{\n");
-    if ((r = measure_all(opened, false, o->duration_ms)) != KD_OK ||
-        (r = measure_all(opened, true, o->duration_ms)) != KD_OK) {
+    if ((r = measure_all(opened, false, o)) != KD_OK ||
+        (o->only == NULL && (r = measure_all(opened, true, o)) != KD_OK)) {
         fprintf(stderr, "keyd-hsm: the keys for the measurement cannot be made: %s\n",
                 kd_err_sentence(r));
     }
-    printf("}\n");
+    printf("\n}\n");
     kd_command_close(opened);
     return r == KD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -11,6 +11,7 @@ struct kd_command_options {
     const char *label;         // --label, of a new token
     const char *so_pin_file;   // --so-pin-file
     unsigned duration_ms;      // --seconds or --ms, of each measurement
+    const char *only;          // --only: what is measured, with commas between; NULL: all
 };
 
 // Each gives the exit status; what went wrong stands on standard error.

@@ -23,6 +23,7 @@ static const char usage[] =
     "  keyd-hsm --objects    --uri URI --pin-file FILE [--module PATH]\n"
     "  keyd-hsm --bench      --uri URI --pin-file FILE [--module PATH] [--seconds N | --ms N] "
     "[--threads N]\n"
+    "                        [--only NAME,...]\n"
     "  keyd-hsm --init-token --label TEXT --pin-file FILE --so-pin-file FILE --module PATH\n"
     "Each takes --init-args TEXT and --env NAME=VALUE (again for more) for the module.\n"
     "Without --module it uses those that p11-kit has configured.\n";
@@ -42,17 +43,12 @@ static const struct {
 };
 
 static const struct option options[] = {
-    { "module", required_argument, NULL, 'm' },
-    { "init-args", required_argument, NULL, 'i' },
-    { "env", required_argument, NULL, 'e' },
-    { "uri", required_argument, NULL, 'u' },
-    { "pin-file", required_argument, NULL, 'p' },
-    { "so-pin-file", required_argument, NULL, 's' },
-    { "label", required_argument, NULL, 'l' },
-    { "seconds", required_argument, NULL, 't' },
-    { "ms", required_argument, NULL, 'd' },
-    { "threads", required_argument, NULL, 'n' },
-    { NULL, 0, NULL, 0 },
+    { "module", required_argument, NULL, 'm' },   { "init-args", required_argument, NULL, 'i' },
+    { "env", required_argument, NULL, 'e' },      { "uri", required_argument, NULL, 'u' },
+    { "pin-file", required_argument, NULL, 'p' }, { "so-pin-file", required_argument, NULL, 's' },
+    { "label", required_argument, NULL, 'l' },    { "seconds", required_argument, NULL, 't' },
+    { "ms", required_argument, NULL, 'd' },       { "threads", required_argument, NULL, 'n' },
+    { "only", required_argument, NULL, 'o' },     { NULL, 0, NULL, 0 },
 };
 
 // What this process knows must not be read out of it, and it must not outlive its parent.
@@ -104,6 +100,9 @@ static bool take_option(int option, struct kd_command_options *o) {
         return true;
     case 'l':
         o->label = optarg;
+        return true;
+    case 'o':
+        o->only = optarg;
         return true;
     case 't':
         if (kd_number_parse(optarg, 1, SECONDS_MAX, &n) != KD_OK) {

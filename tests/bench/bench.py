@@ -55,7 +55,7 @@ def run_token(kind, parts, table):
         found = limits.measure(token)
         limits.rows(table, token, found)
         if "keyd" in parts or "sizes" in parts:
-            bench = keyd_rates.Bench(token, found, table)
+            bench = keyd_rates.Bench(token, table)
             if "keyd" in parts:
                 bench.one_worker()
                 bench.all_workers()

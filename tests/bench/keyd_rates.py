@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """keyd's rates: single calls and batches over 1, 16 and 256 connections, records,
-handshakes; held against one thread of the module in process with session keys."""
+handshakes; held against one thread of the module in process with session keys, which is measured
+before and after each."""
 import json
 
+import limits
 import load
 from load import CBOR, MS, N_WORKERS, Failed, Rate, request
 from harness import b64, peer, unb64
@@ -34,9 +36,8 @@ def item(operation):
 class Bench:
     """keyd with a key for each operation and devices; started anew with other workers."""
 
-    def __init__(self, token, limits, table):
+    def __init__(self, token, table):
         self.token, self.table = token, table
-        self.one = limits["thread"]["session"]
         self.keyd = peer.Server(token, self.config(N_WORKERS)).set_up()
         for operation, (type_, usage) in KEYS.items():
             self.keyd.create("bench-" + operation, type_, usage)
@@ -64,6 +65,12 @@ class Bench:
 
     # ---- one measurement ----
 
+    def beside(self, operation, measure, *arguments):
+        """What `measure` gives, and the module's own rate around it."""
+        before = limits.near(self.token, operation)
+        rate = measure(*arguments)
+        return rate, (before + limits.near(self.token, operation)) / 2
+
     def rate(self, operation, batch, connections, media=load.JSON):
         devices = self.devices[:N_RECORD_DEVICES]
         if operation == "open":
@@ -80,16 +87,16 @@ class Bench:
         workers = "1 worker" if self.n_workers == 1 else f"{self.n_workers} workers"
         name = f"{operation}{form}, {calls}, {connections} conn., {workers}"
         try:
-            rate = self.rate(operation, batch, connections, media)
+            rate, own = self.beside(base, self.rate, operation, batch, connections, media)
         except Failed as why:
             self.table.failed(self.token.kind, "keyd", name, str(why))
             return None
         against = f"module's {base}, one thread"
-        self.table.add(self.token.kind, "keyd", name, rate.per_sec, "/s", base=self.one[base],
+        self.table.add(self.token.kind, "keyd", name, rate.per_sec, "/s", base=own,
                        against=against, target=target, plot=plot or target is not None,
                        p50=rate.p50_us, p99=rate.p99_us, front=rate.front_us,
                        workers=rate.workers_us)
-        return rate
+        return rate, own
 
     # ---- the rows ----
 
@@ -112,9 +119,9 @@ class Bench:
         for operation in (*KEYS, "seal", "open"):
             for connections in CONNECTIONS:
                 target = single_targets.get(operation, TOKEN_BOUND) if connections == 256 else None
-                rate = self.row(operation, 0, connections, target)
-                if operation == "mac" and connections == 1 and rate:
-                    self.idle(rate)
+                measured = self.row(operation, 0, connections, target)
+                if operation == "mac" and connections == 1 and measured:
+                    self.idle(*measured)
             for batch in BATCHES:
                 target = batch_targets.get(operation) if batch == 64 else None
                 self.row(operation, batch, BATCHES[batch], target, plot=batch == 64)
@@ -123,25 +130,28 @@ class Bench:
         for connections in (1, 16):
             self.handshakes(connections, TOKEN_BOUND if connections == 16 else None)
 
-    def idle(self, rate):
-        own = 1e6 / self.one["mac"]
+    def idle(self, rate, own_per_sec):
+        own = 1e6 / own_per_sec
         self.table.add(self.token.kind, "keyd", "mac, idle: added to the token's own time, median",
                        max(0, rate.p50_us - own), "us", target=IDLE_ADDED_US, at_most=True,
                        against=f"the module's {own:.0f} us")
 
     def handshakes(self, connections, target):
+        rate, own = self.beside("handshake", self.handshake_rate, connections)
+        workers = "1 worker" if self.n_workers == 1 else f"{self.n_workers} workers"
+        self.table.add(self.token.kind, "keyd", f"handshake, {connections} conn., {workers}",
+                       rate.per_sec, "/s", base=own, target=target,
+                       against="module's key pair, ecdh, sign and more", front=rate.front_us,
+                       workers=rate.workers_us, plot=target is not None)
+
+    def handshake_rate(self, connections):
         seconds = n = 0
         cpu = load.Cpu(self.keyd)
         while seconds * 1000 < MS * 2:
             seconds += sum(self.round(connections))
             n += len(self.devices)
         front, workers = cpu.microseconds(n)
-        rate = Rate(n / seconds, None, None, front, workers)
-        workers_text = "1 worker" if self.n_workers == 1 else f"{self.n_workers} workers"
-        self.table.add(self.token.kind, "keyd", f"handshake, {connections} conn., {workers_text}",
-                       rate.per_sec, "/s", base=self.one["handshake"], target=target,
-                       against="module's key pair, ecdh, sign and more", front=front, workers=workers,
-                       plot=target is not None)
+        return Rate(n / seconds, None, None, front, workers)
 
     def round(self, connections):
         """A handshake of each device, whose own part is not in the seconds."""
@@ -154,10 +164,3 @@ class Bench:
         for d, a in zip(self.devices, map(json.loads, answers)):
             d.read(unb64(a["message"]))
         return s1, s2
-
-
-def rows(token, limits, table):
-    bench = Bench(token, limits, table)
-    bench.one_worker()
-    bench.all_workers()
-    return bench

@@ -8,11 +8,14 @@ from load import CORES, MS, Failed
 from harness import tokens
 
 OPERATIONS = ("mac", "sign", "ecdh", "encrypt", "derive", "handshake")
+HANDSHAKE = ("generate", "agree", "mac", "sign", "encrypt")
+NEAR_MS = max(100, MS // 4)
 
 
-def _start(token, n_threads):
-    argv = [tokens.WORKER, "--bench", "--ms", str(MS), "--threads", str(n_threads),
+def _start(token, n_threads, ms=MS, only=()):
+    argv = [tokens.WORKER, "--bench", "--ms", str(ms), "--threads", str(n_threads),
             *token.worker_args(), "--uri", token.uri, "--pin-file", token.pin_file]
+    argv += ["--only", ",".join(only)] if only else []
     return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.DEVNULL, text=True)
 
@@ -21,16 +24,16 @@ def _with_handshake(rates):
     """What the token does for one, method 0: an ephemeral key, ECDH, HKDF-Extract (as long as a
     MAC), a signature, and the ticket is sealed.  The ECDH of resident keys comes with the
     first record and is part of "a session restored from its ticket"."""
-    parts = [rates[o] for o in ("generate", "agree", "mac", "sign", "encrypt")]
+    parts = [rates[o] for o in HANDSHAKE]
     rates["handshake"] = 1 / sum(1 / p for p in parts) if all(parts) else 0
     return rates
 
 
-def _run(token, n_processes, n_threads, tries=10):
+def _run(token, n_processes, n_threads, tries=10, **more):
     """What each printed.  SoftHSM rewrites the token's file at each login: a process that looks
     at that moment sees no token, and all are started again."""
     for _ in range(tries):
-        processes = [_start(token, n_threads) for _ in range(n_processes)]
+        processes = [_start(token, n_threads, **more) for _ in range(n_processes)]
         if any([_ended(p) for p in processes]):
             for p in processes:
                 p.kill()
@@ -59,6 +62,14 @@ def _rates(token, n_processes, n_threads):
             for operation, rate in rates.items():
                 sums[kind][operation] = sums[kind].get(operation, 0) + rate
     return {kind: _with_handshake(rates) for kind, rates in sums.items()}
+
+
+def near(token, operation):
+    """One thread with session keys, now and shortly: for the figure that is measured beside it,
+    as a host gives its guests more at one time and less at another."""
+    only = HANDSHAKE if operation == "handshake" else (operation,)
+    rates = _run(token, 1, 1, ms=NEAR_MS, only=only)[0]["session"]
+    return _with_handshake(rates)[operation] if operation == "handshake" else rates[operation]
 
 
 def measure(token):
