@@ -22,6 +22,7 @@ libapi_a_SOURCES = \
 	api/operations.c \
 	api/page.c api/page.h \
 	api/peers.c \
+	api/places.c api/places.h \
 	api/problem.c api/problem.h \
 	api/envelopes.c \
 	api/records.c api/records.h \

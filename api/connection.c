@@ -5,6 +5,7 @@
 // a connection that is over it is shut down, which libmicrohttpd then notices.
 #include "api/http.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -12,48 +13,126 @@
 enum { LOOKED_AT = 64 };
 
 static void link_connection(struct kd_http *h, struct kd_connection *c) {
-    c->previous = NULL;
     c->next = h->connections;
-    *(c->next == NULL ? &h->oldest : &c->next->previous) = c;
+    if (c->next != NULL) {
+        c->next->previous = c;
+    }
     h->connections = c;
 }
 
 static void unlink_connection(struct kd_http *h, struct kd_connection *c) {
     *(c->previous == NULL ? &h->connections : &c->previous->next) = c->next;
-    *(c->next == NULL ? &h->oldest : &c->next->previous) = c->previous;
+    if (c->next != NULL) {
+        c->next->previous = c->previous;
+    }
 }
 
 static void shut(struct kd_connection *c) {
     c->is_shut = true;
+    kd_places_unlist(&c->http->places, c);
     shutdown(c->fd, SHUT_RDWR);
 }
 
-// A stranger's, which the service does not work for.
-static bool may_make_room(const struct kd_connection *c) {
-    return !c->is_local && !c->is_known && !c->is_surplus && !c->is_shut &&
-           c->deadline_ms != KD_LOOP_NO_LIMIT;
+static bool has_unread(const struct kd_connection *c) {
+    int n = 0;
+    return ioctl(c->fd, FIONREAD, &n) == 0 && n > 0;
 }
 
-// At the limit the oldest connection over TCP by which nobody has shown who he is makes room: who
-// opens many from afar takes places from his like alone.  The others that it comes across go to
-// the front, so that each is looked at in its turn.  False: there is none.
-static bool make_room(struct kd_http *h) {
-    struct kd_connection *c = h->oldest;
-    for (size_t i = 0; i < LOOKED_AT && c != NULL; i++) {
-        struct kd_connection *newer = c->previous;
-        if (may_make_room(c)) {
-            c->is_surplus = true; // its place is another's from here on
-            h->n_connections--;
-            h->metrics.connections_displaced++;
+// False: something was sent before, which nobody has read yet.  A local client that sends later
+// sees that it cannot (EPIPE), so nothing comes between the look and the end.
+static bool shut_if_silent(struct kd_connection *c) {
+    if (!has_unread(c)) {
+        shutdown(c->fd, SHUT_RD);
+    }
+    if (has_unread(c)) {
+        return false;
+    }
+    shut(c);
+    return true;
+}
+
+// ---- places ----------------------------------------------------------------
+
+// Every request on it is answered with busy from here on.
+static void take_place(struct kd_http *h, struct kd_connection *c) {
+    kd_places_bar(&h->places, c);
+    c->is_surplus = true;
+    h->n_connections--;
+}
+
+static void put_last(struct kd_http *h, struct kd_connection *c) {
+    kd_places_unlist(&h->places, c);
+    kd_places_list(&h->places, c);
+}
+
+// Strangers go first: the oldest for which the service does not work, also with half a request, so
+// that who opens many from afar takes places from his like.  The others that are come across go
+// to the end, so that each is looked at in its turn.
+static bool displace_stranger(struct kd_http *h) {
+    struct kd_connection *c;
+    for (size_t i = 0; i < LOOKED_AT && (c = h->places.strangers.first) != NULL; i++) {
+        if (c->deadline_ms != KD_LOOP_NO_LIMIT) {
+            take_place(h, c);
             shut(c);
             return true;
         }
-        unlink_connection(h, c);
-        link_connection(h, c);
-        c = newer;
+        put_last(h, c);
     }
     return false;
 }
+
+// Then the longest idle one of who has the most, if that is more than the newcomer has with this
+// one: so nobody keeps others out, and two do not take places from each other in turns.
+static bool displace_idle(struct kd_http *h, const struct kd_connection *newcomer) {
+    struct kd_connection *c;
+    for (size_t i = 0; i < LOOKED_AT; i++) {
+        if ((c = kd_places_idle_of_most(&h->places, newcomer->holder->n)) == NULL) {
+            return false;
+        }
+        if (!has_unread(c)) {
+            take_place(h, c);
+            if (!shut_if_silent(c)) { // it sent something this very moment, and is told busy
+                kd_connection_allow(c, h->config.header_timeout_ms);
+            }
+            return true;
+        }
+        put_last(h, c); // a request comes
+    }
+    return false;
+}
+
+// Those without a place have few, and the newest has one of those: else who opens many would have
+// all, and libmicrohttpd would accept nobody any more.
+static void make_surplus(struct kd_http *h, struct kd_connection *c) {
+    take_place(h, c);
+    h->metrics.connections_surplus++;
+    if (h->places.surplus.n > KD_HTTP_SURPLUS_MAX / 2 && h->places.surplus.first != NULL) {
+        shut(h->places.surplus.first);
+    }
+}
+
+static void find_place(struct kd_http *h, struct kd_connection *c) {
+    h->metrics.connections_total++;
+    if (++h->n_connections <= h->config.connections_max) {
+        return;
+    }
+    if (displace_stranger(h) || displace_idle(h, c)) {
+        h->metrics.connections_displaced++;
+    } else {
+        make_surplus(h, c);
+    }
+}
+
+void kd_connection_know(struct kd_connection *c, const char *name) {
+    struct kd_places *places = &c->http->places;
+    if (c->holder == &places->strangers && kd_places_give(places, c, name) != KD_OK &&
+        kd_http_may_warn(c->http)) {
+        kd_log(KD_LOG_WARN, "http", "no memory to count a connection as its caller's", "name=%s",
+               name);
+    }
+}
+
+// ---- coming and going ------------------------------------------------------
 
 static void read_peer(struct kd_connection *c) {
     struct ucred peer;
@@ -63,6 +142,17 @@ static void read_peer(struct kd_connection *c) {
         c->uid = peer.uid;
         c->gid = peer.gid;
     }
+}
+
+// A local one is its user's, whatever tokens come on it; a blank is in no other name.
+static enum kd_err enter(struct kd_connection *c, bool is_local) {
+    char name[KD_NAME_MAX_BYTES];
+    if (!is_local) {
+        return kd_places_give(&c->http->places, c, NULL);
+    }
+    read_peer(c);
+    snprintf(name, sizeof(name), "uid %lld", c->has_peer ? (long long)c->uid : -1);
+    return kd_places_give(&c->http->places, c, name);
 }
 
 static struct kd_connection *open_connection(const struct kd_listener *l,
@@ -77,14 +167,11 @@ static struct kd_connection *open_connection(const struct kd_listener *l,
     c->http = h;
     c->fd = info->connect_fd;
     c->certificate_state = l->is_tls ? KD_CERTIFICATE_UNREAD : KD_CERTIFICATE_NONE;
-    c->is_local = l->is_unix;
-    if (l->is_unix) {
-        read_peer(c);
+    if (enter(c, l->is_unix) != KD_OK) {
+        free(c);
+        return NULL;
     }
-    c->is_surplus = h->n_connections >= h->config.connections_max && !make_room(h);
-    h->n_connections += c->is_surplus ? 0 : 1;
-    h->metrics.connections_total++;
-    h->metrics.connections_surplus += c->is_surplus ? 1 : 0;
+    find_place(h, c);
     kd_connection_idle(c);
     if (h->connections == NULL) {
         kd_timer_set(h->sweep, h->sweep_ms);
@@ -106,6 +193,7 @@ void kd_connection_notify(void *arg, struct MHD_Connection *mhd, void **socket_c
         l->http->n_connections -= c->is_surplus ? 0 : 1;
         kd_connection_await(c, false);
         unlink_connection(l->http, c);
+        kd_places_leave(&l->http->places, c);
         free(c);
     }
 }
@@ -121,10 +209,14 @@ void kd_connection_idle(struct kd_connection *c) {
     const struct kd_http_config *config = &c->http->config;
     kd_connection_allow(c, c->is_surplus ? config->header_timeout_ms : config->idle_timeout_ms);
     c->is_idle = true;
+    if (!c->is_shut) {
+        kd_places_list(&c->http->places, c);
+    }
 }
 
 void kd_connection_allow(struct kd_connection *c, uint64_t ms) {
     c->is_idle = false;
+    kd_places_begin(&c->http->places, c);
     c->deadline_ms = ms == KD_LOOP_NO_LIMIT ? KD_LOOP_NO_LIMIT : kd_clock_mono_ms() + ms;
 }
 
@@ -149,24 +241,12 @@ void kd_connection_await(struct kd_connection *c, bool is_awaited) {
     }
 }
 
-static bool has_unread(const struct kd_connection *c) {
-    int n = 0;
-    return ioctl(c->fd, FIONREAD, &n) == 0 && n > 0;
-}
-
-// What was sent before the stop is answered, though nobody has read it yet.  A
-// local client that sends later sees that it cannot (EPIPE), so nothing comes
-// between the look and the end.
+// What was sent before the stop is answered, though nobody has read it yet.
 static void shut_idle(struct kd_connection *c) {
-    if (!has_unread(c)) {
-        shutdown(c->fd, SHUT_RD);
+    if (!shut_if_silent(c)) {
+        kd_connection_allow(c, c->http->config.header_timeout_ms);
+        kd_connection_await(c, true);
     }
-    if (!has_unread(c)) {
-        shut(c);
-        return;
-    }
-    kd_connection_allow(c, c->http->config.header_timeout_ms);
-    kd_connection_await(c, true);
 }
 
 void kd_connection_shut_idle(struct kd_http *h) {

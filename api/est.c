@@ -108,6 +108,17 @@ static void note_proof(struct kd_request *q, const struct kd_device_proof *proof
     }
 }
 
+// The device by whose proof the work was begun.
+static void know(struct kd_request *q, const struct kd_device_proof *proof) {
+    char text[2 * 32 + 1];
+    if (q->route->operation == 0) {
+        kd_connection_know(q->connection, proof->id);
+    } else {
+        kd_hex_encode(proof->certificate.p, 32, text);
+        kd_connection_know(q->connection, text);
+    }
+}
+
 static void on_certified(void *arg, enum kd_err err, const char *detail, struct kd_bytes der) {
     struct kd_request *q = arg;
     if (err == KD_OK) {
@@ -144,7 +155,7 @@ enum kd_err kd_handle_est_enroll(struct kd_request *q) {
     err = kd_bootstrap_certify(q->http->service, &proof, kd_buf_get(&der), q->route->operation != 0,
                                on_certified, q);
     if (err == KD_OK) {
-        q->connection->is_known = true;
+        know(q, &proof);
         q->state = KD_REQUEST_WAITING;
     }
     return err;
@@ -327,7 +338,7 @@ enum kd_err kd_handle_provision(struct kd_request *q) {
         (err = kd_bootstrap_provision(q->http->service, &proof, &provision)) != KD_OK) {
         return err;
     }
-    q->connection->is_known = true;
+    kd_connection_know(q->connection, provision.device.id);
     if (wants_cbor(q)) {
         put_provision_cbor(&q->out, &provision);
         q->content_type = KD_MEDIA_CBOR;

@@ -265,5 +265,6 @@ void kd_http_close(struct kd_http *h) {
     }
     kd_timer_free(h->sweep);
     kd_shares_wipe(h);
+    kd_places_wipe(&h->places);
     free(h);
 }

@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "api/metrics.h"
+#include "api/places.h"
 #include "keyd/channel.h"
 
 #include <microhttpd.h>
@@ -45,8 +46,8 @@ struct kd_http {
     struct kd_http_config config;
     struct kd_listener listeners[KD_HTTP_LISTENERS_MAX];
     size_t n_listeners;
-    struct kd_connection *connections; // all of them, the newest first
-    struct kd_connection *oldest;
+    struct kd_connection *connections; // all of them
+    struct kd_places places;
     size_t n_connections; // without the surplus ones
     size_t n_pending;     // requests without a whole answer
     size_t n_awaited;     // connections with the flag is_awaited
@@ -100,8 +101,6 @@ struct kd_connection {
     int fd;
     bool is_surplus; // over connections_max: every request is answered with busy
     bool is_shut;    // its time was over, or it has made room
-    bool is_known;   // a request on it was a principal's, or a device's
-    bool is_local;   // by the Unix socket, whose mode says who may open it
     bool is_idle;    // between requests
     bool is_awaited; // the server stops, and a request is still to be read from it
     bool has_peer;
@@ -110,12 +109,20 @@ struct kd_connection {
     enum { KD_CERTIFICATE_UNREAD, KD_CERTIFICATE_NONE, KD_CERTIFICATE_VERIFIED } certificate_state;
     uint8_t certificate[32]; // SHA-256 of the DER
     uint64_t deadline_ms;    // monotonic; KD_LOOP_NO_LIMIT: none
+    // places.c:
+    struct kd_holder *holder;
+    struct kd_connection *before; // of those of the holder that may make room
+    struct kd_connection *behind;
+    bool is_listed; // it is one of those
 };
 
 // What MHD calls when a connection comes and goes.
 void kd_connection_notify(void *arg, struct MHD_Connection *mhd, void **socket_context,
                           enum MHD_ConnectionNotificationCode code);
 struct kd_connection *kd_connection_of(struct MHD_Connection *mhd); // NULL: without memory
+// A request on it was this principal's or device's, who has its place from here on unless somebody
+// has it already; without memory that waits for the next request.
+void kd_connection_know(struct kd_connection *c, const char *name);
 void kd_connection_idle(struct kd_connection *c);
 void kd_connection_allow(struct kd_connection *c, uint64_t ms); // KD_LOOP_NO_LIMIT: any time
 void kd_connection_sweep(void *http);                           // a kd_timer_fn

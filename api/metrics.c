@@ -116,7 +116,7 @@ void kd_metrics_write(const struct kd_http *h, struct kd_buf *out) {
     put_single(out, "keyd_http_connections_surplus_total", "counter",
                "Connections over the limit, answered with busy.", m->connections_surplus);
     put_single(out, "keyd_http_connections_displaced_total", "counter",
-               "Connections over TCP by which nobody had shown who he is, closed at the limit.",
+               "Connections closed at the limit to make room for another.",
                m->connections_displaced);
     put_single(out, "keyd_http_connections_timed_out_total", "counter",
                "Connections closed because a header, a body or the next request did not come in "

@@ -19,7 +19,7 @@ struct kd_http_metrics {
     struct kd_route_metrics routes[KD_METRICS_ROUTES_MAX];
     uint64_t connections_total;
     uint64_t connections_surplus;   // answered with busy, over the limit
-    uint64_t connections_displaced; // of strangers, that made room at the limit
+    uint64_t connections_displaced; // that made room at the limit
     uint64_t connections_timed_out;
     uint64_t requests_dropped; // ended by the client or by time, without a whole answer
 };

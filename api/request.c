@@ -297,7 +297,7 @@ enum kd_err kd_request_identify(struct kd_request *q) {
     q->caller.principal = found.principal;
     q->caller.policy = found.policy;
     q->caller_turn = q->http->turn;
-    q->connection->is_known = true;
+    kd_connection_know(q->connection, found.principal);
     snprintf(q->principal, sizeof(q->principal), "%s", found.principal);
     return KD_OK;
 }

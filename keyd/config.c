@@ -65,7 +65,7 @@ static const struct kd_config_row rows[] = {
     { "http", "tls-certificate", PATH, HTTP(tls_certificate), "", 0, PATH_MAX_BYTES, "Server certificate chain (PEM). Empty: TCP without TLS, on loopback addresses only." },
     { "http", "tls-key", PATH, HTTP(tls_key), "", 0, PATH_MAX_BYTES, "Private key of the certificate (PEM)." },
     { "http", "tls-client-ca", PATH, HTTP(tls_client_ca), "", 0, PATH_MAX_BYTES, "CA certificates (PEM) for client certificates. Empty: clients are not asked for one." },
-    { "http", "connections-max", NUMBER, HTTP(connections_max), "4096", 1, 1000000, "Connections at once. When there are so many, another takes the place of the oldest over TCP by which nobody has shown who he is; without such a one it is told busy." },
+    { "http", "connections-max", NUMBER, HTTP(connections_max), "4096", 1, 1000000, "Connections at once. When there are so many, another takes the place of the oldest over TCP by which nobody has shown who he is; without such a one, of the longest idle one of the user or principal who has the most and keeps no fewer than the other then has; else it is told busy." },
     { "http", "principal-max", NUMBER, HTTP(principal_max), "0", 0, 262144, "Requests of one principal that are worked on at once; more get 503. 0: three quarters of what fits into the queues of all workers." },
     { "http", "body-max-bytes", NUMBER, HTTP(body_max_bytes), "4194304", 1024, 16777216, "The largest request body." },
     { "http", "large-max-bytes", NUMBER, HTTP(large_max_bytes), "536870912", 67108864, 4294967295, "Memory for the bodies and answers of all requests that take over 64 KiB. When it is used up, more of these get 503." },

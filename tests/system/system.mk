@@ -33,6 +33,7 @@ system_tests = \
 	tests/system/overload.py \
 	tests/system/operations.py \
 	tests/system/pin.py \
+	tests/system/places.py \
 	tests/system/policy.py \
 	tests/system/references.py \
 	tests/system/release.py \

@@ -15,6 +15,7 @@ api_unit_tests = \
 	tests/unit/test_api_release \
 	tests/unit/test_api_alloc \
 	tests/unit/test_api_audit \
+	tests/unit/test_api_places \
 	tests/unit/test_api_share
 check_PROGRAMS += $(api_unit_tests)
 TESTS += $(api_unit_tests)
@@ -62,6 +63,10 @@ tests_unit_test_api_cbor_LDADD = $(api_unit_libs)
 tests_unit_test_api_raw_LDADD = $(api_unit_libs)
 tests_unit_test_api_release_CFLAGS = $(unit_cflags)
 tests_unit_test_api_release_LDADD = $(api_unit_libs)
+tests_unit_test_api_places_SOURCES = tests/unit/test_api_places.c $(failing_memory)
+tests_unit_test_api_places_CFLAGS = $(unit_cflags)
+tests_unit_test_api_places_LDADD = $(api_unit_libs)
+tests_unit_test_api_places_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_api_share_CFLAGS = $(unit_cflags)
 tests_unit_test_api_share_LDADD = $(api_unit_libs)
 tests_unit_test_api_audit_CFLAGS = $(unit_cflags)

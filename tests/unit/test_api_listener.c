@@ -155,7 +155,7 @@ static void expect_known(int fd, const char *authorization) {
     ck_assert_int_eq(a.status, 200);
 }
 
-START_TEST(stranger_makes_room_and_who_is_known_stays) {
+START_TEST(stranger_makes_room_before_who_is_known) {
     enum { WITHIN_MS = 5000 };
     kd_auto(answer) struct answer busy = { 0 };
     int fds[4];
@@ -174,15 +174,53 @@ START_TEST(stranger_makes_room_and_who_is_known_stays) {
     expect_known(another, "Authorization: Bearer t0ken\r\n");
     ck_assert(client_is_closed(fds[2], WITHIN_MS));
     expect_known(fds[3], "Authorization: Bearer t0ken\r\n");
-    int over = tcp_connect(); // nobody makes room: all are known
-    client_send(over, GET_KEYS "Authorization: Bearer t0ken\r\n\r\n");
+    int last = tcp_connect(); // no stranger is left: the longest idle one of who has the most
+    expect_known(last, "Authorization: Bearer other\r\n");
+    ck_assert(client_is_closed(fds[1], WITHIN_MS));
+    expect_known(another, "Authorization: Bearer t0ken\r\n");
+    int over = client_connect(&f); // the user has one already, and nobody more than two
+    client_send(over, GET_KEYS "\r\n");
     client_read(over, &busy);
     ck_assert_problem(&busy, 503, "busy");
     expect_known(local, "");
-    expect_known(fds[1], "Authorization: Bearer t0ken\r\n");
-    const int all[] = { fds[0], fds[1], fds[2], fds[3], local, another, over };
+    expect_known(fds[3], "Authorization: Bearer t0ken\r\n");
+    expect_known(last, "Authorization: Bearer other\r\n");
+    const int all[] = { fds[0], fds[1], fds[2], fds[3], local, another, last, over };
     for (size_t i = 0; i < KD_COUNT_OF(all); i++) {
         close(all[i]);
+    }
+}
+END_TEST
+
+static int newcomer;
+static int longest_idle;
+
+// In the loop's thread: both have happened when the server looks.
+static void come_and_ask(struct fixture *fixture) {
+    newcomer = client_connect(fixture);
+    client_send(longest_idle, GET_KEYS "Authorization: Bearer t0ken\r\n\r\n");
+}
+
+START_TEST(idle_connection_that_asks_as_another_comes_keeps_its_place) {
+    enum { WITHIN_MS = 5000 };
+    kd_auto(answer) struct answer a = { 0 };
+    int fds[4];
+    f.config.tcp_address = "127.0.0.1";
+    f.config.connections_max = KD_COUNT_OF(fds);
+    fixture_start(&f);
+    for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {
+        fds[i] = tcp_connect();
+        expect_known(fds[i], "Authorization: Bearer t0ken\r\n");
+    }
+    longest_idle = fds[0];
+    fixture_call(&f, come_and_ask);
+    client_read(fds[0], &a);
+    ck_assert_int_eq(a.status, 200);
+    ck_assert(client_is_closed(fds[1], WITHIN_MS));
+    expect_known(newcomer, "");
+    close(newcomer);
+    for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {
+        close(fds[i]);
     }
 }
 END_TEST
@@ -418,7 +456,8 @@ static TCase *tcase_sockets(void) {
     tcase_add_test(c, group_that_does_not_exist_is_refused);
     tcase_add_test(c, tcp_without_tls_is_for_loopback_only);
     tcase_add_test(c, tcp_needs_a_bearer_token);
-    tcase_add_test(c, stranger_makes_room_and_who_is_known_stays);
+    tcase_add_test(c, stranger_makes_room_before_who_is_known);
+    tcase_add_test(c, idle_connection_that_asks_as_another_comes_keeps_its_place);
     tcase_add_test(c, port_that_is_taken_is_refused);
     return c;
 }
