@@ -10,7 +10,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-enum { LOOKED_AT = 64 };
+enum {
+    LOOKED_AT = 64,
+    SLOW_MS = 2000, // longer than a client at work needs for its part of a request
+};
 
 static void link_connection(struct kd_http *h, struct kd_connection *c) {
     c->next = h->connections;
@@ -29,7 +32,7 @@ static void unlink_connection(struct kd_http *h, struct kd_connection *c) {
 
 static void shut(struct kd_connection *c) {
     c->is_shut = true;
-    kd_places_unlist(&c->http->places, c);
+    kd_places_line_up(&c->http->places, c, KD_LINE_NONE);
     shutdown(c->fd, SHUT_RDWR);
 }
 
@@ -60,23 +63,19 @@ static void take_place(struct kd_http *h, struct kd_connection *c) {
     h->n_connections--;
 }
 
-static void put_last(struct kd_http *h, struct kd_connection *c) {
-    kd_places_unlist(&h->places, c);
-    kd_places_list(&h->places, c);
-}
-
 // Strangers go first: the oldest for which the service does not work, also with half a request, so
 // that who opens many from afar takes places from his like.  The others that are come across go
 // to the end, so that each is looked at in its turn.
 static bool displace_stranger(struct kd_http *h) {
     struct kd_connection *c;
-    for (size_t i = 0; i < LOOKED_AT && (c = h->places.strangers.first) != NULL; i++) {
+    for (size_t i = 0; i < LOOKED_AT && (c = h->places.strangers.lines[KD_LINE_IDLE].first) != NULL;
+         i++) {
         if (c->deadline_ms != KD_LOOP_NO_LIMIT) {
             take_place(h, c);
             shut(c);
             return true;
         }
-        put_last(h, c);
+        kd_places_line_up(&h->places, c, KD_LINE_IDLE);
     }
     return false;
 }
@@ -86,7 +85,7 @@ static bool displace_stranger(struct kd_http *h) {
 static bool displace_idle(struct kd_http *h, const struct kd_connection *newcomer) {
     struct kd_connection *c;
     for (size_t i = 0; i < LOOKED_AT; i++) {
-        if ((c = kd_places_idle_of_most(&h->places, newcomer->holder->n)) == NULL) {
+        if ((c = kd_places_of_most(&h->places, KD_LINE_IDLE, newcomer->holder->n)) == NULL) {
             return false;
         }
         if (!has_unread(c)) {
@@ -96,9 +95,20 @@ static bool displace_idle(struct kd_http *h, const struct kd_connection *newcome
             }
             return true;
         }
-        put_last(h, c); // a request comes
+        kd_places_line_up(&h->places, c, KD_LINE_IDLE); // a request comes
     }
     return false;
+}
+
+// Then one for which the service does not work, as its client is too slow, or will not.
+static bool displace_slow(struct kd_http *h, const struct kd_connection *newcomer) {
+    struct kd_connection *c = kd_places_of_most(&h->places, KD_LINE_SLOW, newcomer->holder->n);
+    if (c == NULL || kd_clock_mono_ms() - c->since_ms < SLOW_MS) {
+        return false;
+    }
+    take_place(h, c);
+    shut(c);
+    return true;
 }
 
 // Those without a place have few, and the newest has one of those: else who opens many would have
@@ -106,8 +116,9 @@ static bool displace_idle(struct kd_http *h, const struct kd_connection *newcome
 static void make_surplus(struct kd_http *h, struct kd_connection *c) {
     take_place(h, c);
     h->metrics.connections_surplus++;
-    if (h->places.surplus.n > KD_HTTP_SURPLUS_MAX / 2 && h->places.surplus.first != NULL) {
-        shut(h->places.surplus.first);
+    struct kd_connection *oldest = h->places.surplus.lines[KD_LINE_IDLE].first;
+    if (h->places.surplus.n > KD_HTTP_SURPLUS_MAX / 2 && oldest != NULL) {
+        shut(oldest);
     }
 }
 
@@ -116,7 +127,7 @@ static void find_place(struct kd_http *h, struct kd_connection *c) {
     if (++h->n_connections <= h->config.connections_max) {
         return;
     }
-    if (displace_stranger(h) || displace_idle(h, c)) {
+    if (displace_stranger(h) || displace_idle(h, c) || displace_slow(h, c)) {
         h->metrics.connections_displaced++;
     } else {
         make_surplus(h, c);
@@ -204,20 +215,24 @@ struct kd_connection *kd_connection_of(struct MHD_Connection *mhd) {
     return info == NULL ? NULL : info->socket_context;
 }
 
-// Between requests.  A surplus connection gets the time of one header.
-void kd_connection_idle(struct kd_connection *c) {
-    const struct kd_http_config *config = &c->http->config;
-    kd_connection_allow(c, c->is_surplus ? config->header_timeout_ms : config->idle_timeout_ms);
-    c->is_idle = true;
+static void begin(struct kd_connection *c, uint64_t ms, enum kd_line_id line) {
+    c->is_idle = false;
+    c->since_ms = kd_clock_mono_ms();
+    c->deadline_ms = ms == KD_LOOP_NO_LIMIT ? KD_LOOP_NO_LIMIT : c->since_ms + ms;
     if (!c->is_shut) {
-        kd_places_list(&c->http->places, c);
+        kd_places_wait(&c->http->places, c, line);
     }
 }
 
+// Between requests.  A surplus connection gets the time of one header.
+void kd_connection_idle(struct kd_connection *c) {
+    const struct kd_http_config *config = &c->http->config;
+    begin(c, c->is_surplus ? config->header_timeout_ms : config->idle_timeout_ms, KD_LINE_IDLE);
+    c->is_idle = true;
+}
+
 void kd_connection_allow(struct kd_connection *c, uint64_t ms) {
-    c->is_idle = false;
-    kd_places_begin(&c->http->places, c);
-    c->deadline_ms = ms == KD_LOOP_NO_LIMIT ? KD_LOOP_NO_LIMIT : kd_clock_mono_ms() + ms;
+    begin(c, ms, ms == KD_LOOP_NO_LIMIT ? KD_LINE_NONE : KD_LINE_SLOW);
 }
 
 void kd_connection_sweep(void *http) {

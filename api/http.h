@@ -109,11 +109,12 @@ struct kd_connection {
     enum { KD_CERTIFICATE_UNREAD, KD_CERTIFICATE_NONE, KD_CERTIFICATE_VERIFIED } certificate_state;
     uint8_t certificate[32]; // SHA-256 of the DER
     uint64_t deadline_ms;    // monotonic; KD_LOOP_NO_LIMIT: none
+    uint64_t since_ms;       // when its client's, or our, turn began
     // places.c:
     struct kd_holder *holder;
-    struct kd_connection *before; // of those of the holder that may make room
+    enum kd_line_id line;
+    struct kd_connection *before; // in the line
     struct kd_connection *behind;
-    bool is_listed; // it is one of those
 };
 
 // What MHD calls when a connection comes and goes.

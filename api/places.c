@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// places.c: see places.h.  Each holder has a list of its connections that may make room, and those
-// whose list is not empty are in a heap, so that each step costs the logarithm of their number.
+// places.c: see places.h.  Each holder has lines of its connections that may make room, and the
+// holders whose line is not empty are in a heap: a step costs the logarithm of their number.
 #include "api/places.h"
 
 #include "api/http.h"
@@ -10,101 +10,127 @@
 
 enum { FIRST_CAP = 16 };
 
-// ---- the heap --------------------------------------------------------------
+// ---- the heaps -------------------------------------------------------------
 
-static void put(struct kd_places *p, size_t rank, struct kd_holder *h) {
-    p->ranked[rank] = h;
-    h->rank = rank;
+static void put(struct kd_places *p, enum kd_line_id line, size_t rank, struct kd_holder *h) {
+    p->ranked[line].holders[rank] = h;
+    h->lines[line].rank = rank;
 }
 
 // To where it belongs, when its number has changed or it is new at its rank.
-static void settle(struct kd_places *p, struct kd_holder *h) {
-    size_t at = h->rank;
-    for (; at > 0 && p->ranked[(at - 1) / 2]->n < h->n; at = (at - 1) / 2) {
-        put(p, at, p->ranked[(at - 1) / 2]);
+static void settle(struct kd_places *p, enum kd_line_id line, struct kd_holder *h) {
+    struct kd_holder *const *holders = p->ranked[line].holders;
+    const size_t n = p->ranked[line].n;
+    size_t at = h->lines[line].rank;
+    for (; at > 0 && holders[(at - 1) / 2]->n < h->n; at = (at - 1) / 2) {
+        put(p, line, at, holders[(at - 1) / 2]);
     }
-    for (size_t child; (child = 2 * at + 1) < p->n_ranked; at = child) {
-        if (child + 1 < p->n_ranked && p->ranked[child + 1]->n > p->ranked[child]->n) {
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && holders[child + 1]->n > holders[child]->n) {
             child++;
         }
-        if (p->ranked[child]->n <= h->n) {
+        if (holders[child]->n <= h->n) {
             break;
         }
-        put(p, at, p->ranked[child]);
+        put(p, line, at, holders[child]);
     }
-    put(p, at, h);
+    put(p, line, at, h);
 }
 
-// Strangers and surplus have no name, and no rank.
-static bool is_ranked(const struct kd_holder *h) {
-    return h->name[0] != '\0' && h->first != NULL;
+static bool is_named(const struct kd_holder *h) {
+    return h->name[0] != '\0';
 }
 
-static void rank(struct kd_places *p, struct kd_holder *h) {
-    put(p, p->n_ranked++, h);
-    settle(p, h);
+static void settle_all(struct kd_places *p, struct kd_holder *h) {
+    for (enum kd_line_id line = 0; line < KD_LINES; line++) {
+        if (is_named(h) && h->lines[line].first != NULL) {
+            settle(p, line, h);
+        }
+    }
 }
 
-static void unrank(struct kd_places *p, const struct kd_holder *h) {
-    struct kd_holder *last = p->ranked[--p->n_ranked];
+static void rank(struct kd_places *p, enum kd_line_id line, struct kd_holder *h) {
+    put(p, line, p->ranked[line].n++, h);
+    settle(p, line, h);
+}
+
+static void unrank(struct kd_places *p, enum kd_line_id line, const struct kd_holder *h) {
+    struct kd_holder *last = p->ranked[line].holders[--p->ranked[line].n];
     if (last != h) {
-        put(p, h->rank, last);
-        settle(p, last);
+        put(p, line, h->lines[line].rank, last);
+        settle(p, line, last);
     }
 }
 
-// ---- those that may make room ----------------------------------------------
+// ---- the lines -------------------------------------------------------------
 
-void kd_places_list(struct kd_places *p, struct kd_connection *c) {
-    struct kd_holder *h = c->holder;
-    if (c->is_listed) {
+static void step_out(struct kd_places *p, struct kd_connection *c) {
+    const enum kd_line_id id = c->line;
+    if (id == KD_LINE_NONE) {
         return;
     }
-    c->is_listed = true;
-    c->before = h->last;
+    struct kd_line *line = &c->holder->lines[id];
+    *(c->before == NULL ? &line->first : &c->before->behind) = c->behind;
+    *(c->behind == NULL ? &line->last : &c->behind->before) = c->before;
+    c->line = KD_LINE_NONE;
+    if (line->first == NULL && is_named(c->holder)) {
+        unrank(p, id, c->holder);
+    }
+}
+
+static void step_in(struct kd_places *p, struct kd_connection *c, enum kd_line_id id) {
+    struct kd_line *line = &c->holder->lines[id];
+    c->line = id;
+    c->before = line->last;
     c->behind = NULL;
-    *(h->last == NULL ? &h->first : &h->last->behind) = c;
-    h->last = c;
-    if (h->first == c && is_ranked(h)) {
-        rank(p, h);
+    *(line->last == NULL ? &line->first : &line->last->behind) = c;
+    line->last = c;
+    if (line->first == c && is_named(c->holder)) {
+        rank(p, id, c->holder);
     }
 }
 
-void kd_places_unlist(struct kd_places *p, struct kd_connection *c) {
-    struct kd_holder *h = c->holder;
-    if (!c->is_listed) {
-        return;
-    }
-    const bool was_ranked = is_ranked(h);
-    c->is_listed = false;
-    *(c->before == NULL ? &h->first : &c->before->behind) = c->behind;
-    *(c->behind == NULL ? &h->last : &c->behind->before) = c->before;
-    if (was_ranked && !is_ranked(h)) {
-        unrank(p, h);
+void kd_places_line_up(struct kd_places *p, struct kd_connection *c, enum kd_line_id line) {
+    step_out(p, c);
+    if (line != KD_LINE_NONE) {
+        step_in(p, c, line);
     }
 }
 
-void kd_places_begin(struct kd_places *p, struct kd_connection *c) {
-    if (c->holder->name[0] != '\0') {
-        kd_places_unlist(p, c);
+void kd_places_wait(struct kd_places *p, struct kd_connection *c, enum kd_line_id line) {
+    if (is_named(c->holder)) {
+        kd_places_line_up(p, c, line);
+    } else if (c->line == KD_LINE_NONE) {
+        step_in(p, c, KD_LINE_IDLE);
     }
 }
 
-struct kd_connection *kd_places_idle_of_most(const struct kd_places *p, size_t n) {
-    return p->n_ranked > 0 && p->ranked[0]->n > n ? p->ranked[0]->first : NULL;
+struct kd_connection *kd_places_of_most(const struct kd_places *p, enum kd_line_id line, size_t n) {
+    const struct kd_rank *r = &p->ranked[line];
+    return r->n > 0 && r->holders[0]->n > n ? r->holders[0]->lines[line].first : NULL;
 }
 
 // ---- holders ---------------------------------------------------------------
 
+static enum kd_err grow(struct kd_rank *r, size_t n) {
+    if (n <= r->cap) {
+        return KD_OK;
+    }
+    const size_t cap = r->cap == 0 ? FIRST_CAP : 2 * r->cap;
+    struct kd_holder **holders = realloc(r->holders, cap * sizeof(struct kd_holder *));
+    if (holders == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    r->holders = holders;
+    r->cap = cap;
+    return KD_OK;
+}
+
 static enum kd_err make_holder(struct kd_places *p, const char *name, struct kd_holder **out) {
-    if (kd_map_count(&p->holders) == p->cap) {
-        const size_t cap = p->cap == 0 ? FIRST_CAP : 2 * p->cap;
-        struct kd_holder **ranked = realloc(p->ranked, cap * sizeof(struct kd_holder *));
-        if (ranked == NULL) {
+    for (enum kd_line_id line = 0; line < KD_LINES; line++) {
+        if (grow(&p->ranked[line], kd_map_count(&p->holders) + 1) != KD_OK) {
             return KD_ERR_NO_MEMORY;
         }
-        p->ranked = ranked;
-        p->cap = cap;
     }
     struct kd_holder *h = calloc(1, sizeof(*h));
     if (h == NULL) {
@@ -122,17 +148,16 @@ static enum kd_err make_holder(struct kd_places *p, const char *name, struct kd_
 
 static void join(struct kd_places *p, struct kd_connection *c, struct kd_holder *h) {
     if (c->holder == h) {
-        kd_places_unlist(p, c);
+        step_out(p, c);
         return;
     }
     if (c->holder != NULL) {
         kd_places_leave(p, c);
     }
     c->holder = h;
+    c->line = KD_LINE_NONE;
     h->n++;
-    if (is_ranked(h)) {
-        settle(p, h);
-    }
+    settle_all(p, h);
 }
 
 enum kd_err kd_places_give(struct kd_places *p, struct kd_connection *c, const char *name) {
@@ -151,13 +176,11 @@ void kd_places_bar(struct kd_places *p, struct kd_connection *c) {
 
 void kd_places_leave(struct kd_places *p, struct kd_connection *c) {
     struct kd_holder *h = c->holder;
-    kd_places_unlist(p, c);
+    step_out(p, c);
     c->holder = NULL;
     h->n--;
-    if (is_ranked(h)) {
-        settle(p, h);
-    }
-    if (h->n == 0 && h->name[0] != '\0') {
+    settle_all(p, h);
+    if (h->n == 0 && is_named(h)) {
         (void)kd_map_remove(&p->holders, kd_bytes_of_text(h->name));
         free(h);
     }
@@ -165,6 +188,8 @@ void kd_places_leave(struct kd_places *p, struct kd_connection *c) {
 
 void kd_places_wipe(struct kd_places *p) {
     kd_map_wipe(&p->holders);
-    free(p->ranked);
-    p->ranked = NULL;
+    for (enum kd_line_id line = 0; line < KD_LINES; line++) {
+        free(p->ranked[line].holders);
+    }
+    *p = (struct kd_places) { 0 };
 }

@@ -8,41 +8,52 @@
 
 struct kd_connection;
 
+// Those that may make room: they wait for their client.
+enum kd_line_id {
+    KD_LINE_IDLE, // for a request
+    KD_LINE_SLOW, // for the rest of one, or to take its answer
+    KD_LINES,
+    KD_LINE_NONE = KD_LINES, // they wait for us
+};
+
 // A user of this host, a principal, a device; or one of the two below that are many.
 struct kd_holder {
-    size_t n;                    // connections
-    struct kd_connection *first; // of those that may make room, the one that does it first
-    struct kd_connection *last;
-    size_t rank; // its index in `ranked`, while there are such
+    size_t n; // connections
+    struct kd_line {
+        struct kd_connection *first; // the one that has waited the longest
+        struct kd_connection *last;
+        size_t rank; // in `ranked`, unless it is empty
+    } lines[KD_LINES];
     char name[KD_NAME_MAX_BYTES + 1];
 };
 
 struct kd_places {
-    struct kd_holder strangers; // over TCP, nobody has shown yet who he is: the oldest is first
-    struct kd_holder surplus;   // without a place: the oldest is first
-    // The others: what is idle may make room, and the longest idle is first.
-    struct kd_map holders;
-    struct kd_holder **ranked; // those that have idle ones, a heap: who has the most is first
-    size_t n_ranked;
-    size_t cap; // of `ranked`, for all holders
+    // These two have one line, where all wait in the order of their age, whatever for.
+    struct kd_holder strangers; // over TCP, nobody has shown yet who he is
+    struct kd_holder surplus;   // without a place
+    struct kd_map holders;      // the others
+    struct kd_rank {
+        struct kd_holder **holders; // whose line is not empty, a heap: who has the most is first
+        size_t n;
+        size_t cap; // for all holders
+    } ranked[KD_LINES];
 };
 
 void kd_places_wipe(struct kd_places *p); // when there are no connections any more
 
-// The connection counts as this one's from here on, and no more as who had it before; it is not
-// idle.  NULL: a stranger's, which needs no memory.  KD_ERR_NO_MEMORY: all is as it was.
+// The connection counts as this one's from here on, and no more as who had it before; it is in no
+// line.  NULL: a stranger's, which needs no memory.  KD_ERR_NO_MEMORY: all is as it was.
 KD_MUST_CHECK enum kd_err kd_places_give(struct kd_places *p, struct kd_connection *c,
                                          const char *name);
 void kd_places_bar(struct kd_places *p, struct kd_connection *c); // from here on it is surplus
 void kd_places_leave(struct kd_places *p, struct kd_connection *c);
 
-// Whether it may make room: it goes to the end of those that may, unless it is one of them.
-void kd_places_list(struct kd_places *p, struct kd_connection *c);
-void kd_places_unlist(struct kd_places *p, struct kd_connection *c);
-// Strangers and surplus may make room with a request, too: there this does nothing.
-void kd_places_begin(struct kd_places *p, struct kd_connection *c);
+// To the end of this line, from wherever it was.
+void kd_places_line_up(struct kd_places *p, struct kd_connection *c, enum kd_line_id line);
+// The same, but strangers and surplus stay where they are in their line, or go to its end.
+void kd_places_wait(struct kd_places *p, struct kd_connection *c, enum kd_line_id line);
 
-// The longest idle one of who has the most, without strangers, if those are more than n; or NULL.
-struct kd_connection *kd_places_idle_of_most(const struct kd_places *p, size_t n);
+// The first in this line of who has the most, without strangers, if those are more than n; or NULL.
+struct kd_connection *kd_places_of_most(const struct kd_places *p, enum kd_line_id line, size_t n);
 
 #endif

@@ -11,6 +11,11 @@ import time
 from harness import SOFTHSM, Client, Keyd, daemon, expect, main, open_socket, test, wait_for
 
 N = 20
+ASK = b"GET /openapi.json HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer other-token\r\n"
+POST = ASK.replace(b"GET /openapi.json", b"POST /v1/keys") + \
+    b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+# Half a header, half a body, and answers that nobody takes.
+HALVES = (ASK, POST, (ASK + b"\r\n") * 50)
 AT_ONCE_SEC = 30 if daemon.SANITIZED else 5  # the shortest of keyd's own times is ten minutes
 CONFIG = {"http.connections-max": N, "http.unix-mode": "0666", "http.tcp-address": "127.0.0.1",
           "http.header-timeout-ms": 600_000, "http.body-timeout-ms": 600_000,
@@ -83,6 +88,26 @@ def is_served(keyd, bearer=None):
     return client
 
 
+def taken(keyd):
+    client = keyd.client()
+    if client.get("/v1/keys").status == 200:
+        return client
+    client.close()
+    return None
+
+
+def begin(client, mac):
+    client.connection.request("POST", mac, body=b'{"data":""}',
+                              headers={"Content-Type": "application/json",
+                                       "Authorization": "Bearer other-token"})
+
+
+def end(client):
+    answer = client.connection.getresponse()
+    answer.read()
+    assert answer.status == 200, answer.status
+
+
 def check_busy(client):
     expect(client.get("/healthz"), 503, "busy")
     client.close()
@@ -118,17 +143,13 @@ def a_request_under_way_keeps_its_place_and_is_answered(keyd, hog, mac):
     busy = held[:N - 1]
     os.kill(worker, signal.SIGSTOP)
     for c in busy:  # the longest idle ones
-        c.connection.request("POST", mac, body=b'{"data":""}',
-                             headers={"Content-Type": "application/json",
-                                      "Authorization": "Bearer other-token"})
+        begin(c, mac)
     with is_served(keyd) as own:
         assert not is_open(held[-1]) and all(is_open(c) for c in busy)
         check_busy(keyd.client())  # nobody is idle but who has one place
         os.kill(worker, signal.SIGCONT)
         for c in busy:
-            answer = c.connection.getresponse()
-            answer.read()
-            assert answer.status == 200, answer.status
+            end(c)
         expect(own.get("/v1/keys"), 200)
     close(held)
 
@@ -156,6 +177,29 @@ def who_opens_more_than_all_and_says_nothing_does_not_close_the_door(keyd, hog, 
     with is_served(keyd) as own, is_served(keyd, "stranger-token"):
         expect(own.get("/healthz"), 200)
     close(held + silent)
+
+
+@test(on=SOFTHSM)
+@each
+def who_is_idle_in_the_middle_of_requests_makes_room_too_and_what_is_worked_on_goes_on(keyd, hog,
+                                                                                       mac):
+    (worker,) = keyd.workers()
+    keyd.close()
+    held = hog.take(N)
+    busy = held[:N // 2]
+    os.kill(worker, signal.SIGSTOP)
+    for c in busy:
+        begin(c, mac)
+    for i, c in enumerate(held[N // 2:]):
+        c.connection.sock.sendall(HALVES[i % len(HALVES)])
+    own = [wait_for(lambda: taken(keyd), AT_ONCE_SEC, "a place") for _ in range(N // 2)]
+    check_busy(keyd.client())
+    os.kill(worker, signal.SIGCONT)
+    for c in busy:
+        end(c)
+    for c in own:
+        expect(c.get("/v1/keys"), 200)
+    close(held + own)
 
 
 if __name__ == "__main__":

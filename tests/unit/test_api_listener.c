@@ -225,6 +225,53 @@ START_TEST(idle_connection_that_asks_as_another_comes_keeps_its_place) {
 }
 END_TEST
 
+static uint64_t held_ms;
+
+static void hold_time(struct fixture *fixture KD_UNUSED) {
+    kd_clock_hold(held_ms, 1700000000000 + held_ms);
+}
+
+static void expect_local(int status) {
+    kd_auto(answer) struct answer a = { 0 };
+    ask(&f, "GET", "/v1/keys", "", NULL, &a);
+    ck_assert_int_eq(a.status, status);
+}
+
+START_TEST(half_a_request_of_who_has_the_most_makes_room_after_two_seconds) {
+    enum { WITHIN_MS = 5000, SLOW_MS = 2000 };
+    int fds[3];
+    f.config.tcp_address = "127.0.0.1";
+    f.config.connections_max = KD_COUNT_OF(fds);
+    f.config.header_timeout_ms = f.config.idle_timeout_ms = 60000;
+    fixture_start(&f);
+    held_ms = kd_clock_mono_ms();
+    fixture_call(&f, hold_time);
+    for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {
+        fds[i] = tcp_connect();
+        expect_known(fds[i], "Authorization: Bearer t0ken\r\n");
+        client_send(fds[i], GET_KEYS);
+    }
+    expect_local(503);
+    held_ms += SLOW_MS - 1;
+    fixture_call(&f, hold_time);
+    expect_local(503);
+    held_ms++;
+    fixture_call(&f, hold_time);
+    expect_local(200);
+    ck_assert(client_is_closed(fds[0], WITHIN_MS));
+    for (size_t i = 1; i < KD_COUNT_OF(fds); i++) {
+        kd_auto(answer) struct answer a = { 0 };
+        client_send(fds[i], "Authorization: Bearer t0ken\r\n\r\n"); // the other half
+        client_read(fds[i], &a);
+        ck_assert_int_eq(a.status, 200);
+    }
+    kd_clock_release();
+    for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {
+        close(fds[i]);
+    }
+}
+END_TEST
+
 START_TEST(port_that_is_taken_is_refused) {
     f.config.tcp_address = "127.0.0.1";
     fixture_start(&f);
@@ -458,6 +505,7 @@ static TCase *tcase_sockets(void) {
     tcase_add_test(c, tcp_needs_a_bearer_token);
     tcase_add_test(c, stranger_makes_room_before_who_is_known);
     tcase_add_test(c, idle_connection_that_asks_as_another_comes_keeps_its_place);
+    tcase_add_test(c, half_a_request_of_who_has_the_most_makes_room_after_two_seconds);
     tcase_add_test(c, port_that_is_taken_is_refused);
     return c;
 }
