@@ -62,7 +62,7 @@ enum kd_err kd_window_check(const struct kd_window *w, uint64_t sequence) {
         return KD_ERR_RECORD_TOO_OLD;
     }
     const bool was_seen = w->has_any && sequence <= w->top && is_seen(w, sequence);
-    return was_seen || find_pending(w, sequence) < w->n_pending ? KD_ERR_RECORD_REPLAYED : KD_OK;
+    return was_seen ? KD_ERR_RECORD_REPLAYED : KD_OK;
 }
 
 enum kd_err kd_window_begin(struct kd_window *w, uint64_t sequence) {
@@ -70,15 +70,23 @@ enum kd_err kd_window_begin(struct kd_window *w, uint64_t sequence) {
     return r == KD_OK ? add_pending(w, sequence) : r;
 }
 
-void kd_window_abort(struct kd_window *w, uint64_t sequence) {
-    size_t at = find_pending(w, sequence);
-    assert(at < w->n_pending);
+// False: none of the number is pending.
+static bool remove_pending(struct kd_window *w, uint64_t sequence) {
+    const size_t at = find_pending(w, sequence);
+    if (at == w->n_pending) {
+        return false;
+    }
     w->pending[at] = w->pending[--w->n_pending];
     if (w->n_pending == 0) { // most sessions are idle
         free(w->pending);
         w->pending = NULL;
         w->cap_pending = 0;
     }
+    return true;
+}
+
+void kd_window_abort(struct kd_window *w, uint64_t sequence) {
+    (void)remove_pending(w, sequence); // not there where another was committed
 }
 
 // Makes `sequence` the highest; the bits between are numbers not yet seen.
@@ -95,7 +103,7 @@ static void move_to(struct kd_window *w, uint64_t sequence) {
 }
 
 void kd_window_take(struct kd_window *w, uint64_t sequence) {
-    if (is_too_old(w, sequence)) { // others went past it meanwhile: begin refuses copies of it now
+    if (is_too_old(w, sequence)) { // others went past it meanwhile: begin refuses it from now on
         return;
     }
     if (!w->has_any || sequence > w->top) {
@@ -104,9 +112,15 @@ void kd_window_take(struct kd_window *w, uint64_t sequence) {
     w->seen[word_of(sequence)] |= bit_of(sequence);
 }
 
-void kd_window_commit(struct kd_window *w, uint64_t sequence) {
-    kd_window_abort(w, sequence);
+// A number is pending only as long as none of it has passed: no begin comes after the commit.
+enum kd_err kd_window_commit(struct kd_window *w, uint64_t sequence) {
+    if (!remove_pending(w, sequence)) {
+        return KD_ERR_RECORD_REPLAYED;
+    }
+    while (remove_pending(w, sequence)) {
+    }
     kd_window_take(w, sequence);
+    return KD_OK;
 }
 
 void kd_window_save(const struct kd_window *w, uint8_t out[static KD_WINDOW_BYTES]) {

@@ -2,8 +2,8 @@
 // window.h: sequence numbers of one session at one end.  A number to send is
 // reserved before the record is sealed; one that was received is pending from
 // before it is opened until it is committed (the record is authentic) or
-// aborted (it is not), so that of two copies in flight at most one passes.  A
-// forged record moves nothing.  Not thread safe.
+// aborted (it is not).  Of copies in flight the one that is committed first passes.
+// A forged record moves nothing, and is in no true one's way.  Not thread safe.
 #ifndef KD_CHANNEL_WINDOW_H
 #define KD_CHANNEL_WINDOW_H
 
@@ -26,11 +26,13 @@ struct kd_window {
 void kd_window_wipe(struct kd_window *w);
 KD_AUTO_DEFINE_IN_PLACE(window, struct kd_window, kd_window_wipe)
 
-// KD_ERR_RECORD_REPLAYED, also while a copy is pending; KD_ERR_RECORD_TOO_OLD;
-// KD_ERR_BUSY where KD_WINDOW_PENDING_MAX are pending; KD_ERR_NO_MEMORY.
+// KD_ERR_RECORD_REPLAYED; KD_ERR_RECORD_TOO_OLD; KD_ERR_BUSY where KD_WINDOW_PENDING_MAX are
+// pending; KD_ERR_NO_MEMORY.  Others of the number may be pending: which is the true one is not
+// known yet.
 KD_MUST_CHECK enum kd_err kd_window_begin(struct kd_window *w, uint64_t sequence);
-// Each begin is followed by one of these.
-void kd_window_commit(struct kd_window *w, uint64_t sequence);
+// Each begin is followed by one of these.  KD_ERR_RECORD_REPLAYED: another of this number was
+// committed since the begin.
+KD_MUST_CHECK enum kd_err kd_window_commit(struct kd_window *w, uint64_t sequence);
 void kd_window_abort(struct kd_window *w, uint64_t sequence);
 
 // For who opens at once and under one lock, so that nothing is pending meanwhile: what

@@ -379,12 +379,11 @@ static enum kd_err open_with(struct taken *e, const struct kd_record_head *head,
         return r;
     }
     r = kd_record_open(&end, head, aad, kd_clock_wall_ms(), text, record);
-    if (r == KD_OK) {
-        kd_window_commit(&e->window, head->sequence);
-    } else {
+    if (r != KD_OK) {
         kd_window_abort(&e->window, head->sequence);
+        return r;
     }
-    return r;
+    return kd_window_commit(&e->window, head->sequence);
 }
 
 // false: keyd may have the keys that open it.

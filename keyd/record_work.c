@@ -258,17 +258,16 @@ static void prepare_seal(struct work *w, struct item *i, const char *id) {
 static void on_opened(struct work *w, struct item *i, const struct kd_hsm_result *from) {
     struct kd_session_use *use = use_of(i);
     struct kd_session_entry *e = use->session;
-    if (from->err == KD_OK) {
-        kd_window_commit(&use->window, i->sequence);
-    } else {
+    enum kd_err r = from->err == KD_OK ? kd_window_commit(&use->window, i->sequence) : from->err;
+    if (from->err != KD_OK) {
         kd_window_abort(&use->window, i->sequence);
     }
     if (e == NULL) {
         end_item(i, KD_ERR_NO_SESSION); // it has ended, or these keys have
         return;
     }
-    if (from->err == KD_ERR_NOT_AUTHENTIC) {
-        i->first = i->first == KD_OK ? from->err : i->first;
+    if (r == KD_ERR_NOT_AUTHENTIC) {
+        i->first = i->first == KD_OK ? r : i->first;
         if (i->has_copy) {
             choose_use(w, i, e);
         } else {
@@ -276,8 +275,8 @@ static void on_opened(struct work *w, struct item *i, const struct kd_hsm_result
         }
         return;
     }
-    if (from->err != KD_OK) {
-        end_item(i, from->err);
+    if (r != KD_OK) {
+        end_item(i, r);
         return;
     }
     if (is_over(w, e, from->out.n)) { // others came before it
@@ -291,7 +290,7 @@ static void on_opened(struct work *w, struct item *i, const struct kd_hsm_result
     i->out = keep(&w->out, from->out);
     end_item(i, KD_OK);
     if (i->type == KD_RECORD_CLOSE) {
-        const enum kd_err r KD_UNUSED = kd_channel_note_end(w->c, e, NULL, NULL);
+        const enum kd_err noted KD_UNUSED = kd_channel_note_end(w->c, e, NULL, NULL);
         kd_sessions_remove(&w->c->sessions, e, KD_SESSION_CLOSED);
     }
 }

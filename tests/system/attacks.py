@@ -206,6 +206,29 @@ def numbers_at_their_end_pass_once_and_leave_no_way_back(token):
     keyd.stop()
 
 
+@test(on=SOFTHSM)
+def a_forged_record_on_its_way_is_in_no_true_ones_way(token):
+    """Who has seen a session's id makes records of the numbers to come; they are refused, and what
+    the device sends passes, in the same batch as well, and once."""
+    keyd = Server(token).set_up()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        for n_before, n_true, n_behind in ((1, 1, 0), (0, 1, 1), (3, 2, 3)):
+            true = d.seal(b"true")
+            items = [true[:-1] + bytes([true[-1] ^ 1 + i]) for i in range(n_before)]
+            items += [true] * n_true
+            items += [true[:-17] + bytes([true[-17] ^ 1]) + true[-16:]] * n_behind
+            r = keyd.ok("/v1/records/open", {"items": [{"record": b64(x)} for x in items]})["items"]
+            good = [i for i, x in enumerate(r) if "data" in x]
+            assert good == [n_before] and unb64(r[n_before]["data"]) == b"true", r
+            wrong = [x["error"]["type"].rsplit(":", 1)[1] for x in r if "error" in x]
+            assert wrong.count("not-authentic") == n_before + n_behind, r
+            assert wrong.count("record-replayed") == n_true - 1, r
+            expect(keyd.open(true), 422, "record-replayed")
+        exchange(keyd, d, b"well")
+    keyd.stop()
+
+
 # ---- tickets ----
 
 @test(on=SOFTHSM)
