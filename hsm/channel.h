@@ -12,6 +12,7 @@
 #include "hsm/hsm.h"
 
 #define KD_HSM_HANDSHAKE_ID_BYTES 8
+#define KD_HSM_HANDSHAKES_MAX 512 // in one worker; each has pages in locked memory
 #define KD_HSM_SESSION_ID_BYTES 8 // in each record (docs/protocol.md)
 #define KD_HSM_TICKET_MAX_BYTES 384
 #define KD_HSM_PEER_MAX_BYTES 64 // name of the peer in the front's registry

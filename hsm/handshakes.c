@@ -94,7 +94,7 @@ enum kd_err kd_handshake_enter(struct kd_session *s, struct kd_handshake *h) {
     struct kd_token *t = s->token;
     enum kd_err r = KD_OK;
     pthread_mutex_lock(&t->lock);
-    if (kd_map_count(&t->handshakes) >= KD_HANDSHAKES_MAX) {
+    if (kd_map_count(&t->handshakes) >= KD_HSM_HANDSHAKES_MAX) {
         r = KD_ERR_BUSY;
     } else if (kd_map_get(&t->handshakes, id_of(h)) != NULL) {
         r = KD_ERR_HS_STATE;

@@ -6,8 +6,6 @@
 #include "hsm/channel.h"
 #include "hsm/token_keys.h"
 
-#define KD_HANDSHAKES_MAX 512 // in one worker; each has pages in locked memory
-
 struct kd_handshake {
     uint8_t id[KD_HSM_HANDSHAKE_ID_BYTES];
     bool is_initiator;
@@ -28,7 +26,7 @@ KD_MUST_CHECK enum kd_err kd_handshake_new(struct kd_session *s, const struct kd
                                            struct kd_handshake **out);
 void kd_handshake_free(struct kd_session *s, struct kd_handshake *h);
 
-// Into the table.  KD_ERR_BUSY where KD_HANDSHAKES_MAX are there, KD_ERR_HS_STATE
+// Into the table.  KD_ERR_BUSY where KD_HSM_HANDSHAKES_MAX are there, KD_ERR_HS_STATE
 // where its id is.
 KD_MUST_CHECK enum kd_err kd_handshake_enter(struct kd_session *s, struct kd_handshake *h);
 // The handshake, for this thread alone until it is given back.  KD_ERR_NO_HANDSHAKE;

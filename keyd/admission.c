@@ -13,9 +13,10 @@ static enum kd_err refuse(struct kd_channel *c, enum kd_err err, const char *why
     return err;
 }
 
-static size_t retry_from(const struct kd_channel_config *config) {
-    const size_t half = (config->handshakes_max + 1) / 2;
-    return config->handshakes_retry != 0 ? config->handshakes_retry : half;
+// Half of the places, of those that the workers have if these are fewer.
+static size_t retry_from(const struct kd_channel_config *config, size_t n, size_t free) {
+    const size_t max = n + free < config->handshakes_max ? n + free : config->handshakes_max;
+    return config->handshakes_retry != 0 ? config->handshakes_retry : (max + 1) / 2;
 }
 
 static enum kd_err ask_to_retry(struct kd_channel *c, const struct kd_cookie_of *of,
@@ -38,20 +39,24 @@ enum kd_err kd_channel_admit_handshake(struct kd_channel *c, const struct kd_cal
     const size_t n = kd_map_count(&c->handshakes);
     size_t used = 0;
     size_t room = 0;
-    const bool is_full = n >= c->config->handshakes_max;
+    size_t free = SIZE_MAX - n;
+    if (c->s->workers != NULL) {
+        kd_workers_load(c->s->workers, &used, &room);
+    }
+    if (room > 0) { // else no worker is there, which is told otherwise
+        free = kd_workers_places(c->s->workers);
+    }
+    const bool is_full = n >= c->config->handshakes_max || free == 0;
     if (is_full && !kd_channel_has_silent(c)) {
         return refuse(c, KD_ERR_BUSY, "handshakes-max");
     }
     if (c->sessions.n >= c->config->sessions_max) {
         return refuse(c, KD_ERR_SESSIONS_FULL, "sessions-max");
     }
-    if (c->s->workers != NULL) {
-        kd_workers_load(c->s->workers, &used, &room);
-    }
     if (room > 0 && used * QUARTERS >= room * CLOSED_FROM_QUARTERS) {
         return refuse(c, KD_ERR_BUSY, "the workers' queues");
     }
-    const bool is_pressed = is_full || n >= retry_from(c->config) ||
+    const bool is_pressed = is_full || n >= retry_from(c->config, n, free) ||
                             (room > 0 && used * QUARTERS >= room * RETRY_FROM_QUARTERS);
     // Ours, where we initiate, nobody outside can cause.
     if (is_pressed && start->message.n > 0) {

@@ -54,6 +54,9 @@ static void forget(struct kd_handshake_entry *h) {
     *(h->older == NULL ? &c->oldest : &h->older->newer) = h->newer;
     *(h->newer == NULL ? &c->newest : &h->newer->older) = h->older;
     kd_claim_wipe(&h->claim);
+    if (h->has_place && c->s->workers != NULL) {
+        kd_workers_leave(c->s->workers, &h->home);
+    }
     free(h);
     set_timer(c);
 }
@@ -113,19 +116,24 @@ static enum kd_err ask(struct kd_handshake_entry *h, struct kd_hsm_request *head
     const struct kd_hsm_item item = { .handshake = message };
     head->n_items = 1;
     memcpy(message->id, h->at_worker, sizeof(message->id));
-    if (h->c->s->workers == NULL) {
+    struct kd_workers *workers = h->c->s->workers;
+    if (workers == NULL) {
         return KD_ERR_STOPPING;
     }
-    // By its random id, so that those that wait are spread over all workers.
-    enum kd_err r = head->op == KD_HSM_HS_START
-                        ? kd_workers_begin(h->c->s->workers, head, h->id, &call)
-                        : kd_workers_begin_at(h->c->s->workers, head, &h->home, &call);
+    const bool is_start = head->op == KD_HSM_HS_START;
+    enum kd_err r = is_start ? kd_workers_begin(workers, head, NULL, &call)
+                             : kd_workers_begin_at(workers, head, &h->home, &call);
     if (r != KD_OK) {
         return r;
     }
     kd_call_pin(call, &h->home);
     kd_call_put(call, &item);
-    return kd_call_send(call, done, h);
+    r = kd_call_send(call, done, h);
+    if (r == KD_OK && is_start) {
+        kd_workers_enter(workers, &h->home);
+        h->has_place = true;
+    }
+    return r;
 }
 
 static enum kd_err ignore(void *arg KD_UNUSED, const struct kd_hsm_reply *reply KD_UNUSED,
@@ -425,10 +433,6 @@ static enum kd_err find(const struct kd_channel *c, const struct kd_caller *call
     return KD_OK;
 }
 
-static bool is_waiting_for_2(const struct kd_handshake_entry *h) {
-    return h->is_initiator && !h->is_confirming;
-}
-
 static void refuse_suites(struct kd_later *l) {
     struct kd_handshake_entry *h = (struct kd_handshake_entry *)l;
     struct kd_handshake_result result = { .err = KD_ERR_HS_SUITE };
@@ -464,8 +468,9 @@ static enum kd_err try_their_suites(struct kd_handshake_entry *h, const struct k
         h->home = home;
         return r;
     }
-    h->has_retried = true;
     drop_at(h->c, before, &home);
+    kd_workers_leave(h->c->s->workers, &home);
+    h->has_retried = true;
     return KD_OK;
 }
 
@@ -497,8 +502,9 @@ enum kd_err kd_channel_step(struct kd_service *s, const struct kd_caller *caller
     }
     h->done = done;
     h->arg = arg;
-    r = is_waiting_for_2(h) && kd_suites_of_error(message, &theirs) ? try_their_suites(h, &theirs)
-                                                                    : send_step(h, message);
+    r = h->is_initiator && !h->is_confirming && kd_suites_of_error(message, &theirs)
+            ? try_their_suites(h, &theirs)
+            : send_step(h, message);
     if (r == KD_ERR_NO_HANDSHAKE) { // its worker is gone
         c->counts.handshakes[r]++;
         forget(h);

@@ -13,6 +13,7 @@ struct kd_handshake_entry {
     char text[KD_SESSION_TEXT_BYTES];
     char owner[KD_NAME_MAX_BYTES + 1];
     struct kd_worker_home home;
+    bool has_place; // there
     bool is_initiator;
     bool is_confirming; // initiator: message_3 is written, message_4 is due
     bool is_busy;       // a step is with the worker

@@ -43,6 +43,7 @@ struct kd_worker {
     bool has_lost_login; // it said so, and ends
     uint32_t restarts;
     uint32_t life;       // how often it became ready
+    size_t n_handshakes; // in this life, as the front knows
     uint32_t failures;   // in a row
     uint64_t started_ms; // monotonic
     uint64_t ready_ms;

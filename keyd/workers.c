@@ -3,6 +3,7 @@
 // of the requests of one that is lost.  Their lives are in supervise.c.
 #include "keyd/workers.h"
 
+#include "hsm/channel.h"
 #include "keyd/pool.h"
 
 #include <assert.h>
@@ -10,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORGET_ITEMS = 64 };         // in one request
+enum { FORGET_ITEMS = 64 };                   // in one request
+enum { PLACES = KD_HSM_HANDSHAKES_MAX - 32 }; // those that were dropped may be there still
 enum { AFFINITY_SLACK_CALLS = 16 }; // how much longer a queue may be where a secret is cached
 
 // ---- ends of calls ---------------------------------------------------------
@@ -69,9 +71,52 @@ unsigned kd_workers_near(const struct kd_workers *w, const uint8_t *near) {
     return near[0] % w->n;
 }
 
+// Each has room for so many handshakes that wait for their peers; the others would be refused where
+// one had all of them.
+static struct kd_worker *with_fewest_handshakes(struct kd_workers *w) {
+    const struct kd_worker *idle = shortest(w);
+    struct kd_worker *best = NULL;
+    for (unsigned i = 0; idle != NULL && i < w->n; i++) {
+        struct kd_worker *k = &w->workers[i];
+        const bool is_good = k->state == KD_PROCESS_READY &&
+                             k->calls.n <= idle->calls.n + AFFINITY_SLACK_CALLS &&
+                             k->calls.n < w->config->workers.queue_max;
+        if (is_good && (best == NULL || k->n_handshakes < best->n_handshakes)) {
+            best = k;
+        }
+    }
+    return best == NULL ? shortest(w) : best;
+}
+
+void kd_workers_enter(struct kd_workers *w, const struct kd_worker_home *home) {
+    assert(w->workers[home->index].life == home->life);
+    w->workers[home->index].n_handshakes++;
+}
+
+void kd_workers_leave(struct kd_workers *w, const struct kd_worker_home *home) {
+    struct kd_worker *k = &w->workers[home->index];
+    if (k->life == home->life) {
+        assert(k->n_handshakes > 0);
+        k->n_handshakes--;
+    }
+}
+
+size_t kd_workers_places(const struct kd_workers *w) {
+    size_t n = 0;
+    for (unsigned i = 0; i < w->n; i++) {
+        const struct kd_worker *k = &w->workers[i];
+        n +=
+            k->state == KD_PROCESS_READY && k->n_handshakes < PLACES ? PLACES - k->n_handshakes : 0;
+    }
+    return n;
+}
+
 // A derived secret is in the cache of the worker that made it: the same one is
 // asked again, unless others are much less busy.
 static struct kd_worker *choose(struct kd_workers *w, enum kd_hsm_op op, const uint8_t *near) {
+    if (op == KD_HSM_HS_START) {
+        return with_fewest_handshakes(w);
+    }
     struct kd_worker *best = worker_for(w, op);
     if (best == NULL || near == NULL) {
         return best;
@@ -285,6 +330,7 @@ static void on_ready(struct kd_worker *k, const struct kd_hsm_status *s) {
     k->state = KD_PROCESS_READY;
     k->ready_ms = kd_clock_mono_ms();
     k->life++;
+    k->n_handshakes = 0;
     w->n_ready++;
     kd_pool_set_reason(w, KD_OK, KD_BYTES_NONE);
     log_token(k, s);

@@ -62,6 +62,12 @@ struct kd_worker_home {
 };
 // Keeps a call that was begun at its worker: it is not given to another one.
 void kd_call_pin(struct kd_call *c, struct kd_worker_home *home);
+// A handshake that was begun there has a place until it leaves.  The next one is begun at the ready
+// worker with the fewest.
+void kd_workers_enter(struct kd_workers *w, const struct kd_worker_home *home);
+void kd_workers_leave(struct kd_workers *w, const struct kd_worker_home *home);
+// Places that are free at the workers that are ready.
+size_t kd_workers_places(const struct kd_workers *w);
 // As kd_workers_begin, at this worker and no other.  KD_ERR_NO_HANDSHAKE where it is not
 // there any more; KD_ERR_BUSY where its queue is full.
 KD_MUST_CHECK enum kd_err kd_workers_begin_at(struct kd_workers *w, struct kd_hsm_request *head,

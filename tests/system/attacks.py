@@ -2,6 +2,7 @@
 """Attacks on the secure channel that take several steps: what was recorded is played again at another
 place or time, tickets that were seen, numbers at their ends (docs/threat-model.md)."""
 import os
+import time
 
 from harness import SOFTHSM, b64, cbor, expect, main, peer, test, unb64
 from harness.gateway import (FAILURE, HANDSHAKE, TOO_LARGE, Backend, Chain, Gateway, head)
@@ -113,6 +114,33 @@ def of_two_handshakes_at_once_neither_takes_the_others_message(token):
             refused(keyd.post("/v1/handshakes/" + f["handshake"], {"message": b64(third)}),
                     "handshake-not-authentic")
         assert sessions(keyd) == []
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def who_never_goes_on_leaves_room_however_few_workers_there_are(token):
+    """A worker has fewer places than handshakes-max: when its are taken, who has been silent for
+    three seconds makes room there, too."""
+    keyd = Server(token, {"workers.processes": 1}).set_up()
+    with keyd.device("d") as d:
+        def begin():
+            first = {"message": b64(d.begin()), "address": "198.51.100.7:1"}
+            r = keyd.post("/v1/handshakes", first)
+            if r.status == 503 and "cookie" in r.json:
+                r = keyd.post("/v1/handshakes", {**first, "cookie": r.json["cookie"]})
+            return r
+
+        begun = sum(begin().status == 201 for _ in range(600))
+        assert begun >= 400, begun
+        time.sleep(3.2)
+        for _ in range(40):
+            expect(begin(), 201)
+        first = expect(begin(), 201).json
+        last = keyd.ok("/v1/handshakes/" + first["handshake"],
+                       {"message": b64(d.read(unb64(first["message"])))})
+        assert d.read(unb64(last["message"])) == b""
+        exchange(keyd, d, b"well")
+        assert keyd.get("/v1/status").json["channel"]["handshakes"] < 512
     keyd.stop()
 
 
