@@ -55,17 +55,22 @@ enum kd_err kd_handle_ca_show(struct kd_request *q) {
 static void on_made(void *arg, enum kd_err err, const char *detail, struct kd_bytes der) {
     struct kd_request *q = arg;
     const bool is_request = q->route->operation == KD_PAPER_REQUEST;
+    kd_auto(buf) struct kd_buf pem = KD_BUF_INIT(PEM_MAX_BYTES);
+    const char *text = "";
+    if (err == KD_OK) {
+        kd_ca_put_pem(&pem, is_request ? "CERTIFICATE REQUEST" : "CERTIFICATE", der);
+        text = kd_buf_get_text(&pem);
+        err = kd_buf_finish(&pem);
+    }
     if (err != KD_OK) {
         kd_request_say(q, detail);
         kd_request_fail(q, err);
         kd_request_resume(q);
         return;
     }
-    kd_auto(buf) struct kd_buf pem = KD_BUF_INIT(PEM_MAX_BYTES);
-    kd_ca_put_pem(&pem, is_request ? "CERTIFICATE REQUEST" : "CERTIFICATE", der);
     kd_buf_u8(&q->out, '{');
     kd_json_member(&q->out, is_request ? "request" : "certificate");
-    kd_json_put_text(&q->out, kd_buf_get_text(&pem));
+    kd_json_put_text(&q->out, text);
     kd_buf_u8(&q->out, '}');
     kd_request_answer(q, 200);
     kd_request_resume(q);

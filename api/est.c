@@ -34,12 +34,17 @@ static enum kd_err read_basic(struct kd_request *q, struct kd_buf *room,
         return KD_ERR_ENROLMENT;
     }
     value += strlen(scheme);
-    if (strlen(value) > PROOF_MAX_BYTES ||
-        kd_ca_read_base64(kd_bytes_of_text(value), room) != KD_OK) {
-        return KD_ERR_ENROLMENT;
+    enum kd_err err = strlen(value) > PROOF_MAX_BYTES
+                          ? KD_ERR_ENROLMENT
+                          : kd_ca_read_base64(kd_bytes_of_text(value), room);
+    if (err == KD_OK) {
+        kd_buf_u8(room, 0);
+        err = kd_buf_finish(room);
     }
-    kd_buf_u8(room, 0);
-    char *colon = room->err != KD_OK ? NULL : memchr(room->p, ':', room->n);
+    if (err != KD_OK) { // without memory the proof may be a good one
+        return err == KD_ERR_NO_MEMORY ? err : KD_ERR_ENROLMENT;
+    }
+    char *colon = memchr(room->p, ':', room->n);
     if (colon == NULL || memchr(room->p, 0, room->n - 1) != NULL) {
         return KD_ERR_ENROLMENT;
     }
@@ -148,7 +153,10 @@ enum kd_err kd_handle_est_enroll(struct kd_request *q) {
     }
     note_proof(q, &proof);
     // What is no base64 is an empty request, which the service refuses when it knows who asks.
-    if (kd_ca_read_base64(kd_buf_get(&q->body), &der) != KD_OK) {
+    if ((err = kd_ca_read_base64(kd_buf_get(&q->body), &der)) == KD_ERR_NO_MEMORY) {
+        return err;
+    }
+    if (err != KD_OK) {
         kd_buf_reset(&der);
         kd_request_say(q, "The body is not base64 (RFC 4648 4).");
     }

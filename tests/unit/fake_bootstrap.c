@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// fake_bootstrap.c: the functions of keyd/bootstrap.h, without a bootstrap server: what operators
-// ask for is off, what devices ask for has a fake of its own (fake_service.h).
+// fake_bootstrap.c: the functions of keyd/bootstrap.h, without a bootstrap server.  Without `ca`
+// all of it is off; fake_service.h says what is there with it.
 #include "keyd/bootstrap.h"
 
 #include "tests/unit/fake_service.h"
@@ -22,50 +22,111 @@ const char *kd_device_state_name(enum kd_device_state state KD_UNUSED) {
     return "enrolled";
 }
 
-enum kd_err kd_bootstrap_enrol(struct kd_service *s KD_UNUSED,
-                               const struct kd_caller *caller KD_UNUSED,
-                               const struct kd_device_spec *spec KD_UNUSED,
-                               kd_device_done *done KD_UNUSED, void *arg KD_UNUSED) {
-    return KD_ERR_CONFIG;
+// ---- for operators ---------------------------------------------------------
+
+struct told {
+    struct kd_post post;
+    struct kd_service *s;
+    kd_device_done *device_done;
+    kd_bootstrap_done *paper_done;
+    void *arg;
+    const char *secret;
+};
+
+static struct kd_device_info device_of(const struct kd_service *s) {
+    return (struct kd_device_info) { .id = "d",
+                                     .relation = "site",
+                                     .state = KD_DEVICE_ACTIVE,
+                                     .created_ms = 500,
+                                     .secret_until_ms = 1500,
+                                     .uri = "https://pki.example/c/k/d",
+                                     .certificate = s->ca,
+                                     .serial = "0a" };
 }
 
-enum kd_err kd_bootstrap_new_secret(struct kd_service *s KD_UNUSED,
-                                    const struct kd_caller *caller KD_UNUSED,
-                                    const char *id KD_UNUSED, uint32_t lifetime_sec KD_UNUSED,
-                                    kd_device_done *done KD_UNUSED, void *arg KD_UNUSED) {
-    return KD_ERR_CONFIG;
+static void on_told(struct kd_post *post) {
+    struct told *t = (struct told *)post;
+    const enum kd_err err = t->s->later;
+    const struct kd_device_info device = device_of(t->s);
+    if (t->device_done != NULL) {
+        t->device_done(t->arg, err, t->s->detail, err == KD_OK ? &device : NULL, t->secret);
+    } else {
+        t->paper_done(t->arg, err, t->s->detail, err == KD_OK ? t->s->ca : KD_BYTES_NONE);
+    }
+    free(t);
 }
 
-enum kd_err kd_bootstrap_revoke(struct kd_service *s KD_UNUSED,
-                                const struct kd_caller *caller KD_UNUSED, const char *id KD_UNUSED,
-                                kd_device_done *done KD_UNUSED, void *arg KD_UNUSED) {
-    return KD_ERR_CONFIG;
+static enum kd_err tell_later(struct kd_service *s, const char *call, const char *name,
+                              const struct told *what) {
+    if (s->ca.n == 0) {
+        return KD_ERR_CONFIG;
+    }
+    struct told *t = malloc(sizeof(*t));
+    if (t == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    *t = *what;
+    t->post = (struct kd_post) { .fn = on_told };
+    t->s = s;
+    s->n_calls++;
+    snprintf(s->call, sizeof(s->call), "%s", call);
+    snprintf(s->name, sizeof(s->name), "%s", name);
+    kd_loop_post(s->loop, &t->post);
+    return KD_OK;
 }
 
-enum kd_err kd_bootstrap_device(const struct kd_service *s KD_UNUSED,
-                                const struct kd_caller *caller KD_UNUSED, const char *id KD_UNUSED,
-                                struct kd_device_info *out KD_UNUSED) {
-    return KD_ERR_CONFIG;
+enum kd_err kd_bootstrap_enrol(struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                               const struct kd_device_spec *spec, kd_device_done *done, void *arg) {
+    const struct told t = { .device_done = done, .arg = arg, .secret = "once" };
+    return tell_later(s, "enrol", spec->id, &t);
 }
 
-size_t kd_bootstrap_devices(const struct kd_service *s KD_UNUSED,
-                            const struct kd_caller *caller KD_UNUSED, const char *after KD_UNUSED,
-                            struct kd_device_info *out KD_UNUSED, size_t max KD_UNUSED) {
-    return 0;
+enum kd_err kd_bootstrap_new_secret(struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                                    const char *id, uint32_t lifetime_sec KD_UNUSED,
+                                    kd_device_done *done, void *arg) {
+    const struct told t = { .device_done = done, .arg = arg, .secret = "once" };
+    return tell_later(s, "new-secret", id, &t);
 }
 
-enum kd_err kd_bootstrap_show(const struct kd_service *s KD_UNUSED,
-                              const struct kd_caller *caller KD_UNUSED,
-                              struct kd_bootstrap_info *out KD_UNUSED) {
-    return KD_ERR_CONFIG;
+enum kd_err kd_bootstrap_revoke(struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                                const char *id, kd_device_done *done, void *arg) {
+    const struct told t = { .device_done = done, .arg = arg, .secret = "" };
+    return tell_later(s, "revoke", id, &t);
 }
 
-enum kd_err kd_bootstrap_make(struct kd_service *s KD_UNUSED,
-                              const struct kd_caller *caller KD_UNUSED,
-                              enum kd_bootstrap_paper paper KD_UNUSED,
-                              const char *subject KD_UNUSED, kd_bootstrap_done *done KD_UNUSED,
-                              void *arg KD_UNUSED) {
-    return KD_ERR_CONFIG;
+enum kd_err kd_bootstrap_device(const struct kd_service *s,
+                                const struct kd_caller *caller KD_UNUSED, const char *id,
+                                struct kd_device_info *out) {
+    if (s->ca.n == 0) {
+        return KD_ERR_CONFIG;
+    }
+    *out = device_of(s);
+    return strcmp(id, "d") == 0 ? KD_OK : KD_ERR_NO_DEVICE;
+}
+
+size_t kd_bootstrap_devices(const struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                            const char *after, struct kd_device_info *out, size_t max) {
+    if (s->ca.n == 0 || after != NULL || max == 0) {
+        return 0;
+    }
+    out[0] = device_of(s);
+    return 1;
+}
+
+enum kd_err kd_bootstrap_show(const struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                              struct kd_bootstrap_info *out) {
+    const enum kd_err err = kd_bootstrap_chain(s, out);
+    out->key = "ca";
+    out->base_uri = "https://pki.example";
+    out->n_devices = 1;
+    return err;
+}
+
+enum kd_err kd_bootstrap_make(struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                              enum kd_bootstrap_paper paper KD_UNUSED, const char *subject,
+                              kd_bootstrap_done *done, void *arg) {
+    const struct told t = { .paper_done = done, .arg = arg };
+    return tell_later(s, "make", subject, &t);
 }
 
 // ---- for devices -----------------------------------------------------------
@@ -132,7 +193,7 @@ enum kd_err kd_bootstrap_find(const struct kd_service *s, const char *server, co
 enum kd_err kd_bootstrap_attributes(struct kd_service *s, struct kd_buf *out) {
     kd_buf_text(out, "0");
     kd_buf_u8(out, 0);
-    return s->ca.n == 0 ? KD_ERR_CONFIG : KD_OK;
+    return s->ca.n == 0 ? KD_ERR_CONFIG : kd_buf_finish(out);
 }
 
 enum kd_err kd_bootstrap_provision(struct kd_service *s, const struct kd_device_proof *proof,

@@ -14,7 +14,8 @@
 //   seal: the type's digit, aad, body.  open: the reverse.
 // The bootstrap server (fake_bootstrap.c) of `ca` is the server "k" and has the device "d":
 //   its secret is "once", any certificate is its own.  certify: `ca` for a request that begins as
-//   DER does, and KD_ERR_BAD_CSR for others; the certificate of "k" at "k" is `ca`, too.
+//   DER does, and KD_ERR_BAD_CSR for others; the certificate of "k" at "k" is `ca`, too.  What an
+//   operator asks for is done to "d", whatever its name; each paper of the CA is `ca`.
 #ifndef KD_TESTS_FAKE_SERVICE_H
 #define KD_TESTS_FAKE_SERVICE_H
 
