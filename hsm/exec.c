@@ -6,7 +6,7 @@
 #include "hsm/channel.h"
 #include "hsm/channel_ops.h"
 
-enum { DETAIL_MAX_BYTES = 255 };
+enum { DETAIL_MAX_BYTES = 255, REPLY_ROOM_BYTES = 4096 };
 
 static kd_exec_fn *const functions[KD_HSM_OP_LAST + 1] = {
     [KD_HSM_GENERATE] = kd_exec_generate,
@@ -191,6 +191,19 @@ static bool is_sound(const struct kd_hsm_request *q) {
     return false;
 }
 
+// Room for a reply of one item that is no long text: what is made in the token can be told.
+static bool has_room(struct kd_buf *out) {
+    const size_t n = out->n;
+    (void)kd_buf_extend(out, REPLY_ROOM_BYTES);
+    out->n = n;
+    return kd_buf_finish(out) == KD_OK;
+}
+
+// What stands in the place of a reply that has found no room.
+static enum kd_err reason_of(const struct kd_buf *out) {
+    return out->err == KD_ERR_NO_MEMORY ? KD_ERR_NO_MEMORY : KD_ERR_BATCH_TOO_LARGE;
+}
+
 enum kd_err kd_exec_request(struct kd_session *s, struct kd_bytes frame, struct kd_buf *out) {
     const uint64_t start_us = kd_clock_mono_us();
     struct kd_reader in = kd_reader_of(frame);
@@ -199,6 +212,9 @@ enum kd_err kd_exec_request(struct kd_session *s, struct kd_bytes frame, struct 
         return KD_ERR_MALFORMED;
     }
     struct kd_hsm_reply head = { .id = q.id, .n_items = q.n_items };
+    if (!has_room(out)) {
+        return KD_ERR_NO_MEMORY;
+    }
     const size_t reply = kd_hsm_frame_begin(out);
     const size_t at = out->n;
     kd_hsm_put_reply(out, &head);
@@ -210,13 +226,11 @@ enum kd_err kd_exec_request(struct kd_session *s, struct kd_bytes frame, struct 
         return r;
     }
     const bool is_whole = q.op == KD_HSM_FIND && r != KD_OK;
-    const bool is_too_large = kd_buf_finish(out) != KD_OK || out->n - at > KD_HSM_FRAME_MAX_BYTES;
-    if (is_too_large) {
-        out->err = KD_OK;
-    }
-    if (is_whole || is_too_large) {
+    const bool is_cut = kd_buf_finish(out) != KD_OK || out->n - at > KD_HSM_FRAME_MAX_BYTES;
+    if (is_whole || is_cut) {
         out->n = items;
-        head.err = is_too_large ? KD_ERR_BATCH_TOO_LARGE : r;
+        head.err = is_cut ? reason_of(out) : r;
+        out->err = KD_OK;
     }
     head.token_us = (uint32_t)(kd_clock_mono_us() - start_us);
     put_head(out, at, &head);

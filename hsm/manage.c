@@ -135,6 +135,9 @@ enum kd_err kd_exec_find(struct kd_session *s, struct kd_bytes text, struct kd_b
     kd_auto(buf) struct kd_buf copy = KD_BUF_INIT(4096);
     kd_buf_put(&copy, text.p, text.n);
     const char *ended = kd_buf_get_text(&copy);
+    if (kd_buf_finish(&copy) == KD_ERR_NO_MEMORY) {
+        return KD_ERR_NO_MEMORY;
+    }
     if (kd_buf_finish(&copy) != KD_OK || strlen(ended) != text.n ||
         p11_kit_uri_parse(ended, P11_KIT_URI_FOR_OBJECT_ON_TOKEN, uri) != P11_KIT_URI_OK ||
         p11_kit_uri_any_unrecognized(uri) || p11_kit_uri_get_pin_value(uri) != NULL ||

@@ -229,7 +229,7 @@ static void *run(void *arg) {
     while (take_frame(v, &t->frame)) {
         const enum kd_err r = answer(t);
         kd_wipe(t->frame.p, t->frame.n);
-        const bool is_last = r == KD_ERR_TOKEN_AWAY || r == KD_ERR_MALFORMED;
+        const bool is_last = r != KD_OK;
         const bool sent = put_reply(v, &t->reply, is_last);
         if (is_last || !sent) {
             // Also wakes a thread that waits in recv.

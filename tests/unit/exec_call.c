@@ -26,6 +26,10 @@ enum kd_err call_exec(struct kd_session *s, const struct kd_hsm_request *q,
         ck_assert(out->reply.n == 0);
         return out->end;
     }
+    if (out->end == KD_ERR_NO_MEMORY) {
+        ck_assert(out->reply.n == 0);
+        return out->end;
+    }
     if (out->end == KD_ERR_TOKEN_AWAY && out->reply.n == 0) {
         ck_assert(s->token->is_login_lost);
         return out->end;

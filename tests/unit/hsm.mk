@@ -2,6 +2,7 @@ hsm_unit_tests = \
 	tests/unit/test_hsm_channel_nss \
 	tests/unit/test_hsm_channel_softhsm \
 	tests/unit/test_hsm_faults \
+	tests/unit/test_hsm_memory \
 	tests/unit/test_hsm_nss \
 	tests/unit/test_hsm_secrets \
 	tests/unit/test_hsm_softhsm \
@@ -47,6 +48,12 @@ tests_unit_test_hsm_secrets_LDADD = $(hsm_test_libs)
 tests_unit_test_hsm_faults_SOURCES = tests/unit/test_hsm_faults.c $(hsm_fake_sources)
 tests_unit_test_hsm_faults_CFLAGS = $(hsm_test_cflags)
 tests_unit_test_hsm_faults_LDADD = $(hsm_test_libs)
+tests_unit_test_hsm_memory_SOURCES = tests/unit/test_hsm_memory.c $(hsm_fake_sources) \
+	tests/unit/hsm_channel_peer.c tests/unit/hsm_channel_peer.h \
+	tests/unit/token_fixture.c tests/unit/token_fixture.h $(failing_memory)
+tests_unit_test_hsm_memory_CFLAGS = $(hsm_test_cflags)
+tests_unit_test_hsm_memory_LDFLAGS = $(failing_memory_ldflags) -Wl,--wrap=kd_exec_request
+tests_unit_test_hsm_memory_LDADD = $(hsm_test_libs)
 tests_unit_test_hsm_nss_SOURCES = tests/unit/test_hsm_nss.c $(hsm_token_sources)
 tests_unit_test_hsm_nss_CFLAGS = $(hsm_test_cflags)
 tests_unit_test_hsm_nss_LDADD = $(hsm_test_libs)

@@ -37,13 +37,7 @@ static void make_worker_keys(struct meeting *m, struct kd_session *s) {
         KD_OK);
 }
 
-static void make_client(struct meeting *m) {
-    m->client = (struct kd_identity) { .curve = kd_suite_get(m->suite)->curve,
-                                       .is_static_dh = (m->method & CLIENT_METHOD_BIT(m)) != 0,
-                                       .id_cred = kd_buf_get(&m->id_cred[1]),
-                                       .cred = kd_buf_get(&m->cred[1]) };
-    ck_assert_err(
-        kd_keyops_openssl.generate(NULL, m->client.curve, &m->client.key, &m->client_point), KD_OK);
+static void begin_client(struct meeting *m) {
     const struct kd_edhoc_config config = {
         .role = m->is_reverse ? KD_EDHOC_RESPONDER : KD_EDHOC_INITIATOR,
         .keys = { &kd_keyops_openssl, NULL },
@@ -57,6 +51,16 @@ static void make_client(struct meeting *m) {
         .keep_ephemeral = true,
     };
     ck_assert_err(kd_edhoc_new(&config, &m->e), KD_OK);
+}
+
+static void make_client(struct meeting *m) {
+    m->client = (struct kd_identity) { .curve = kd_suite_get(m->suite)->curve,
+                                       .is_static_dh = (m->method & CLIENT_METHOD_BIT(m)) != 0,
+                                       .id_cred = kd_buf_get(&m->id_cred[1]),
+                                       .cred = kd_buf_get(&m->cred[1]) };
+    ck_assert_err(
+        kd_keyops_openssl.generate(NULL, m->client.curve, &m->client.key, &m->client_point), KD_OK);
+    begin_client(m);
 }
 
 void meeting_init(struct meeting *m, struct kd_session *s) {
@@ -85,6 +89,14 @@ void meeting_wipe(struct meeting *m) {
         kd_buf_wipe(&m->cred[i]);
     }
     kd_buf_wipe(&m->message);
+}
+
+void meeting_again(struct meeting *m) {
+    kd_edhoc_free(m->e);
+    m->e = NULL;
+    kd_soft_traffic_wipe(&m->traffic);
+    kd_buf_reset(&m->message);
+    begin_client(m);
 }
 
 // ---- requests --------------------------------------------------------------
@@ -157,50 +169,72 @@ static void check_item(const struct meeting *m) {
     ck_assert(kd_bytes_equal(item->value, kd_bytes_of_text("terms")));
 }
 
-static void hold_as_responder(struct meeting *m, struct kd_session *sessions) {
+static enum kd_err hold_as_responder(struct meeting *m, struct kd_session *sessions) {
     kd_auto(call) struct call_result c = { 0 };
+    enum kd_err r;
     ck_assert_err(kd_edhoc_write_1(m->e, NULL, &m->message), KD_OK);
-    ck_assert_err(ask_start(m, &sessions[0], &c), KD_OK);
+    if ((r = ask_start(m, &sessions[0], &c)) != KD_OK) {
+        return r;
+    }
     ck_assert(c.result.suite == m->suite && c.result.method == m->method);
     ck_assert(kd_bytes_equal(c.result.conn_id, kd_bytes_of_text("7")));
     ck_assert_err(kd_edhoc_read_2(m->e, c.result.out), KD_OK);
     authenticate_worker(m);
     kd_buf_reset(&m->message);
     ck_assert_err(kd_edhoc_write_3(m->e, NULL, &m->message), KD_OK);
-    ck_assert_err(ask_read(m, &sessions[1], &c), KD_OK);
+    if ((r = ask_read(m, &sessions[1], &c)) != KD_OK) {
+        return r;
+    }
     ck_assert(kd_bytes_equal(c.result.id_cred, m->client.id_cred));
-    ck_assert_err(ask_finish(m, &sessions[0], &c), KD_OK);
+    if ((r = ask_finish(m, &sessions[0], &c)) != KD_OK) {
+        return r;
+    }
     ck_assert_err(kd_edhoc_read_4(m->e, c.result.out), KD_OK);
     check_item(m);
     meeting_take_ticket(m, c.result.ticket);
+    return KD_OK;
 }
 
-static void hold_as_initiator(struct meeting *m, struct kd_session *sessions) {
+static enum kd_err hold_as_initiator(struct meeting *m, struct kd_session *sessions) {
     kd_auto(call) struct call_result c = { 0 };
-    ck_assert_err(ask_start(m, &sessions[0], &c), KD_OK);
+    enum kd_err r = ask_start(m, &sessions[0], &c);
+    if (r != KD_OK) {
+        return r;
+    }
     ck_assert_err(kd_edhoc_read_1(m->e, c.result.out), KD_OK);
     ck_assert_err(kd_edhoc_write_2(m->e, NULL, &m->message), KD_OK);
-    ck_assert_err(ask_read(m, &sessions[1], &c), KD_OK);
+    if ((r = ask_read(m, &sessions[1], &c)) != KD_OK) {
+        return r;
+    }
     ck_assert(kd_bytes_equal(c.result.id_cred, m->client.id_cred));
-    ck_assert_err(ask_finish(m, &sessions[0], &c), KD_OK);
+    if ((r = ask_finish(m, &sessions[0], &c)) != KD_OK) {
+        return r;
+    }
     ck_assert_uint_eq(c.result.ticket.n, 0);
     ck_assert_err(kd_edhoc_read_3(m->e, c.result.out), KD_OK);
     authenticate_worker(m);
     check_item(m);
     kd_buf_reset(&m->message);
     ck_assert_err(kd_edhoc_write_4(m->e, NULL, &m->message), KD_OK);
-    ck_assert_err(ask_confirm(m, &sessions[1], &c), KD_OK);
+    if ((r = ask_confirm(m, &sessions[1], &c)) != KD_OK) {
+        return r;
+    }
     meeting_take_ticket(m, c.result.ticket);
+    return KD_OK;
+}
+
+enum kd_err meeting_try(struct meeting *m) {
+    struct kd_session *sessions = token_opened()->sessions;
+    const enum kd_err r =
+        m->is_reverse ? hold_as_initiator(m, sessions) : hold_as_responder(m, sessions);
+    if (r == KD_OK) {
+        meeting_schedule(m);
+    }
+    return r;
 }
 
 void meeting_hold(struct meeting *m) {
-    struct kd_session *sessions = token_opened()->sessions;
-    if (m->is_reverse) {
-        hold_as_initiator(m, sessions);
-    } else {
-        hold_as_responder(m, sessions);
-    }
-    meeting_schedule(m);
+    ck_assert_err(meeting_try(m), KD_OK);
 }
 
 void meeting_take_ticket(struct meeting *m, struct kd_bytes ticket) {

@@ -43,6 +43,9 @@ enum kd_err ask_confirm(struct meeting *m, struct kd_session *s, struct call_res
 
 // The whole handshake; each step of the worker by another of its two sessions.
 void meeting_hold(struct meeting *m);
+// The same, which may fail, in a step of the worker; and then once more, from the beginning.
+enum kd_err meeting_try(struct meeting *m);
+void meeting_again(struct meeting *m);
 // The client's keys, for the nonces of m->session.
 void meeting_schedule(struct meeting *m);
 void meeting_take_ticket(struct meeting *m, struct kd_bytes ticket);
