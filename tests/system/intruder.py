@@ -185,9 +185,15 @@ def a_stranger_writes_no_values_and_no_codes_into_the_log(token):
     """What is open to all is asked with a parameter whose name looks like other values of the
     line, and has what a terminal takes for a command (U+009B)."""
     keyd = Keyd(token, policy="").start()
-    for name in ("a%20principal=root%20status=200", "a%C2%9B31m", "a%E2%80%AEb", "a%0Aroot"):
+
+    def is_noted(name, n):
         expect(keyd.get(f"/healthz?{name}=1"), 400, "field-unknown")
-    wait_for(lambda: keyd.log().count("problem=field-unknown") == 4, what="the refusals")
+        return keyd.log().count("problem=field-unknown") > n
+
+    # Strangers cause a few lines a second and no more: a slow start may have taken them.
+    for name in ("a%20principal=root%20status=200", "a%C2%9B31m", "a%E2%80%AEb", "a%0Aroot"):
+        n = keyd.log().count("problem=field-unknown")
+        wait_for(lambda name=name, n=n: is_noted(name, n), what="the refusal")
     log = read(keyd.log_file)
     assert log.isascii(), log
     assert b"principal=root" not in log and b"aroot" not in log, log

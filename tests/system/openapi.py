@@ -374,8 +374,8 @@ def reach_token_errors(api):
                             body = {**body, "name": "other"}
                         api.call(method, template, path.replace("/new", "/slow"), body, status)
             wait_for(lambda: api.keyd.try_get("/readyz") == 200, what="readyz")
-        # A delete that the token refused is done by asking again.
-        expect(api.keyd.delete("/v1/keys/slow"), 204)
+        # A delete that the token refused is done by asking again, or is done by itself meanwhile.
+        assert api.keyd.delete("/v1/keys/slow").status in (204, 404)
         api.keyd.create("slow", "aes-256", "encrypt")
 
 
