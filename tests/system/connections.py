@@ -8,8 +8,8 @@ import socket
 import threading
 import time
 
-from harness import (SOFTHSM, Keyd, Skip, b64, daemon, expect, main, open_socket, raw, read_all,
-                     rss_kib, status_of, test, wait_for)
+from harness import (SOFTHSM, Keyd, Skip, b64, check_health, daemon, expect, main, open_socket,
+                     raw, read_all, rss_kib, status_of, test, wait_for)
 
 N_CONNECTIONS = 10_000
 # What a connection that waits for its next request may cost the front.
@@ -47,6 +47,7 @@ def ten_thousand_connections_at_once_all_get_their_answers(token):
         for _ in range(N_CONNECTIONS):
             sockets.append(open_socket(keyd.socket))
         wait_for(lambda: open_count(keyd) >= N_CONNECTIONS, what="all connections accepted")
+        check_health(keyd)
         for _ in range(2):  # the second time on the same connections
             statuses = exchange(sockets)
             assert set(statuses) <= {200, 503}, set(statuses)

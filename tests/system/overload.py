@@ -3,7 +3,8 @@
 import contextlib
 import threading
 
-from harness import SOFTHSM, Keyd, daemon, expect, main, open_socket, rss_kib, test, wait_for
+from harness import (SOFTHSM, Keyd, check_health, daemon, expect, main, open_socket, rss_kib, test,
+                     wait_for)
 
 BATCH = {"items": [{"data": ""}] * 100}
 
@@ -80,6 +81,19 @@ def ten_times_what_can_be_done_takes_bounded_memory_and_passes(token):
     keyd.stop()
 
 
+@test(on=SOFTHSM)
+def health_is_told_at_once_in_a_burst_of_ten_times_what_can_be_done(token):
+    keyd = Keyd(token, {"workers.processes": 1, "workers.queue-max": 32,
+                        "http.principal-max": 32}).start()
+    keyd.create("k", "hmac-sha256", "sign")
+    with Hog(keyd, 320, BATCH, "/v1/keys/k/mac") as hog:
+        wait_for(lambda: any(a.status == 503 for a in hog.answers), what="more than can be done")
+        check_health(keyd)
+    check_health(keyd)
+    keyd.ok("/v1/keys/k/mac", BATCH)
+    keyd.stop()
+
+
 def idle(keyd, sends=b""):
     """A connection that says this much and reads nothing."""
     s = open_socket(keyd.socket)
@@ -114,6 +128,7 @@ def who_idles_drips_and_does_not_read_is_carried_and_gone_when_he_goes(token):
         with Hog(keyd, 40, BATCH) as hog:
             while not any(a.status == 503 for a in hog.answers):
                 expect(supervisor.get("/healthz"), 200)
+            check_health(keyd)
             for _ in range(5):
                 for path in ("/healthz", "/readyz"):
                     expect(supervisor.get(path), 200)

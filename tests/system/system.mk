@@ -64,6 +64,7 @@ EXTRA_DIST += $(repo_tests) tests/analyzer-suppressions tests/cppcheck-suppressi
 	tests/system/harness/cbor.py \
 	tests/system/harness/daemon.py \
 	tests/system/harness/gateway.py \
+	tests/system/harness/health.py \
 	tests/system/harness/mailbox.py \
 	tests/system/harness/oracle.py \
 	tests/system/harness/peer.py \
