@@ -4,7 +4,8 @@
 faulty.c stands before SoftHSM and gives the results that the tests ask for."""
 import threading
 
-from harness import SOFTHSM, Keyd, b64, expect, kill, main, oracle, test, wait_for
+from harness import SOFTHSM, Keyd, b64, expect, kill, main, oracle, test, unb64, wait_for
+from harness.peer import Server
 from harness.tokens import Faulty
 
 CKRS = {"CKR_GENERAL_ERROR": 0x5, "CKR_FUNCTION_FAILED": 0x6, "CKR_HOST_MEMORY": 0x2,
@@ -15,15 +16,22 @@ CKRS = {"CKR_GENERAL_ERROR": 0x5, "CKR_FUNCTION_FAILED": 0x6, "CKR_HOST_MEMORY":
         "CKR_USER_NOT_LOGGED_IN": 0x101, "a vendor's own": 0x80000001}
 
 
-def operations():
+def operations(keyd):
     """(name, the calls that it makes, path, body)"""
     _, point = oracle.new_peer("ec-p256")
+    peer = {"peer": b64(point)}
+    sealed = keyd.ok("/v1/keys/aes/encrypt", {"plaintext": b64(b"text")})
     return (
         ("mac", ("C_SignInit", "C_Sign"), "/v1/keys/mac/mac", {"data": ""}),
         ("sign", ("C_SignInit", "C_Sign"), "/v1/keys/sign/sign", {"data": ""}),
-        ("ecdh", ("C_DeriveKey",), "/v1/keys/agree/ecdh",
-         {"peer": b64(point), "type": "hmac-sha256"}),
-        ("encrypt", ("C_EncryptInit",), "/v1/keys/aes/encrypt", {"plaintext": ""}),
+        ("ecdh", ("C_DeriveKey",), "/v1/keys/agree/ecdh", {**peer, "type": "hmac-sha256"}),
+        ("hkdf", ("C_DigestInit", "C_DigestUpdate", "C_DigestKey", "C_DigestFinal",
+                  "C_CreateObject", "C_DestroyObject"), "/v1/keys/agree/ecdh",
+         {**peer, "type": "hmac-sha256", "kdf": "hkdf-sha256"}),
+        ("release", ("C_GetAttributeValue",), "/v1/keys/agree/ecdh", {**peer, "release": True}),
+        ("encrypt", ("C_EncryptInit", "C_Encrypt"), "/v1/keys/aes/encrypt", {"plaintext": ""}),
+        ("decrypt", ("C_DecryptInit", "C_Decrypt"), "/v1/keys/aes/decrypt", sealed),
+        ("random", ("C_GenerateRandom",), "/v1/random", {"length": 4}),
     )
 
 
@@ -52,7 +60,7 @@ def heals(keyd, path, body):
 def each_error_at_each_call_is_cured_or_told_and_the_next_request_works(token):
     """Pkcs11Interop #188, #214; yubihsm-shell #541."""
     faulty, keyd = set_up(token, {"workers.processes": 1})
-    for name, calls, path, body in operations():
+    for name, calls, path, body in operations(keyd):
         for call in calls:
             for ckr, value in CKRS.items():
                 faulty.set_once(call, f"{value:x}")
@@ -68,6 +76,53 @@ def each_error_at_each_call_is_cured_or_told_and_the_next_request_works(token):
     keyd.stop()
 
 
+# What a worker calls before its first answer, and at it.
+START = ("C_GetInfo", "C_GetSlotList", "C_GetTokenInfo", "C_OpenSession", "C_Login",
+         "C_GetSessionInfo", "C_FindObjectsInit", "C_FindObjects", "C_FindObjectsFinal",
+         "C_GetAttributeValue", "C_CopyObject", "C_GetSlotInfo", "C_DestroyObject")
+
+
+@test(on=SOFTHSM)
+def a_start_in_which_any_call_fails_once_ends_well(token):
+    faulty, keyd = set_up(token, {"workers.processes": 1})
+    for call in START:
+        keyd.stop()
+        faulty.set_once(call, "30")
+        keyd.start(wait=False)  # as each failure of one makes the next wait for longer
+        keyd.wait_serving()
+        heals(keyd, "/v1/keys/mac/mac", {"data": ""})
+        assert faulty.has_happened(call), call
+        wait_for(lambda: keyd.try_get("/readyz") == 200, what="readyz 200")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_token_that_is_taken_out_and_put_in_again_ends_no_session_of_the_channel(token):
+    """J13: sessions are restored by their tickets, and no number is used up by what failed."""
+    faulty = Faulty(token)
+    keyd = Server(token, {"workers.processes": 1, "workers.restart-delay": 20}).set_up()
+    with keyd.device("d") as d:
+        d.connect(keyd)
+        expect(keyd.open(d.seal(b"before")), 200)
+        faulty.set_once("C_DecryptInit", "lose")  # all sessions of the process, and the login
+        record = d.seal(b"lost")
+        wait_for(lambda: keyd.open(record).status == 200, what="the record")
+        assert faulty.has_happened("C_DecryptInit")
+        record = d.seal(b"away")
+        with faulty.fails("C_DecryptInit", "32"), faulty.fails("C_OpenSession", "32"), \
+                faulty.fails("C_GetSlotList", "32"):
+            wait_for(lambda: keyd.open(record).status == 503 and keyd.try_get("/readyz") == 503,
+                     what="readyz 503")
+            r = expect(keyd.open(record), 503)
+            assert "Retry-After" in r.headers, r.headers.items()
+            expect(keyd.get("/healthz"), 200)
+            expect(keyd.get("/v1/status"), 200)
+        wait_for(lambda: keyd.open(record).status == 200, what="the record")
+        expect(keyd.open(record), 422, "record-replayed")
+        assert d.open(unb64(keyd.seal(d, b"back").json["record"]))[2] == b"back"
+    keyd.stop()
+
+
 @test(on=SOFTHSM)
 def a_call_that_hangs_ends_its_worker_and_the_others_go_on(token):
     """krill #643, nethsm-pkcs11 #156: a PKCS#11 call cannot be timed out."""
@@ -77,7 +132,7 @@ def a_call_that_hangs_ends_its_worker_and_the_others_go_on(token):
     before = keyd.restarts()
     faulty.set_once("C_DeriveKey", "hang")
     answers = []
-    _, _, path, body = operations()[2]
+    _, _, path, body = operations(keyd)[2]
 
     def call():
         with keyd.client() as c:
