@@ -436,7 +436,9 @@ def prepare(w, device, uris):
 
 @test(on=SOFTHSM)
 def a_thousand_unknown_uris_at_once_hold_up_nobody_else(token):
-    with World(token, {"channel.handshakes-max": 2000, "workers.processes": 3}) as w:
+    # All are begun first, which may take longer than a handshake may otherwise.
+    with World(token, {"channel.handshakes-max": 2000, "channel.handshake-timeout-ms": 300_000,
+                       "workers.processes": 3}) as w:
         n, pending = 1000, 64
         w.keyd.hup()
         with w.device("flood", named_by="x5t") as flood, w.device("known") as known:
