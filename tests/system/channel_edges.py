@@ -79,10 +79,17 @@ def a_suite_that_is_not_ours_is_answered_with_ours(token):
     keyd.stop()
 
 
-@test(on=SOFTHSM)
+@test
 def points_that_are_none_and_messages_without_end_are_refused(token):
-    """A06: G_X over the prime, of 0, not on the curve, too short, too long."""
+    """A06: G_X over the prime, of 0, not on the curve, too short, too long.  A small one is as good
+    as any, in its whole length."""
     keyd = Server(token).set_up()
+    small = next(n for n in range(1, 100) if is_x(n))
+    message = b"\x00\x03\x58\x20" + small.to_bytes(32, "big") + b"\x07"
+    r = keyd.ok("/v1/handshakes", {"message": b64(message)}, 201)
+    expect(keyd.delete("/v1/handshakes/" + r["handshake"]), 204)
+    short = b"\x00\x03\x41" + bytes([small]) + b"\x07"
+    expect(keyd.post("/v1/handshakes", {"message": b64(short)}), 422)
     no_point = next(n.to_bytes(32, "big") for n in range(1, 100) if not is_x(n))
     for x in (bytes(32), b"\xff" * 32, no_point, keyd.own_point[1:32], keyd.own_point[:33]):
         message = b"\x00\x03\x58" + bytes([len(x)]) + x + b"\x07"
