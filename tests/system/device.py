@@ -3,13 +3,14 @@
 calls and lets them fail (the reports of docs/field.md)."""
 import threading
 
-from harness import SOFTHSM, Faulty, Keyd, b64, expect, main, test, wait_for
+from harness import SOFTHSM, Faulty, Keyd, b64, expect, main, oracle, test, unb64, wait_for
+from harness.peer import Server
 
 # PKCS#11 v2.40: values of CK_RV.
 GENERAL_ERROR, DEVICE_ERROR, DEVICE_MEMORY, DEVICE_REMOVED = "0x5", "0x30", "0x31", "0x32"
 SESSION_CLOSED, SESSION_HANDLE_INVALID, NOT_LOGGED_IN = "0xb0", "0xb3", "0x101"
 KEY_HANDLE_INVALID, TOKEN_NOT_PRESENT, FUNCTION_FAILED = "0x60", "0xe0", "0x6"
-SESSION_COUNT, MECHANISM_INVALID = "0xb1", "0x70"
+SESSION_COUNT, MECHANISM_INVALID, FUNCTION_NOT_SUPPORTED = "0xb1", "0x70", "0x54"
 
 
 def start(token, **config):
@@ -176,6 +177,29 @@ def abilities_that_the_token_lacks_are_501_and_in_the_status(token):
     with faulty.fails("C_SignInit", MECHANISM_INVALID):
         expect(mac(keyd), 501, "token-lacks")
     expect(mac(keyd), 200)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_shared_secret_leaves_the_token_only_where_that_is_allowed(token):
+    """A token that has neither HKDF nor C_DigestKey: the channel is off, until an operator lets the
+    secret pass through the worker."""
+    faulty = Faulty(token)
+    faulty.set("C_DigestKey", FUNCTION_NOT_SUPPORTED)
+    keyd = Server(token).set_up()
+    keyd.create("agree", "ec-p256", "derive")
+    agreement = {"peer": b64(oracle.new_peer("ec-p256")[1]), "kdf": "hkdf-sha256", "type": "aes-256"}
+    with keyd.device("d") as d:
+        assert keyd.get("/v1/status").json["hkdf"] == "none"
+        expect(keyd.post("/v1/keys/agree/ecdh", agreement), 501, "token-lacks")
+        r = expect(keyd.post("/v1/handshakes", {"message": b64(d.begin())}), 501, "token-lacks")
+        assert "handshake" not in r.json, r
+        keyd.set_config({**keyd.channel, "secrets.allow-extractable": True})
+        keyd.restart()
+        assert keyd.get("/v1/status").json["hkdf"] == "extract"
+        expect(keyd.post("/v1/keys/agree/ecdh", agreement), 200)
+        d.connect(keyd)
+        assert unb64(keyd.open(d.seal(b"by a lesser token")).json["data"]) == b"by a lesser token"
     keyd.stop()
 
 
