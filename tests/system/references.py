@@ -437,7 +437,8 @@ def prepare(w, device, uris):
 @test(on=SOFTHSM)
 def a_thousand_unknown_uris_at_once_hold_up_nobody_else(token):
     # All are begun first, which may take longer than a handshake may otherwise.
-    with World(token, {"channel.handshakes-max": 2000, "channel.handshake-timeout-ms": 300_000,
+    with World(token, {"channel.handshakes-max": 2000, "channel.handshakes-retry": 1100,
+                       "channel.handshake-timeout-ms": 300_000,
                        "workers.processes": 3}) as w:
         n, pending = 1000, 64
         w.keyd.hup()
