@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 2048 };
+enum { LINE_MAX_BYTES = 2048, LIMIT_MS = 1000, UNSAID_MAX_BYTES = 32 };
 
 static const char *const level_names[] = {
     [KD_LOG_ERROR] = "error",
@@ -56,17 +56,8 @@ static size_t put_escaped(char *line, size_t at, const char *text) {
     return at;
 }
 
-void kd_log(enum kd_log_level level, const char *subsystem, const char *what, const char *format,
-            ...) {
-    if (!kd_log_is_on(level)) {
-        return;
-    }
-    char values[LINE_MAX_BYTES];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(values, sizeof(values), format, args);
-    va_end(args);
-
+static void write_line(enum kd_log_level level, const char *subsystem, const char *what,
+                       const char *values) {
     char now[KD_CLOCK_TEXT_BYTES];
     kd_clock_format(kd_clock_wall_ms(), now);
     char line[LINE_MAX_BYTES];
@@ -79,4 +70,39 @@ void kd_log(enum kd_log_level level, const char *subsystem, const char *what, co
     line[n++] = '\n';
     // A log that cannot be written must not stop the service.
     ssize_t written KD_UNUSED = write(STDERR_FILENO, line, n);
+}
+
+void kd_log(enum kd_log_level level, const char *subsystem, const char *what, const char *format,
+            ...) {
+    if (!kd_log_is_on(level)) {
+        return;
+    }
+    char values[LINE_MAX_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(values, sizeof(values), format, args);
+    va_end(args);
+    write_line(level, subsystem, what, values);
+}
+
+bool kd_log_limited(struct kd_log_limit *limit, enum kd_log_level level, const char *subsystem,
+                    const char *what, const char *format, ...) {
+    const uint64_t now = kd_clock_mono_ms();
+    const bool is_said = limit->said_ms == 0 || now - limit->said_ms >= LIMIT_MS;
+    if (is_said ? kd_log_is_on(level) : kd_log_is_on(KD_LOG_DEBUG)) {
+        char values[LINE_MAX_BYTES];
+        const int room = sizeof(values) / 2; // a long value does not push out the number
+        va_list args;
+        va_start(args, format);
+        const int n = vsnprintf(values, (size_t)room, format, args);
+        va_end(args);
+        if (is_said && limit->unsaid > 0 && n >= 0) {
+            snprintf(values + (n < room ? n : room - 1), UNSAID_MAX_BYTES, " unsaid=%llu",
+                     (unsigned long long)limit->unsaid);
+        }
+        write_line(is_said ? level : KD_LOG_DEBUG, subsystem, what, values);
+    }
+    *limit = is_said ? (struct kd_log_limit) { now, 0 }
+                     : (struct kd_log_limit) { limit->said_ms, limit->unsaid + 1 };
+    return is_said;
 }

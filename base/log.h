@@ -9,6 +9,7 @@
 #include "attr.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum kd_log_level {
     KD_LOG_ERROR, // the operator must act
@@ -26,5 +27,16 @@ bool kd_log_is_on(enum kd_log_level level);
 KD_PRINTF(4, 5)
 void kd_log(enum kd_log_level level, const char *subsystem, const char *what, const char *format,
             ...);
+
+// For what somebody outside can cause as often as he likes: a line of each limit a second, which
+// says how many were left out since the one before (unsaid=N); those are at debug.  A limit is of
+// one thread, and begins as zeros.  True: it was said.
+struct kd_log_limit {
+    uint64_t said_ms; // monotonic
+    uint64_t unsaid;
+};
+KD_PRINTF(5, 6)
+bool kd_log_limited(struct kd_log_limit *limit, enum kd_log_level level, const char *subsystem,
+                    const char *what, const char *format, ...);
 
 #endif

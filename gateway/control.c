@@ -117,8 +117,8 @@ static void on_handshake(void *arg, unsigned status, struct kd_bytes body) {
         return;
     }
     if (!is_done) {
-        kd_log(KD_LOG_INFO, "gateway", "a handshake was refused", "address=%s error=%s", q->address,
-               kd_answer_error(&answer));
+        kd_log_limited(&q->g->said.handshake, KD_LOG_INFO, "gateway", "a handshake was refused",
+                       "address=%s error=%s", q->address, kd_answer_error(&answer));
     }
     const struct kd_json *session = kd_json_get(answer.object, "session"); // at the end
     if (is_done && strcmp(kd_answer_text(session, "profile"), "released") == 0) {
@@ -196,8 +196,9 @@ static void on_delivered(void *arg, unsigned status, struct kd_bytes body KD_UNU
     struct kd_question *q = arg;
     q->g->counts.backend[status < 600 ? status / 100 : 0]++;
     if (status < 200 || status > 299) {
-        kd_log(KD_LOG_WARN, "gateway", "the backend did not take an opened envelope: it is lost",
-               "address=%s status=%u", q->address, status);
+        kd_log_limited(&q->g->said.envelope, KD_LOG_WARN, "gateway",
+                       "the backend did not take an opened envelope: it is lost",
+                       "address=%s status=%u", q->address, status);
         kd_question_fail(q, KD_FAILURE_REFUSED, 0, "backend");
         return;
     }

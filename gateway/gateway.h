@@ -203,6 +203,11 @@ struct kd_gateway {
     struct kd_pushes *pushes;
     struct kd_takings *takings;
     struct kd_gateway_counts counts;
+    // Lines of the log that devices and strangers cause.
+    struct kd_gateway_said {
+        struct kd_log_limit failed[KD_FAILURE_LAST + 1]; // by what the device was told
+        struct kd_log_limit handshake, message, envelope;
+    } said;
 };
 
 KD_MUST_CHECK enum kd_err kd_records_new(struct kd_gateway *g);

@@ -20,9 +20,10 @@ static void on_answer(void *arg, unsigned status, struct kd_bytes body) {
     struct kd_question *q = arg;
     q->g->counts.backend[status < 600 ? status / 100 : 0]++;
     if (status < 200 || status > 299) {
-        kd_log(KD_LOG_INFO, "gateway", "the backend did not take a message",
-               "peer=%s session=%s status=%u reason=%.*s", q->peer, q->session, status,
-               status == 0 ? (int)body.n : 0, (const char *)body.p);
+        kd_log_limited(&q->g->said.message, KD_LOG_INFO, "gateway",
+                       "the backend did not take a message",
+                       "peer=%s session=%s status=%u reason=%.*s", q->peer, q->session, status,
+                       status == 0 ? (int)body.n : 0, (const char *)body.p);
         seal_error(q, status == 0 ? STATUS_NONE : status);
         return;
     }

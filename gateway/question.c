@@ -44,9 +44,10 @@ static void fail(struct kd_question *q, const struct kd_failure_body *why, const
                                      .id = q->frame.id,
                                      .body = kd_buf_get(&body) };
     q->g->counts.failed[why->code]++;
-    kd_log(KD_LOG_INFO, "gateway", "a frame was not answered as it asked",
-           "address=%s kind=%d peer=%s code=%d reason=%s", q->address, (int)q->frame.kind, q->peer,
-           (int)why->code, reason);
+    kd_log_limited(&q->g->said.failed[why->code], KD_LOG_INFO, "gateway",
+                   "a frame was not answered as it asked",
+                   "address=%s kind=%d peer=%s code=%d reason=%s", q->address, (int)q->frame.kind,
+                   q->peer, (int)why->code, reason);
     end(q, &answer);
 }
 

@@ -48,8 +48,9 @@ static enum kd_err end_step(struct kd_session *s, struct kd_handshake *h, enum k
     if (kd_edhoc_write_error(h->e, &message) == KD_OK) {
         result->out = keep(s, kd_buf_get(&message));
     }
-    kd_log(KD_LOG_INFO, "handshake", "a handshake has failed", "error=%s detail=%s", kd_err_name(r),
-           kd_edhoc_detail(h->e));
+    // Anybody can cause it as often as he likes; the front says it, and how often.
+    kd_log(KD_LOG_DEBUG, "handshake", "a handshake has failed", "error=%s detail=%s",
+           kd_err_name(r), kd_edhoc_detail(h->e));
     // Its keys were in a session that is gone, ours is sound: there is nothing to heal.
     const bool is_orphan = r == KD_ERR_SESSION_LOST && h->keys.generation != s->generation;
     kd_handshake_give_back(s, h, false);

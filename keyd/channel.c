@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARN_EVERY_MS = 1000 };
-
 // ---- keys ------------------------------------------------------------------
 
 enum kd_err kd_channel_key(const struct kd_channel *c, const char *name, uint32_t version,
@@ -78,7 +76,7 @@ static void on_later(void *channel) {
 
 // ---- log -------------------------------------------------------------------
 
-// Where the kind has been said; else the place of the oldest.
+// Where the kind has been said; else the place of the oldest, which waits for its second.
 static struct kd_channel_said *find_said(struct kd_channel *c, enum kd_err err, const char *kind) {
     struct kd_channel_said *oldest = &c->said[0];
     for (size_t i = 0; i < KD_COUNT_OF(c->said); i++) {
@@ -86,25 +84,19 @@ static struct kd_channel_said *find_said(struct kd_channel *c, enum kd_err err, 
         if (x->kind == kind && x->err == err) {
             return x;
         }
-        oldest = x->ms < oldest->ms ? x : oldest;
+        oldest = x->limit.said_ms < oldest->limit.said_ms ? x : oldest;
     }
     return oldest;
 }
 
 void kd_channel_warn_of(struct kd_channel *c, const char *what, enum kd_err err, const char *kind,
                         const char *who, const char *why) {
-    const uint64_t now = kd_clock_mono_ms();
     struct kd_channel_said *said = find_said(c, err, kind);
-    if (said->ms != 0 && now - said->ms < WARN_EVERY_MS) { // also where all places are new
-        kd_log(KD_LOG_DEBUG, "channel", what, "reason=%s peer=%s detail=%s", kd_err_name(err), who,
-               why);
-        c->unsaid++;
-        return;
+    if (kd_log_limited(&said->limit, KD_LOG_WARN, "channel", what, "reason=%s peer=%s detail=%s",
+                       kd_err_name(err), who, why)) {
+        said->kind = kind;
+        said->err = err;
     }
-    kd_log(KD_LOG_WARN, "channel", what, "reason=%s peer=%s detail=%s unsaid=%u", kd_err_name(err),
-           who, why, c->unsaid);
-    *said = (struct kd_channel_said) { .kind = kind, .err = err, .ms = now };
-    c->unsaid = 0;
 }
 
 void kd_channel_warn(struct kd_channel *c, const char *what, enum kd_err err, const char *who,

@@ -66,7 +66,7 @@ struct kd_channel_counts {
 struct kd_channel_said {
     const char *kind;
     enum kd_err err;
-    uint64_t ms; // monotonic
+    struct kd_log_limit limit;
 };
 
 struct kd_channel {
@@ -92,7 +92,7 @@ struct kd_channel {
     struct kd_later **last_later;
     struct kd_channel_counts counts;
     struct kd_channel_said said[KD_CHANNEL_SAID]; // refusals that were logged
-    uint32_t unsaid;                              // those since then that were not
+    struct kd_log_limit resuming;
 };
 
 // The channel, for a caller that may make sessions: KD_ERR_CONFIG (off),

@@ -265,8 +265,8 @@ static enum kd_err on_confirmed(void *arg, const struct kd_hsm_reply *reply,
     e->next_due_ms = kd_clock_mono_ms() + w->c->config->handshake_timeout_ms;
     memcpy(e->next_owner, w->owner, sizeof(e->next_owner));
     kd_sessions_set_due(&w->c->sessions, e);
-    kd_log(KD_LOG_INFO, "channel", "a session is being resumed", "session=%s peer=%s principal=%s",
-           e->text, w->peer, w->owner);
+    kd_log_limited(&w->c->resuming, KD_LOG_INFO, "channel", "a session is being resumed",
+                   "session=%s peer=%s principal=%s", e->text, w->peer, w->owner);
     const struct kd_session_change change = {
         .session = kd_channel_info(e),
         .node_nonce = { w->node_nonce, sizeof(w->node_nonce) },

@@ -5,7 +5,8 @@ import os
 import time
 
 from harness import SOFTHSM, b64, cbor, expect, main, peer, test, unb64
-from harness.gateway import (FAILURE, HANDSHAKE, TOO_LARGE, Backend, Chain, Gateway, head)
+from harness.daemon import wait_for
+from harness.gateway import (FAILURE, HANDSHAKE, PUSH, TOO_LARGE, Backend, Chain, Gateway, head)
 from harness.peer import Server
 
 REFUSED = bytes([0x01, 0x67]) + b"refused"
@@ -299,6 +300,30 @@ def a_ticket_is_none_for_any_bit_that_is_changed_or_another_s_half(token):
             resume(keyd, b64(bad), b"n", 422, "ticket")
         resume(keyd, b64(one), b"n")
     keyd.stop()
+
+
+@test(on=SOFTHSM)
+def what_anybody_can_cause_is_a_line_a_second(token):
+    """Frames that are refused, handshakes that fail: the log names one of a second, and counts."""
+    with Set(token) as s, s.keyd.device("d") as d:
+        s.gateway.reload(log_level="info")
+        before = [len(p.log().splitlines()) for p in (s.gateway, s.keyd)]
+        began = time.monotonic()
+        udp = s.gateway.udp()
+        for i in range(300):
+            udp.send(head(PUSH, i))
+        for i in range(100):
+            first = s.keyd.ok("/v1/handshakes", {"message": b64(d.begin())}, 201)
+            answer = s.keyd.post("/v1/handshakes/" + first["handshake"],
+                                 {"message": b64(b"\x58\x20" + bytes(32))})
+            assert answer.status == 422, answer.json
+        wait_for(lambda: s.gateway.metric('keyd_gateway_failures_total{code="malformed"}') >= 300)
+        seconds = int(time.monotonic() - began) + 1
+        for p, n in zip((s.gateway, s.keyd), before):
+            new = p.log().splitlines()[n:]
+            refused = [x for x in new if " debug " not in x and
+                       ("not answered as it asked" in x or "a handshake" in x)]
+            assert 1 <= len(refused) <= seconds + 1, (seconds, refused)
 
 
 if __name__ == "__main__":

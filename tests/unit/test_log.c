@@ -77,6 +77,51 @@ START_TEST(debug_is_off_by_default_and_levels_have_names) {
 }
 END_TEST
 
+static void say_limited(struct kd_log_limit *limit, const char *value) {
+    (void)kd_log_limited(limit, KD_LOG_WARN, "test", "again", "value=%s", value);
+}
+
+START_TEST(what_others_cause_is_a_line_a_second_that_counts_the_others) {
+    struct kd_log_limit limit = { 0, 0 };
+    struct kd_log_limit other = { 0, 0 };
+    begin_catch();
+    for (int i = 0; i < 1000; i++) {
+        say_limited(&limit, i == 0 ? "first" : "later");
+    }
+    say_limited(&other, "other");
+    end_catch();
+    ck_assert_ptr_nonnull(strstr(logged, " warn test again; value=first\n"));
+    ck_assert_ptr_null(strstr(logged, "later"));
+    ck_assert_ptr_nonnull(strstr(logged, "value=other\n"));
+    static char value[4096];
+    memset(value, 'x', sizeof(value) - 1);
+    limit.said_ms -= 1000;
+    begin_catch();
+    say_limited(&limit, value);
+    end_catch();
+    ck_assert_ptr_nonnull(strstr(logged, "xxx unsaid=999\n"));
+    ck_assert_uint_le(strlen(logged), 2048);
+    limit.said_ms -= 1000;
+    begin_catch();
+    say_limited(&limit, "last");
+    end_catch();
+    ck_assert_ptr_nonnull(strstr(logged, "value=last\n"));
+}
+END_TEST
+
+START_TEST(what_was_left_out_is_at_debug) {
+    struct kd_log_limit limit = { 0, 0 };
+    kd_log_set_level(KD_LOG_DEBUG);
+    begin_catch();
+    say_limited(&limit, "first");
+    say_limited(&limit, "second");
+    end_catch();
+    kd_log_set_level(KD_LOG_INFO);
+    ck_assert_ptr_nonnull(strstr(logged, " warn test again; value=first\n"));
+    ck_assert_ptr_nonnull(strstr(logged, " debug test again; value=second\n"));
+}
+END_TEST
+
 START_TEST(time_is_written_as_rfc_3339) {
     char text[KD_CLOCK_TEXT_BYTES];
     kd_clock_format(0, text);
@@ -92,6 +137,8 @@ static TCase *tcase_log(void) {
     tcase_add_test(t, a_value_cannot_talk_to_a_terminal);
     tcase_add_test(t, a_long_value_is_cut_and_the_line_ends);
     tcase_add_test(t, debug_is_off_by_default_and_levels_have_names);
+    tcase_add_test(t, what_others_cause_is_a_line_a_second_that_counts_the_others);
+    tcase_add_test(t, what_was_left_out_is_at_debug);
     tcase_add_test(t, time_is_written_as_rfc_3339);
     return t;
 }
