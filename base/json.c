@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_VALUES = 32 };
+enum { FIRST_VALUES = 32, SPAN_MASK = (1 << 28) - 1 };
 
 struct parser {
     struct kd_json_tree *tree;
@@ -70,8 +70,8 @@ static struct kd_json *innermost(const struct parser *p) {
 // NULL: it has failed.  What was returned before may have moved.
 static struct kd_json *add(struct parser *p, enum kd_json_type type) {
     struct kd_json_tree *t = p->tree;
-    if (t->n == KD_JSON_VALUES_MAX) {
-        (void)fail(p, "More than 65535 values");
+    if (t->n == (t->max == 0 ? KD_JSON_VALUES_MAX : t->max)) {
+        (void)fail(p, "Too many values");
         return NULL;
     }
     if (t->n == t->cap) {
@@ -345,7 +345,7 @@ static bool goes_on(struct parser *p) {
         v->n += p->is_fresh ? 0 : 1;
         skip_blanks(p);
         if (skip(p, v->type == KD_JSON_OBJECT ? '}' : ']')) {
-            v->span = (uint16_t)(p->tree->n - p->open[--p->depth]);
+            v->span = (p->tree->n - p->open[--p->depth]) & SPAN_MASK;
             p->is_fresh = false;
         } else {
             return p->is_fresh || skip(p, ',') || fail_syntax(p);

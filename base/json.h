@@ -12,7 +12,7 @@
 #include "err.h"
 
 // A value of two bytes takes sixteen here, and a text may have millions of them.  The largest
-// batch has about ten thousand; names of members count too.
+// batch has about ten thousand; names of members count too.  Who needs more says so in the tree.
 #define KD_JSON_VALUES_MAX 65535
 #define KD_JSON_DEPTH_MAX 16   // objects and arrays in one another
 #define KD_JSON_MEMBERS_MAX 64 // of an object, as each is held against the others
@@ -35,14 +35,15 @@ struct kd_json {
         const char *text; // a string: UTF-8, a NUL behind it
         int64_t integer;
     };
-    uint32_t n;    // bytes of the string, elements of the array, members of the object
-    uint16_t span; // from here to what comes after it and all in it
-    uint16_t type;
+    uint32_t n;         // bytes of the string, elements of the array, members of the object
+    uint32_t span : 28; // from here to what comes after it and all in it
+    uint32_t type : 4;
 };
 
 struct kd_json_tree {
     struct kd_json *root; // owned
     size_t n, cap;
+    size_t max;        // of values, at most 2^28 - 1; 0: KD_JSON_VALUES_MAX
     const char *wrong; // why it is KD_ERR_BAD_JSON
     size_t at;         // which byte it is that cannot stand there, the first is 1
 };

@@ -11,6 +11,9 @@
 #include <string.h>
 
 enum { KEPT_MAX = 16, TEXTS = 6, TIMEOUT_MS = 30000, PROBLEM_BYTES = 32, STATUS_UNKNOWN = 401 };
+// Of JSON in an answer: a page of keys has all their versions, which are without end.  The longest
+// answer (KD_REST_ANSWER_MAX_BYTES) has fewer.
+enum { VALUES_MAX = 1 << 21 };
 
 struct keyd_service {
     struct kd_rest_config config;
@@ -169,11 +172,22 @@ void kd_service_answer_wipe(struct kd_service_answer *a) {
     } else if (a->rest != NULL) {
         give_back(a->service, a->rest);
     }
+    kd_json_wipe(&a->tree);
     kd_rest_answer_wipe(&a->http);
     *a = KD_SERVICE_ANSWER_INIT;
 }
 
 // ---- a question ------------------------------------------------------------
+
+// Whether it is JSON is for who looks for something in it; a DELETE is answered with nothing.
+static enum keyd_err read_json(struct kd_service_answer *a) {
+    a->tree.max = VALUES_MAX;
+    const enum kd_err e = kd_json_read(&a->tree, &a->http.text);
+    if (e != KD_OK) {
+        kd_json_wipe(&a->tree);
+    }
+    return e == KD_ERR_NO_MEMORY ? KEYD_ERR_MEMORY : KEYD_OK;
+}
 
 enum keyd_err kd_service_ask(struct keyd_service *s, const struct kd_rest_request *q,
                              struct kd_service_answer *a) {
@@ -187,7 +201,10 @@ enum keyd_err kd_service_ask(struct keyd_service *s, const struct kd_rest_reques
         return take_failure(e, kd_rest_failure(a->rest));
     }
     problem.status = a->http.status;
-    return kd_rest_is_problem(&a->http) ? take_problem(&a->http) : KEYD_OK;
+    if (kd_rest_is_problem(&a->http)) {
+        return take_problem(&a->http);
+    }
+    return q->keeps_text ? read_json(a) : KEYD_OK;
 }
 
 enum keyd_err kd_service_post(struct keyd_service *s, const char *path, const struct kd_buf *json,
@@ -327,7 +344,7 @@ static const struct kd_service_field count_fields[] = {
     { "secrets", KD_SERVICE_PLACE(keyd_state, secrets), KD_SERVICE_NUMBER },
 };
 
-static bool count_worker(void *arg, size_t i KD_UNUSED, struct kd_bytes worker) {
+static bool count_worker(void *arg, size_t i KD_UNUSED, const struct kd_json *worker) {
     struct keyd_state *state = arg;
     char word[16] = "";
     (void)kd_service_find_word(worker, "state", sizeof(word), word);
@@ -336,23 +353,17 @@ static bool count_worker(void *arg, size_t i KD_UNUSED, struct kd_bytes worker) 
     return true;
 }
 
-static bool read_state(struct kd_bytes json, struct keyd_state *out) {
+static bool read_state(const struct kd_json *json, struct keyd_state *out) {
     struct keyd_state state = { .workers = 0 };
-    struct kd_bytes counts;
-    struct kd_bytes workers;
-    struct kd_bytes channel;
     size_t n = 0;
     if (!kd_service_read(json, state_fields, KD_COUNT_OF(state_fields), &state) ||
-        !kd_service_find(json, "counts", &counts) ||
-        !kd_service_read(counts, count_fields, KD_COUNT_OF(count_fields), &state) ||
-        !kd_service_find(json, "workers", &workers) ||
-        !kd_service_each(workers, count_worker, &state, &n)) {
+        !kd_service_read(kd_json_get(json, "counts"), count_fields, KD_COUNT_OF(count_fields),
+                         &state) ||
+        !kd_service_each(kd_json_get(json, "workers"), count_worker, &state, &n)) {
         return false;
     }
     // Without a channel there is none.
-    if (kd_service_find(json, "channel", &channel)) {
-        (void)kd_service_find_number(channel, "sessions", &state.sessions);
-    }
+    (void)kd_service_find_number(kd_json_get(json, "channel"), "sessions", &state.sessions);
     *out = state;
     return true;
 }
@@ -365,5 +376,5 @@ enum keyd_err keyd_state(struct keyd_service *s, struct keyd_state *out) {
     }
     const enum keyd_err err = kd_service_do(s, "GET", "/v1/status", &a);
     return kd_detail_end(
-        err != KEYD_OK || read_state(kd_service_text(&a), out) ? err : kd_service_strange());
+        err != KEYD_OK || read_state(kd_service_json(&a), out) ? err : kd_service_strange());
 }

@@ -72,20 +72,23 @@ static enum keyd_err measure(const struct kd_service_batch *q, size_t *n_bytes) 
 static void put_request(const struct kd_service_batch *q, struct kd_buf *b) {
     kd_buf_u8(b, '{');
     if (!q->has_own_version && q->with->version != 0 && q->with->key != NULL) {
-        kd_service_put_number(b, "version", q->with->version);
+        kd_json_member(b, "version");
+        kd_json_put_number(b, q->with->version);
     }
     if (q->is_digest) {
-        kd_service_put_name(b, "prehashed");
-        kd_buf_text(b, "true");
+        kd_json_member(b, "prehashed");
+        kd_json_put_bool(b, true);
     }
     if (q->is_alone) {
         q->put(q->arg, 0, b);
         kd_buf_u8(b, '}');
         return;
     }
-    kd_service_put_name(b, "items");
+    kd_json_member(b, "items");
+    kd_buf_u8(b, '[');
     for (size_t i = 0; i < q->n; i++) {
-        kd_buf_text(b, i == 0 ? "[{" : ",{");
+        kd_json_element(b);
+        kd_buf_u8(b, '{');
         q->put(q->arg, i, b);
         kd_buf_u8(b, '}');
     }
@@ -94,7 +97,7 @@ static void put_request(const struct kd_service_batch *q, struct kd_buf *b) {
 
 // ---- an operation: the answer ----------------------------------------------
 
-static bool take_error(struct kd_bytes error, struct kd_service_result *r) {
+static bool take_error(const struct kd_json *error, struct kd_service_result *r) {
     char type[64];
     uint64_t status = 0;
     if (!kd_service_find_word(error, "type", sizeof(type), type) ||
@@ -108,15 +111,15 @@ static bool take_error(struct kd_bytes error, struct kd_service_result *r) {
     return true;
 }
 
-static bool take_item(void *arg, size_t i, struct kd_bytes item) {
+static bool take_item(void *arg, size_t i, const struct kd_json *item) {
     const struct kd_service_batch *q = arg;
-    struct kd_service_result r = { .text = item };
-    struct kd_bytes error;
+    struct kd_service_result r = { .item = item };
+    const struct kd_json *error = q->is_alone ? NULL : kd_json_get(item, "error");
     uint64_t version = 0;
     if (i >= q->n) {
         return false;
     }
-    if (!q->is_alone && kd_service_find(item, "error", &error)) {
+    if (error != NULL) {
         return take_error(error, &r) && q->take(q->arg, i, &r);
     }
     (void)kd_service_find_number(item, "version", &version); // a secret has none
@@ -125,12 +128,11 @@ static bool take_item(void *arg, size_t i, struct kd_bytes item) {
 }
 
 // All or none: an answer of another length is none.
-static enum keyd_err take_answer(struct kd_service_batch q, struct kd_bytes answer) {
-    struct kd_bytes items;
+static enum keyd_err take_answer(struct kd_service_batch q, const struct kd_json *answer) {
     size_t n = 0;
-    const bool good = q.is_alone ? take_item(&q, 0, answer)
-                                 : kd_service_find(answer, "items", &items) &&
-                                       kd_service_each(items, take_item, &q, &n) && n == q.n;
+    const bool good =
+        q.is_alone ? take_item(&q, 0, answer)
+                   : kd_service_each(kd_json_get(answer, "items"), take_item, &q, &n) && n == q.n;
     return good ? KEYD_OK : kd_service_strange();
 }
 
@@ -146,7 +148,7 @@ enum keyd_err kd_service_run(struct keyd_service *s, const struct kd_service_bat
         KD_BUF_INIT(FRAME_BYTES + q->n * ITEM_BYTES + KD_B64_LEN(n_bytes));
     put_request(q, &b);
     err = kd_service_post(s, path, &b, &a);
-    return err == KEYD_OK ? take_answer(*q, kd_service_text(&a)) : err;
+    return err == KEYD_OK ? take_answer(*q, kd_service_json(&a)) : err;
 }
 
 // ---- a list ----------------------------------------------------------------
@@ -157,21 +159,19 @@ struct filling {
     size_t max;
 };
 
-static bool take_element(void *arg, size_t i, struct kd_bytes element) {
+static bool take_element(void *arg, size_t i, const struct kd_json *element) {
     const struct filling *f = arg;
     return i < f->max && f->list->read(element, f->out + i * f->list->size);
 }
 
-static bool take_page(struct kd_bytes answer, struct filling *f, struct keyd_page *page) {
-    struct kd_bytes array;
+static bool take_page(const struct kd_json *answer, struct filling *f, struct keyd_page *page) {
     struct keyd_page next = { .n = 0 };
-    struct kd_bytes value;
-    if (!kd_service_find(answer, f->list->kind, &array) ||
-        !kd_service_each(array, take_element, f, &next.n) ||
-        !kd_service_find(answer, "next", &value)) {
+    const struct kd_json *after = kd_json_get(answer, "next");
+    if (!kd_service_each(kd_json_get(answer, f->list->kind), take_element, f, &next.n) ||
+        after == NULL) {
         return false;
     }
-    next.is_more = !kd_bytes_equal(value, kd_bytes_of_text("null"));
+    next.is_more = !kd_json_is(after, KD_JSON_NULL);
     // Without an element the same page would come for ever.
     if (next.is_more &&
         (next.n == 0 || !kd_service_find_word(answer, "next", sizeof(next.after), next.after))) {
@@ -196,5 +196,5 @@ enum keyd_err kd_service_page(struct keyd_service *s, const struct kd_service_li
              page->after[0] == '\0' ? "" : "&after=", page->after);
     const enum keyd_err err = kd_service_do(s, "GET", path, &a);
     return kd_detail_end(
-        err != KEYD_OK || take_page(kd_service_text(&a), &f, page) ? err : kd_service_strange());
+        err != KEYD_OK || take_page(kd_service_json(&a), &f, page) ? err : kd_service_strange());
 }

@@ -91,7 +91,7 @@ enum keyd_err keyd_handshake(struct keyd_service *s, struct keyd_handshake *h,
 
 // ---- the reverse: keyd begins ----------------------------------------------
 
-static enum keyd_err take_first(struct keyd_handshake *h, struct kd_bytes answer,
+static enum keyd_err take_first(struct keyd_handshake *h, const struct kd_json *answer,
                                 struct keyd_room *out) {
     char id[KEYD_ID_BYTES];
     if (!kd_service_find_word(answer, "handshake", sizeof(id), id) || !kd_service_is_id(id) ||
@@ -113,7 +113,7 @@ enum keyd_err keyd_handshake_begin(struct keyd_service *s, unsigned method,
     }
     kd_buf_printf(&b, "{\"initiate\":true,\"method\":%u}", method);
     const enum keyd_err err = kd_service_post(s, "/v1/handshakes", &b, &a);
-    return kd_detail_end(err == KEYD_OK ? take_first(h, kd_service_text(&a), out) : err);
+    return kd_detail_end(err == KEYD_OK ? take_first(h, kd_service_json(&a), out) : err);
 }
 
 enum keyd_err keyd_handshake_abandon(struct keyd_service *s, const struct keyd_handshake *h) {
@@ -174,13 +174,12 @@ static const struct kd_service_field suite_fields[] = {
     { "aead", KD_SERVICE_PLACE(keyd_envelope_key, aead), KD_SERVICE_NUMBER },
 };
 
-static enum keyd_err take_key(struct kd_bytes answer, struct keyd_envelope_key *out) {
+static enum keyd_err take_key(const struct kd_json *answer, struct keyd_envelope_key *out) {
     struct keyd_envelope_key key = { .version = 0 };
-    struct kd_bytes suite;
     if (!kd_service_read(answer, key_fields, KD_COUNT_OF(key_fields), &key) ||
         !kd_service_find_point(answer, "jwk", key.point, &key.n_point) ||
-        !kd_service_find(answer, "suite", &suite) ||
-        !kd_service_read(suite, suite_fields, KD_COUNT_OF(suite_fields), &key)) {
+        !kd_service_read(kd_json_get(answer, "suite"), suite_fields, KD_COUNT_OF(suite_fields),
+                         &key)) {
         return kd_service_strange();
     }
     *out = key;
@@ -194,5 +193,5 @@ enum keyd_err keyd_envelope_key(struct keyd_service *s, struct keyd_envelope_key
         return kd_detail_end(kd_service_wrong("Room for the key"));
     }
     const enum keyd_err err = kd_service_do(s, "GET", "/v1/envelopes/key", &a);
-    return kd_detail_end(err == KEYD_OK ? take_key(kd_service_text(&a), out) : err);
+    return kd_detail_end(err == KEYD_OK ? take_key(kd_service_json(&a), out) : err);
 }

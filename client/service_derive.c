@@ -53,24 +53,29 @@ static void put_derived(const void *arg, size_t i, struct kd_buf *b) {
     const struct keyd_derivation *d = &c->derivations[i];
     kd_service_put_given(b, "peer", d->peer);
     if (d->kdf != KEYD_KDF_NONE) {
-        kd_service_put_text(b, "kdf", kdf_names[d->kdf]);
+        kd_json_member(b, "kdf");
+        kd_json_put_text(b, kdf_names[d->kdf]);
     }
     kd_service_put_given(b, "salt", d->salt);
     kd_service_put_given(b, "info", d->info);
     if (c->with->version != 0 && c->with->key != NULL) {
-        kd_service_put_number(b, "version", c->with->version);
+        kd_json_member(b, "version");
+        kd_json_put_number(b, c->with->version);
     }
     if (c->is_released) {
-        kd_service_put_name(b, "release");
-        kd_buf_text(b, "true");
+        kd_json_member(b, "release");
+        kd_json_put_bool(b, true);
     } else {
-        kd_service_put_text(b, "type", kd_service_key_types[d->type]);
+        kd_json_member(b, "type");
+        kd_json_put_text(b, kd_service_key_types[d->type]);
     }
     if (c->is_released && is_hkdf(d)) {
-        kd_service_put_number(b, "length", c->n_value);
+        kd_json_member(b, "length");
+        kd_json_put_number(b, c->n_value);
     }
     if (!c->is_released && d->lifetime_s != 0) {
-        kd_service_put_number(b, "lifetime", d->lifetime_s);
+        kd_json_member(b, "lifetime");
+        kd_json_put_number(b, d->lifetime_s);
     }
 }
 
@@ -90,7 +95,7 @@ static const struct kd_service_field fields[] = {
       residences, KD_COUNT_OF(residences) },
 };
 
-static bool read_secret(struct kd_bytes json, void *out) {
+static bool read_secret(const struct kd_json *json, void *out) {
     struct keyd_secret secret = { .version = 0 };
     if (!kd_service_read(json, fields, KD_COUNT_OF(fields), &secret)) {
         return false;
@@ -108,8 +113,8 @@ static bool take_derived(const void *arg, size_t i, const struct kd_service_resu
         out->value.n = 0;
         return true;
     }
-    return c->is_released ? kd_service_find_bytes(r->text, "value", &out->value)
-                          : read_secret(r->text, &out->secret);
+    return c->is_released ? kd_service_find_bytes(r->item, "value", &out->value)
+                          : read_secret(r->item, &out->secret);
 }
 
 // ---- calls -----------------------------------------------------------------
@@ -183,7 +188,7 @@ enum keyd_err keyd_secret_show(struct keyd_service *s, const char *id, struct ke
     }
     const enum keyd_err err = kd_service_on(s, "GET", "secrets", id, "", &a);
     return kd_detail_end(
-        err != KEYD_OK || read_secret(kd_service_text(&a), out) ? err : kd_service_strange());
+        err != KEYD_OK || read_secret(kd_service_json(&a), out) ? err : kd_service_strange());
 }
 
 enum keyd_err keyd_secret_list(struct keyd_service *s, struct keyd_page *page,

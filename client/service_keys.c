@@ -47,22 +47,20 @@ static const struct kd_service_field version_fields[] = {
 };
 
 // One that we do not know is a later keyd's.
-static bool add_usage(void *sum, size_t i KD_UNUSED, struct kd_bytes value) {
-    for (size_t u = 0; u < KD_COUNT_OF(usages); u++) {
-        const struct kd_bytes name = kd_bytes_of_text(usages[u].name);
-        if (value.n == name.n + 2 &&
-            kd_bytes_equal((struct kd_bytes) { value.p + 1, name.n }, name)) {
+static bool add_usage(void *sum, size_t i KD_UNUSED, const struct kd_json *value) {
+    const char *name = kd_json_string(value);
+    for (size_t u = 0; name != NULL && u < KD_COUNT_OF(usages); u++) {
+        if (strcmp(name, usages[u].name) == 0) {
             *(unsigned *)sum |= usages[u].usage;
         }
     }
     return true;
 }
 
-static bool read_version(struct kd_bytes json, struct keyd_key_version *out) {
-    struct kd_bytes jwk;
+static bool read_version(const struct kd_json *json, struct keyd_key_version *out) {
     struct keyd_key_version v = { .version = 0 };
     if (!kd_service_read(json, version_fields, KD_COUNT_OF(version_fields), &v) ||
-        (kd_service_find(json, "jwk", &jwk) &&
+        (kd_json_get(json, "jwk") != NULL &&
          !kd_service_find_point(json, "jwk", v.point, &v.n_point))) {
         return false;
     }
@@ -71,7 +69,7 @@ static bool read_version(struct kd_bytes json, struct keyd_key_version *out) {
 }
 
 // The point of the version that is the primary.
-static bool add_version(void *arg, size_t i KD_UNUSED, struct kd_bytes json) {
+static bool add_version(void *arg, size_t i KD_UNUSED, const struct kd_json *json) {
     struct keyd_key *key = arg;
     struct keyd_key_version v;
     if (!read_version(json, &v)) {
@@ -84,16 +82,12 @@ static bool add_version(void *arg, size_t i KD_UNUSED, struct kd_bytes json) {
     return true;
 }
 
-static bool read_key(struct kd_bytes json, void *out) {
+static bool read_key(const struct kd_json *json, void *out) {
     struct keyd_key key = { .usages = 0 };
-    struct kd_bytes usage_array;
-    struct kd_bytes versions;
     size_t n = 0;
     if (!kd_service_read(json, key_fields, KD_COUNT_OF(key_fields), &key) ||
-        !kd_service_find(json, "usages", &usage_array) ||
-        !kd_service_each(usage_array, add_usage, &key.usages, &n) ||
-        !kd_service_find(json, "versions", &versions) ||
-        !kd_service_each(versions, add_version, &key, &n)) {
+        !kd_service_each(kd_json_get(json, "usages"), add_usage, &key.usages, &n) ||
+        !kd_service_each(kd_json_get(json, "versions"), add_version, &key, &n)) {
         return false;
     }
     memcpy(out, &key, sizeof(key));
@@ -106,7 +100,7 @@ static enum keyd_err take_key(enum keyd_err err, const struct kd_service_answer 
     if (err != KEYD_OK) {
         return kd_detail_end(err);
     }
-    if (!read_key(kd_service_text(a), &key)) {
+    if (!read_key(kd_service_json(a), &key)) {
         return kd_detail_end(kd_service_strange());
     }
     if (out != NULL) {
@@ -118,15 +112,15 @@ static enum keyd_err take_key(enum keyd_err err, const struct kd_service_answer 
 // ---- new ones --------------------------------------------------------------
 
 static void put_usages(struct kd_buf *b, unsigned sum) {
-    kd_service_put_name(b, "usages");
-    const char *comma = "[";
+    kd_json_member(b, "usages");
+    kd_buf_u8(b, '[');
     for (size_t i = 0; i < KD_COUNT_OF(usages); i++) {
         if ((sum & usages[i].usage) != 0) {
-            kd_buf_printf(b, "%s\"%s\"", comma, usages[i].name);
-            comma = ",";
+            kd_json_element(b);
+            kd_json_put_text(b, usages[i].name);
         }
     }
-    kd_buf_text(b, comma[0] == '[' ? "[]" : "]");
+    kd_buf_u8(b, ']');
 }
 
 enum keyd_err keyd_key_create(struct keyd_service *s, const char *name, enum keyd_key_type type,
@@ -138,8 +132,10 @@ enum keyd_err keyd_key_create(struct keyd_service *s, const char *name, enum key
         return kd_detail_end(kd_service_wrong("The name or type of the key"));
     }
     kd_buf_u8(&b, '{');
-    kd_service_put_text(&b, "name", name);
-    kd_service_put_text(&b, "type", kd_service_key_types[type]);
+    kd_json_member(&b, "name");
+    kd_json_put_text(&b, name);
+    kd_json_member(&b, "type");
+    kd_json_put_text(&b, kd_service_key_types[type]);
     put_usages(&b, sum);
     kd_buf_u8(&b, '}');
     return take_key(kd_service_post(s, "/v1/keys", &b, &a), &a, out);
@@ -155,8 +151,10 @@ static enum keyd_err take_in(struct keyd_service *s, const char *name, const cha
         return kd_detail_end(kd_service_wrong("The name of the key, its URI or its PEM"));
     }
     kd_buf_u8(&b, '{');
-    kd_service_put_text(&b, "name", name);
-    kd_service_put_text(&b, member, text);
+    kd_json_member(&b, "name");
+    kd_json_put_text(&b, name);
+    kd_json_member(&b, member);
+    kd_json_put_text(&b, text);
     kd_buf_u8(&b, '}');
     return take_key(kd_service_post(s, "/v1/keys", &b, &a), &a, out);
 }
@@ -185,7 +183,8 @@ enum keyd_err keyd_key_import_point(struct keyd_service *s, const char *name,
         return kd_detail_end(kd_service_wrong("The point"));
     }
     kd_buf_u8(&b, '{');
-    kd_service_put_text(&b, "name", name);
+    kd_json_member(&b, "name");
+    kd_json_put_text(&b, name);
     kd_service_put_point(&b, "jwk", point.p, n);
     kd_buf_u8(&b, '}');
     return take_key(kd_service_post(s, "/v1/keys", &b, &a), &a, out);
@@ -232,7 +231,8 @@ static enum keyd_err set_state(struct keyd_service *s, const char *name, const c
     }
     kd_buf_u8(&b, '{');
     if (version != 0) {
-        kd_service_put_number(&b, "version", version);
+        kd_json_member(&b, "version");
+        kd_json_put_number(&b, version);
     }
     kd_buf_u8(&b, '}');
     return take_key(kd_service_post(s, path, &b, &a), &a, out);
@@ -261,7 +261,7 @@ struct versions {
     size_t max;
 };
 
-static bool put_version(void *arg, size_t i, struct kd_bytes json) {
+static bool put_version(void *arg, size_t i, const struct kd_json *json) {
     const struct versions *v = arg;
     struct keyd_key_version one;
     return read_version(json, i < v->max ? &v->out[i] : &one);
@@ -272,7 +272,6 @@ enum keyd_err keyd_key_versions(struct keyd_service *s, const char *name,
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
     struct versions v = { out, max };
     struct keyd_key key;
-    struct kd_bytes array;
     kd_service_begin();
     if (out == NULL || n == NULL) {
         return kd_detail_end(kd_service_wrong("Room for the versions"));
@@ -281,9 +280,8 @@ enum keyd_err keyd_key_versions(struct keyd_service *s, const char *name,
     if (err != KEYD_OK) {
         return kd_detail_end(err);
     }
-    if (!read_key(kd_service_text(&a), &key) ||
-        !kd_service_find(kd_service_text(&a), "versions", &array) ||
-        !kd_service_each(array, put_version, &v, n)) {
+    if (!read_key(kd_service_json(&a), &key) ||
+        !kd_service_each(kd_json_get(kd_service_json(&a), "versions"), put_version, &v, n)) {
         return kd_detail_end(kd_service_strange());
     }
     return kd_detail_end(*n <= max ? KEYD_OK : kd_service_wrong("Room for the versions"));

@@ -27,23 +27,22 @@ static size_t size_made(const void *arg, size_t i) {
 
 static void put_made(const void *arg, size_t i, struct kd_buf *b) {
     const struct made *m = arg;
-    kd_service_put_bytes(b, "data", kd_service_bytes(m->data[i]));
+    kd_json_member(b, "data");
+    kd_json_put_bytes(b, kd_service_bytes(m->data[i]));
     if (m->proofs != NULL) {
-        kd_service_put_bytes(b, m->member, kd_service_bytes(m->proofs[i]));
+        kd_json_member(b, m->member);
+        kd_json_put_bytes(b, kd_service_bytes(m->proofs[i]));
     }
 }
 
-static bool take_verdict(struct kd_bytes item, struct keyd_result *out) {
-    struct kd_bytes valid;
-    if (!kd_service_find(item, "valid", &valid)) {
-        return false;
-    }
-    if (kd_bytes_equal(valid, kd_bytes_of_text("true"))) {
+static bool take_verdict(const struct kd_json *item, struct keyd_result *out) {
+    const struct kd_json *valid = kd_json_get(item, "valid");
+    if (kd_json_is(valid, KD_JSON_TRUE)) {
         return true;
     }
     out->err = KEYD_ERR_REFUSED;
     snprintf(out->problem, sizeof(out->problem), "%s", not_valid);
-    return kd_bytes_equal(valid, kd_bytes_of_text("false"));
+    return kd_json_is(valid, KD_JSON_FALSE);
 }
 
 static bool take_made(const void *arg, size_t i, const struct kd_service_result *r) {
@@ -52,8 +51,8 @@ static bool take_made(const void *arg, size_t i, const struct kd_service_result 
     struct keyd_room room = { .p = result.bytes, .max = sizeof(result.bytes) };
     memcpy(result.problem, r->problem, sizeof(result.problem));
     const bool good = r->err != KEYD_OK   ? true
-                      : m->proofs != NULL ? take_verdict(r->text, &result)
-                                          : kd_service_find_bytes(r->text, m->member, &room);
+                      : m->proofs != NULL ? take_verdict(r->item, &result)
+                                          : kd_service_find_bytes(r->item, m->member, &room);
     result.n = room.n;
     if (good) {
         m->out[i] = result;
@@ -168,9 +167,11 @@ static size_t size_cipher(const void *arg, size_t i) {
 static void put_cipher(const void *arg, size_t i, struct kd_buf *b) {
     const struct ciphered *c = arg;
     const struct keyd_cipher *item = &c->items[i];
-    kd_service_put_bytes(b, c->is_encrypt ? "plaintext" : "ciphertext", kd_service_bytes(item->in));
+    kd_json_member(b, c->is_encrypt ? "plaintext" : "ciphertext");
+    kd_json_put_bytes(b, kd_service_bytes(item->in));
     if (!c->is_encrypt) {
-        kd_service_put_bytes(b, "iv", (struct kd_bytes) { item->iv, sizeof(item->iv) });
+        kd_json_member(b, "iv");
+        kd_json_put_bytes(b, (struct kd_bytes) { item->iv, sizeof(item->iv) });
     }
     kd_service_put_given(b, "aad", item->aad);
 }
@@ -185,9 +186,9 @@ static bool take_cipher(const void *arg, size_t i, const struct kd_service_resul
     if (r->err != KEYD_OK) {
         return true;
     }
-    return c->is_encrypt ? kd_service_find_fixed(r->text, "iv", item->iv, sizeof(item->iv)) &&
-                               kd_service_find_bytes(r->text, "ciphertext", &item->out)
-                         : kd_service_find_bytes(r->text, "plaintext", &item->out);
+    return c->is_encrypt ? kd_service_find_fixed(r->item, "iv", item->iv, sizeof(item->iv)) &&
+                               kd_service_find_bytes(r->item, "ciphertext", &item->out)
+                         : kd_service_find_bytes(r->item, "plaintext", &item->out);
 }
 
 static enum keyd_err crypt(struct keyd_service *s, const struct keyd_with *with, bool is_encrypt,
@@ -257,7 +258,7 @@ enum keyd_err keyd_random(struct keyd_service *s, void *out, size_t n) {
     kd_buf_printf(&b, "{\"length\":%zu}", n);
     const enum keyd_err err = kd_service_post(s, "/v1/random", &b, &a);
     return kd_detail_end(err != KEYD_OK ||
-                                 kd_service_find_fixed(kd_service_text(&a), "random", out, n)
+                                 kd_service_find_fixed(kd_service_json(&a), "random", out, n)
                              ? err
                              : kd_service_strange());
 }

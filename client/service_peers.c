@@ -9,13 +9,12 @@
 enum { BODY_BYTES = 1024 };
 
 // A certificate in PEM, where it is wanted; none is empty.
-static bool find_pem(struct kd_bytes json, struct keyd_room *out) {
-    struct kd_bytes value;
+static bool find_pem(const struct kd_json *json, struct keyd_room *out) {
     if (out == NULL) {
         return true;
     }
     out->n = 0;
-    return !kd_service_find(json, "certificate", &value) ||
+    return kd_json_get(json, "certificate") == NULL ||
            kd_service_find_text(json, "certificate", out);
 }
 
@@ -30,7 +29,7 @@ static enum keyd_err show(struct keyd_service *s, const char *kind, const char *
     if (err != KEYD_OK) {
         return kd_detail_end(err);
     }
-    return kd_detail_end(find_pem(kd_service_text(&a), pem) && read(kd_service_text(&a), out)
+    return kd_detail_end(find_pem(kd_service_json(&a), pem) && read(kd_service_json(&a), out)
                              ? KEYD_OK
                              : kd_service_strange());
 }
@@ -45,16 +44,15 @@ static const struct kd_service_field peer_fields[] = {
       .is_optional = true },
 };
 
-static bool read_peer(struct kd_bytes json, void *out) {
+static bool read_peer(const struct kd_json *json, void *out) {
     struct keyd_peer peer = { .is_registered = 1 };
     struct keyd_room kid = { .p = peer.kid, .max = sizeof(peer.kid) };
-    struct kd_bytes value;
     if (!kd_service_read(json, peer_fields, KD_COUNT_OF(peer_fields), &peer) ||
-        (kd_service_find(json, "kid", &value) && !kd_service_find_bytes(json, "kid", &kid))) {
+        (kd_json_get(json, "kid") != NULL && !kd_service_find_bytes(json, "kid", &kid))) {
         return false;
     }
     peer.n_kid = kid.n;
-    peer.has_certificate = kd_service_find(json, "certificate", &value);
+    peer.has_certificate = kd_json_get(json, "certificate") != NULL;
     if (!peer.has_certificate &&
         !kd_service_find_point(json, "public_key", peer.point, &peer.n_point)) {
         return false;
@@ -63,11 +61,21 @@ static bool read_peer(struct kd_bytes json, void *out) {
     return true;
 }
 
+// What is not would become U+FFFD on its way, and keyd would keep that.
+static bool is_utf8(const char *text) {
+    struct kd_bytes left = kd_bytes_of_text(text);
+    for (size_t n; (n = kd_utf8_length(left)) > 0;) {
+        left = (struct kd_bytes) { left.p + n, left.n - n };
+    }
+    return left.n == 0;
+}
+
 static bool is_peer_wrong(const struct keyd_peer_config *p) {
     return p == NULL || !kd_service_is_name(p->name) || p->pem == NULL ||
            strnlen(p->pem, KEYD_PEM_MAX + 1) > KEYD_PEM_MAX || kd_service_is_missing(p->kid) ||
            p->kid.n > KEYD_KID_MAX ||
-           (p->uri != NULL && strnlen(p->uri, KEYD_URI_BYTES) == KEYD_URI_BYTES);
+           (p->uri != NULL &&
+            (strnlen(p->uri, KEYD_URI_BYTES) == KEYD_URI_BYTES || !is_utf8(p->uri)));
 }
 
 enum keyd_err keyd_peer_create(struct keyd_service *s, const struct keyd_peer_config *p,
@@ -81,15 +89,18 @@ enum keyd_err keyd_peer_create(struct keyd_service *s, const struct keyd_peer_co
     }
     const bool is_certificate = strstr(p->pem, "-----BEGIN CERTIFICATE-----") != NULL;
     kd_buf_u8(&b, '{');
-    kd_service_put_text(&b, "name", p->name);
-    kd_service_put_text(&b, is_certificate ? "certificate" : "public_key", p->pem);
+    kd_json_member(&b, "name");
+    kd_json_put_text(&b, p->name);
+    kd_json_member(&b, is_certificate ? "certificate" : "public_key");
+    kd_json_put_text(&b, p->pem);
     kd_service_put_given(&b, "kid", p->kid);
     if (p->uri != NULL) {
-        kd_service_put_text(&b, "uri", p->uri);
+        kd_json_member(&b, "uri");
+        kd_json_put_text(&b, p->uri);
     }
     kd_buf_u8(&b, '}');
     const enum keyd_err err = kd_service_post(s, "/v1/peers", &b, &a);
-    if (err != KEYD_OK || !read_peer(kd_service_text(&a), &peer)) {
+    if (err != KEYD_OK || !read_peer(kd_service_json(&a), &peer)) {
         return kd_detail_end(err == KEYD_OK ? kd_service_strange() : err);
     }
     if (out != NULL) {
@@ -141,7 +152,7 @@ static const struct kd_service_field device_fields[] = {
       .is_optional = true },
 };
 
-static bool read_device(struct kd_bytes json, void *out) {
+static bool read_device(const struct kd_json *json, void *out) {
     struct keyd_enrolment device = { .state = KEYD_ENROLLED };
     if (!kd_service_read(json, device_fields, KD_COUNT_OF(device_fields), &device)) {
         return false;
@@ -165,15 +176,16 @@ static enum keyd_err ask_secret(struct keyd_service *s, const char *path, struct
         return KEYD_ERR_MEMORY;
     }
     if (lifetime_s != 0) {
-        kd_service_put_number(b, "secret_lifetime", lifetime_s);
+        kd_json_member(b, "secret_lifetime");
+        kd_json_put_number(b, lifetime_s);
     }
     kd_buf_u8(b, '}');
     const enum keyd_err err = kd_service_post(s, path, b, &a);
     if (err != KEYD_OK) {
         return err;
     }
-    if (!kd_service_find_word(kd_service_text(&a), "secret", sizeof(secret->text), secret->text) ||
-        (about != NULL && !read_device(kd_service_text(&a), about))) {
+    if (!kd_service_find_word(kd_service_json(&a), "secret", sizeof(secret->text), secret->text) ||
+        (about != NULL && !read_device(kd_service_json(&a), about))) {
         return kd_service_strange();
     }
     *out = KD_STEAL(secret);
@@ -189,11 +201,14 @@ enum keyd_err keyd_enrol(struct keyd_service *s, struct keyd_enrolment *e, unsig
         return kd_detail_end(kd_service_wrong("The id or relation of the device"));
     }
     kd_buf_u8(&b, '{');
-    kd_service_put_text(&b, "id", e->id);
+    kd_json_member(&b, "id");
+    kd_json_put_text(&b, e->id);
     if (e->relation[0] != '\0') {
-        kd_service_put_text(&b, "relation", e->relation);
+        kd_json_member(&b, "relation");
+        kd_json_put_text(&b, e->relation);
     }
-    kd_service_put_text(&b, "usage", device_usages[e->is_agreeing != 0]);
+    kd_json_member(&b, "usage");
+    kd_json_put_text(&b, device_usages[e->is_agreeing != 0]);
     return kd_detail_end(ask_secret(s, "/v1/devices", &b, lifetime_s, e, secret));
 }
 

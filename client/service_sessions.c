@@ -29,7 +29,7 @@ static const struct kd_service_field fields[] = {
     { "bytes_max", KD_SERVICE_PLACE(keyd_session, bytes_max), KD_SERVICE_NUMBER },
 };
 
-static bool read_session(struct kd_bytes json, void *out) {
+static bool read_session(const struct kd_json *json, void *out) {
     struct keyd_session session = { .update = 0 };
     if (!kd_service_read(json, fields, KD_COUNT_OF(fields), &session)) {
         return false;
@@ -39,9 +39,8 @@ static bool read_session(struct kd_bytes json, void *out) {
 }
 
 // The member of an answer that has more.
-static bool find_session(struct kd_bytes json, struct keyd_session *out) {
-    struct kd_bytes session;
-    return kd_service_find(json, "session", &session) && read_session(session, out);
+static bool find_session(const struct kd_json *json, struct keyd_session *out) {
+    return read_session(kd_json_get(json, "session"), out);
 }
 
 // ---- what there is ---------------------------------------------------------
@@ -55,7 +54,7 @@ enum keyd_err keyd_session_show(struct keyd_service *s, const char *session,
     }
     const enum keyd_err err = kd_service_on(s, "GET", "sessions", session, "", &a);
     return kd_detail_end(
-        err != KEYD_OK || read_session(kd_service_text(&a), out) ? err : kd_service_strange());
+        err != KEYD_OK || read_session(kd_service_json(&a), out) ? err : kd_service_strange());
 }
 
 enum keyd_err keyd_session_list(struct keyd_service *s, struct keyd_page *page,
@@ -72,7 +71,7 @@ enum keyd_err keyd_session_ticket(struct keyd_service *s, const char *session,
         return kd_detail_end(kd_service_wrong("Room for the ticket"));
     }
     const enum keyd_err err = kd_service_on(s, "GET", "sessions", session, "ticket", &a);
-    return kd_detail_end(err != KEYD_OK || kd_service_find_bytes(kd_service_text(&a), "ticket", out)
+    return kd_detail_end(err != KEYD_OK || kd_service_find_bytes(kd_service_json(&a), "ticket", out)
                              ? err
                              : kd_service_strange());
 }
@@ -86,16 +85,16 @@ enum keyd_err keyd_session_delete(struct keyd_service *s, const char *session) {
 // ---- fresh keys ------------------------------------------------------------
 
 // False too where the member is there and wrong.
-static bool find_given(struct kd_bytes json, const char *name, uint8_t *p, size_t max, size_t *n) {
-    struct kd_bytes value;
+static bool find_given(const struct kd_json *json, const char *name, uint8_t *p, size_t max,
+                       size_t *n) {
     struct keyd_room room = { .p = p, .max = max };
-    const bool good =
-        !kd_service_find(json, name, &value) || kd_service_find_bytes(json, name, &room);
+    const bool good = kd_json_get(json, name) == NULL || kd_service_find_bytes(json, name, &room);
     *n = room.n;
     return good;
 }
 
-static enum keyd_err take_change(struct kd_bytes json, bool is_resumed, struct keyd_change *out) {
+static enum keyd_err take_change(const struct kd_json *json, bool is_resumed,
+                                 struct keyd_change *out) {
     struct keyd_change c = { .n_record = 0 };
     if (!find_session(json, &c.session) ||
         !find_given(json, "node_nonce", c.node_nonce, sizeof(c.node_nonce), &c.n_node_nonce) ||
@@ -117,11 +116,13 @@ enum keyd_err keyd_session_resume(struct keyd_service *s, struct keyd_bytes tick
         return kd_detail_end(kd_service_wrong("The ticket or the nonce"));
     }
     kd_buf_u8(&b, '{');
-    kd_service_put_bytes(&b, "ticket", kd_service_bytes(ticket));
-    kd_service_put_bytes(&b, "client_nonce", kd_service_bytes(client_nonce));
+    kd_json_member(&b, "ticket");
+    kd_json_put_bytes(&b, kd_service_bytes(ticket));
+    kd_json_member(&b, "client_nonce");
+    kd_json_put_bytes(&b, kd_service_bytes(client_nonce));
     kd_buf_u8(&b, '}');
     const enum keyd_err err = kd_service_post(s, "/v1/sessions/resume", &b, &a);
-    return kd_detail_end(err == KEYD_OK ? take_change(kd_service_text(&a), true, out) : err);
+    return kd_detail_end(err == KEYD_OK ? take_change(kd_service_json(&a), true, out) : err);
 }
 
 enum keyd_err keyd_session_update(struct keyd_service *s, const char *session,
@@ -132,7 +133,7 @@ enum keyd_err keyd_session_update(struct keyd_service *s, const char *session,
         return kd_detail_end(kd_service_wrong("Room for the record"));
     }
     const enum keyd_err err = kd_service_on(s, "POST", "sessions", session, "key-update", &a);
-    return kd_detail_end(err == KEYD_OK ? take_change(kd_service_text(&a), false, out) : err);
+    return kd_detail_end(err == KEYD_OK ? take_change(kd_service_json(&a), false, out) : err);
 }
 
 // ---- released keys ---------------------------------------------------------
@@ -178,23 +179,20 @@ static const struct {
     { "otp", otp_fields, KD_COUNT_OF(otp_fields) },
 };
 
-static bool read_traffic(struct kd_bytes json, struct keyd_traffic *t) {
-    struct kd_bytes part;
+static bool read_traffic(const struct kd_json *json, struct keyd_traffic *t) {
     if (!find_session(json, &t->session) ||
         !kd_service_read(json, traffic_fields, KD_COUNT_OF(traffic_fields), t)) {
         return false;
     }
     for (size_t i = 0; i < KD_COUNT_OF(parts); i++) {
-        if (!kd_service_find(json, parts[i].name, &part) ||
-            !kd_service_read(part, parts[i].fields, parts[i].n, t)) {
+        if (!kd_service_read(kd_json_get(json, parts[i].name), parts[i].fields, parts[i].n, t)) {
             return false;
         }
     }
-    if (!kd_service_find(json, "window", &part)) {
-        return false;
-    }
-    t->has_received = !kd_bytes_equal(part, kd_bytes_of_text("null"));
-    return !t->has_received || kd_service_read(part, window_fields, KD_COUNT_OF(window_fields), t);
+    const struct kd_json *window = kd_json_get(json, "window");
+    t->has_received = !kd_json_is(window, KD_JSON_NULL);
+    return !t->has_received ||
+           kd_service_read(window, window_fields, KD_COUNT_OF(window_fields), t);
 }
 
 void keyd_traffic_free(struct keyd_traffic *traffic) {
@@ -215,7 +213,7 @@ enum keyd_err keyd_session_release(struct keyd_service *s, const char *session,
         return kd_detail_end(KEYD_ERR_MEMORY);
     }
     const enum keyd_err err = kd_service_on(s, "POST", "sessions", session, "release", &a);
-    if (err != KEYD_OK || !read_traffic(kd_service_text(&a), t)) {
+    if (err != KEYD_OK || !read_traffic(kd_service_json(&a), t)) {
         return kd_detail_end(err == KEYD_OK ? kd_service_strange() : err);
     }
     *out = KD_STEAL(t);

@@ -2,7 +2,7 @@
 // service_state.h: what the functions of keyd_service.h are made of: a pool of connections, one
 // question and its answer, an operation on one item or many, and JSON both ways.  What may be
 // secret is written and read without copies that nobody wipes: requests by kd_buf, answers in the
-// place where they came.
+// place where they came (jansson would copy each string).
 #ifndef KD_CLIENT_SERVICE_STATE_H
 #define KD_CLIENT_SERVICE_STATE_H
 
@@ -18,6 +18,7 @@ struct kd_service_answer {
     struct keyd_service *service; // `rest` goes back there
     struct kd_rest *rest;         // has the headers
     struct kd_rest_answer http;   // JSON of problems alone; what else came is in its text
+    struct kd_json_tree tree;     // over that text, where JSON came
 };
 #define KD_SERVICE_ANSWER_INIT ((struct kd_service_answer) { .http = KD_REST_ANSWER_INIT })
 void kd_service_answer_wipe(struct kd_service_answer *a);
@@ -34,8 +35,13 @@ enum keyd_err kd_service_post(struct keyd_service *s, const char *path, const st
 // GET, DELETE and POST without a body.
 enum keyd_err kd_service_do(struct keyd_service *s, const char *method, const char *path,
                             struct kd_service_answer *a);
+// As it came, where that is no JSON.
 static inline struct kd_bytes kd_service_text(const struct kd_service_answer *a) {
     return kd_buf_get(&a->http.text);
+}
+// NULL, which has no members: it is no JSON.
+static inline const struct kd_json *kd_service_json(const struct kd_service_answer *a) {
+    return a->tree.root;
 }
 // By the name of a problem: what it is to the caller.
 enum keyd_err kd_service_err_of(struct kd_bytes name, unsigned status);
@@ -71,7 +77,7 @@ struct kd_service_result {
     enum keyd_err err;
     char problem[32];
     unsigned version;
-    struct kd_bytes text; // of the item, where there is no error
+    const struct kd_json *item; // where there is no error
 };
 
 // Items in, results out, both in arrays of the caller, which the three functions know.
@@ -94,7 +100,7 @@ size_t kd_service_size(struct keyd_bytes a, struct keyd_bytes b);
 
 // ---- a list ----------------------------------------------------------------
 
-typedef bool kd_service_read_fn(struct kd_bytes json, void *out);
+typedef bool kd_service_read_fn(const struct kd_json *json, void *out);
 
 struct kd_service_list {
     const char *kind; // in the path and of the answer's array
@@ -106,33 +112,27 @@ enum keyd_err kd_service_page(struct keyd_service *s, const struct kd_service_li
 
 // ---- JSON, written ---------------------------------------------------------
 
-// Members, with the comma before.
-void kd_service_put_name(struct kd_buf *b, const char *name);
-void kd_service_put_text(struct kd_buf *b, const char *name, const char *text);
-void kd_service_put_number(struct kd_buf *b, const char *name, uint64_t value);
-void kd_service_put_bytes(struct kd_buf *b, const char *name, struct kd_bytes value);
-// An uncompressed point of coordinates of n bytes, as a JWK (RFC 7518 6.2.1); kd_service_find_point
-// reads it.
+// Members.  An uncompressed point of coordinates of n bytes, as a JWK (RFC 7518 6.2.1);
+// kd_service_find_point reads it.
 #define KD_SERVICE_POINT_FORM 4
 void kd_service_put_point(struct kd_buf *b, const char *name, const uint8_t *point, size_t n);
 void kd_service_put_given(struct kd_buf *b, const char *name, struct keyd_bytes value); // n > 0
 
 // ---- JSON, read in place ---------------------------------------------------
 
-// The text of the one member of this name.  False: there is none, or it is no object.
-bool kd_service_find(struct kd_bytes json, const char *name, struct kd_bytes *value);
 // False: it is not there, or of another type, or longer than there is room.
-bool kd_service_find_text(struct kd_bytes json, const char *name, struct keyd_room *out);
-bool kd_service_find_word(struct kd_bytes json, const char *name, size_t max, char *out);
-bool kd_service_find_number(struct kd_bytes json, const char *name, uint64_t *out);
-bool kd_service_find_bytes(struct kd_bytes json, const char *name, struct keyd_room *out);
-bool kd_service_find_fixed(struct kd_bytes json, const char *name, uint8_t *out, size_t n);
+bool kd_service_find_text(const struct kd_json *object, const char *name, struct keyd_room *out);
+bool kd_service_find_word(const struct kd_json *object, const char *name, size_t max, char *out);
+bool kd_service_find_number(const struct kd_json *object, const char *name, uint64_t *out);
+bool kd_service_find_bytes(const struct kd_json *object, const char *name, struct keyd_room *out);
+bool kd_service_find_fixed(const struct kd_json *object, const char *name, uint8_t *out, size_t n);
 // A public key as JWK: SEC 1 2.3.3, uncompressed.
-bool kd_service_find_point(struct kd_bytes json, const char *name,
+bool kd_service_find_point(const struct kd_json *object, const char *name,
                            uint8_t point[static KEYD_POINT_MAX], size_t *n_point);
 // The elements of an array in turn; false: it is none, or `take` says so.
-typedef bool kd_service_element_fn(void *arg, size_t i, struct kd_bytes element);
-bool kd_service_each(struct kd_bytes json, kd_service_element_fn *take, void *arg, size_t *n);
+typedef bool kd_service_element_fn(void *arg, size_t i, const struct kd_json *element);
+bool kd_service_each(const struct kd_json *array, kd_service_element_fn *take, void *arg,
+                     size_t *n);
 
 enum kd_service_kind {
     KD_SERVICE_TEXT,   // char[size]
@@ -153,7 +153,7 @@ struct kd_service_field {
 #define KD_SERVICE_PLACE(type, member)                                                             \
     offsetof(struct type, member), sizeof(((struct type *)0)->member)
 // What the fields say of an object; the rest of *out is left as it was.
-bool kd_service_read(struct kd_bytes json, const struct kd_service_field *fields, size_t n,
+bool kd_service_read(const struct kd_json *object, const struct kd_service_field *fields, size_t n,
                      void *out);
 
 // ---- of problems, which jansson has read -----------------------------------

@@ -9,6 +9,7 @@
 
 static struct kd_buf text_read;
 static struct kd_json_tree tree;
+static size_t values_max;
 
 static void setup(void) {
     text_read = KD_BUF_INIT(1 << 22);
@@ -18,12 +19,14 @@ static void setup(void) {
 static void teardown(void) {
     kd_json_wipe(&tree);
     kd_buf_wipe(&text_read);
+    values_max = 0;
 }
 
 // In memory of its own size, so that a sanitizer sees what reads on.
 static enum kd_err read_bytes(struct kd_bytes text) {
     kd_json_wipe(&tree);
     kd_buf_wipe(&text_read);
+    tree.max = values_max;
     kd_buf_put(&text_read, text.p, text.n);
     ck_assert_err(kd_buf_finish(&text_read), KD_OK);
     return kd_json_read(&tree, &text_read);
@@ -214,7 +217,11 @@ START_TEST(values_have_a_limit) {
     ck_assert_uint_eq(tree.root->n, KD_JSON_VALUES_MAX - 1);
     ck_assert_uint_eq(tree.root->span, KD_JSON_VALUES_MAX);
     ck_assert_err(read_values(KD_JSON_VALUES_MAX + 1), KD_ERR_BAD_JSON);
-    ck_assert_str_eq(tree.wrong, "More than 65535 values");
+    ck_assert_str_eq(tree.wrong, "Too many values");
+    values_max = 100000;
+    ck_assert_err(read_values(100000), KD_OK);
+    ck_assert_uint_eq(tree.root->span, 100000);
+    ck_assert_err(read_values(100001), KD_ERR_BAD_JSON);
 }
 END_TEST
 

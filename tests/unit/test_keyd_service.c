@@ -3,6 +3,7 @@
 // without memory.  The real keyd is in tests/system/service.py.
 #include "tests/unit/app_fixture.h"
 
+#include <stdio.h>
 #include <string.h>
 
 // ---- the calls -------------------------------------------------------------
@@ -221,8 +222,7 @@ START_TEST(results_never_pass_the_callers_room) {
 }
 END_TEST
 
-// These are not read by jansson, as they may be secret.
-START_TEST(plaintexts_are_found_among_strings_and_numbers_alone) {
+START_TEST(plaintexts_are_found_in_whole_texts_alone) {
     static const struct {
         const char *text;
         enum keyd_err expected;
@@ -242,8 +242,14 @@ START_TEST(plaintexts_are_found_among_strings_and_numbers_alone) {
         { "{\"plaintext\":", KEYD_ERR_SERVER },
         { "{\"plaintext\"}", KEYD_ERR_SERVER },
         { "{\"plaintext", KEYD_ERR_SERVER },
-        { "{\"plaintext\":\"A\\u0041AA\"}", KEYD_ERR_SERVER },
+        { "{\"plaintext\":\"A\\u0041AA\"}", KEYD_OK },
+        { "{\"plaintext\":\"AAAA\\u0000\"}", KEYD_ERR_SERVER },
+        { "{\"plaintext\":\"AA\\nAA\"}", KEYD_ERR_SERVER },
         { "{\"plaintext\":\"AAAA\",\"plaintext\":\"AAAA\"}", KEYD_ERR_SERVER },
+        { "{\"plaintext\":\"AAAA\",\"version\":1,\"version\":1}", KEYD_ERR_SERVER },
+        { "{\"plaintext\":\"AAAA\",\"a\":[{\"b\":1,\"b\":1}]}", KEYD_ERR_SERVER },
+        { "{\"plaintext\":\"AAAA\",\"a\":tru}", KEYD_ERR_SERVER },
+        { "{\"plaintext\":\"AAAA\",\"a\":\"\xff\"}", KEYD_ERR_SERVER },
         { "{\"plaintext\":{\"plaintext\":\"AAAA\"}}", KEYD_ERR_SERVER },
         { "{\"a\":\"plaintext\"}", KEYD_ERR_SERVER },
         { "[\"plaintext\",\"AAAA\"]", KEYD_ERR_SERVER },
@@ -342,6 +348,8 @@ START_TEST(batches_of_records_are_whole_or_strange) {
 END_TEST
 
 START_TEST(state_is_read_or_strange) {
+    static const char *const no_counts[] = { "-1",    "1.0", "1e2", "9223372036854775808",
+                                             "\"1\"", "[1]", "01",  "18446744073709551615" };
     app_gives(ask_state,
               FAKE_JSON(200,
                         "{\"version\":\"1\",\"ready\":true,\"counts\":{\"keys\":3,\"secrets\":4},"
@@ -351,10 +359,15 @@ START_TEST(state_is_read_or_strange) {
     ck_assert_uint_eq(state.workers * 10 + state.workers_ready, 21);
     ck_assert_uint_eq(state.keys * 100 + state.secrets * 10 + state.sessions, 345);
     app_gives(ask_state, FAKE_JSON(200, "{}"), KEYD_ERR_SERVER);
-    app_gives(ask_state,
-              FAKE_JSON(200, "{\"ready\":true,\"workers\":[],\"version\":\"1\",\"counts\":{"
-                             "\"keys\":-1,\"secrets\":0}}"),
-              KEYD_ERR_SERVER);
+#define COUNT(keys)                                                                                \
+    "{\"ready\":true,\"workers\":[],\"version\":\"1\",\"counts\":{\"secrets\":0,\"keys\":" keys "}}"
+    app_gives(ask_state, FAKE_JSON(200, COUNT("9223372036854775807")), KEYD_OK);
+    ck_assert_uint_eq(state.keys, INT64_MAX);
+    for (size_t i = 0; i < KD_COUNT_OF(no_counts); i++) {
+        char text[200];
+        snprintf(text, sizeof(text), COUNT("%s"), no_counts[i]);
+        app_gives(ask_state, FAKE_JSON(200, text), KEYD_ERR_SERVER);
+    }
 }
 END_TEST
 
@@ -408,7 +421,7 @@ static TCase *tcase_answers(void) {
     tcase_add_test(t, keys_are_read_or_the_answer_is_strange);
     tcase_add_test(t, items_of_a_batch_succeed_and_fail_on_their_own);
     tcase_add_test(t, results_never_pass_the_callers_room);
-    tcase_add_test(t, plaintexts_are_found_among_strings_and_numbers_alone);
+    tcase_add_test(t, plaintexts_are_found_in_whole_texts_alone);
     tcase_add_test(t, a_verdict_is_true_or_false);
     tcase_add_test(t, handshakes_and_records_need_their_headers);
     tcase_add_test(t, batches_of_records_are_whole_or_strange);

@@ -242,8 +242,7 @@ END_TEST
 
 START_TEST(what_is_asked_is_what_was_meant) {
     app_gives(key_import, FAKE_JSON(200, KEY), KEYD_OK);
-    ck_assert_ptr_nonnull(
-        strstr(fake.request, "{\"name\":\"k\",\"pem\":\"a \\u0022PEM\\u0022\\u000a\"}"));
+    ck_assert_ptr_nonnull(strstr(fake.request, "{\"name\":\"k\",\"pem\":\"a \\\"PEM\\\"\\n\"}"));
     point[1] = 0xfb;
     point[49] = 0x01;
     app_gives(key_import_point, FAKE_JSON(200, KEY), KEYD_OK);
@@ -258,7 +257,7 @@ START_TEST(what_is_asked_is_what_was_meant) {
     ck_assert_ptr_nonnull(strstr(fake.request, "POST /v1/keys/k/disable HTTP"));
     ck_assert_ptr_nonnull(strstr(fake.request, "{\"version\":2}"));
     app_gives(peer_create, FAKE_JSON(200, PEER), KEYD_OK);
-    ck_assert_ptr_nonnull(strstr(fake.request, "{\"name\":\"p\",\"public_key\":\"PEM\\u000a\","
+    ck_assert_ptr_nonnull(strstr(fake.request, "{\"name\":\"p\",\"public_key\":\"PEM\\n\","
                                                "\"kid\":\"ZGF0YQ\",\"uri\":\"a:b\"}"));
     app_gives(enrol, FAKE_JSON(200, DEVICE), KEYD_OK);
     ck_assert_ptr_nonnull(strstr(fake.request, "{\"id\":\"d\",\"relation\":\"r\",\"usage\":"
@@ -292,6 +291,27 @@ START_TEST(too_little_room_for_versions_says_how_many_there_are) {
     size_t n = 0;
     ck_assert_keyd(keyd_key_versions(service, "k", versions, 0, &n), KEYD_ERR_ARGUMENT);
     ck_assert_uint_eq(n, 1);
+    app_stop();
+}
+END_TEST
+
+// A page of keys has all their versions, whose values are more than base/json takes of itself.
+START_TEST(versions_are_without_end) {
+    enum { VERSIONS = KD_JSON_VALUES_MAX / 10 };
+    static const char version[] = "{\"version\":1,\"state\":\"disabled\",\"created\":" TIME
+                                  ",\"local\":true,\"extractable\":false},";
+    kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(2000 * 1000);
+    static const char key[] = KEY;
+    const char *rest = strstr(key, "\"versions\":[") + 12;
+    kd_buf_printf(&answer, "HTTP/1.1 200 X\r\nContent-Length: %zu\r\n\r\n%.*s",
+                  strlen(key) + VERSIONS * strlen(version), (int)(rest - key), key);
+    for (size_t i = 0; i < VERSIONS; i++) {
+        kd_buf_text(&answer, version);
+    }
+    kd_buf_text(&answer, rest);
+    app_start(kd_buf_get_text(&answer));
+    ck_assert_keyd(keyd_key_versions(service, "k", versions, 2, &n_versions), KEYD_ERR_ARGUMENT);
+    ck_assert_uint_eq(n_versions, VERSIONS + 1);
     app_stop();
 }
 END_TEST
@@ -351,6 +371,8 @@ START_TEST(what_is_no_name_goes_into_no_path) {
     ck_assert_keyd(
         keyd_key_import_point(service, "k", KEYD_EC_P384, (struct keyd_bytes) { bytes, 97 }, NULL),
         KEYD_ERR_ARGUMENT);
+    const struct keyd_peer_config latin = { .name = "p", .pem = "PEM\n", .uri = "a:\xe9" };
+    ck_assert_keyd(keyd_peer_create(service, &latin, NULL), KEYD_ERR_ARGUMENT);
     ck_assert_keyd(keyd_handshake_abandon(service, NULL), KEYD_ERR_ARGUMENT);
     ck_assert_keyd(keyd_session_resume(service, data, (struct keyd_bytes) { "", 0 }, &change),
                    KEYD_ERR_ARGUMENT);
@@ -371,6 +393,7 @@ static TCase *tcase_objects(void) {
     tcase_add_test(t, what_is_asked_is_what_was_meant);
     tcase_add_test(t, a_page_goes_on_where_it_ended_and_never_for_ever);
     tcase_add_test(t, too_little_room_for_versions_says_how_many_there_are);
+    tcase_add_test(t, versions_are_without_end);
     tcase_add_test(t, released_keys_are_read_with_their_window);
     tcase_add_test(t, what_is_no_name_goes_into_no_path);
     return t;
