@@ -2,7 +2,7 @@
 // audit_check.c: see audit_check.h.
 #include "client/audit_check.h"
 
-#include "client/rest.h" // json_t that frees itself
+#include "client/rest_json.h" // json_t that frees itself
 
 #include <errno.h>
 #include <inttypes.h>

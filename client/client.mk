@@ -55,7 +55,7 @@ libclient_a_SOURCES = \
 	client/load.c client/load.h \
 	client/output.c client/output.h \
 	client/process.c client/process.h \
-	client/rest.c client/rest.h \
+	client/rest.c client/rest.h client/rest_json.c client/rest_json.h \
 	client/selfcert.c client/selfcert.h \
 	client/settings.c client/settings.h \
 	client/setup.c client/setup.h \
@@ -93,11 +93,10 @@ client_libkeyd_la_LIBADD = $(CURL_LIBS) $(CRYPTO_LIBS)
 # its own, so that a device's stays small.  Its errors are those of libkeyd.
 client_libkeyd_service_la_SOURCES = $(libkeyd_service_sources) client/rest.c client/rest.h \
 	$(libbase_a_SOURCES)
-client_libkeyd_service_la_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(JANSSON_CFLAGS) \
-	$(small_library_cflags)
+client_libkeyd_service_la_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(small_library_cflags)
 client_libkeyd_service_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 $(small_library_ldflags) \
 	-export-symbols-regex '^keyd_'
-client_libkeyd_service_la_LIBADD = client/libkeyd.la $(CURL_LIBS) $(JANSSON_LIBS) $(CRYPTO_LIBS)
+client_libkeyd_service_la_LIBADD = client/libkeyd.la $(CURL_LIBS) $(CRYPTO_LIBS)
 
 # Examples that the tests compile and run.
 check_PROGRAMS += client/examples/request client/examples/sign client/examples/threads

@@ -62,11 +62,11 @@ static enum kd_exit make_key(struct kd_ctl *ctl, const struct first_key *key) {
     if (kd_rest_call(ctl->rest, "POST", "/v1/keys", body, &a) != KD_OK) {
         return kd_ctl_call(ctl, "POST", "/v1/keys", body, &unused); // says why
     }
-    if (kd_rest_is_problem(&a) && !is_exists(&a)) {
+    if (kd_rest_is_problem(a.status) && !is_exists(&a)) {
         return kd_ctl_problem(ctl, a.status, a.json);
     }
     fprintf(ctl->out, "%-16s %-12s %s: %s\n", key->name, key->type,
-            kd_rest_is_problem(&a) ? "was there" : "made in the token", key->what_for);
+            kd_rest_is_problem(a.status) ? "was there" : "made in the token", key->what_for);
     return KD_EXIT_OK;
 }
 

@@ -158,7 +158,7 @@ enum kd_exit kd_ctl_call(struct kd_ctl *ctl, const char *method, const char *pat
         advise(ctl, e);
         return KD_EXIT_UNREACHABLE;
     }
-    if (kd_rest_is_problem(&a)) {
+    if (kd_rest_is_problem(a.status)) {
         code = kd_ctl_problem(ctl, a.status, a.json);
         if (a.retry_after_sec > 0 && !ctl->json) {
             fprintf(ctl->err, "  Try again in %u s.\n", a.retry_after_sec);

@@ -7,7 +7,7 @@
 #include "client/args.h"
 #include "client/io.h"
 #include "client/output.h"
-#include "client/rest.h"
+#include "client/rest_json.h"
 #include "client/settings.h"
 
 #include <stdio.h>

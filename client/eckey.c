@@ -3,7 +3,7 @@
 // again whether a point is on its curve; here that is OpenSSL's import.
 #include "client/eckey.h"
 
-#include "client/rest.h" // kd_auto(json)
+#include "client/rest_json.h" // kd_auto(json)
 
 #include <openssl/bn.h>
 #include <openssl/core_names.h>

@@ -201,10 +201,9 @@ static void wipe_buf(struct kd_buf *b) {
     kd_buf_wipe(b);
 }
 
-void kd_rest_answer_wipe(struct kd_rest_answer *a) {
-    json_decref(a->json);
+void kd_rest_reply_wipe(struct kd_rest_reply *a) {
     wipe_buf(&a->text);
-    *a = KD_REST_ANSWER_INIT;
+    *a = KD_REST_REPLY_INIT;
 }
 
 static size_t on_body(char *p, size_t size, size_t n, void *arg) {
@@ -230,7 +229,7 @@ static bool add_header(struct curl_slist **list, const char *line) {
     return true;
 }
 
-static KD_PRINTF(3, 4) enum kd_err fail(struct kd_rest *r, enum kd_err e, const char *format, ...) {
+enum kd_err kd_rest_fail(struct kd_rest *r, enum kd_err e, const char *format, ...) {
     va_list ap;
     va_start(ap, format);
     vsnprintf(r->failure, sizeof(r->failure), format, ap);
@@ -248,39 +247,40 @@ static enum kd_err explain_connect(struct kd_rest *r, CURLcode code) {
     const char *place = kd_rest_place(r);
     switch (err) {
     case ENOENT:
-        return fail(r, KD_ERR_TOKEN_AWAY, "There is no socket %s.", place);
+        return kd_rest_fail(r, KD_ERR_TOKEN_AWAY, "There is no socket %s.", place);
     case ECONNREFUSED:
-        return fail(r, KD_ERR_TOKEN_AWAY, "Nobody listens on %s.", place);
+        return kd_rest_fail(r, KD_ERR_TOKEN_AWAY, "Nobody listens on %s.", place);
     case EACCES:
     case EPERM:
-        return fail(r, KD_ERR_DENIED, "This user may not open %s.", place);
+        return kd_rest_fail(r, KD_ERR_DENIED, "This user may not open %s.", place);
     default:
-        return fail(r, KD_ERR_TOKEN_AWAY, "%s: %s.", place, curl_text(r, code));
+        return kd_rest_fail(r, KD_ERR_TOKEN_AWAY, "%s: %s.", place, curl_text(r, code));
     }
 }
 
 static enum kd_err explain(struct kd_rest *r, CURLcode code, const struct kd_buf *body) {
     if (body->err == KD_ERR_ITEM_TOO_LARGE) {
-        return fail(r, KD_ERR_ITEM_TOO_LARGE, "The answer from %s is longer than %zu bytes.",
-                    kd_rest_place(r), body->max);
+        return kd_rest_fail(r, KD_ERR_ITEM_TOO_LARGE,
+                            "The answer from %s is longer than %zu bytes.", kd_rest_place(r),
+                            body->max);
     }
     if (body->err != KD_OK || code == CURLE_OUT_OF_MEMORY) {
-        return fail(r, KD_ERR_NO_MEMORY, "There is not enough memory.");
+        return kd_rest_fail(r, KD_ERR_NO_MEMORY, "There is not enough memory.");
     }
     if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST) {
         return explain_connect(r, code);
     }
     if (code == CURLE_OPERATION_TIMEDOUT) {
-        return fail(r, KD_ERR_DEADLINE, "No answer came from %s in %u ms.", kd_rest_place(r),
-                    (unsigned)r->config.timeout_ms);
+        return kd_rest_fail(r, KD_ERR_DEADLINE, "No answer came from %s in %u ms.",
+                            kd_rest_place(r), (unsigned)r->config.timeout_ms);
     }
     if (code == CURLE_WEIRD_SERVER_REPLY || code == CURLE_UNSUPPORTED_PROTOCOL ||
         code == CURLE_BAD_CONTENT_ENCODING) {
-        return fail(r, KD_ERR_MALFORMED, "What answers on %s does not speak HTTP.",
-                    kd_rest_place(r));
+        return kd_rest_fail(r, KD_ERR_MALFORMED, "What answers on %s does not speak HTTP.",
+                            kd_rest_place(r));
     }
-    return fail(r, KD_ERR_SYSTEM, "The connection to %s broke: %s.", kd_rest_place(r),
-                curl_text(r, code));
+    return kd_rest_fail(r, KD_ERR_SYSTEM, "The connection to %s broke: %s.", kd_rest_place(r),
+                        curl_text(r, code));
 }
 
 static bool is_json_type(const char *content_type) {
@@ -288,8 +288,7 @@ static bool is_json_type(const char *content_type) {
            kd_media_type_is(content_type, "application/problem+json");
 }
 
-static enum kd_err read_answer(struct kd_rest *r, struct kd_buf *body, bool keeps_text,
-                               struct kd_rest_answer *out) {
+static enum kd_err read_answer(struct kd_rest *r, struct kd_buf *body, struct kd_rest_reply *out) {
     long status = 0;
     curl_off_t retry_after = 0;
     char *type = NULL;
@@ -297,28 +296,18 @@ static enum kd_err read_answer(struct kd_rest *r, struct kd_buf *body, bool keep
     curl_easy_getinfo(r->curl, CURLINFO_RETRY_AFTER, &retry_after);
     curl_easy_getinfo(r->curl, CURLINFO_CONTENT_TYPE, &type);
     if (status < 200 || status > 599) {
-        return fail(r, KD_ERR_MALFORMED, "What answers on %s does not speak HTTP.",
-                    kd_rest_place(r));
+        return kd_rest_fail(r, KD_ERR_MALFORMED, "What answers on %s does not speak HTTP.",
+                            kd_rest_place(r));
     }
-    struct kd_rest_answer a = KD_REST_ANSWER_INIT;
-    if (is_json_type(type) && !(keeps_text && status < STATUS_PROBLEM)) {
-        json_error_t error;
-        a.json = json_loadb((const char *)body->p, body->n, JSON_REJECT_DUPLICATES, &error);
-        if (a.json == NULL && json_error_code(&error) == json_error_out_of_memory) {
-            return fail(r, KD_ERR_NO_MEMORY, "There is not enough memory for the answer.");
-        }
-        if (a.json == NULL) {
-            return fail(r, KD_ERR_MALFORMED, "The answer from %s (status %ld) is no JSON.",
-                        kd_rest_place(r), status);
-        }
-    } else {
-        a.text = *body; // moves
-        *body = KD_BUF_INIT(body->max);
-    }
-    a.status = (unsigned)status;
-    a.retry_after_sec = retry_after > 0 && retry_after <= RETRY_MAX_SEC ? (unsigned)retry_after : 0;
-    kd_rest_answer_wipe(out);
-    *out = a;
+    kd_rest_reply_wipe(out);
+    *out = (struct kd_rest_reply) {
+        .status = (unsigned)status,
+        .retry_after_sec =
+            retry_after > 0 && retry_after <= RETRY_MAX_SEC ? (unsigned)retry_after : 0,
+        .is_json = is_json_type(type),
+        .text = *body, // moves
+    };
+    *body = KD_BUF_INIT(body->max);
     return KD_OK;
 }
 
@@ -354,15 +343,14 @@ static CURLcode set_request(CURL *c, const struct kd_rest_request *q, const char
 }
 
 static enum kd_err perform(struct kd_rest *r, const struct kd_rest_request *q, const char *url,
-                           struct kd_rest_answer *out) {
+                           struct kd_rest_reply *out) {
     struct curl_slist *headers = NULL;
     struct kd_buf answer = KD_BUF_INIT(r->config.answer_max_bytes);
     CURLcode code = add_headers(r, q, &headers) ? set_request(r->curl, q, url, headers, &answer)
                                                 : CURLE_OUT_OF_MEMORY;
     r->curl_error[0] = '\0';
     code = code != CURLE_OK ? code : curl_easy_perform(r->curl);
-    enum kd_err e =
-        code == CURLE_OK ? read_answer(r, &answer, q->keeps_text, out) : explain(r, code, &answer);
+    enum kd_err e = code == CURLE_OK ? read_answer(r, &answer, out) : explain(r, code, &answer);
     curl_easy_setopt(r->curl, CURLOPT_HTTPHEADER, NULL);
     free_headers(headers);
     wipe_buf(&answer);
@@ -370,7 +358,7 @@ static enum kd_err perform(struct kd_rest *r, const struct kd_rest_request *q, c
 }
 
 enum kd_err kd_rest_exchange(struct kd_rest *r, const struct kd_rest_request *q,
-                             struct kd_rest_answer *out) {
+                             struct kd_rest_reply *out) {
     r->failure[0] = '\0';
     const char *start = r->config.socket != NULL ? "http://localhost" : r->config.url;
     size_t n = strlen(start);
@@ -380,10 +368,10 @@ enum kd_err kd_rest_exchange(struct kd_rest *r, const struct kd_rest_request *q,
     kd_buf_text(&url, q->path);
     const char *url_text = kd_buf_get_text(&url);
     if (kd_buf_finish(&url) == KD_ERR_NO_MEMORY) {
-        return fail(r, KD_ERR_NO_MEMORY, "There is not enough memory for the request.");
+        return kd_rest_fail(r, KD_ERR_NO_MEMORY, "There is not enough memory for the request.");
     }
     if (kd_buf_finish(&url) != KD_OK) {
-        return fail(r, KD_ERR_BAD_REQUEST, "The path of the request is too long.");
+        return kd_rest_fail(r, KD_ERR_BAD_REQUEST, "The path of the request is too long.");
     }
     return perform(r, q, url_text, out);
 }
@@ -393,26 +381,6 @@ const char *kd_rest_header(const struct kd_rest *r, const char *name) {
     return curl_easy_header(r->curl, name, 0, CURLH_HEADER, -1, &h) == CURLHE_OK ? h->value : NULL;
 }
 
-enum kd_err kd_rest_call(struct kd_rest *r, const char *method, const char *path,
-                         const json_t *body, struct kd_rest_answer *out) {
-    r->failure[0] = '\0';
-    char *body_text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
-    if (body != NULL && body_text == NULL) {
-        return fail(r, KD_ERR_NO_MEMORY, "There is not enough memory for the request.");
-    }
-    const struct kd_rest_request q = { .method = method,
-                                       .path = path,
-                                       .type = body == NULL ? NULL : "application/json",
-                                       .body = body == NULL ? KD_BYTES_NONE
-                                                            : kd_bytes_of_text(body_text) };
-    enum kd_err e = kd_rest_exchange(r, &q, out);
-    if (body_text != NULL) {
-        kd_wipe(body_text, strlen(body_text));
-        free(body_text);
-    }
-    return e;
-}
-
-bool kd_rest_is_problem(const struct kd_rest_answer *a) {
-    return a->status >= STATUS_PROBLEM;
+bool kd_rest_is_problem(unsigned status) {
+    return status >= STATUS_PROBLEM;
 }

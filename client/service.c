@@ -104,24 +104,25 @@ enum keyd_err kd_service_err_of(struct kd_bytes name, unsigned status) {
     return status == 503 ? KEYD_ERR_BUSY : status >= 500 ? KEYD_ERR_BACKEND : KEYD_ERR_ARGUMENT;
 }
 
-static const char *text_of(const json_t *o, const char *name) {
-    const char *text = json_string_value(json_object_get(o, name));
+static const char *text_of(const struct kd_json *o, const char *name) {
+    const char *text = kd_json_string(kd_json_get(o, name));
     return text == NULL ? "" : text;
 }
 
 // RFC 9457; the HTTP library of keyd answers some things in text.
-static enum keyd_err take_problem(const struct kd_rest_answer *a) {
-    const char *type = text_of(a->json, "type");
+static enum keyd_err take_problem(const struct kd_service_answer *a) {
+    const struct kd_json *json = kd_service_json(a);
+    const char *type = text_of(json, "type");
     const char *name = strrchr(type, ':');
     name = name == NULL ? type : name + 1;
-    const char *detail = text_of(a->json, "detail");
-    const char *field = text_of(a->json, "field");
-    problem.retry_s = a->retry_after_sec;
+    const char *detail = text_of(json, "detail");
+    const char *field = text_of(json, "field");
+    problem.retry_s = a->http.retry_after_sec;
     snprintf(problem.name, sizeof(problem.name), "%.*s", PROBLEM_BYTES - 1, name);
-    return kd_detail_fail(kd_service_err_of(kd_bytes_of_text(name), a->status),
-                          "%s%s%s (%s%s%s%sHTTP status %u)", text_of(a->json, "title"),
+    return kd_detail_fail(kd_service_err_of(kd_bytes_of_text(name), a->http.status),
+                          "%s%s%s (%s%s%s%sHTTP status %u)", text_of(json, "title"),
                           detail[0] == '\0' ? "" : " ", detail, name, name[0] == '\0' ? "" : ", ",
-                          field, field[0] == '\0' ? "" : ", ", a->status);
+                          field, field[0] == '\0' ? "" : ", ", a->http.status);
 }
 
 static enum keyd_err take_failure(enum kd_err e, const char *text) {
@@ -173,20 +174,20 @@ void kd_service_answer_wipe(struct kd_service_answer *a) {
         give_back(a->service, a->rest);
     }
     kd_json_wipe(&a->tree);
-    kd_rest_answer_wipe(&a->http);
+    kd_rest_reply_wipe(&a->http);
     *a = KD_SERVICE_ANSWER_INIT;
 }
 
 // ---- a question ------------------------------------------------------------
 
-// Whether it is JSON is for who looks for something in it; a DELETE is answered with nothing.
 static enum keyd_err read_json(struct kd_service_answer *a) {
     a->tree.max = VALUES_MAX;
     const enum kd_err e = kd_json_read(&a->tree, &a->http.text);
     if (e != KD_OK) {
         kd_json_wipe(&a->tree);
+        return e == KD_ERR_NO_MEMORY ? KEYD_ERR_MEMORY : kd_service_strange();
     }
-    return e == KD_ERR_NO_MEMORY ? KEYD_ERR_MEMORY : KEYD_OK;
+    return KEYD_OK;
 }
 
 enum keyd_err kd_service_ask(struct keyd_service *s, const struct kd_rest_request *q,
@@ -201,10 +202,8 @@ enum keyd_err kd_service_ask(struct keyd_service *s, const struct kd_rest_reques
         return take_failure(e, kd_rest_failure(a->rest));
     }
     problem.status = a->http.status;
-    if (kd_rest_is_problem(&a->http)) {
-        return take_problem(&a->http);
-    }
-    return q->keeps_text ? read_json(a) : KEYD_OK;
+    err = a->http.is_json ? read_json(a) : KEYD_OK;
+    return err == KEYD_OK && kd_rest_is_problem(a->http.status) ? take_problem(a) : err;
 }
 
 enum keyd_err kd_service_post(struct keyd_service *s, const char *path, const struct kd_buf *json,
@@ -213,17 +212,15 @@ enum keyd_err kd_service_post(struct keyd_service *s, const char *path, const st
         return kd_buf_finish(json) == KD_ERR_NO_MEMORY ? KEYD_ERR_MEMORY
                                                        : kd_service_wrong("The data");
     }
-    const struct kd_rest_request q = { .method = "POST",
-                                       .path = path,
-                                       .type = "application/json",
-                                       .body = kd_buf_get(json),
-                                       .keeps_text = true };
+    const struct kd_rest_request q = {
+        .method = "POST", .path = path, .type = "application/json", .body = kd_buf_get(json)
+    };
     return kd_service_ask(s, &q, a);
 }
 
 enum keyd_err kd_service_do(struct keyd_service *s, const char *method, const char *path,
                             struct kd_service_answer *a) {
-    const struct kd_rest_request q = { .method = method, .path = path, .keeps_text = true };
+    const struct kd_rest_request q = { .method = method, .path = path };
     return kd_service_ask(s, &q, a);
 }
 

@@ -83,8 +83,8 @@ enum keyd_err keyd_handshake(struct keyd_service *s, struct keyd_handshake *h,
         return kd_detail_end(take_step(h, &a, out));
     }
     // For the peer, where there is one; either has its place in a problem of its own.
-    if (!kd_service_get_bytes(a.http.json, "message", out)) {
-        (void)kd_service_get_bytes(a.http.json, "cookie", out);
+    if (!kd_service_find_bytes(kd_service_json(&a), "message", out)) {
+        (void)kd_service_find_bytes(kd_service_json(&a), "cookie", out);
     }
     return kd_detail_end(err);
 }

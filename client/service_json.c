@@ -61,12 +61,6 @@ static bool decode(struct kd_bytes text, struct keyd_room *out) {
     return true;
 }
 
-bool kd_service_get_bytes(const json_t *o, const char *name, struct keyd_room *out) {
-    const json_t *v = json_object_get(o, name);
-    const char *text = json_string_value(v);
-    return text != NULL && decode(kd_bytes_of_text(text), out);
-}
-
 // ---- values ----------------------------------------------------------------
 
 static bool text_of(const struct kd_json *v, struct keyd_room *out) {

@@ -64,7 +64,7 @@ static bool take_opened(const struct kd_service_answer *a, struct keyd_record *r
 static enum keyd_err take_one(enum keyd_err err, const struct kd_service_answer *a, bool is_seal,
                               struct keyd_record *r) {
     if (err != KEYD_OK) {
-        (void)kd_service_get_bytes(a->http.json, "answer", &r->out);
+        (void)kd_service_find_bytes(kd_service_json(a), "answer", &r->out);
         return err;
     }
     return (is_seal || take_opened(a, r)) && kd_service_copy(kd_service_text(a), &r->out)

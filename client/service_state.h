@@ -2,7 +2,7 @@
 // service_state.h: what the functions of keyd_service.h are made of: a pool of connections, one
 // question and its answer, an operation on one item or many, and JSON both ways.  What may be
 // secret is written and read without copies that nobody wipes: requests by kd_buf, answers in the
-// place where they came (jansson would copy each string).
+// place where they came.
 #ifndef KD_CLIENT_SERVICE_STATE_H
 #define KD_CLIENT_SERVICE_STATE_H
 
@@ -17,10 +17,10 @@
 struct kd_service_answer {
     struct keyd_service *service; // `rest` goes back there
     struct kd_rest *rest;         // has the headers
-    struct kd_rest_answer http;   // JSON of problems alone; what else came is in its text
-    struct kd_json_tree tree;     // over that text, where JSON came
+    struct kd_rest_reply http;
+    struct kd_json_tree tree; // over its text, where JSON came
 };
-#define KD_SERVICE_ANSWER_INIT ((struct kd_service_answer) { .http = KD_REST_ANSWER_INIT })
+#define KD_SERVICE_ANSWER_INIT ((struct kd_service_answer) { .http = KD_REST_REPLY_INIT })
 void kd_service_answer_wipe(struct kd_service_answer *a);
 KD_AUTO_DEFINE_IN_PLACE(service_answer, struct kd_service_answer, kd_service_answer_wipe)
 
@@ -35,9 +35,9 @@ enum keyd_err kd_service_post(struct keyd_service *s, const char *path, const st
 // GET, DELETE and POST without a body.
 enum keyd_err kd_service_do(struct keyd_service *s, const char *method, const char *path,
                             struct kd_service_answer *a);
-// As it came, where that is no JSON.
+// What is no JSON, as it came.
 static inline struct kd_bytes kd_service_text(const struct kd_service_answer *a) {
-    return kd_buf_get(&a->http.text);
+    return a->http.is_json ? KD_BYTES_NONE : kd_buf_get(&a->http.text);
 }
 // NULL, which has no members: it is no JSON.
 static inline const struct kd_json *kd_service_json(const struct kd_service_answer *a) {
@@ -155,10 +155,6 @@ struct kd_service_field {
 // What the fields say of an object; the rest of *out is left as it was.
 bool kd_service_read(const struct kd_json *object, const struct kd_service_field *fields, size_t n,
                      void *out);
-
-// ---- of problems, which jansson has read -----------------------------------
-
-bool kd_service_get_bytes(const json_t *o, const char *name, struct keyd_room *out);
 
 // ---- into the caller's memory ----------------------------------------------
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // test_eckey.c: public keys from PEM, certificates and JWK; DER signatures.
 #include "client/eckey.h"
-#include "client/rest.h"
+#include "client/rest_json.h"
 #include "tests/unit/unit.h"
 
 #include <openssl/ec.h>

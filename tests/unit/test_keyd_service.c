@@ -142,6 +142,9 @@ START_TEST(problems_of_a_later_keyd_go_by_their_status) {
     app_gives(sign, fake_answer(431, "text/html", "<html>"), KEYD_ERR_ARGUMENT);
     ck_assert_str_eq(keyd_problem(), "");
     app_gives(sign, FAKE_PROBLEM(400, "{\"type\":7}"), KEYD_ERR_ARGUMENT);
+    app_gives(sign, FAKE_PROBLEM(503, "{\"type\":"), KEYD_ERR_SERVER);
+    app_gives(sign, FAKE_PROBLEM(503, ""), KEYD_ERR_SERVER);
+    ck_assert_uint_eq(keyd_problem_status(), 503);
     app_start("HTTP/1.1 503 X\r\nContent-Type: application/problem+json\r\nRetry-After: 7\r\n"
               "Content-Length: 2\r\n\r\n{}");
     ck_assert_keyd(sign(), KEYD_ERR_BUSY);

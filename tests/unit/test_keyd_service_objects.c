@@ -303,8 +303,10 @@ START_TEST(versions_are_without_end) {
     kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(2000 * 1000);
     static const char key[] = KEY;
     const char *rest = strstr(key, "\"versions\":[") + 12;
-    kd_buf_printf(&answer, "HTTP/1.1 200 X\r\nContent-Length: %zu\r\n\r\n%.*s",
-                  strlen(key) + VERSIONS * strlen(version), (int)(rest - key), key);
+    kd_buf_printf(
+        &answer,
+        "HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%.*s",
+        strlen(key) + VERSIONS * strlen(version), (int)(rest - key), key);
     for (size_t i = 0; i < VERSIONS; i++) {
         kd_buf_text(&answer, version);
     }

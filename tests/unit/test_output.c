@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // test_output.c: tables, members and JSON as people and scripts get them.
 #include "client/output.h"
-#include "client/rest.h"
+#include "client/rest_json.h"
 #include "tests/unit/unit.h"
 
 #include <string.h>
