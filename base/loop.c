@@ -171,6 +171,11 @@ void kd_timer_set_at(struct kd_timer *t, uint64_t due_ms) {
     t->due_ms = due_ms;
 }
 
+void kd_timer_set_sooner(struct kd_timer *t, uint64_t delay_ms) {
+    const uint64_t due_ms = kd_clock_mono_ms() + delay_ms;
+    t->due_ms = due_ms < t->due_ms ? due_ms : t->due_ms;
+}
+
 void kd_timer_stop(struct kd_timer *t) {
     t->due_ms = KD_LOOP_NO_LIMIT;
 }

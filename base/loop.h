@@ -42,6 +42,8 @@ KD_MUST_CHECK enum kd_err kd_timer_new(struct kd_loop *loop, kd_timer_fn *fn, vo
 void kd_timer_set(struct kd_timer *t, uint64_t delay_ms);      // once, from now; replaces
 // The same at a time of kd_clock_mono_ms, which may be over; KD_LOOP_NO_LIMIT: never.
 void kd_timer_set_at(struct kd_timer *t, uint64_t due_ms);
+// Unless it is set to a time before that.
+void kd_timer_set_sooner(struct kd_timer *t, uint64_t delay_ms);
 void kd_timer_stop(struct kd_timer *t);
 void kd_timer_free(struct kd_timer *t); // from any callback, its own too
 

@@ -49,7 +49,7 @@ void kd_change_end(struct kd_change *c, enum kd_err err) {
         if (c->done != NULL) { // the long waits are for what was looked at before
             c->s->recover_ms = KD_RECOVER_FIRST_MS;
         }
-        kd_timer_set(c->s->recover_timer, c->s->recover_ms);
+        kd_timer_set_sooner(c->s->recover_timer, c->s->recover_ms); // others wait for it too
     }
     if (c->done != NULL) {
         c->done(c->arg, err, c->detail, err == KD_OK && e != NULL ? &e->key : NULL);

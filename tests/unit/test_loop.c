@@ -113,6 +113,19 @@ START_TEST(a_timer_set_at_a_time_that_is_over_fires_and_at_none_never) {
 }
 END_TEST
 
+START_TEST(a_timer_is_set_sooner_and_not_later) {
+    ck_assert_err(kd_timer_new(b.loop, never, NULL, &b.timer), KD_OK);
+    ck_assert_err(kd_timer_new(b.loop, stop, NULL, &b.second), KD_OK);
+    kd_timer_set(b.timer, 60000);
+    kd_timer_set_sooner(b.second, 60000);
+    kd_timer_set_sooner(b.second, 1);
+    kd_timer_set_sooner(b.second, 60000);
+    ck_assert_err(kd_loop_run(b.loop), KD_OK);
+    kd_timer_free(b.timer);
+    kd_timer_free(b.second);
+}
+END_TEST
+
 static uint64_t hook(void *arg KD_UNUSED) {
     if (++b.hooks == 3) {
         kd_loop_stop(b.loop);
@@ -168,6 +181,7 @@ static TCase *tcase_loop(void) {
     tcase_add_test(t, a_timer_fires_once_and_may_free_itself);
     tcase_add_test(t, a_stopped_timer_does_not_fire);
     tcase_add_test(t, a_timer_set_at_a_time_that_is_over_fires_and_at_none_never);
+    tcase_add_test(t, a_timer_is_set_sooner_and_not_later);
     tcase_add_test(t, hooks_run_before_each_wait_and_bound_it);
     tcase_add_test(t, posts_of_another_thread_arrive_in_order);
     return t;

@@ -213,6 +213,20 @@ START_TEST(many_looks_at_what_was_left_open_do_not_delay_the_next) {
 }
 END_TEST
 
+START_TEST(looks_at_what_was_left_open_are_not_put_off_by_others) {
+    service_start("on destroy error token\n");
+    ck_assert_err(service_create(7, "j", KD_KEY_HMAC_SHA256, KD_USE_SIGN), KD_OK);
+    ck_assert_err(service_create(7, "k", KD_KEY_HMAC_SHA256, KD_USE_SIGN), KD_OK);
+    ck_assert_err(service_delete("k"), KD_ERR_TOKEN);
+    unsigned n_asked = 1;
+    for (unsigned i = 0; i < 25 && fixture_count("request destroy") == n_asked; i++) {
+        usleep(100000);
+        n_asked += service_delete("j") == KD_ERR_TOKEN;
+    }
+    ck_assert_uint_gt(fixture_count("request destroy"), n_asked);
+}
+END_TEST
+
 START_TEST(adopted_key_is_only_forgotten) {
     service_start("start ok\n");
     const struct kd_caller c = service_caller_of(7);
@@ -286,6 +300,7 @@ static TCase *tcase_keys(void) {
     tcase_add_test(t, delete_that_was_cut_off_goes_on);
     tcase_add_test(t, delete_that_the_token_refused_is_tried_again_by_itself);
     tcase_add_test(t, many_looks_at_what_was_left_open_do_not_delay_the_next);
+    tcase_add_test(t, looks_at_what_was_left_open_are_not_put_off_by_others);
     tcase_add_test(t, adopted_key_is_only_forgotten);
     tcase_add_test(t, imported_key_verifies_and_nothing_else);
     return t;
