@@ -135,11 +135,10 @@ static enum kd_err run_add(struct kd_store_job *job, struct kd_store *store) {
 
 static void after_add(struct kd_change *c, enum kd_err err) {
     struct kd_entry *e = c->entry;
-    if (err == KD_OK) {
-        err = kd_entry_add_version(e, &e->pending);
-    }
-    kd_entry_drop_pending(e);
-    if (err == KD_OK) {
+    if (err != KD_OK) {
+        kd_entry_drop_pending(e);
+    } else {
+        kd_entry_take_pending(e);
         kd_log(KD_LOG_INFO, "keys", "a key was registered", "key=%s origin=%s", e->key.name,
                kd_key_origin_name(e->key.origin));
     }

@@ -54,17 +54,25 @@ static void wipe_version(struct kd_key_version *v) {
     *v = (struct kd_key_version) { 0 };
 }
 
-enum kd_err kd_entry_add_version(struct kd_entry *e, const struct kd_key_version *v) {
-    struct kd_key *key = &e->key;
-    assert(key->n_versions == 0 || key->versions[key->n_versions - 1].number < v->number);
+static enum kd_err make_room(struct kd_key *key, size_t n) {
     struct kd_key_version *versions =
-        realloc(key->versions, (key->n_versions + 1) * sizeof(*versions));
+        realloc(key->versions, (key->n_versions + n) * sizeof(*versions));
     if (versions == NULL) {
         return KD_ERR_NO_MEMORY;
     }
     key->versions = versions;
-    enum kd_err r = copy_version(v, &versions[key->n_versions]);
-    if (r == KD_OK) {
+    return KD_OK;
+}
+
+static bool is_next(const struct kd_key *key, const struct kd_key_version *v) {
+    return key->n_versions == 0 || key->versions[key->n_versions - 1].number < v->number;
+}
+
+enum kd_err kd_entry_add_version(struct kd_entry *e, const struct kd_key_version *v) {
+    struct kd_key *key = &e->key;
+    assert(is_next(key, v));
+    enum kd_err r = make_room(key, e->has_pending ? 2 : 1);
+    if (r == KD_OK && (r = copy_version(v, &key->versions[key->n_versions])) == KD_OK) {
         key->n_versions++;
     }
     return r;
@@ -72,9 +80,19 @@ enum kd_err kd_entry_add_version(struct kd_entry *e, const struct kd_key_version
 
 enum kd_err kd_entry_set_pending(struct kd_entry *e, const struct kd_key_version *v) {
     assert(!e->has_pending);
-    enum kd_err r = copy_version(v, &e->pending);
+    enum kd_err r = make_room(&e->key, 1);
+    if (r == KD_OK) {
+        r = copy_version(v, &e->pending);
+    }
     e->has_pending = r == KD_OK;
     return r;
+}
+
+void kd_entry_take_pending(struct kd_entry *e) {
+    assert(e->has_pending && is_next(&e->key, &e->pending));
+    e->key.versions[e->key.n_versions++] = e->pending;
+    e->pending = (struct kd_key_version) { 0 };
+    e->has_pending = false;
 }
 
 void kd_entry_drop_pending(struct kd_entry *e) {

@@ -48,6 +48,8 @@ size_t kd_registry_count(const struct kd_registry *g); // keys that have a versi
 KD_MUST_CHECK enum kd_err kd_entry_add_version(struct kd_entry *e, const struct kd_key_version *v);
 KD_MUST_CHECK enum kd_err kd_entry_set_pending(struct kd_entry *e, const struct kd_key_version *v);
 void kd_entry_drop_pending(struct kd_entry *e);
+// Puts it last among the others; needs no memory: what the store has must come into the registry.
+void kd_entry_take_pending(struct kd_entry *e);
 KD_MUST_CHECK enum kd_err kd_entry_set_certificate(struct kd_entry *e, struct kd_bytes der);
 // NULL: no such version.
 struct kd_key_version *kd_entry_version(const struct kd_entry *e, uint32_t number);

@@ -17,17 +17,12 @@ static enum kd_err run_enable(struct kd_store_job *job, struct kd_store *store) 
 }
 
 static void after_enable(struct kd_change *c, enum kd_err err) {
-    if (err != KD_OK) { // pending in the store: a later start of keyd finds it
-        kd_change_end(c, err);
-        return;
-    }
-    struct kd_entry *e = c->entry;
-    c->version.state = KD_VERSION_ENABLED;
-    err = kd_entry_add_version(e, &c->version);
-    if (err == KD_OK) {
+    if (err == KD_OK) { // else pending in the store, too: it is looked at again
+        struct kd_entry *e = c->entry;
+        e->pending.state = KD_VERSION_ENABLED;
+        kd_entry_take_pending(e);
         kd_log(KD_LOG_INFO, "keys", "a key version was made", "key=%s version=%u", e->key.name,
                c->version.number);
-        kd_entry_drop_pending(e);
     }
     kd_change_end(c, err);
 }

@@ -2,6 +2,7 @@ keyd_unit_tests = \
 	tests/unit/test_audit_log \
 	tests/unit/test_audit_memory \
 	tests/unit/test_bootstrap_memory \
+	tests/unit/test_change_memory \
 	tests/unit/test_channel_memory \
 	tests/unit/test_channel_storm \
 	tests/unit/test_claim \
@@ -161,6 +162,11 @@ tests_unit_test_sessions_LDADD = $(keyd_unit_libs)
 tests_unit_test_many_sessions_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_many_sessions_SOURCES = tests/unit/test_many_sessions.c $(channel_fixture)
 tests_unit_test_many_sessions_LDADD = $(keyd_unit_libs)
+tests_unit_test_change_memory_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_change_memory_SOURCES = tests/unit/test_change_memory.c $(channel_fixture) \
+	$(failing_memory)
+tests_unit_test_change_memory_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_change_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_channel_memory_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_channel_memory_SOURCES = tests/unit/test_channel_memory.c $(channel_fixture) \
 	$(failing_memory)

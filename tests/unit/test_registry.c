@@ -131,6 +131,19 @@ START_TEST(objects_in_use_are_known_also_while_they_are_made) {
 }
 END_TEST
 
+START_TEST(pending_version_takes_its_place_with_what_it_has) {
+    struct kd_entry *e = reserve("a");
+    const struct kd_key_version v = version(3, KD_VERSION_ENABLED, "three");
+    ck_assert_err(kd_entry_set_pending(e, &v), KD_OK);
+    add_version(e, 1, KD_VERSION_DISABLED, "one"); // its room is kept
+    kd_entry_take_pending(e);
+    ck_assert(!kd_entry_is_busy(e));
+    ck_assert_uint_eq(e->key.n_versions, 2);
+    ck_assert_uint_eq(kd_key_primary(&e->key)->number, 3);
+    ck_assert(kd_bytes_equal(e->key.versions[1].ref.id, kd_bytes_of_text("three")));
+}
+END_TEST
+
 START_TEST(rows_of_the_store_become_entries) {
     struct kd_store_row row = { .name = "a",
                                 .type = KD_KEY_AES_256,
@@ -162,6 +175,7 @@ static TCase *tcase_registry(void) {
     tcase_add_test(t, primary_is_the_newest_enabled_version);
     tcase_add_test(t, versions_are_copies);
     tcase_add_test(t, objects_in_use_are_known_also_while_they_are_made);
+    tcase_add_test(t, pending_version_takes_its_place_with_what_it_has);
     tcase_add_test(t, rows_of_the_store_become_entries);
     return t;
 }
