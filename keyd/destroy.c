@@ -3,6 +3,7 @@
 // then the row.  A delete that is cut off anywhere can be begun again.
 #include "keyd/change.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void destroy_next(struct kd_change *c);
@@ -15,15 +16,26 @@ static enum kd_err run_delete(struct kd_store_job *job, struct kd_store *store) 
     return kd_store_delete(store, ((const struct kd_change *)job)->entry->key.name);
 }
 
-static void after_delete(struct kd_change *c, enum kd_err err) {
-    if (err == KD_OK) {
-        kd_log(KD_LOG_INFO, "keys", "a key was deleted", "key=%s origin=%s", c->entry->key.name,
-               kd_key_origin_name(c->entry->key.origin));
-        struct kd_entry *e = c->entry;
-        c->entry = NULL;
-        kd_registry_remove(&c->s->registry, e);
+// It stays disabled, and the delete is begun again (recover.c): who asked for it is told.
+static void leave_open(struct kd_change *c, enum kd_err err) {
+    if (c->detail[0] == '\0') {
+        snprintf(c->detail, sizeof(c->detail),
+                 "the key is disabled; keyd deletes it when that is possible");
     }
     kd_change_end(c, err);
+}
+
+static void after_delete(struct kd_change *c, enum kd_err err) {
+    if (err != KD_OK) {
+        leave_open(c, err);
+        return;
+    }
+    struct kd_entry *e = c->entry;
+    kd_log(KD_LOG_INFO, "keys", "a key was deleted", "key=%s origin=%s", e->key.name,
+           kd_key_origin_name(e->key.origin));
+    c->entry = NULL;
+    kd_registry_remove(&c->s->registry, e);
+    kd_change_end(c, KD_OK);
 }
 
 static enum kd_err on_destroyed(void *arg, const struct kd_hsm_reply *reply,
@@ -39,7 +51,7 @@ static enum kd_err on_destroyed(void *arg, const struct kd_hsm_reply *reply,
         kd_detail_copy(c->detail, reply->detail);
         kd_log(KD_LOG_WARN, "keys", "a key could not be deleted in the token; it stays disabled",
                "key=%s error=%s", c->entry->key.name, kd_err_name(result.err));
-        kd_change_end(c, result.err);
+        leave_open(c, result.err);
         return r == KD_OK ? KD_OK : KD_ERR_MALFORMED;
     }
     c->number++;
@@ -60,7 +72,7 @@ static void destroy_next(struct kd_change *c) {
     const struct kd_hsm_item item = { .key = key->versions[c->number].ref };
     enum kd_err r = kd_change_ask(c, KD_HSM_DESTROY, &item, on_destroyed);
     if (r != KD_OK) {
-        kd_change_end(c, r);
+        leave_open(c, r);
     }
 }
 

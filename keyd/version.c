@@ -9,7 +9,17 @@
 #include <string.h>
 #include <sys/random.h>
 
-// ---- the end: enabled, or dropped ------------------------------------------
+// ---- the end: enabled, dropped, or left open -------------------------------
+
+// It stays pending: asked about again when a worker gets ready.
+static void leave_open(struct kd_change *c, enum kd_err err) {
+    snprintf(c->detail, sizeof(c->detail),
+             "it is not known whether the token has made the key; keyd finds out when the token "
+             "can be used");
+    kd_log(KD_LOG_WARN, "keys", "a key version stays open", "key=%s version=%u error=%s",
+           c->entry->key.name, c->entry->pending.number, kd_err_name(err));
+    kd_change_end(c, c->err != KD_OK ? c->err : err);
+}
 
 static enum kd_err run_enable(struct kd_store_job *job, struct kd_store *store) {
     const struct kd_change *c = (const struct kd_change *)job;
@@ -42,7 +52,7 @@ static void finish(struct kd_change *c, const struct kd_hsm_object *object) {
     if (r != KD_OK) {
         e->has_pending = true;
         e->pending = before;
-        kd_change_end(c, r);
+        leave_open(c, r);
         return;
     }
     kd_entry_drop_pending(&old);
@@ -100,16 +110,6 @@ static enum kd_err read_found(const struct kd_change *c, const struct kd_hsm_rep
     }
     *found = any;
     return kd_reader_finish(items);
-}
-
-// It stays pending: asked about again when a worker gets ready.
-static void leave_open(struct kd_change *c, enum kd_err err) {
-    snprintf(c->detail, sizeof(c->detail),
-             "it is not known whether the token has made the key; keyd finds out when the token "
-             "can be used");
-    kd_log(KD_LOG_WARN, "keys", "a key version stays open", "key=%s version=%u error=%s",
-           c->entry->key.name, c->entry->pending.number, kd_err_name(err));
-    kd_change_end(c, c->err != KD_OK ? c->err : err);
 }
 
 static enum kd_err on_found(void *arg, const struct kd_hsm_reply *reply, struct kd_reader *items) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each allocation of the front fails in turn while a key is switched, adopted or imported.  The
-// change is done, or there was no memory and nothing has changed, unless the answer says that it
-// is not known yet; then it is settled without being asked.  The registry, the store and the token
-// agree, and the same change is made when there is memory.
+// Each allocation of the front fails in turn while a key is created, rotated,
+// switched, adopted, imported or deleted.  The change is done, or there was no
+// memory and nothing has changed, unless the answer says that it is not known
+// yet; then it is settled without being asked.  The registry, the store and the
+// token agree, and the same change is made when there is memory.
 #include "keyd/state.h"
 #include "keyd/store.h"
 #include "tests/unit/channel_fixture.h"
@@ -15,7 +16,7 @@
 
 static uint8_t point_room[97];
 static struct kd_bytes point, certificate;
-static bool has_waited;
+static bool is_patient;
 
 // ---- what there is ---------------------------------------------------------
 
@@ -62,12 +63,12 @@ static size_t count_objects(void) {
     return n;
 }
 
-// After all is settled, by itself the first time of a test, and after a restart.
+// After all is settled, by itself once in a test that is patient, and after a restart.
 static struct picture check(unsigned turn) {
-    if (has_waited) {
-        kd_timer_set_sooner(sx.service->recover_timer, 0); // to be done sooner
+    if (!is_patient) {
+        kd_timer_set_sooner(sx.service->recover_timer, 0);
     }
-    has_waited = has_waited || !is_settled();
+    is_patient = is_patient && is_settled();
     fixture_run_until(is_settled);
     const struct picture now = look();
     ck_assert_msg(now.n_objects == count_objects(), "turn %u: %s and %zu objects", turn, now.keys,
@@ -83,12 +84,24 @@ static struct picture check(unsigned turn) {
 
 // ---- the changes -----------------------------------------------------------
 
+static enum kd_err create(void) {
+    return service_create(7, "new", KD_KEY_AES_256, KD_USE_ENCRYPT);
+}
+
+static enum kd_err rotate(void) {
+    return service_rotate("old");
+}
+
 static enum kd_err disable(void) {
     return service_set_state("old", 1, false);
 }
 
 static enum kd_err enable(void) {
     return service_set_state("old", 0, true);
+}
+
+static enum kd_err delete_key(void) {
+    return service_delete("old");
 }
 
 static enum kd_err adopt(void) {
@@ -111,7 +124,8 @@ static enum kd_err import_certificate(void) {
 
 struct change {
     enum kd_err (*make)(void);
-    bool is_off;                // the first version, before it
+    bool is_off; // the first version, before it
+    const char *script;
     const char *before, *after; // as a picture shows the keys
     enum kd_err again;          // where it has been made after all
 };
@@ -135,21 +149,24 @@ static void add_version(struct kd_store *store, uint32_t number, enum kd_version
     fixture_file(objects[number], "3 1 old\n");
 }
 
-// A service that has not asked anything yet, with the key "old" and an object that is not its own.
+// A service that has not asked anything yet, with the key "old" and an object
+// that is not its own.
 static void start_anew(const struct change *c) {
     kd_auto(store) struct kd_store *store = NULL;
     service_teardown();
     service_setup();
+    fx.config->workers.deadline_ms = 20000; // it is about memory: a slow machine has its time
     ck_assert_err(kd_store_open(fixture_path("state"), &store), KD_OK);
     add_version(store, 1, c->is_off ? KD_VERSION_DISABLED : KD_VERSION_ENABLED);
     add_version(store, 2, KD_VERSION_ENABLED);
     kd_store_close(KD_STEAL(store));
     fixture_file("script.object-41", "3 3 found\n");
-    service_start("start ok\n");
+    service_start(c->script == NULL ? "start ok\n" : c->script);
     ck_assert_str_eq(look().keys, c->before);
 }
 
-// As before, or, where the answer says that this may be, as after it; and then it is made.
+// As before, or, where the answer says that this may be, as after it; and then
+// it is made.
 static void try_again(const struct change *c, unsigned turn) {
     const bool may_come = strstr(sx.last_detail, "keyd") != NULL;
     const struct picture p = check(turn);
@@ -162,7 +179,6 @@ static void try_again(const struct change *c, unsigned turn) {
 
 static unsigned each_in_turn(const struct change *c) {
     unsigned n_refused = 0;
-    has_waited = false;
     for (unsigned turn = 0; memory_fails_at(turn); turn++) {
         memory_pause();
         start_anew(c);
@@ -181,6 +197,24 @@ static unsigned each_in_turn(const struct change *c) {
     return n_refused;
 }
 
+START_TEST(key_is_created_or_there_is_no_memory) {
+    const struct change c = { .make = create,
+                              .before = "old=1:1,2:1,;",
+                              .after = "new=1:1,;old=1:1,2:1,;",
+                              .again = KD_ERR_KEY_EXISTS };
+    is_patient = true;
+    ck_assert_uint_gt(each_in_turn(&c), 4);
+}
+END_TEST
+
+START_TEST(key_is_rotated_or_there_is_no_memory) {
+    const struct change c = {
+        .make = rotate, .before = "old=1:1,2:1,;", .after = "old=1:1,2:1,3:1,;", .again = KD_OK
+    };
+    ck_assert_uint_gt(each_in_turn(&c), 2);
+}
+END_TEST
+
 START_TEST(key_is_switched_or_there_is_no_memory) {
     const struct change off = {
         .make = disable, .before = "old=1:1,2:1,;", .after = "old=1:2,2:1,;", .again = KD_OK
@@ -192,6 +226,15 @@ START_TEST(key_is_switched_or_there_is_no_memory) {
                                .again = KD_OK };
     ck_assert_uint_gt(each_in_turn(&off), 0);
     ck_assert_uint_gt(each_in_turn(&on), 0);
+}
+END_TEST
+
+START_TEST(key_is_deleted_or_there_is_no_memory) {
+    const struct change c = {
+        .make = delete_key, .before = "old=1:1,2:1,;", .after = "", .again = KD_ERR_NO_KEY
+    };
+    is_patient = true;
+    ck_assert_uint_gt(each_in_turn(&c), 1);
 }
 END_TEST
 
@@ -218,13 +261,77 @@ START_TEST(key_is_imported_or_there_is_no_memory) {
 }
 END_TEST
 
+START_TEST(key_that_the_token_refuses_is_forgotten_also_without_memory) {
+    const struct change c = { .make = create,
+                              .script = "on generate error token\n",
+                              .before = "old=1:1,2:1,;" };
+    unsigned n_lacked = 0;
+    for (unsigned turn = 0; memory_fails_at(turn); turn++) {
+        memory_pause();
+        start_anew(&c);
+        memory_resume();
+        const enum kd_err r = create();
+        const bool fails = memory_has_failed();
+        n_lacked += r == KD_ERR_NO_MEMORY;
+        ck_assert_msg(r == KD_ERR_TOKEN || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
+                      kd_err_name(r));
+        ck_assert_str_eq(check(turn).keys, c.before);
+    }
+    ck_assert_uint_gt(n_lacked, 4);
+}
+END_TEST
+
+static bool is_settled_soon(void) {
+    kd_timer_set_sooner(sx.service->recover_timer, 10);
+    return is_settled();
+}
+
+// What is taken up again by itself lacks memory: it is taken up once more.
+static void take_up_in_turn(const struct change *c) {
+    unsigned turn = 0;
+    for (; memory_fails_at(turn); turn++) {
+        memory_pause();
+        start_anew(c);
+        const enum kd_err r = c->make();
+        ck_assert_err(r, KD_ERR_TOKEN);
+        ck_assert(!is_settled());
+        kd_timer_set(sx.service->recover_timer, 0);
+        memory_resume();
+        fixture_run_until(is_patient ? is_settled : is_settled_soon);
+        is_patient = false;
+        (void)memory_has_failed();
+        ck_assert_str_eq(check(turn).keys, c->after);
+    }
+    ck_assert_uint_gt(turn, 1);
+}
+
+START_TEST(change_that_was_cut_off_is_taken_up_when_there_is_memory) {
+    const struct change made = { .make = create,
+                                 .script = "once\non generate error token\non find error token\n",
+                                 .before = "old=1:1,2:1,;",
+                                 .after = "old=1:1,2:1,;" };
+    const struct change deleted = { .make = delete_key,
+                                    .script = "once\non destroy error token\n",
+                                    .before = "old=1:1,2:1,;",
+                                    .after = "" };
+    is_patient = true;
+    take_up_in_turn(&made);
+    take_up_in_turn(&deleted);
+}
+END_TEST
+
 static TCase *tcase_changes(void) {
     TCase *t = tcase_create("changes");
     tcase_add_checked_fixture(t, service_setup, service_teardown);
     tcase_set_timeout(t, 60);
+    tcase_add_test(t, key_is_created_or_there_is_no_memory);
+    tcase_add_test(t, key_is_rotated_or_there_is_no_memory);
     tcase_add_test(t, key_is_switched_or_there_is_no_memory);
+    tcase_add_test(t, key_is_deleted_or_there_is_no_memory);
     tcase_add_test(t, key_is_adopted_or_there_is_no_memory);
     tcase_add_test(t, key_is_imported_or_there_is_no_memory);
+    tcase_add_test(t, key_that_the_token_refuses_is_forgotten_also_without_memory);
+    tcase_add_test(t, change_that_was_cut_off_is_taken_up_when_there_is_memory);
     return t;
 }
 
