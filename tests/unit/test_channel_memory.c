@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each allocation on the way of a handshake, of records, of a resume and of an
-// update fails in turn: the call says so, nothing leaks (the sanitizer's build
+// Each allocation on the way of a handshake, of records, of a resume, of an
+// update and of a release fails in turn: the call says so, nothing leaks (the sanitizer's build
 // says so), and the next attempt, with memory, succeeds.
+#include "keyd/state.h"
 #include "tests/unit/channel_fixture.h"
 #include "tests/unit/failing_memory.h"
 
 #include <string.h>
+
+enum { HELD = 8 };
 
 static uint8_t ticket_room[KD_HSM_TICKET_MAX_BYTES];
 static char id[KD_SESSION_TEXT_BYTES];
@@ -44,6 +47,12 @@ static enum kd_err live(void) {
     return channel_update(7, id);
 }
 
+// It is about memory: a slow machine has its time.
+static void start(void) {
+    fx.config->workers.deadline_ms = 20000;
+    channel_start("start ok\n");
+}
+
 static bool is_quiet(void) {
     struct kd_service_report report;
     kd_service_report(sx.service, &report);
@@ -60,7 +69,7 @@ static void forget_sessions(void) {
 }
 
 START_TEST(session_lives_or_there_is_no_memory) {
-    channel_start("start ok\n");
+    start();
     for (unsigned i = 0; i < 4; i++) {
         ck_assert_err(live(), KD_OK); // the fixture's own buffers grow
     }
@@ -80,7 +89,7 @@ START_TEST(session_lives_or_there_is_no_memory) {
 END_TEST
 
 START_TEST(peer_is_added_or_there_is_no_memory) {
-    channel_start("start ok\n");
+    start();
     unsigned turn = 0;
     for (; memory_fails_at(turn); turn++) {
         const enum kd_err r = channel_add_peer("boat", "b");
@@ -95,11 +104,91 @@ START_TEST(peer_is_added_or_there_is_no_memory) {
 }
 END_TEST
 
+static bool is_released; // the answer has come
+static enum kd_err release_err;
+static uint8_t released[KD_TRAFFIC_KEYS][32];
+static uint64_t released_next;
+
+static bool release_is_done(void) {
+    return is_released;
+}
+
+static void on_released(void *arg KD_UNUSED, enum kd_err err, const char *detail KD_UNUSED,
+                        const struct kd_released *got) {
+    ck_assert(!is_released && (got != NULL) == (err == KD_OK));
+    is_released = true;
+    release_err = err;
+    for (size_t i = 0; got != NULL && i < KD_TRAFFIC_KEYS; i++) {
+        memcpy(released[i], got->keys[i].p, sizeof(released[i]));
+        released_next = got->send_next;
+    }
+}
+
+static enum kd_err release(void) {
+    const struct kd_caller c = service_caller_of(7);
+    is_released = false;
+    const enum kd_err r = kd_channel_release(sx.service, &c, id, on_released, NULL);
+    if (r != KD_OK) {
+        return r;
+    }
+    fixture_run_until(release_is_done);
+    return release_err;
+}
+
+// What the requests of the handshake had is in use: the next one takes memory of its own.
+static void hold_requests(struct kd_call *held[static HELD]) {
+    for (size_t i = 0; i < HELD; i++) {
+        struct kd_hsm_request head = { .op = KD_HSM_RANDOM, .n_items = 1 };
+        ck_assert_err(kd_service_begin(sx.service, &head, NULL, &held[i]), KD_OK);
+    }
+}
+
+static void drop_requests(struct kd_call *held[static HELD]) {
+    for (size_t i = 0; i < HELD; i++) {
+        kd_call_drop(held[i]);
+    }
+}
+
+// Keys that nobody has got are still used here, and leave when there is memory; those that
+// somebody has got are not used.
+START_TEST(keys_are_released_or_there_is_no_memory) {
+    unsigned failures = 0;
+    struct kd_call *held[HELD];
+    fx.config->channel.profile = KD_PROFILE_RELEASED;
+    start();
+    ck_assert_err(live(), KD_OK); // the fixture's own buffers grow
+    for (unsigned turn = 0; memory_fails_at(turn); turn++) {
+        memory_pause();
+        channel_restart(); // without the memory that all this has taken
+        ck_assert_err(handshake(), KD_OK);
+        hold_requests(held);
+        memory_resume();
+        const enum kd_err r = release();
+        const bool fails = memory_has_failed();
+        drop_requests(held);
+        ck_assert_msg(r == KD_OK || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
+                      kd_err_name(r));
+        if (r != KD_OK) {
+            failures++;
+            ck_assert_err(channel_seal(7, id, "out"), KD_OK);
+            ck_assert_err(release(), KD_OK);
+        }
+        ck_assert_uint_eq(released_next, r == KD_OK ? 0 : 1);
+        ck_assert_err(channel_seal(7, id, "out"), KD_ERR_SESSION_RELEASED);
+        ck_assert_err(release(), KD_ERR_SESSION_RELEASED);
+        ck_assert_err(channel_update(7, id), KD_OK);
+        ck_assert_uint_eq(kd_service_pending(sx.service), 0);
+    }
+    ck_assert_uint_gt(failures, 1);
+}
+END_TEST
+
 static TCase *tcase_memory(void) {
     TCase *t = tcase_create("channel memory");
     tcase_add_checked_fixture(t, channel_setup, channel_teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, session_lives_or_there_is_no_memory);
+    tcase_add_test(t, keys_are_released_or_there_is_no_memory);
     tcase_add_test(t, peer_is_added_or_there_is_no_memory);
     return t;
 }
