@@ -10,7 +10,7 @@
 struct kd_end_note {
     struct kd_store_ended row; // first: rows are chained, and a row's address is its note's
     struct kd_end_note *next;
-    uint8_t name[KD_NAME_MAX_BYTES];
+    uint8_t name[KD_NAME_MAX_BYTES], peer[KD_NAME_MAX_BYTES];
     kd_session_done *done; // NULL: nobody waits
     void *arg;
 };
@@ -64,40 +64,27 @@ static void write_notes(struct kd_end_writer *w) {
     kd_store_thread_submit(w->c->s->store, &w->job);
 }
 
-// ---- the list --------------------------------------------------------------
-
-static struct kd_end_floor add_to_list(struct kd_channel *c, const struct kd_store_ended *row) {
-    const uint64_t now = kd_clock_wall_ms();
-    const bool is_trimmed =
-        kd_ended_add(&c->ended, row->kind, row->name, row->made_ms, row->until_ms, now);
-    if (is_trimmed) {
-        kd_channel_warn(c, "tickets of old sessions are not taken any more", KD_ERR_TOO_MANY, "",
-                        "ended-max");
-    }
-    return (struct kd_end_floor) { is_trimmed, c->ended.floor_ms, now };
-}
-
-static enum kd_err note(struct kd_channel *c, const struct kd_store_ended *row,
-                        kd_session_done *done, void *arg) {
-    struct kd_end_writer *w = &c->end_writer;
+// NULL: there is no memory.
+static struct kd_end_note *new_note(const struct kd_store_ended *row, kd_session_done *done,
+                                    void *arg) {
     struct kd_end_note *n = calloc(1, sizeof(*n));
-    if (n == NULL && done != NULL) {
-        return KD_ERR_NO_MEMORY; // it has not ended, and the caller may try again
-    }
-    const struct kd_end_floor floor = add_to_list(c, row);
-    if (floor.is_raised) {
-        w->next_floor = floor;
-    }
     if (n == NULL) {
-        kd_log(KD_LOG_ERROR, "channel", "ends are not on the disk: a restart will forget them",
-               "error=%s", kd_err_name(KD_ERR_NO_MEMORY));
-        return KD_OK;
+        return NULL;
     }
     n->row = *row;
     memcpy(n->name, row->name.p, row->name.n);
     n->row.name.p = n->name;
+    if (row->peer.n > 0) {
+        memcpy(n->peer, row->peer.p, row->peer.n);
+        n->row.peer.p = n->peer;
+    }
     n->done = done;
     n->arg = arg;
+    return n;
+}
+
+static void submit(struct kd_channel *c, struct kd_end_note *n) {
+    struct kd_end_writer *w = &c->end_writer;
     n->next = w->waiting;
     n->row.next = n->next == NULL ? NULL : &n->next->row;
     w->waiting = n;
@@ -106,6 +93,53 @@ static enum kd_err note(struct kd_channel *c, const struct kd_store_ended *row,
     if (w->writing == NULL) {
         write_notes(w);
     }
+}
+
+// ---- the list --------------------------------------------------------------
+
+// Without memory the disk keeps the rows that this one would take the place of: they say the same.
+static void put_end_of_peer(struct kd_channel *c, const struct kd_store_ended *row) {
+    char name[KD_NAME_MAX_BYTES + 1] = "";
+    struct kd_end_note *n = new_note(row, NULL, NULL);
+    memcpy(name, row->name.p, row->name.n);
+    kd_channel_warn(c, "a peer has ended the most sessions: its tickets are not taken any more",
+                    KD_ERR_TOO_MANY, name, "ended-max");
+    if (n != NULL) {
+        submit(c, n);
+    }
+}
+
+static struct kd_end_floor add_to_list(struct kd_channel *c, const struct kd_store_ended *row) {
+    const uint64_t now = kd_clock_wall_ms();
+    const uint64_t before = c->ended.floor_ms;
+    struct kd_store_ended of_peer;
+    const bool is_trimmed = kd_ended_add(&c->ended, row, now, &of_peer);
+    if (of_peer.name.n > 0) {
+        put_end_of_peer(c, &of_peer);
+    }
+    if (c->ended.floor_ms != before) {
+        kd_channel_warn(c, "tickets of old sessions are not taken any more", KD_ERR_TOO_MANY, "",
+                        "ended-max");
+    }
+    return (struct kd_end_floor) { is_trimmed, c->ended.floor_ms, now };
+}
+
+static enum kd_err note(struct kd_channel *c, const struct kd_store_ended *row,
+                        kd_session_done *done, void *arg) {
+    struct kd_end_note *n = new_note(row, done, arg);
+    if (n == NULL && done != NULL) {
+        return KD_ERR_NO_MEMORY; // it has not ended, and the caller may try again
+    }
+    const struct kd_end_floor floor = add_to_list(c, row);
+    if (floor.is_raised) {
+        c->end_writer.next_floor = floor;
+    }
+    if (n == NULL) {
+        kd_log(KD_LOG_ERROR, "channel", "ends are not on the disk: a restart will forget them",
+               "error=%s", kd_err_name(KD_ERR_NO_MEMORY));
+        return KD_OK;
+    }
+    submit(c, n);
     return KD_OK;
 }
 
@@ -116,6 +150,7 @@ enum kd_err kd_channel_note_end(struct kd_channel *c, const struct kd_session_en
         .name = { e->id, sizeof(e->id) },
         .made_ms = e->terms.created_ms,
         .until_ms = e->terms.expires_ms,
+        .peer = kd_bytes_of_text(e->peer->info.name),
     };
     return note(c, &row, done, arg);
 }

@@ -74,12 +74,14 @@ struct kd_store_ended {
     enum kd_ended_kind kind;
     struct kd_bytes name;
     uint64_t made_ms, until_ms;        // wall clock; from until_ms on no ticket is good anyway
+    struct kd_bytes peer;              // of a session; empty in rows of older versions
     const struct kd_store_ended *next; // for kd_store_add_ended: of the same transaction; or NULL
 };
 typedef KD_MUST_CHECK enum kd_err kd_store_ended_fn(void *arg, const struct kd_store_ended *row);
 // Ends with fn's first failure.
 KD_MUST_CHECK enum kd_err kd_store_load_ended(struct kd_store *s, kd_store_ended_fn *fn, void *arg);
-// With those that follow it, all or none; in the place of those of the same kind and name.
+// With those that follow it, all or none.  Of those of the same kind and name the later times
+// count. Sessions that their peer's end covers (no later made, and good no longer) have no row.
 KD_MUST_CHECK enum kd_err kd_store_add_ended(struct kd_store *s, const struct kd_store_ended *row);
 // Sets the floor, and forgets what is below it or was good until now_ms at most.
 KD_MUST_CHECK enum kd_err kd_store_trim_ended(struct kd_store *s, uint64_t floor_ms,

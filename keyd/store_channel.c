@@ -75,6 +75,7 @@ enum kd_err kd_store_load_ended(struct kd_store *s, kd_store_ended_fn *fn, void 
             .name = kd_sql_column(q, 1),
             .made_ms = (uint64_t)sqlite3_column_int64(q, 2),
             .until_ms = (uint64_t)sqlite3_column_int64(q, 3),
+            .peer = kd_sql_column(q, 4),
         };
         r = kd_sql_not_ours(row.kind > KD_ENDED_PEER ? KD_ERR_FIELD_INVALID : fn(arg, &row), "end",
                             "");
@@ -89,7 +90,16 @@ static enum kd_err put_ended(struct kd_store *s, const struct kd_store_ended *ro
     kd_sql_bytes(q, 2, row->name);
     kd_sql_number(q, 3, row->made_ms);
     kd_sql_number(q, 4, row->until_ms);
-    return kd_sql_change(s, KD_SQL_ADD_ENDED);
+    kd_sql_bytes(q, 5, row->peer);
+    enum kd_err r = kd_sql_change(s, KD_SQL_ADD_ENDED);
+    if (r != KD_OK || row->kind != KD_ENDED_PEER) {
+        return r;
+    }
+    q = s->statements[KD_SQL_COVER_ENDED];
+    kd_sql_bytes(q, 1, row->name);
+    kd_sql_number(q, 2, row->made_ms);
+    kd_sql_number(q, 3, row->until_ms);
+    return kd_sql_change(s, KD_SQL_COVER_ENDED);
 }
 
 enum kd_err kd_store_add_ended(struct kd_store *s, const struct kd_store_ended *row) {

@@ -50,6 +50,9 @@ static const char *const schema[] = {
     // ids of envelopes are forgotten by their end; the row with an empty id has the latest end of
     // those that were
     "CREATE INDEX spent_until ON spent(until_ms);",
+    // whose the sessions are that have ended; empty: nobody knows any more
+    ("ALTER TABLE ended ADD COLUMN peer BLOB NOT NULL DEFAULT x'';"
+     "CREATE INDEX ended_of_peer ON ended(peer) WHERE kind = 1;"),
 };
 enum { SCHEMA_VERSION = KD_COUNT_OF(schema) };
 
@@ -81,9 +84,14 @@ static const char *const texts[KD_SQL_STATEMENTS] = {
     [KD_SQL_ADD_PEER] = "INSERT INTO peers(name, certificate, point, kid, uri, created_ms)"
                  " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
     [KD_SQL_DELETE_PEER] = "DELETE FROM peers WHERE name = ?1",
-    [KD_SQL_LOAD_ENDED] = "SELECT kind, name, made_ms, until_ms FROM ended",
-    [KD_SQL_ADD_ENDED] = "INSERT OR REPLACE INTO ended(kind, name, made_ms, until_ms)"
-                  " VALUES(?1, ?2, ?3, ?4)",
+    [KD_SQL_LOAD_ENDED] = "SELECT kind, name, made_ms, until_ms, peer FROM ended",
+    [KD_SQL_ADD_ENDED] = "INSERT INTO ended(kind, name, made_ms, until_ms, peer)"
+                  " SELECT ?1, ?2, ?3, ?4, ?5 WHERE ?1 <> 1 OR NOT EXISTS(SELECT 1 FROM ended"
+                  " WHERE kind = 2 AND name = ?5 AND made_ms >= ?3 AND until_ms >= ?4)"
+                  " ON CONFLICT(kind, name) DO UPDATE SET made_ms = max(made_ms, excluded.made_ms),"
+                  " until_ms = max(until_ms, excluded.until_ms)",
+    [KD_SQL_COVER_ENDED] = "DELETE FROM ended WHERE kind = 1 AND peer = ?1 AND made_ms <= ?2"
+                    " AND until_ms <= ?3",
     [KD_SQL_TRIM_ENDED] = "DELETE FROM ended WHERE kind <> 0 AND (made_ms <= ?1 OR until_ms <= ?2)",
     [KD_SQL_LOAD_SPENT] = "SELECT id, until_ms FROM spent ORDER BY until_ms, id",
     [KD_SQL_ADD_SPENT] = "INSERT INTO spent(id, until_ms) VALUES(?1, ?2)",
@@ -93,7 +101,9 @@ static const char *const texts[KD_SQL_STATEMENTS] = {
     [KD_SQL_TRIM_SPENT] = "DELETE FROM spent WHERE until_ms <= ?1 AND id <> x''",
 };
 // clang-format on
-_Static_assert(KD_VERSION_PENDING == 0 && KD_ENDED_FLOOR == 0, "the statements above say so");
+_Static_assert(KD_VERSION_PENDING == 0 && KD_ENDED_FLOOR == 0 && KD_ENDED_SESSION == 1 &&
+                   KD_ENDED_PEER == 2,
+               "the statements above say so");
 
 // ---- SQLite, its errors made ours ------------------------------------------
 

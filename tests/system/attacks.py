@@ -2,6 +2,7 @@
 """Attacks on the secure channel that take several steps: what was recorded is played again at another
 place or time, tickets that were seen, numbers at their ends (docs/threat-model.md)."""
 import os
+import sqlite3
 import time
 
 from harness import SOFTHSM, b64, cbor, expect, main, peer, test, unb64
@@ -283,6 +284,38 @@ def who_has_seen_tickets_ends_no_session_that_is_in_use(token):
         d.connect(keyd)
         exchange(keyd, d, b"in another session")
     keyd.stop()
+
+
+@test(on=SOFTHSM)
+def who_ends_session_after_session_costs_others_no_ticket(token):
+    """The list of what has ended is full, again and again: who fills it pays with its own tickets,
+    the list forgets nothing, and the next start knows all of it."""
+    keyd = Server(token, {"channel.ended-max": 16}).set_up()
+    with keyd.device("good") as good, keyd.device("bad") as bad:
+        good.connect(keyd)
+        ended = [ticket_of(keyd, good)]
+        expect(keyd.delete("/v1/sessions/" + good.session), 204)
+        good.connect(keyd)
+        kept = ticket_of(keyd, good)
+        for _ in range(50):
+            bad.connect(keyd)
+            ended.append(ticket_of(keyd, bad))
+            expect(keyd.open(bad.seal(b"", type_=3)), 200)
+        bad.connect(keyd)
+        ended_no_more = ticket_of(keyd, bad)
+        for _ in range(2):
+            for t in ended:
+                resume(keyd, t, b"n", 409, "session-ended")
+            for device, t in ((good, kept), (bad, ended_no_more)):
+                follow(device, b"n", resume(keyd, t, b"n"))
+                exchange(keyd, device, b"well")
+            keyd.kill()
+            keyd.start()
+        assert "its tickets are not taken any more" in keyd.log()
+        assert "tickets of old sessions" not in keyd.log()
+    keyd.stop()
+    with sqlite3.connect(os.path.join(keyd.directory, "state", "keyd.db")) as db:
+        assert db.execute("SELECT count(*) FROM ended").fetchone()[0] <= 16
 
 
 @test(on=SOFTHSM)

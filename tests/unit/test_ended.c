@@ -4,6 +4,7 @@
 #include "keyd/ended.h"
 #include "unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { LATER = 1000000 };
@@ -19,12 +20,34 @@ static struct kd_bytes id_of(unsigned n) {
     return (struct kd_bytes) { at, 8 };
 }
 
+static struct kd_store_ended of_peer; // what the latest end took the place of
+
+static bool end_one_of(const char *peer, unsigned n, uint64_t made_ms, uint64_t until_ms,
+                       uint64_t now_ms) {
+    const struct kd_store_ended row = { KD_ENDED_SESSION,       id_of(n), made_ms, until_ms,
+                                        kd_bytes_of_text(peer), NULL };
+    return kd_ended_add(&list, &row, now_ms, &of_peer);
+}
+
+// Each of a peer of its own.
 static bool end_session(unsigned n, uint64_t made_ms, uint64_t until_ms, uint64_t now_ms) {
-    return kd_ended_add(&list, KD_ENDED_SESSION, id_of(n), made_ms, until_ms, now_ms);
+    char peer[16];
+    (void)snprintf(peer, sizeof(peer), "p%u", n);
+    return end_one_of(peer, n, made_ms, until_ms, now_ms);
+}
+
+static bool end_peer(const char *peer, uint64_t made_ms) {
+    const struct kd_store_ended row = { KD_ENDED_PEER, kd_bytes_of_text(peer), made_ms,
+                                        LATER,         KD_BYTES_NONE,          NULL };
+    return kd_ended_add(&list, &row, 0, &of_peer);
+}
+
+static bool has_of(const char *peer, unsigned n, uint64_t made_ms) {
+    return kd_ended_has(&list, id_of(n), kd_bytes_of_text(peer), made_ms);
 }
 
 static bool has(unsigned n, uint64_t made_ms) {
-    return kd_ended_has(&list, id_of(n), kd_bytes_of_text("p"), made_ms);
+    return has_of("p", n, made_ms);
 }
 
 static void set_up(void) {
@@ -47,17 +70,16 @@ START_TEST(session_that_was_ended_is_known_and_no_other) {
 END_TEST
 
 START_TEST(peer_ends_what_it_had_and_not_what_it_gets) {
-    const struct kd_bytes peer = kd_bytes_of_text("p");
-    ck_assert(!kd_ended_add(&list, KD_ENDED_PEER, peer, 100, LATER, 0));
+    ck_assert(!end_peer("p", 100));
     ck_assert(has(1, 100));
     ck_assert(!has(1, 101));
     ck_assert(!kd_ended_has(&list, id_of(1), kd_bytes_of_text("q"), 100));
-    ck_assert(!kd_ended_add(&list, KD_ENDED_PEER, peer, 200, LATER, 0));
+    ck_assert(!end_peer("p", 200));
     ck_assert(has(1, 200));
-    ck_assert(!kd_ended_add(&list, KD_ENDED_PEER, peer, 150, LATER, 0)); // a clock that went back
+    ck_assert(!end_peer("p", 150)); // a clock that went back
     ck_assert(has(1, 200));
     // A session's id that reads as a peer's name is not one.
-    ck_assert(!kd_ended_add(&list, KD_ENDED_PEER, kd_bytes_of_text("abcdefgh"), 300, LATER, 0));
+    ck_assert(!end_peer("abcdefgh", 300));
     ck_assert(!kd_ended_has(&list, kd_bytes_of_text("abcdefgh"), kd_bytes_of_text("q"), 300));
 }
 END_TEST
@@ -91,6 +113,78 @@ START_TEST(full_list_lets_nothing_back_in_that_was_ended) {
 }
 END_TEST
 
+// Who ends session after session to push others out has one end, of itself.
+START_TEST(peer_that_has_ended_the_most_pays_for_a_full_list) {
+    kd_ended_wipe(&list);
+    kd_ended_init(&list, 40);
+    for (unsigned i = 0; i < 10; i++) {
+        ck_assert(!end_one_of("good", i, 100 + i, LATER, 0));
+    }
+    for (unsigned i = 0; i < 1000; i++) {
+        ck_assert(!end_one_of("bad", 5000 + i, 1000 + i, LATER + i, 0));
+        ck_assert_uint_le(list.n, 40);
+        if (of_peer.name.n > 0) {
+            ck_assert(kd_bytes_equal(of_peer.name, kd_bytes_of_text("bad")));
+            ck_assert_uint_eq(of_peer.made_ms, 1000 + i);
+            ck_assert_uint_eq(of_peer.until_ms, LATER + i);
+        }
+        ck_assert(has_of("bad", 5000, 1000) && has_of("bad", 5000 + i, 1000 + i));
+        ck_assert(!has_of("bad", 4000, 1000 + i + 1)); // its next one is good
+    }
+    ck_assert_uint_eq(list.floor_ms, 0);
+    for (unsigned i = 0; i < 10; i++) {
+        ck_assert(has_of("good", i, 100 + i));
+    }
+    ck_assert(!has_of("good", 99, 100) && !has_of("other", 99, 1));
+}
+END_TEST
+
+START_TEST(full_list_of_peers_with_one_end_each_is_raised_by_no_peer_that_is_in_it) {
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert(!end_session(i, 100 + i, LATER, 0));
+    }
+    for (unsigned i = 0; i < 50; i++) { // of as many as another has it is its own turn
+        ck_assert(!end_one_of("p2", 1000 + i, 200 + i, LATER, 0));
+        ck_assert(kd_bytes_equal(of_peer.name, kd_bytes_of_text("p2")));
+        ck_assert(has_of("p2", 2, 102) && has_of("p2", 1000 + i, 200 + i));
+    }
+    ck_assert_uint_eq(list.floor_ms, 0);
+    ck_assert(has(0, 100) && has(1, 101) && has(3, 103) && !has(9, 50));
+    ck_assert(end_session(4, 300, LATER, 0)); // of one that is not
+    ck_assert_uint_eq(list.floor_ms, 100);
+}
+END_TEST
+
+START_TEST(end_of_a_peer_takes_the_place_of_what_it_covers_and_of_no_more) {
+    ck_assert(!end_one_of("p", 1, 100, LATER, 0));
+    ck_assert(!end_one_of("p", 2, 200, LATER + 1, 0));
+    ck_assert(!end_one_of("p", 3, 301, LATER, 0));
+    ck_assert(!end_peer("p", 300));
+    ck_assert_uint_eq(list.n, 3); // 2 is good for longer, 3 was made later
+    ck_assert(!end_one_of("p", 4, 250, LATER, 0));
+    ck_assert_uint_eq(list.n, 3);
+    ck_assert(has(1, 100) && has(2, 200) && has(3, 301) && has(4, 250) && !has(5, 301));
+}
+END_TEST
+
+START_TEST(what_is_loaded_over_the_limit_costs_who_has_the_most) {
+    for (unsigned i = 0; i < 30; i++) {
+        const struct kd_store_ended row = { .kind = KD_ENDED_SESSION,
+                                            .name = id_of(i),
+                                            .made_ms = 100 + (i * 7) % 30,
+                                            .until_ms = LATER,
+                                            .peer = kd_bytes_of_text(i % 10 == 0 ? "q" : "p") };
+        ck_assert_err(kd_ended_load(&list, &row), KD_OK);
+        ck_assert_uint_le(list.n, 4);
+    }
+    ck_assert_uint_eq(list.floor_ms, 0);
+    for (unsigned i = 0; i < 30; i++) {
+        ck_assert(has_of(i % 10 == 0 ? "q" : "p", i, 100 + (i * 7) % 30));
+    }
+    ck_assert(!has_of("p", 99, 130) && !has_of("r", 99, 1));
+}
+END_TEST
+
 START_TEST(list_of_one_works) {
     kd_ended_wipe(&list);
     kd_ended_init(&list, 1);
@@ -103,7 +197,10 @@ END_TEST
 
 START_TEST(what_is_loaded_counts_also_over_a_limit_that_was_lowered) {
     for (unsigned i = 0; i < 10; i++) {
-        const struct kd_store_ended row = { KD_ENDED_SESSION, id_of(i), 100 + i, LATER, NULL };
+        const struct kd_store_ended row = { // of a version that did not say whose
+                                            KD_ENDED_SESSION, id_of(i), 100 + i, LATER,
+                                            KD_BYTES_NONE,    NULL
+        };
         ck_assert_err(kd_ended_load(&list, &row), KD_OK);
     }
     ck_assert_uint_le(list.n, 4);
@@ -116,10 +213,13 @@ START_TEST(what_is_loaded_counts_also_over_a_limit_that_was_lowered) {
     char longest[KD_NAME_MAX_BYTES + 1];
     memset(longest, 'x', sizeof(longest));
     struct kd_store_ended row = {
-        KD_ENDED_PEER, { (uint8_t *)longest, sizeof(longest) }, 1, 2, NULL
+        KD_ENDED_PEER, { (uint8_t *)longest, sizeof(longest) }, 1, 2, KD_BYTES_NONE, NULL
     };
     ck_assert_err(kd_ended_load(&list, &row), KD_ERR_FIELD_INVALID);
+    row.peer = row.name;
     row.name.n--;
+    ck_assert_err(kd_ended_load(&list, &row), KD_ERR_FIELD_INVALID);
+    row.peer.n--;
     ck_assert_err(kd_ended_load(&list, &row), KD_OK);
 }
 END_TEST
@@ -131,6 +231,10 @@ static TCase *tcase_ended(void) {
     tcase_add_test(t, peer_ends_what_it_had_and_not_what_it_gets);
     tcase_add_test(t, full_list_drops_what_has_expired_first);
     tcase_add_test(t, full_list_lets_nothing_back_in_that_was_ended);
+    tcase_add_test(t, peer_that_has_ended_the_most_pays_for_a_full_list);
+    tcase_add_test(t, full_list_of_peers_with_one_end_each_is_raised_by_no_peer_that_is_in_it);
+    tcase_add_test(t, end_of_a_peer_takes_the_place_of_what_it_covers_and_of_no_more);
+    tcase_add_test(t, what_is_loaded_over_the_limit_costs_who_has_the_most);
     tcase_add_test(t, list_of_one_works);
     tcase_add_test(t, what_is_loaded_counts_also_over_a_limit_that_was_lowered);
     return t;

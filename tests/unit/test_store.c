@@ -172,14 +172,37 @@ START_TEST(registry_of_the_version_before_peers_is_taken_over) {
 }
 END_TEST
 
+static enum kd_err see_ended(void *arg, const struct kd_store_ended *row) {
+    struct kd_buf *out = arg;
+    kd_buf_printf(out, "%d:%.*s:%llu:%llu ", (int)row->kind, (int)row->name.n,
+                  row->name.n == 0 ? "" : (const char *)row->name.p,
+                  (unsigned long long)row->made_ms, (unsigned long long)row->until_ms);
+    return KD_OK;
+}
+
 START_TEST(registry_of_the_version_before_ends_is_taken_over) {
     const struct kd_store_peer peer = { .name = "p", .uri = "" };
-    const struct kd_store_ended row = { KD_ENDED_SESSION, kd_bytes_of_text("s"), 1, 2, NULL };
+    const struct kd_store_ended row = {
+        KD_ENDED_SESSION, kd_bytes_of_text("s"), 1, 2, KD_BYTES_NONE, NULL
+    };
     ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
     spoil("DROP TABLE devices; DROP TABLE certificates; DROP TABLE ended; DROP TABLE spent;"
           "PRAGMA user_version=2");
     ck_assert_err(kd_store_add_peer(store, &peer), KD_ERR_PEER_EXISTS);
     ck_assert_err(kd_store_add_ended(store, &row), KD_OK);
+}
+END_TEST
+
+#define ENDED_BEFORE_PEERS                                                                         \
+    "DROP TABLE ended; CREATE TABLE ended(kind INTEGER NOT NULL, name BLOB NOT NULL, made_ms,"     \
+    " until_ms, PRIMARY KEY(kind, name)) WITHOUT ROWID;"
+
+START_TEST(ends_of_the_version_before_their_peers_are_taken_over) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
+    spoil(ENDED_BEFORE_PEERS
+          "INSERT INTO ended VALUES(1, CAST('s' AS BLOB), 1, 2); PRAGMA user_version=6");
+    ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_OK);
+    ck_assert_str_eq(kd_buf_get_text(&out), "1:s:1:2 ");
 }
 END_TEST
 
@@ -193,8 +216,8 @@ static enum kd_err add_spent(struct kd_bytes id, uint64_t until_ms, uint64_t now
 }
 
 START_TEST(registry_of_the_version_before_envelopes_is_taken_over) {
-    spoil("DROP TABLE devices; DROP TABLE certificates; DROP TABLE spent;"
-          "PRAGMA user_version=3");
+    spoil(ENDED_BEFORE_PEERS "DROP TABLE devices; DROP TABLE certificates; DROP TABLE spent;"
+                             "PRAGMA user_version=3");
     ck_assert_err(add_spent(first_id, 10, 1), KD_OK);
     reopen();
     ck_assert_err(add_spent(first_id, 10, 1), KD_ERR_ENVELOPE_REPLAYED);
@@ -256,14 +279,6 @@ START_TEST(end_of_forgotten_envelopes_is_kept_and_only_grows) {
 }
 END_TEST
 
-static enum kd_err see_ended(void *arg, const struct kd_store_ended *row) {
-    struct kd_buf *out = arg;
-    kd_buf_printf(out, "%d:%.*s:%llu:%llu ", (int)row->kind, (int)row->name.n,
-                  row->name.n == 0 ? "" : (const char *)row->name.p,
-                  (unsigned long long)row->made_ms, (unsigned long long)row->until_ms);
-    return KD_OK;
-}
-
 static enum kd_err refuse_ended(void *arg KD_UNUSED, const struct kd_store_ended *row KD_UNUSED) {
     return KD_ERR_FIELD_INVALID;
 }
@@ -271,11 +286,11 @@ static enum kd_err refuse_ended(void *arg KD_UNUSED, const struct kd_store_ended
 START_TEST(ends_are_kept_until_they_are_trimmed) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
     const struct kd_store_ended rows[] = {
-        { KD_ENDED_SESSION, kd_bytes_of_text("a"), 10, 100, NULL },
-        { KD_ENDED_SESSION, kd_bytes_of_text("b"), 20, 50, NULL },
-        { KD_ENDED_SESSION, kd_bytes_of_text("c"), 30, 51, NULL },
-        { KD_ENDED_PEER, kd_bytes_of_text("a"), 11, 100, NULL },
-        { KD_ENDED_PEER, kd_bytes_of_text("a"), 12, 101, NULL }, // once more
+        { KD_ENDED_SESSION, kd_bytes_of_text("a"), 10, 100, KD_BYTES_NONE, NULL },
+        { KD_ENDED_SESSION, kd_bytes_of_text("b"), 20, 50, KD_BYTES_NONE, NULL },
+        { KD_ENDED_SESSION, kd_bytes_of_text("c"), 30, 51, KD_BYTES_NONE, NULL },
+        { KD_ENDED_PEER, kd_bytes_of_text("a"), 11, 100, KD_BYTES_NONE, NULL },
+        { KD_ENDED_PEER, kd_bytes_of_text("a"), 12, 101, KD_BYTES_NONE, NULL }, // once more
     };
     for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
         ck_assert_err(kd_store_add_ended(store, &rows[i]), KD_OK);
@@ -283,8 +298,12 @@ START_TEST(ends_are_kept_until_they_are_trimmed) {
     reopen();
     ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_OK);
     ck_assert_str_eq(kd_buf_get_text(&out), "1:a:10:100 1:b:20:50 1:c:30:51 2:a:12:101 ");
-    const struct kd_store_ended last = { KD_ENDED_SESSION, kd_bytes_of_text("e"), 9, 100, NULL };
-    const struct kd_store_ended first = { KD_ENDED_SESSION, kd_bytes_of_text("d"), 9, 100, &last };
+    const struct kd_store_ended last = {
+        KD_ENDED_SESSION, kd_bytes_of_text("e"), 9, 100, KD_BYTES_NONE, NULL
+    };
+    const struct kd_store_ended first = {
+        KD_ENDED_SESSION, kd_bytes_of_text("d"), 9, 100, KD_BYTES_NONE, &last
+    };
     ck_assert_err(kd_store_add_ended(store, &first), KD_OK);
     kd_buf_reset(&out);
     ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_OK);
@@ -301,6 +320,28 @@ START_TEST(ends_are_kept_until_they_are_trimmed) {
     ck_assert_err(kd_store_load_ended(store, refuse_ended, NULL), KD_ERR_STORE);
     spoil("UPDATE ended SET kind = 3");
     ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_ERR_STORE);
+}
+END_TEST
+
+START_TEST(end_of_a_peer_takes_the_place_of_its_sessions_rows) {
+    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
+    const struct kd_bytes p = kd_bytes_of_text("p");
+    const struct kd_store_ended rows[] = {
+        { KD_ENDED_SESSION, kd_bytes_of_text("a"), 10, 100, p, NULL },
+        { KD_ENDED_SESSION, kd_bytes_of_text("b"), 20, 101, p, NULL }, // good for longer
+        { KD_ENDED_SESSION, kd_bytes_of_text("c"), 21, 100, p, NULL }, // made later
+        { KD_ENDED_SESSION, kd_bytes_of_text("d"), 10, 100, kd_bytes_of_text("q"), NULL },
+        { KD_ENDED_SESSION, kd_bytes_of_text("e"), 10, 100, KD_BYTES_NONE, NULL },
+        { KD_ENDED_PEER, p, 20, 100, KD_BYTES_NONE, NULL },
+        { KD_ENDED_SESSION, kd_bytes_of_text("f"), 20, 100, p, NULL },
+        { KD_ENDED_PEER, p, 5, 99, KD_BYTES_NONE, NULL }, // a clock that was set back
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+        ck_assert_err(kd_store_add_ended(store, &rows[i]), KD_OK);
+    }
+    ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_OK);
+    ck_assert_str_eq(kd_buf_get_text(&out),
+                     "1:b:20:101 1:c:21:100 1:d:10:100 1:e:10:100 2:p:20:100 ");
 }
 END_TEST
 
@@ -537,11 +578,13 @@ static TCase *tcase_store(void) {
     tcase_add_test(t, peers_are_kept_and_deleted);
     tcase_add_test(t, registry_of_the_version_before_peers_is_taken_over);
     tcase_add_test(t, registry_of_the_version_before_ends_is_taken_over);
+    tcase_add_test(t, ends_of_the_version_before_their_peers_are_taken_over);
     tcase_add_test(t, registry_of_the_version_before_envelopes_is_taken_over);
     tcase_add_test(t, envelopes_are_spent_once_until_they_expire);
     tcase_add_test(t, envelopes_are_spent_together_and_each_once);
     tcase_add_test(t, end_of_forgotten_envelopes_is_kept_and_only_grows);
     tcase_add_test(t, ends_are_kept_until_they_are_trimmed);
+    tcase_add_test(t, end_of_a_peer_takes_the_place_of_its_sessions_rows);
     tcase_add_test(t, rows_that_keyd_did_not_write_stop_the_start);
     tcase_add_test(t, version_is_added_once);
     tcase_add_test(t, intent_is_enabled_or_dropped);
