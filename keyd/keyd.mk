@@ -42,7 +42,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/secrets.c keyd/secrets.h \
 	keyd/service.c keyd/service.h \
 	keyd/release_work.c \
-	keyd/session_work.c \
+	keyd/session_work.c keyd/limits.c \
 	keyd/sessions.c keyd/sessions.h \
 	keyd/spawn.c keyd/spawn.h \
 	keyd/starter.c keyd/starter.h \

@@ -114,6 +114,9 @@ static void answer_expired(struct work *w, struct item *i, struct kd_session_ent
     const uint64_t step = kd_otp_step(&e->terms.otp, kd_clock_wall_ms());
     struct kd_session_use *use = use_to_seal(w, e);
     end_item(i, KD_ERR_SESSION_EXPIRED);
+    if (e->now != NULL && use != e->now) {
+        return; // the one record is for who has the client
+    }
     if (e->expiry.n > 0 && e->expiry_step == step) {
         i->answer = keep(&w->out, kd_buf_get(&e->expiry));
         return;
@@ -132,25 +135,14 @@ static void answer_expired(struct work *w, struct item *i, struct kd_session_ent
 
 // Has it expired, also with these many more bytes and one more record?
 static bool is_over(struct work *w, struct kd_session_entry *e, size_t more) {
-    const struct kd_hsm_session_terms *t = &e->terms;
-    if (e->expired != 0) {
-        return true;
-    }
-    enum kd_record_expiry why = 0;
-    if (kd_clock_wall_ms() >= t->expires_ms) {
-        why = KD_EXPIRED_LIFETIME;
-    } else if (e->sent + e->received >= t->records_max) {
-        why = KD_EXPIRED_RECORDS;
-    } else if (e->bytes >= t->bytes_max || more > t->bytes_max - e->bytes) {
-        why = KD_EXPIRED_BYTES;
-    }
+    const enum kd_record_expiry why = e->expired == 0 ? kd_session_over(e, NULL, more) : 0;
     if (why != 0) {
         kd_sessions_expire(&w->c->sessions, e, why);
     }
     if (why != 0 && why != KD_EXPIRED_LIFETIME) { // its ticket does not know what was counted
         const enum kd_err r KD_UNUSED = kd_channel_note_end(w->c, e, NULL, NULL);
     }
-    return why != 0;
+    return e->expired != 0;
 }
 
 // ---- before ----------------------------------------------------------------
@@ -237,19 +229,21 @@ static void prepare_seal(struct work *w, struct item *i, const char *id) {
         end_item(i, KD_ERR_FIELD_INVALID);
         return;
     }
-    if (is_over(w, e, i->data.n)) {
+    struct kd_session_use *use = use_to_seal(w, e);
+    const bool is_followed = use != e->next; // else it cannot use up what is the client's
+    if (is_over(w, e, is_followed ? i->data.n : 0)) {
         answer_expired(w, i, e);
         return;
     }
-    struct kd_session_use *use = use_to_seal(w, e);
-    enum kd_err r = kd_session_use_check(use);
+    enum kd_err r = is_followed || kd_session_over(e, use, i->data.n) == 0
+                        ? kd_session_use_check(use)
+                        : KD_ERR_CHANGE_UNDER_WAY;
     if (r != KD_OK || (r = kd_sequence_reserve(&use->send, 1, &i->sequence)) != KD_OK) {
         end_item(i, r);
         return;
     }
     take_use(i, use);
-    e->sent++;
-    e->bytes += i->data.n;
+    kd_session_count_sent(e, use, i->data.n);
     i->state = TO_SEND;
 }
 

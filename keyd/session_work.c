@@ -79,11 +79,46 @@ size_t kd_channel_sessions(const struct kd_service *s, const struct kd_caller *c
     return n;
 }
 
+// An attachment that went and left no end behind.
+struct dropped {
+    struct kd_later later; // first
+    struct kd_channel *c;
+    kd_session_done *done;
+    void *arg;
+};
+
+static void tell_dropped(struct kd_later *l) {
+    struct dropped *d = (struct dropped *)l;
+    d->done(d->arg, KD_OK, "", NULL);
+    d->c->s->pending--;
+    free(d);
+}
+
+static enum kd_err drop_attachment(struct kd_channel *c, struct kd_session_entry *e,
+                                   kd_session_done *done, void *arg) {
+    struct dropped *d = calloc(1, sizeof(*d));
+    if (d == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    *d = (struct dropped) { .later = { .fn = tell_dropped }, .c = c, .done = done, .arg = arg };
+    c->s->pending++;
+    kd_channel_later(c, &d->later);
+    kd_sessions_remove(&c->sessions, e, KD_SESSION_UNUSED);
+    return KD_OK;
+}
+
 enum kd_err kd_channel_session_delete(struct kd_service *s, const struct kd_caller *caller,
                                       const char *id, kd_session_done *done, void *arg) {
     struct kd_session_entry *e = NULL;
     enum kd_err r = find(s, caller, id, &e);
-    if (r != KD_OK || (r = kd_channel_note_end(s->channel, e, done, arg)) != KD_OK) {
+    if (r != KD_OK) {
+        return r;
+    }
+    // Who has a ticket has shown nothing: the session is not his to end before its client follows.
+    if (e->now == NULL) {
+        return drop_attachment(s->channel, e, done, arg);
+    }
+    if ((r = kd_channel_note_end(s->channel, e, done, arg)) != KD_OK) {
         return r;
     }
     kd_sessions_remove(&s->channel->sessions, e, KD_SESSION_DELETED);
@@ -232,7 +267,9 @@ static enum kd_err find_or_add(struct change *w, struct kd_session_entry **out) 
     }
     if (e != NULL) {
         *out = e;
-        return e->peer != peer ? KD_ERR_TICKET : e->expired != 0 ? KD_ERR_SESSION_EXPIRED : KD_OK;
+        r = e->peer != peer ? KD_ERR_TICKET : e->expired != 0 ? KD_ERR_SESSION_EXPIRED : KD_OK;
+        // Where it is nobody's yet, it is of who resumed it last.
+        return r == KD_OK && e->now == NULL ? kd_sessions_give(all, e, w->owner) : r;
     }
     if (all->n >= w->c->config->sessions_max) {
         return KD_ERR_SESSIONS_FULL;

@@ -441,13 +441,22 @@ void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entr
     }
 }
 
-// A client that uses the keys of a resume has them: what was before goes.
-static void take_next(struct kd_sessions *s, struct kd_session_entry *e) {
+enum kd_err kd_sessions_give(struct kd_sessions *s, struct kd_session_entry *e, const char *owner) {
     struct kd_session_owner *o = NULL;
-    if (strcmp(e->owner->name, e->next_owner) != 0 && owner_of(s, e->next_owner, &o) == KD_OK) {
+    if (kd_session_is_of(e, owner)) {
+        return KD_OK;
+    }
+    const enum kd_err r = owner_of(s, owner, &o);
+    if (r == KD_OK) {
         unlink_entry(s, e);
         link_entry(o, e);
     }
+    return r;
+}
+
+// A client that uses the keys of a resume has them: what was before goes.
+static void take_next(struct kd_sessions *s, struct kd_session_entry *e) {
+    const enum kd_err r KD_UNUSED = kd_sessions_give(s, e, e->next_owner);
     if (e->now == NULL) {
         go_to_end_of_line(e);
     }
@@ -460,6 +469,8 @@ static void take_next(struct kd_sessions *s, struct kd_session_entry *e) {
     e->before_due_ms = 0;
     e->is_updating = false; // what was under way was of the keys before
     e->terms.update = e->now->update;
+    e->sent += e->now->sent;
+    e->bytes += e->now->bytes;
     kd_buf_reset(&e->expiry);
 }
 

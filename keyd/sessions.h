@@ -19,7 +19,7 @@ enum kd_session_end {
     KD_SESSION_DELETED,
     KD_SESSION_CLOSED, // by a close record
     KD_SESSION_EXPIRED,
-    KD_SESSION_UNUSED,     // the client did not use what it resumed; it may do so again
+    KD_SESSION_UNUSED,     // the client did not use what was resumed; it may do so again
     KD_SESSION_OF_NO_PEER, // its peer was deleted
     KD_SESSION_OF_OTHER,   // its peer has another certificate now, or is registered
     KD_SESSION_UNTRUSTED,  // its peer's certificate is not believed any more
@@ -55,6 +55,7 @@ struct kd_session_use {
     uint8_t ticket[KD_HSM_TICKET_MAX_BYTES];
     struct kd_sequence send;
     struct kd_window window;
+    uint64_t sent, bytes; // of a resume, until its client follows (limits.c)
     enum kd_use_state state;
     struct kd_session_waiter *waiter; // NULL: nobody; it holds the use
 };
@@ -129,6 +130,9 @@ void kd_sessions_make_room_to_resume(struct kd_sessions *s, const char *peer, si
 // Puts the use (refs and all) in one of the session's places; what was there goes.
 void kd_sessions_put(struct kd_sessions *s, struct kd_session_entry *e,
                      struct kd_session_use **place, struct kd_session_use *take_use);
+// Another has the session now.  KD_ERR_NO_MEMORY.
+KD_MUST_CHECK enum kd_err kd_sessions_give(struct kd_sessions *s, struct kd_session_entry *e,
+                                           const char *owner);
 void kd_sessions_set_due(struct kd_sessions *s, struct kd_session_entry *e);
 // A record under this use was authentic: it is the session's now, and its peer, if it has more than
 // max, loses others.
@@ -145,6 +149,11 @@ void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entr
                                 enum kd_session_end why);
 
 struct kd_session_entry *kd_sessions_find(const struct kd_sessions *s, struct kd_bytes id);
+// The limit that the session has reached, also with one record more of that many bytes; 0: none.
+// `u`: the use that it would be sealed with; NULL counts what is the session's already.  (limits.c)
+enum kd_record_expiry kd_session_over(const struct kd_session_entry *e,
+                                      const struct kd_session_use *u, size_t more);
+void kd_session_count_sent(struct kd_session_entry *e, struct kd_session_use *u, size_t n);
 bool kd_session_is_of(const struct kd_session_entry *e, const char *principal);
 // The uses that a principal may have records of: now, next, before, each NULL where there is
 // none.  Who resumes a session of another has its own use only, until the client follows: a

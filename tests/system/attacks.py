@@ -287,6 +287,34 @@ def who_has_seen_tickets_ends_no_session_that_is_in_use(token):
 
 
 @test(on=SOFTHSM)
+def who_has_seen_a_ticket_does_not_end_the_session(token):
+    """A principal resumes what nobody has here, and deletes it: that is his attachment alone."""
+    keyd = Server(token, {"channel.session-records-max": 10}).set_up()
+    with keyd.device("d") as d, keyd.client(bearer="other-token") as other:
+        d.connect(keyd)
+        path, ticket = "/v1/sessions/" + d.session, ticket_of(keyd, d)
+        keyd.stop()
+        keyd.start()
+        for _ in range(2):
+            resume(other, ticket, b"his")
+            for _ in range(10):
+                expect(other.post("/v1/records/seal", {"session": d.session, "data": ""}), 200)
+            for what in ("key-update", "release"):
+                assert other.post(f"{path}/{what}", {}).status in (403, 409)
+            expect(other.post("/v1/records/seal", {"session": d.session, "data": ""}), 409,
+                   "change-under-way")
+            expect(other.delete(path), 204)
+            assert not other.get("/v1/sessions").json["sessions"]
+        resume(other, ticket, b"his")
+        follow(d, b"true", resume(keyd, ticket, b"true"))
+        expect(other.delete(path), 404, "no-such-session")
+        exchange(keyd, d, b"well")
+        expect(keyd.delete(path), 204)
+        resume(other, ticket, b"his", 409, "session-ended")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
 def who_ends_session_after_session_costs_others_no_ticket(token):
     """The list of what has ended is full, again and again: who fills it pays with its own tickets,
     the list forgets nothing, and the next start knows all of it."""

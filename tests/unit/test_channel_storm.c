@@ -4,6 +4,7 @@
 // Whatever comes of each, also where a worker dies of it, these hold: no number is used twice with
 // the same keys; no record is accepted twice; keys that were released seal and open nothing any
 // more; what has ended does not come back.
+#include "keyd/channel_state.h"
 #include "tests/unit/channel_fixture.h"
 
 #include <stdio.h>
@@ -327,11 +328,21 @@ static void ask_resume(const struct use *u) {
           kd_channel_resume(sx.service, &c, j->ticket, kd_bytes_of_text(j->nonce), on_resumed, j));
 }
 
+// What was resumed and nobody has followed is not ended by who resumed it.
+static bool is_followed(const struct use *u) {
+    uint8_t id[KD_HSM_SESSION_ID_BYTES];
+    ck_assert_err(kd_hex_decode(u->id, id, sizeof(id)), KD_OK);
+    const struct kd_session_entry *e =
+        kd_sessions_find(&sx.service->channel->sessions, (struct kd_bytes) { id, sizeof(id) });
+    return e != NULL && e->now != NULL;
+}
+
 static void ask_delete(const struct use *u) {
     struct job *j = new_job();
     const struct kd_caller c = service_caller_of(j->uid);
+    const bool is_end = is_followed(u);
     const enum kd_err r = kd_channel_session_delete(sx.service, &c, u->id, on_end, j);
-    if (r == KD_OK) {
+    if (r == KD_OK && is_end) {
         end_session(u->id);
     }
     began(j, r);

@@ -333,6 +333,65 @@ START_TEST(session_moves_to_who_resumed_it_when_its_client_follows) {
 }
 END_TEST
 
+// Tickets go over the network in clear.
+START_TEST(who_has_seen_a_ticket_does_not_end_the_session) {
+    channel_start("start ok\n");
+    const char *id = channel_session(7, "dev");
+    const struct kd_bytes ticket = copy_ticket(7, id);
+    channel_restart();
+    ck_assert_err(channel_resume(9, ticket, "his"), KD_OK);
+    ck_assert_err(channel_end(9, id), KD_OK); // of the attachment alone
+    ck_assert_uint_eq(sessions(), 0);
+    ck_assert_err(channel_resume(9, ticket, "his"), KD_OK);
+    ck_assert_err(channel_resume(7, ticket, "nonce"), KD_OK);
+    ck_assert_err(channel_end(9, id), KD_ERR_NO_SESSION); // it is of who resumed it last
+    ck_assert_err(channel_seal(9, id, "x"), KD_ERR_NO_SESSION);
+    ck_assert_err(channel_open(7, channel_resumed_record(id, ticket, "nonce",
+                                                         kd_buf_get(&cx.node_nonce), 0, "new")),
+                  KD_OK);
+    ck_assert_err(channel_resume(9, ticket, "his"), KD_OK);
+    ck_assert_err(channel_end(9, id), KD_ERR_NO_SESSION);
+    ck_assert_err(channel_end(7, id), KD_OK);
+    ck_assert_err(channel_resume(9, ticket, "his"), KD_ERR_SESSION_ENDED);
+}
+END_TEST
+
+START_TEST(who_has_seen_a_ticket_uses_up_nothing_of_the_session) {
+    fx.config->channel.session_records_max = 4;
+    fx.config->channel.session_bytes_max = 8;
+    channel_start("start ok\n");
+    const char *id = channel_session(7, "dev");
+    const struct kd_bytes ticket = copy_ticket(7, id);
+    ck_assert_err(channel_seal(7, id, "x"), KD_OK);
+    for (size_t i = 0; i < 2; i++) { // also where it is not here but for him
+        ck_assert_err(channel_resume(9, ticket, "his"), KD_OK);
+        ck_assert_err(channel_seal(9, id, "123456789"), KD_ERR_CHANGE_UNDER_WAY);
+        for (size_t k = 0; k < 3 + i; k++) {
+            ck_assert_err(channel_seal(9, id, "x"), KD_OK);
+        }
+        ck_assert_err(channel_seal(9, id, "x"), KD_ERR_CHANGE_UNDER_WAY);
+        if (i == 0) {
+            ck_assert_err(channel_seal(7, id, "x"), KD_OK);
+            channel_restart();
+        }
+    }
+    ck_assert_err(channel_resume(7, ticket, "nonce"), KD_OK);
+    ck_assert_err(channel_seal(7, id, "ab"), KD_OK);
+    ck_assert_err(channel_open(7, channel_resumed_record(id, ticket, "nonce",
+                                                         kd_buf_get(&cx.node_nonce), 0, "c")),
+                  KD_OK);
+    struct kd_session_info info;
+    const struct kd_caller c = service_caller_of(7);
+    ck_assert_err(kd_channel_session(sx.service, &c, id, &info), KD_OK);
+    ck_assert_uint_eq(info.sent, 1); // it counts when the client has followed
+    ck_assert_uint_eq(info.bytes, 3);
+    ck_assert_err(channel_resume(9, ticket, "his"), KD_OK);
+    ck_assert_err(channel_seal(7, id, "123456"), KD_ERR_SESSION_EXPIRED);
+    ck_assert_err(channel_seal(9, id, "x"), KD_ERR_SESSION_EXPIRED);
+    ck_assert_uint_eq(cx.results[0].answer.n, 0); // nor does he have its last word
+}
+END_TEST
+
 START_TEST(ended_session_is_not_resumed_also_after_a_restart) {
     channel_start("start ok\n");
     const char *id = channel_session(7, "dev");
@@ -511,6 +570,8 @@ static TCase *tcase_sessions(void) {
     tcase_add_test(t, session_goes_on_after_a_restart);
     tcase_add_test(t, what_was_stays_until_the_client_uses_the_new_keys);
     tcase_add_test(t, session_moves_to_who_resumed_it_when_its_client_follows);
+    tcase_add_test(t, who_has_seen_a_ticket_does_not_end_the_session);
+    tcase_add_test(t, who_has_seen_a_ticket_uses_up_nothing_of_the_session);
     tcase_add_test(t, ended_session_is_not_resumed_also_after_a_restart);
     tcase_add_test(t, closed_session_and_one_whose_records_are_used_up_are_not_resumed);
     tcase_add_test(t, tickets_of_a_deleted_peer_are_not_those_of_the_next_of_its_name);
