@@ -32,14 +32,6 @@ static bool is_too_old(const struct kd_window *w, uint64_t sequence) {
     return w->has_any && sequence < w->top && w->top - sequence >= KD_WINDOW_BITS;
 }
 
-static size_t find_pending(const struct kd_window *w, uint64_t sequence) {
-    size_t i = 0;
-    while (i < w->n_pending && w->pending[i] != sequence) {
-        i++;
-    }
-    return i;
-}
-
 static enum kd_err add_pending(struct kd_window *w, uint64_t sequence) {
     if (w->n_pending == KD_WINDOW_PENDING_MAX) {
         return KD_ERR_BUSY;
@@ -70,23 +62,28 @@ enum kd_err kd_window_begin(struct kd_window *w, uint64_t sequence) {
     return r == KD_OK ? add_pending(w, sequence) : r;
 }
 
-// False: none of the number is pending.
-static bool remove_pending(struct kd_window *w, uint64_t sequence) {
-    const size_t at = find_pending(w, sequence);
-    if (at == w->n_pending) {
-        return false;
+// One of the number, or all; how many there were.
+static size_t remove_pending(struct kd_window *w, uint64_t sequence, bool is_all) {
+    size_t n_kept = 0;
+    size_t n_removed = 0;
+    for (size_t i = 0; i < w->n_pending; i++) {
+        if (w->pending[i] == sequence && (is_all || n_removed == 0)) {
+            n_removed++;
+        } else {
+            w->pending[n_kept++] = w->pending[i];
+        }
     }
-    w->pending[at] = w->pending[--w->n_pending];
-    if (w->n_pending == 0) { // most sessions are idle
+    w->n_pending = n_kept;
+    if (n_kept == 0) { // most sessions are idle
         free(w->pending);
         w->pending = NULL;
         w->cap_pending = 0;
     }
-    return true;
+    return n_removed;
 }
 
 void kd_window_abort(struct kd_window *w, uint64_t sequence) {
-    (void)remove_pending(w, sequence); // not there where another was committed
+    (void)remove_pending(w, sequence, false); // not there where another was committed
 }
 
 // Makes `sequence` the highest; the bits between are numbers not yet seen.
@@ -114,10 +111,8 @@ void kd_window_take(struct kd_window *w, uint64_t sequence) {
 
 // A number is pending only as long as none of it has passed: no begin comes after the commit.
 enum kd_err kd_window_commit(struct kd_window *w, uint64_t sequence) {
-    if (!remove_pending(w, sequence)) {
+    if (remove_pending(w, sequence, true) == 0) {
         return KD_ERR_RECORD_REPLAYED;
-    }
-    while (remove_pending(w, sequence)) {
     }
     kd_window_take(w, sequence);
     return KD_OK;

@@ -251,6 +251,7 @@ static void prepare_seal(struct work *w, struct item *i, const char *id) {
 
 static void on_opened(struct work *w, struct item *i, const struct kd_hsm_result *from) {
     struct kd_session_use *use = use_of(i);
+    assert(use != NULL); // what was sent has one
     struct kd_session_entry *e = use->session;
     enum kd_err r = from->err == KD_OK ? kd_window_commit(&use->window, i->sequence) : from->err;
     if (from->err != KD_OK) {
@@ -407,7 +408,9 @@ static struct round *gather(struct work *w, size_t first) {
 
 static enum kd_err send_round(struct round *r) {
     struct work *w = r->w;
+    assert(r->n > 0);
     const struct kd_session_use *u = use_of(&w->items[r->items[0]]);
+    assert(u != NULL);
     struct kd_hsm_request head = { .op = r->op, .n_items = (uint16_t)r->n };
     struct kd_call *call = NULL;
     enum kd_err err = kd_channel_put_keys(w->c, u->ticket_version, u->root_version, &head);
