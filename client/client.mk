@@ -30,7 +30,7 @@ libclient_a_SOURCES = \
 	client/audit_check.c client/audit_check.h \
 	client/cmd_audit.c \
 	client/cmd_bench.c \
-	client/cmd_channel.c \
+	client/cmd_channel.c client/cmd_records.c \
 	client/cmd_demo.c \
 	client/cmd_derive.c \
 	client/cmd_device.c \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // cmd_channel.c: keydctl peer ... and session ...: who may use the secure channel,
-// and who does.  Handshakes and records are the message server's business.
+// and who does.  Handshakes and records are in cmd_records.c.
 #include "client/ctl.h"
 #include "client/eckey.h"
 
@@ -243,21 +243,10 @@ enum kd_exit kd_cmd_session_delete(struct kd_ctl *ctl) {
 
 // ---- session ticket, update ---------------------------------------------------
 
-// Prints answer[member], which is bytes.
-static enum kd_exit write_bytes(struct kd_ctl *ctl, const json_t *answer, const char *member,
-                                bool is_secret) {
-    kd_auto(buf) struct kd_buf bytes = KD_BUF_INIT(KD_INPUT_MAX_BYTES);
-    if (ctl->json) {
-        return kd_ctl_print_json(ctl, answer);
-    }
-    const enum kd_exit code = kd_ctl_get_bytes(ctl, answer, member, &bytes);
-    return code == KD_EXIT_OK ? kd_ctl_write(ctl, kd_buf_get(&bytes), is_secret) : code;
-}
-
 enum kd_exit kd_cmd_session_ticket(struct kd_ctl *ctl) {
     kd_auto(json) json_t *answer = NULL;
     const enum kd_exit code = call_session(ctl, "GET", "/ticket", NULL, &answer);
-    return code == KD_EXIT_OK ? write_bytes(ctl, answer, "ticket", false) : code;
+    return code == KD_EXIT_OK ? kd_ctl_write_member(ctl, answer, "ticket", false) : code;
 }
 
 enum kd_exit kd_cmd_session_update(struct kd_ctl *ctl) {
@@ -268,7 +257,7 @@ enum kd_exit kd_cmd_session_update(struct kd_ctl *ctl) {
         fputs("The old keys were released: who has them tells the peer.\n", ctl->err);
         return KD_EXIT_OK;
     }
-    return code == KD_EXIT_OK ? write_bytes(ctl, answer, "record", false) : code;
+    return code == KD_EXIT_OK ? kd_ctl_write_member(ctl, answer, "record", false) : code;
 }
 
 // ---- session release -------------------------------------------------------
@@ -303,35 +292,4 @@ enum kd_exit kd_cmd_session_release(struct kd_ctl *ctl) {
     kd_wipe(text, strlen(text));
     free(text);
     return code;
-}
-
-// ---- session seal, open ----------------------------------------------------
-
-// What is read goes to keyd as request[member].
-static enum kd_exit call_record(struct kd_ctl *ctl, const char *path, const char *member,
-                                json_t *request, json_t **answer) {
-    kd_auto(buf) struct kd_buf input = KD_BUF_INIT(KD_INPUT_MAX_BYTES + 1);
-    enum kd_exit code;
-    if (request == NULL) {
-        return no_memory(ctl);
-    }
-    if ((code = kd_ctl_read_input(ctl, &input)) != KD_EXIT_OK ||
-        (code = kd_ctl_put_bytes(ctl, request, member, kd_buf_get(&input))) != KD_EXIT_OK) {
-        return code;
-    }
-    return kd_ctl_call(ctl, "POST", path, request, answer);
-}
-
-enum kd_exit kd_cmd_session_seal(struct kd_ctl *ctl) {
-    kd_auto(json) json_t *request = json_pack("{s:s}", "session", ctl->args->words[0]);
-    kd_auto(json) json_t *answer = NULL;
-    const enum kd_exit code = call_record(ctl, "/v1/records/seal", "data", request, &answer);
-    return code == KD_EXIT_OK ? write_bytes(ctl, answer, "record", false) : code;
-}
-
-enum kd_exit kd_cmd_session_open(struct kd_ctl *ctl) {
-    kd_auto(json) json_t *request = json_object();
-    kd_auto(json) json_t *answer = NULL;
-    const enum kd_exit code = call_record(ctl, "/v1/records/open", "record", request, &answer);
-    return code == KD_EXIT_OK ? write_bytes(ctl, answer, "data", true) : code;
 }

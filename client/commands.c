@@ -136,7 +136,15 @@ static const struct kd_option peer_show_options[] = {
     END_OF_OPTIONS,
 };
 static const struct kd_option record_key_options[] = { OPTION_OUT, END_OF_OPTIONS };
-static const struct kd_option record_options[] = { OPTION_IN, OPTION_OUT, END_OF_OPTIONS };
+static const struct kd_option handshake_options[] = { OPTION_IN, OPTION_OUT, END_OF_OPTIONS };
+static const struct kd_option seal_options[] = {
+    { "lines", NULL, "each line is a message, and each record comes out as a line of base64url" },
+    OPTION_IN, OPTION_OUT, END_OF_OPTIONS,
+};
+static const struct kd_option open_options[] = {
+    { "lines", NULL, "each line is a record in base64url, and each message comes out as a line" },
+    OPTION_IN, OPTION_OUT, END_OF_OPTIONS,
+};
 static const struct kd_option envelope_key_options[] = { OPTION_OUT, END_OF_OPTIONS };
 static const struct kd_option envelope_seal_options[] = {
     { "to", "FILE", "the recipient's public key, as keydctl envelope key prints it; else keyd is asked" },
@@ -249,6 +257,10 @@ const struct kd_command kd_commands[] = {
     { "peer list", "", 0, 0, NULL, "list the peers of the secure channel", "", kd_cmd_peer_list },
     { "peer show", "NAME", 1, 1, peer_show_options, "show a peer, or its certificate", "", kd_cmd_peer_show },
     { "peer delete", "NAME", 1, 1, NULL, "let a peer in no more, and end its sessions", "", kd_cmd_peer_delete },
+    { "handshake begin", "", 0, 0, handshake_options, "take a peer's first message, and write the answer to it",
+      "The id of the handshake is said beside, for keydctl handshake step.", kd_cmd_handshake_begin },
+    { "handshake step", "ID", 1, 1, handshake_options, "take a peer's next message; at the end there is a session", "", kd_cmd_handshake_step },
+    { "handshake delete", "ID", 1, 1, NULL, "drop a handshake that is not finished", "", kd_cmd_handshake_delete },
     { "session list", "", 0, 0, NULL, "list your sessions on the secure channel", "", kd_cmd_session_list },
     { "session show", "ID", 1, 1, NULL, "show what is known of a session; never its keys", "", kd_cmd_session_show },
     { "session delete", "ID", 1, 1, NULL, "end a session; its peer is not told", "", kd_cmd_session_delete },
@@ -256,8 +268,10 @@ const struct kd_command kd_commands[] = {
     { "session update", "ID", 1, 1, record_key_options, "renew the session's keys, and write the record that tells the peer", "", kd_cmd_session_update },
     { "session release", "ID", 1, 1, record_key_options, "take over the session's traffic keys, once, where policy allows it",
       "For a message server that seals and opens by itself; keyd does not any more.", kd_cmd_session_release },
-    { "session seal", "ID", 1, 1, record_options, "seal a message for the session's peer", "", kd_cmd_session_seal },
-    { "session open", "", 0, 0, record_options, "open a record, once; it says of which session it is", "", kd_cmd_session_open },
+    { "session seal", "ID", 1, 1, seal_options, "seal a message for the session's peer",
+      "With --lines many in one batch; a line is \"-\" where one was refused.", kd_cmd_session_seal },
+    { "session open", "", 0, 0, open_options, "open a record, once; it says of which session it is",
+      "With --lines many in one batch; a line is \"-\" where one was refused.", kd_cmd_session_open },
     { "envelope key", "", 0, 0, envelope_key_options, "print the public key that envelopes are sealed to", "", kd_cmd_envelope_key },
     { "envelope seal", "", 0, 0, envelope_seal_options, "seal data to keyd's key; with --to without keyd",
       "For who has no session yet.  It proves nothing of who sent it.", kd_cmd_envelope_seal, .is_offline = true },

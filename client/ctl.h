@@ -97,6 +97,9 @@ KD_MUST_CHECK enum kd_exit kd_ctl_get_form(const struct kd_ctl *ctl, bool may_be
 // To --out FILE or standard output.  A secret makes a new file of mode 0600.
 KD_MUST_CHECK enum kd_exit kd_ctl_write(const struct kd_ctl *ctl, struct kd_bytes data,
                                         bool is_secret);
+// The bytes of answer[member] in the same way; with --json the whole answer on standard output.
+KD_MUST_CHECK enum kd_exit kd_ctl_write_member(const struct kd_ctl *ctl, const json_t *answer,
+                                               const char *member, bool is_secret);
 enum kd_exit kd_ctl_print_json(const struct kd_ctl *ctl, const json_t *value);
 enum kd_exit kd_ctl_print_table(const struct kd_ctl *ctl, const struct kd_table *table);
 
@@ -155,6 +158,9 @@ enum kd_exit kd_cmd_device_provision(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_connect(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_send(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_listen(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_handshake_begin(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_handshake_step(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_handshake_delete(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_list(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_show(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_session_delete(struct kd_ctl *ctl);

@@ -178,6 +178,16 @@ enum kd_exit kd_ctl_write(const struct kd_ctl *ctl, struct kd_bytes data, bool i
     return KD_EXIT_OK;
 }
 
+enum kd_exit kd_ctl_write_member(const struct kd_ctl *ctl, const json_t *answer, const char *member,
+                                 bool is_secret) {
+    kd_auto(buf) struct kd_buf bytes = KD_BUF_INIT(KD_INPUT_MAX_BYTES);
+    if (ctl->json) {
+        return kd_ctl_print_json(ctl, answer);
+    }
+    const enum kd_exit code = kd_ctl_get_bytes(ctl, answer, member, &bytes);
+    return code == KD_EXIT_OK ? kd_ctl_write(ctl, kd_buf_get(&bytes), is_secret) : code;
+}
+
 enum kd_exit kd_ctl_print_json(const struct kd_ctl *ctl, const json_t *value) {
     return kd_output_json(ctl->out, value, ctl->terminal) == KD_OK
                ? KD_EXIT_OK

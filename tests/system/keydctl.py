@@ -260,6 +260,26 @@ def tokens_of_token_new_open_the_door(token):
 
 
 @test(on=SOFTHSM)
+def a_handshake_is_made_by_hand(token):
+    keyd = peer.Server(token).set_up()
+    ctl = Ctl(keyd)
+    with keyd.device("d") as d:
+        first = ctl.json("handshake", "begin", data=d.begin())
+        third = d.read(unb64(first["message"]))
+        path = ctl.file("third", third)
+        ctl("handshake", "step", "no-id", "--in", path, status=USAGE)
+        ctl("handshake", "step", "0" * 16, "--in", path, status=REFUSED)
+        d.read(ctl("handshake", "step", first["handshake"], "--in", path))
+        assert len(keyd.get("/v1/sessions").json["sessions"]) == 1
+        ctl("handshake", "step", first["handshake"], "--in", path, status=REFUSED)
+        second = ctl.json("handshake", "begin", data=d.begin())
+        ctl("handshake", "delete", second["handshake"])
+        ctl("handshake", "delete", second["handshake"], status=REFUSED)
+        ctl("handshake", "begin", data=b"no message", status=REFUSED)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
 def peers_are_registered_and_their_sessions_shown_and_ended(token):
     keyd = peer.Server(token).set_up()
     ctl = Ctl(keyd)
@@ -278,6 +298,15 @@ def peers_are_registered_and_their_sessions_shown_and_ended(token):
         assert ctl("session", "open", data=record) == b"to one"
         ctl("session", "open", data=record, status=REFUSED)
         ctl("session", "open", data=b"no record", status=REFUSED)
+        lines = ctl("session", "seal", session, "--lines", data=b"one\n\nthree\n").splitlines()
+        assert [d.open(unb64(x.decode()))[2] for x in lines] == [b"one", b"", b"three"]
+        records = [b64(d.seal(text)).encode() for text in (b"first", b"second")]
+        batch = b"\n".join([records[0], b"AA", records[1], records[0]])
+        opened = ctl("session", "open", "--lines", data=batch, status=REFUSED)
+        assert opened == b"first\n-\nsecond\n-\n", opened
+        for verb in (("seal", session), ("open",)):
+            ctl("session", *verb, "--lines", data=b"", status=USAGE)
+            ctl("session", *verb, "--lines", data=b"A\n" * 1025, status=USAGE)
         assert len(ctl("session", "ticket", session)) > 100
         assert d.open(ctl("session", "update", session))[0] == 2
         for verb in ("ticket", "update"):
