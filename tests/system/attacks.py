@@ -319,7 +319,7 @@ def who_ends_session_after_session_costs_others_no_ticket(token):
     """The list of what has ended is full, again and again: who fills it pays with its own tickets,
     the list forgets nothing, and the next start knows all of it."""
     keyd = Server(token, {"channel.ended-max": 16}).set_up()
-    with keyd.device("good") as good, keyd.device("bad") as bad:
+    with keyd.device("good") as good, keyd.device("bad") as bad, keyd.device("third") as third:
         good.connect(keyd)
         ended = [ticket_of(keyd, good)]
         expect(keyd.delete("/v1/sessions/" + good.session), 204)
@@ -337,6 +337,10 @@ def who_ends_session_after_session_costs_others_no_ticket(token):
             for device, t in ((good, kept), (bad, ended_no_more)):
                 follow(device, b"n", resume(keyd, t, b"n"))
                 exchange(keyd, device, b"well")
+            third.connect(keyd)
+            ended.append(ticket_of(keyd, third))
+            # Answered when it is on the disk, and with it what was closed by records before.
+            expect(keyd.delete("/v1/sessions/" + third.session), 204)
             keyd.kill()
             keyd.start()
         assert "its tickets are not taken any more" in keyd.log()
