@@ -34,7 +34,7 @@ def _run(token, n_processes, n_threads, tries=10, **more):
     at that moment sees no token, and all are started again."""
     for _ in range(tries):
         processes = [_start(token, n_threads, **more) for _ in range(n_processes)]
-        if any([_ended(p) for p in processes]):
+        if any([_has_failed(p) for p in processes]):
             for p in processes:
                 p.kill()
                 p.communicate()
@@ -45,11 +45,10 @@ def _run(token, n_processes, n_threads, tries=10, **more):
     raise Failed("keyd-hsm --bench has failed")
 
 
-def _ended(process):
-    """Soon: it has not come to measure anything."""
+def _has_failed(process):
+    """Soon, and so before it has measured anything."""
     try:
-        process.wait(0.2)
-        return True
+        return process.wait(0.2) != 0
     except subprocess.TimeoutExpired:
         return False
 

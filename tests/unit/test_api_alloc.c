@@ -7,8 +7,10 @@
 #include "tests/unit/failing_memory.h"
 #include "tests/unit/pki.h"
 
+#include <openssl/pem.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // ---- the sweep -------------------------------------------------------------
@@ -260,24 +262,57 @@ START_TEST(long_value_is_whole_or_refused) {
 }
 END_TEST
 
-START_TEST(opening_survives_each_failing_allocation) {
-    struct fixture g;
-    fixture_init(&g);
+static void open_in_turns(struct fixture *g) {
+    unsigned turn = 0;
     memory_choose_thread();
-    for (unsigned turn = 0; memory_fails_at(turn); turn++) {
+    for (; memory_fails_at(turn); turn++) {
         memory_pause();
         struct kd_loop *loop = NULL;
         ck_assert_err(kd_loop_new(&loop), KD_OK);
         struct kd_http *h = NULL;
         memory_resume();
-        const enum kd_err err = kd_http_open(loop, &g.service, &g.config, &h);
+        const enum kd_err err = kd_http_open(loop, &g->service, &g->config, &h);
         const bool fails = memory_has_failed();
         ck_assert_msg((err == KD_OK) == (h != NULL), "turn %u", turn);
         ck_assert(fails || err == KD_OK);
         kd_http_close(h);
         kd_loop_free(loop);
-        ck_assert_int_ne(access(g.path, F_OK), 0);
+        ck_assert_int_ne(access(g->path, F_OK), 0);
     }
+    ck_assert_uint_gt(turn, 3);
+}
+
+START_TEST(opening_survives_each_failing_allocation) {
+    struct fixture g;
+    fixture_init(&g);
+    open_in_turns(&g);
+    g.config.tcp_address = "127.0.0.1";
+    open_in_turns(&g);
+    fixture_stop(&g);
+}
+END_TEST
+
+START_TEST(opening_with_tls_survives_each_failing_allocation) {
+    struct fixture g;
+    char certificate[128];
+    char key[128];
+    fixture_init(&g);
+    snprintf(certificate, sizeof(certificate), "%s/server.pem", g.directory);
+    snprintf(key, sizeof(key), "%s/server.key", g.directory);
+    struct pki_cert server = pki_make(&(struct pki_spec) { .name = "server" }, NULL);
+    pki_write_pem(certificate, &server, 1);
+    FILE *file = fopen(key, "w");
+    fchmod(fileno(file), 0600);
+    PEM_write_PrivateKey(file, server.key, NULL, NULL, 0, NULL, NULL);
+    fclose(file);
+    g.config.tcp_address = "127.0.0.1";
+    g.config.tls_certificate = certificate;
+    g.config.tls_key = key;
+    g.config.tls_client_ca = certificate;
+    open_in_turns(&g);
+    unlink(certificate);
+    unlink(key);
+    pki_wipe(&server);
     fixture_stop(&g);
 }
 END_TEST
@@ -315,6 +350,7 @@ static TCase *tcase_alloc(void) {
     tcase_set_timeout(c, 60);
     tcase_add_test(c, long_value_is_whole_or_refused);
     tcase_add_test(c, opening_survives_each_failing_allocation);
+    tcase_add_test(c, opening_with_tls_survives_each_failing_allocation);
     return c;
 }
 
