@@ -8,57 +8,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FIRST_CAP = 16 };
-
 // ---- the heaps -------------------------------------------------------------
-
-static void put(struct kd_places *p, enum kd_line_id line, size_t rank, struct kd_holder *h) {
-    p->ranked[line].holders[rank] = h;
-    h->lines[line].rank = rank;
-}
-
-// To where it belongs, when its number has changed or it is new at its rank.
-static void settle(struct kd_places *p, enum kd_line_id line, struct kd_holder *h) {
-    struct kd_holder *const *holders = p->ranked[line].holders;
-    const size_t n = p->ranked[line].n;
-    size_t at = h->lines[line].rank;
-    for (; at > 0 && holders[(at - 1) / 2]->n < h->n; at = (at - 1) / 2) {
-        put(p, line, at, holders[(at - 1) / 2]);
-    }
-    for (size_t child; (child = 2 * at + 1) < n; at = child) {
-        if (child + 1 < n && holders[child + 1]->n > holders[child]->n) {
-            child++;
-        }
-        if (holders[child]->n <= h->n) {
-            break;
-        }
-        put(p, line, at, holders[child]);
-    }
-    put(p, line, at, h);
-}
 
 static bool is_named(const struct kd_holder *h) {
     return h->name[0] != '\0';
 }
 
-static void settle_all(struct kd_places *p, struct kd_holder *h) {
+// When its number has changed, or the line has its first.
+static void rank(struct kd_places *p, enum kd_line_id line, struct kd_holder *h) {
+    kd_heap_put(&p->ranked[line], &h->lines[line].node, UINT64_MAX - h->n);
+}
+
+static void rank_all(struct kd_places *p, struct kd_holder *h) {
     for (enum kd_line_id line = 0; line < KD_LINES; line++) {
         if (is_named(h) && h->lines[line].first != NULL) {
-            settle(p, line, h);
+            rank(p, line, h);
         }
-    }
-}
-
-static void rank(struct kd_places *p, enum kd_line_id line, struct kd_holder *h) {
-    put(p, line, p->ranked[line].n++, h);
-    settle(p, line, h);
-}
-
-static void unrank(struct kd_places *p, enum kd_line_id line, const struct kd_holder *h) {
-    struct kd_holder *last = p->ranked[line].holders[--p->ranked[line].n];
-    if (last != h) {
-        put(p, line, h->lines[line].rank, last);
-        settle(p, line, last);
     }
 }
 
@@ -73,8 +38,8 @@ static void step_out(struct kd_places *p, struct kd_connection *c) {
     *(c->before == NULL ? &line->first : &c->before->behind) = c->behind;
     *(c->behind == NULL ? &line->last : &c->behind->before) = c->before;
     c->line = KD_LINE_NONE;
-    if (line->first == NULL && is_named(c->holder)) {
-        unrank(p, id, c->holder);
+    if (line->first == NULL) {
+        kd_heap_remove(&p->ranked[id], &line->node);
     }
 }
 
@@ -106,29 +71,17 @@ void kd_places_wait(struct kd_places *p, struct kd_connection *c, enum kd_line_i
 }
 
 struct kd_connection *kd_places_of_most(const struct kd_places *p, enum kd_line_id line, size_t n) {
-    const struct kd_rank *r = &p->ranked[line];
-    return r->n > 0 && r->holders[0]->n > n ? r->holders[0]->lines[line].first : NULL;
+    struct kd_heap_node *first = kd_heap_first(&p->ranked[line]);
+    return first != NULL && UINT64_MAX - first->rank > n
+               ? KD_HEAP_OF(struct kd_line, node, first)->first
+               : NULL;
 }
 
 // ---- holders ---------------------------------------------------------------
 
-static enum kd_err grow(struct kd_rank *r, size_t n) {
-    if (n <= r->cap) {
-        return KD_OK;
-    }
-    const size_t cap = r->cap == 0 ? FIRST_CAP : 2 * r->cap;
-    struct kd_holder **holders = realloc(r->holders, cap * sizeof(struct kd_holder *));
-    if (holders == NULL) {
-        return KD_ERR_NO_MEMORY;
-    }
-    r->holders = holders;
-    r->cap = cap;
-    return KD_OK;
-}
-
 static enum kd_err make_holder(struct kd_places *p, const char *name, struct kd_holder **out) {
     for (enum kd_line_id line = 0; line < KD_LINES; line++) {
-        if (grow(&p->ranked[line], kd_map_count(&p->holders) + 1) != KD_OK) {
+        if (kd_heap_make_room(&p->ranked[line], kd_map_count(&p->holders) + 1) != KD_OK) {
             return KD_ERR_NO_MEMORY;
         }
     }
@@ -157,7 +110,7 @@ static void join(struct kd_places *p, struct kd_connection *c, struct kd_holder 
     c->holder = h;
     c->line = KD_LINE_NONE;
     h->n++;
-    settle_all(p, h);
+    rank_all(p, h);
 }
 
 enum kd_err kd_places_give(struct kd_places *p, struct kd_connection *c, const char *name) {
@@ -179,7 +132,7 @@ void kd_places_leave(struct kd_places *p, struct kd_connection *c) {
     step_out(p, c);
     c->holder = NULL;
     h->n--;
-    settle_all(p, h);
+    rank_all(p, h);
     if (h->n == 0 && is_named(h)) {
         (void)kd_map_remove(&p->holders, kd_bytes_of_text(h->name));
         free(h);
@@ -189,7 +142,7 @@ void kd_places_leave(struct kd_places *p, struct kd_connection *c) {
 void kd_places_wipe(struct kd_places *p) {
     kd_map_wipe(&p->holders);
     for (enum kd_line_id line = 0; line < KD_LINES; line++) {
-        free(p->ranked[line].holders);
+        kd_heap_wipe(&p->ranked[line]);
     }
     *p = (struct kd_places) { 0 };
 }

@@ -22,7 +22,7 @@ struct kd_holder {
     struct kd_line {
         struct kd_connection *first; // the one that has waited the longest
         struct kd_connection *last;
-        size_t rank; // in `ranked`, unless it is empty
+        struct kd_heap_node node; // in `ranked`, unless it is empty
     } lines[KD_LINES];
     char name[KD_NAME_MAX_BYTES + 1];
 };
@@ -32,11 +32,7 @@ struct kd_places {
     struct kd_holder strangers; // over TCP, nobody has shown yet who he is
     struct kd_holder surplus;   // without a place
     struct kd_map holders;      // the others
-    struct kd_rank {
-        struct kd_holder **holders; // whose line is not empty, a heap: who has the most is first
-        size_t n;
-        size_t cap; // for all holders
-    } ranked[KD_LINES];
+    struct kd_heap ranked[KD_LINES]; // lines that are not empty, of who has the most first
 };
 
 void kd_places_wipe(struct kd_places *p); // when there are no connections any more

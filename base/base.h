@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "confine.h"
 #include "err.h"
+#include "heap.h"
 #include "json.h"
 #include "json_out.h"
 #include "log.h"

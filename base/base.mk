@@ -12,6 +12,7 @@ libbase_a_SOURCES = \
 	base/chain.c base/chain.h \
 	base/clock.c base/clock.h \
 	base/err.c base/err_sentence.c base/err.h base/err_list.h \
+	base/heap.c base/heap.h \
 	base/json.c base/json.h \
 	base/json_out.c base/json_out.h \
 	base/log.c base/log.h \

@@ -50,7 +50,7 @@ enum kd_err kd_channel_admit_handshake(struct kd_channel *c, const struct kd_cal
     if (is_full && !kd_channel_has_silent(c)) {
         return refuse(c, KD_ERR_BUSY, "handshakes-max");
     }
-    if (c->sessions.n >= c->config->sessions_max) {
+    if (c->sessions.due.n >= c->config->sessions_max) {
         return refuse(c, KD_ERR_SESSIONS_FULL, "sessions-max");
     }
     if (room > 0 && used * QUARTERS >= room * CLOSED_FROM_QUARTERS) {

@@ -42,7 +42,7 @@ void kd_channel_report(const struct kd_service *s, struct kd_channel_report *out
     if (c != NULL) {
         out->n_peers = c->peers.n;
         out->n_handshakes = kd_map_count(&c->handshakes);
-        out->n_sessions = c->sessions.n;
+        out->n_sessions = c->sessions.due.n;
         out->certificate_upto_ms = c->identity.is_read ? c->identity.upto_ms : 0;
         kd_fetcher_report(c->fetcher, &out->fetch);
     }
@@ -86,7 +86,7 @@ void kd_channel_metrics(const struct kd_service *s, struct kd_buf *out) {
     kd_tally_head(out, "keyd_channel_peers", "gauge", "Peers in the registry.");
     kd_buf_printf(out, "keyd_channel_peers %zu\n", c->peers.n);
     kd_tally_head(out, "keyd_channel_sessions", "gauge", "Sessions that are held.");
-    kd_buf_printf(out, "keyd_channel_sessions %zu\n", c->sessions.n);
+    kd_buf_printf(out, "keyd_channel_sessions %zu\n", c->sessions.due.n);
     kd_tally_head(out, "keyd_channel_handshakes", "gauge", "Handshakes that are not finished.");
     kd_buf_printf(out, "keyd_channel_handshakes %zu\n", kd_map_count(&c->handshakes));
     kd_tally_head(out, "keyd_channel_handshakes_total", "counter",

@@ -11,7 +11,7 @@ enum { KEY_MAX_BYTES = KD_NAME_MAX_BYTES + 1, FIRST_CAP = 64, TRIMMED_PART = 16 
 // What one peer has in the list.
 struct kd_ended_share {
     size_t n;
-    size_t at; // in the heap
+    struct kd_heap_node node; // of rank UINT64_MAX - n
     struct kd_ended_entry *first;
     size_t n_name;
     uint8_t name[];
@@ -71,28 +71,14 @@ static struct kd_bytes peer_of(const struct kd_store_ended *row) {
 
 // ---- shares ----------------------------------------------------------------
 
-static void put(struct kd_ended *e, size_t at, struct kd_ended_share *s) {
-    e->shares[at] = s;
-    s->at = at;
+static struct kd_ended_share *share_at(struct kd_heap_node *node) {
+    return node == NULL ? NULL : KD_HEAP_OF(struct kd_ended_share, node, node);
 }
 
-// The largest first.
-static void sift(struct kd_ended *e, size_t at, struct kd_ended_share *s) {
-    while (at > 0 && e->shares[(at - 1) / 2]->n < s->n) {
-        put(e, at, e->shares[(at - 1) / 2]);
-        at = (at - 1) / 2;
-    }
-    for (size_t child = 2 * at + 1; child < e->n_shares; child = 2 * at + 1) {
-        if (child + 1 < e->n_shares && e->shares[child + 1]->n > e->shares[child]->n) {
-            child++;
-        }
-        if (e->shares[child]->n <= s->n) {
-            break;
-        }
-        put(e, at, e->shares[child]);
-        at = child;
-    }
-    put(e, at, s);
+// It has so many now.
+static void set_number(struct kd_ended *e, struct kd_ended_share *s, size_t n) {
+    s->n = n;
+    kd_heap_put(&e->shares, &s->node, UINT64_MAX - n);
 }
 
 static struct kd_ended_share *share_of(struct kd_ended *e, struct kd_bytes peer) {
@@ -100,12 +86,9 @@ static struct kd_ended_share *share_of(struct kd_ended *e, struct kd_bytes peer)
     if (s != NULL) {
         return s;
     }
-    struct kd_ended_share **shares =
-        grow(e->shares, &e->cap_shares, e->n_shares, sizeof(struct kd_ended_share *));
-    if (shares == NULL) {
+    if (kd_heap_make_room(&e->shares, e->shares.n + 1) != KD_OK) {
         return NULL;
     }
-    e->shares = shares;
     s = malloc(sizeof(*s) + peer.n);
     if (s == NULL) {
         return NULL;
@@ -116,7 +99,7 @@ static struct kd_ended_share *share_of(struct kd_ended *e, struct kd_bytes peer)
         free(s);
         return NULL;
     }
-    put(e, e->n_shares++, s);
+    set_number(e, s, 0);
     return s;
 }
 
@@ -124,10 +107,7 @@ static void drop_share_if_empty(struct kd_ended *e, struct kd_ended_share *s) {
     if (s->n > 0) {
         return;
     }
-    struct kd_ended_share *last = e->shares[--e->n_shares];
-    if (last != s) {
-        sift(e, s->at, last);
-    }
+    kd_heap_remove(&e->shares, &s->node);
     kd_map_remove(&e->by_peer, name_of(s));
     free(s);
 }
@@ -139,8 +119,7 @@ static void join(struct kd_ended *e, struct kd_ended_share *s, struct kd_ended_e
         s->first->before = x;
     }
     s->first = x;
-    s->n++;
-    sift(e, s->at, s);
+    set_number(e, s, s->n + 1);
 }
 
 static void leave(struct kd_ended *e, const struct kd_ended_entry *x) {
@@ -149,8 +128,7 @@ static void leave(struct kd_ended *e, const struct kd_ended_entry *x) {
     if (x->after != NULL) {
         x->after->before = x->before;
     }
-    s->n--;
-    sift(e, s->at, s);
+    set_number(e, s, s->n - 1);
     drop_share_if_empty(e, s);
 }
 
@@ -290,7 +268,7 @@ static void drop_oldest(struct kd_ended *e, uint64_t now_ms) {
 
 // The peer that has the most; of several the one that asks for room.  NULL: none has two.
 static const struct kd_ended_share *largest(const struct kd_ended *e, struct kd_bytes peer) {
-    const struct kd_ended_share *first = e->n_shares == 0 ? NULL : e->shares[0];
+    const struct kd_ended_share *first = share_at(kd_heap_first(&e->shares));
     const struct kd_ended_share *own = kd_map_get(&e->by_peer, peer);
     if (first == NULL || first->n < 2) {
         return NULL;
@@ -369,11 +347,11 @@ void kd_ended_wipe(struct kd_ended *e) {
     for (size_t i = 0; i < e->n; i++) {
         free(e->all[i]);
     }
-    for (size_t i = 0; i < e->n_shares; i++) {
-        free(e->shares[i]);
+    for (size_t i = 0; i < e->shares.n; i++) {
+        free(share_at(e->shares.nodes[i]));
     }
     free(e->all);
-    free(e->shares);
+    kd_heap_wipe(&e->shares);
     kd_map_wipe(&e->by_key);
     kd_map_wipe(&e->by_peer);
     *e = (struct kd_ended) { 0 };

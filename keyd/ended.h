@@ -23,8 +23,7 @@ struct kd_ended {
     size_t n_since_sweep; // that were added
     uint64_t floor_ms;    // wall clock, when a session was made
     struct kd_ended_entry **all;
-    size_t n_shares, cap_shares;
-    struct kd_ended_share **shares; // a heap
+    struct kd_heap shares; // the largest first
 };
 
 void kd_ended_init(struct kd_ended *e, size_t max);

@@ -193,7 +193,7 @@ static enum kd_err make_session(struct kd_handshake_entry *h, struct kd_bytes ti
     struct kd_channel *c = h->c;
     struct kd_peer_entry *peer = NULL;
     struct kd_session_use *use = NULL;
-    if (c->sessions.n >= c->config->sessions_max) {
+    if (c->sessions.due.n >= c->config->sessions_max) {
         return KD_ERR_SESSIONS_FULL;
     }
     enum kd_err r = kd_session_use_new(ticket, KD_BYTES_NONE, KD_BYTES_NONE, &use);

@@ -22,64 +22,14 @@ struct kd_secrets {
     struct kd_timer *timer;
     struct kd_map by_id;
     struct kd_map owners;
-    size_t n;
-    size_t cap;
-    struct kd_secret_entry **heap; // the first is the next to expire
+    struct kd_heap due; // all of them
 };
 
-// ---- heap ------------------------------------------------------------------
+// ---- times -----------------------------------------------------------------
 
-static void put(struct kd_secrets *s, size_t at, struct kd_secret_entry *e) {
-    s->heap[at] = e;
-    e->heap_index = at;
-}
-
-static void sift_up(struct kd_secrets *s, size_t at, struct kd_secret_entry *e) {
-    while (at > 0 && s->heap[(at - 1) / 2]->due_ms > e->due_ms) {
-        put(s, at, s->heap[(at - 1) / 2]);
-        at = (at - 1) / 2;
-    }
-    put(s, at, e);
-}
-
-static void sift_down(struct kd_secrets *s, size_t at, struct kd_secret_entry *e) {
-    for (size_t child = 2 * at + 1; child < s->n; child = 2 * at + 1) {
-        if (child + 1 < s->n && s->heap[child + 1]->due_ms < s->heap[child]->due_ms) {
-            child++;
-        }
-        if (s->heap[child]->due_ms >= e->due_ms) {
-            break;
-        }
-        put(s, at, s->heap[child]);
-        at = child;
-    }
-    put(s, at, e);
-}
-
-static void heap_remove(struct kd_secrets *s, size_t at) {
-    struct kd_secret_entry *last = s->heap[--s->n];
-    if (at == s->n) {
-        return;
-    }
-    if (at > 0 && s->heap[(at - 1) / 2]->due_ms > last->due_ms) {
-        sift_up(s, at, last);
-    } else {
-        sift_down(s, at, last);
-    }
-}
-
-static bool heap_has_room(struct kd_secrets *s) {
-    if (s->n < s->cap) {
-        return true;
-    }
-    const size_t cap = s->cap == 0 ? 64 : s->cap * 2;
-    struct kd_secret_entry **heap = realloc(s->heap, cap * sizeof(struct kd_secret_entry *));
-    if (heap == NULL) {
-        return false;
-    }
-    s->heap = heap;
-    s->cap = cap;
-    return true;
+// Of those in the heap.
+static struct kd_secret_entry *entry_of(struct kd_heap_node *node) {
+    return KD_HEAP_OF(struct kd_secret_entry, due, node);
 }
 
 // ---- entries ---------------------------------------------------------------
@@ -168,7 +118,8 @@ static void unlink_entry(struct kd_secrets *s, struct kd_secret_entry *e) {
 }
 
 static void set_timer(struct kd_secrets *s) {
-    kd_timer_set_at(s->timer, s->n == 0 ? KD_LOOP_NO_LIMIT : s->heap[0]->due_ms);
+    const struct kd_heap_node *first = kd_heap_first(&s->due);
+    kd_timer_set_at(s->timer, first == NULL ? KD_LOOP_NO_LIMIT : first->rank);
 }
 
 // Random, but for those whose text begins with '-' (digit 62 of base64url): on a
@@ -186,7 +137,7 @@ enum kd_err kd_secrets_add(struct kd_secrets *s, const char *principal, const ch
                            uint32_t version, struct kd_recipe *recipe, uint32_t lifetime_sec,
                            struct kd_secret_entry **out) {
     struct kd_secret_owner *o = NULL;
-    enum kd_err r = s->n >= s->config->total_max ? KD_ERR_TOO_MANY : owner_of(s, principal, &o);
+    enum kd_err r = s->due.n >= s->config->total_max ? KD_ERR_TOO_MANY : owner_of(s, principal, &o);
     if (r != KD_OK) {
         return r;
     }
@@ -194,7 +145,8 @@ enum kd_err kd_secrets_add(struct kd_secrets *s, const char *principal, const ch
         return KD_ERR_TOO_MANY;
     }
     r = choose_id(recipe->id);
-    struct kd_secret_entry *e = r == KD_OK && heap_has_room(s) ? new_entry(recipe) : NULL;
+    r = r == KD_OK ? kd_heap_make_room(&s->due, s->due.n + 1) : r;
+    struct kd_secret_entry *e = r == KD_OK ? new_entry(recipe) : NULL;
     if (e != NULL) {
         kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_SECRET_ID_TEXT_BYTES + 1);
         kd_b64_encode(&text, (struct kd_bytes) { recipe->id, sizeof(recipe->id) });
@@ -213,10 +165,8 @@ enum kd_err kd_secrets_add(struct kd_secrets *s, const char *principal, const ch
     e->version = version;
     e->created_ms = kd_clock_wall_ms();
     e->expires_ms = e->created_ms + (uint64_t)lifetime_sec * 1000;
-    e->due_ms = kd_clock_mono_ms() + (uint64_t)lifetime_sec * 1000;
     link_entry(o, e);
-    s->n++;
-    sift_up(s, s->n - 1, e);
+    kd_heap_put(&s->due, &e->due, kd_clock_mono_ms() + (uint64_t)lifetime_sec * 1000);
     set_timer(s);
     *out = e;
     return KD_OK;
@@ -224,7 +174,7 @@ enum kd_err kd_secrets_add(struct kd_secrets *s, const char *principal, const ch
 
 void kd_secrets_remove(struct kd_secrets *s, struct kd_secret_entry *e) {
     kd_map_remove(&s->by_id, id_of(e));
-    heap_remove(s, e->heap_index);
+    kd_heap_remove(&s->due, &e->due);
     unlink_entry(s, e);
     free(e);
     set_timer(s);
@@ -249,8 +199,9 @@ void kd_secrets_remove_of_key(struct kd_secrets *s, const char *key) {
 static void expire(void *arg) {
     struct kd_secrets *s = arg;
     const uint64_t now = kd_clock_mono_ms();
-    while (s->n > 0 && s->heap[0]->due_ms <= now) {
-        remove_and_tell(s, s->heap[0]);
+    for (struct kd_heap_node *first;
+         (first = kd_heap_first(&s->due)) != NULL && first->rank <= now;) {
+        remove_and_tell(s, entry_of(first));
     }
     set_timer(s);
 }
@@ -264,7 +215,7 @@ struct kd_secret_entry *kd_secrets_find(const struct kd_secrets *s, const char *
 struct kd_secret_entry *kd_secrets_get(const struct kd_secrets *s, const char *principal,
                                        const char *id) {
     struct kd_secret_entry *e = kd_secrets_find(s, id);
-    const bool is_it = e != NULL && e->is_made && e->due_ms > kd_clock_mono_ms() &&
+    const bool is_it = e != NULL && e->is_made && e->due.rank > kd_clock_mono_ms() &&
                        strcmp(e->owner->name, principal) == 0;
     return is_it ? e : NULL;
 }
@@ -273,14 +224,14 @@ const struct kd_secret_entry *kd_secrets_next(const struct kd_secrets *s, const 
                                               const struct kd_secret_entry *after) {
     const struct kd_secret_owner *o = kd_map_get(&s->owners, kd_bytes_of_text(principal));
     const struct kd_secret_entry *e = after != NULL ? after->next : o == NULL ? NULL : o->first;
-    while (e != NULL && (!e->is_made || e->due_ms <= kd_clock_mono_ms())) {
+    while (e != NULL && (!e->is_made || e->due.rank <= kd_clock_mono_ms())) {
         e = e->next;
     }
     return e;
 }
 
 size_t kd_secrets_count(const struct kd_secrets *s) {
-    return s->n;
+    return s->due.n;
 }
 
 // ---- making and freeing ----------------------------------------------------
@@ -305,13 +256,14 @@ void kd_secrets_free(struct kd_secrets *s) {
     if (s == NULL) {
         return;
     }
-    for (size_t i = 0; i < s->n; i++) {
-        unlink_entry(s, s->heap[i]);
-        free(s->heap[i]);
+    for (size_t i = 0; i < s->due.n; i++) {
+        struct kd_secret_entry *e = entry_of(s->due.nodes[i]);
+        unlink_entry(s, e);
+        free(e);
     }
     kd_map_wipe(&s->by_id);
     kd_map_wipe(&s->owners);
-    free(s->heap);
+    kd_heap_wipe(&s->due);
     kd_timer_free(s->timer);
     free(s);
 }

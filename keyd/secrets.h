@@ -20,12 +20,11 @@ struct kd_secret_entry {
     struct kd_recipe recipe; // its bytes are the entry's
     uint64_t created_ms;     // wall clock
     uint64_t expires_ms;     // wall clock
-    uint64_t due_ms;         // monotonic
+    struct kd_heap_node due; // monotonic
     struct kd_secret_owner *owner;
     // the owner's, the oldest first
     struct kd_secret_entry *next;
     struct kd_secret_entry *prev;
-    size_t heap_index;
 };
 
 // `gone` is told of each secret that expires.

@@ -271,7 +271,7 @@ static enum kd_err find_or_add(struct change *w, struct kd_session_entry **out) 
         // Where it is nobody's yet, it is of who resumed it last.
         return r == KD_OK && e->now == NULL ? kd_sessions_give(all, e, w->owner) : r;
     }
-    if (all->n >= w->c->config->sessions_max) {
+    if (all->due.n >= w->c->config->sessions_max) {
         return KD_ERR_SESSIONS_FULL;
     }
     kd_peers_hold(&w->c->peers, peer);

@@ -118,47 +118,16 @@ static void let_go(struct kd_sessions *s, struct kd_session_use *u) {
     }
 }
 
-// ---- heap ------------------------------------------------------------------
+// ---- times -----------------------------------------------------------------
 
-static void put(struct kd_sessions *s, size_t at, struct kd_session_entry *e) {
-    s->heap[at] = e;
-    e->heap_index = at;
-}
-
-static void sift(struct kd_sessions *s, size_t at, struct kd_session_entry *e) {
-    while (at > 0 && s->heap[(at - 1) / 2]->due_ms > e->due_ms) {
-        put(s, at, s->heap[(at - 1) / 2]);
-        at = (at - 1) / 2;
-    }
-    for (size_t child = 2 * at + 1; child < s->n; child = 2 * at + 1) {
-        if (child + 1 < s->n && s->heap[child + 1]->due_ms < s->heap[child]->due_ms) {
-            child++;
-        }
-        if (s->heap[child]->due_ms >= e->due_ms) {
-            break;
-        }
-        put(s, at, s->heap[child]);
-        at = child;
-    }
-    put(s, at, e);
-}
-
-static bool has_room(struct kd_sessions *s) {
-    if (s->n < s->cap) {
-        return true;
-    }
-    const size_t cap = s->cap == 0 ? 64 : s->cap * 2;
-    struct kd_session_entry **heap = realloc(s->heap, cap * sizeof(struct kd_session_entry *));
-    if (heap == NULL) {
-        return false;
-    }
-    s->heap = heap;
-    s->cap = cap;
-    return true;
+// Of those in the heap.
+static struct kd_session_entry *entry_of(struct kd_heap_node *node) {
+    return KD_HEAP_OF(struct kd_session_entry, due, node);
 }
 
 static void set_timer(struct kd_sessions *s) {
-    kd_timer_set_at(s->timer, s->n == 0 ? KD_LOOP_NO_LIMIT : s->heap[0]->due_ms);
+    const struct kd_heap_node *first = kd_heap_first(&s->due);
+    kd_timer_set_at(s->timer, first == NULL ? KD_LOOP_NO_LIMIT : first->rank);
 }
 
 static uint64_t sooner(uint64_t a, uint64_t b) {
@@ -166,13 +135,12 @@ static uint64_t sooner(uint64_t a, uint64_t b) {
 }
 
 void kd_sessions_set_due(struct kd_sessions *s, struct kd_session_entry *e) {
-    const struct kd_session_entry *first = s->heap[0];
+    const struct kd_heap_node *first = kd_heap_first(&s->due);
     const uint64_t due = sooner(sooner(e->end_due_ms, e->before_due_ms), e->next_due_ms);
-    if (due != e->due_ms) {
-        e->due_ms = due;
-        sift(s, e->heap_index, e);
+    if (due != e->due.rank) {
+        kd_heap_put(&s->due, &e->due, due);
     }
-    if (first == e || s->heap[0] == e) {
+    if (first == &e->due || kd_heap_first(&s->due) == &e->due) {
         set_timer(s);
     }
 }
@@ -346,7 +314,8 @@ enum kd_err kd_sessions_add(struct kd_sessions *s, const char *owner,
         drop_if_empty(s, o);
         return r;
     }
-    struct kd_session_entry *e = has_room(s) ? calloc(1, sizeof(*e)) : NULL;
+    const enum kd_err room = kd_heap_make_room(&s->due, s->due.n + 1);
+    struct kd_session_entry *e = room == KD_OK ? calloc(1, sizeof(*e)) : NULL;
     if (e != NULL) {
         memcpy(e->id, terms->id, sizeof(e->id));
         r = kd_map_add(&s->by_id, id_of(e), e);
@@ -364,11 +333,9 @@ enum kd_err kd_sessions_add(struct kd_sessions *s, const char *owner,
     e->expiry = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
     const uint64_t now = kd_clock_wall_ms();
     e->end_due_ms = kd_clock_mono_ms() + (terms->expires_ms > now ? terms->expires_ms - now : 0);
-    e->due_ms = e->end_due_ms;
     link_entry(o, e);
     join_line(l, e);
-    s->n++;
-    sift(s, s->n - 1, e);
+    kd_heap_put(&s->due, &e->due, e->end_due_ms);
     set_timer(s);
     *out = e;
     return KD_OK;
@@ -391,10 +358,7 @@ void kd_sessions_remove(struct kd_sessions *s, struct kd_session_entry *e,
     let_go(s, e->before);
     let_go(s, e->next);
     kd_map_remove(&s->by_id, id_of(e));
-    struct kd_session_entry *last = s->heap[--s->n];
-    if (last != e) {
-        sift(s, e->heap_index, last);
-    }
+    kd_heap_remove(&s->due, &e->due);
     unlink_entry(s, e);
     leave_line(s, e);
     kd_buf_wipe(&e->expiry);
@@ -525,8 +489,9 @@ static void pass_time(struct kd_sessions *s, struct kd_session_entry *e, uint64_
 static void on_timer(void *arg) {
     struct kd_sessions *s = arg;
     const uint64_t now = kd_clock_mono_ms();
-    while (s->n > 0 && s->heap[0]->due_ms <= now) {
-        pass_time(s, s->heap[0], now);
+    for (struct kd_heap_node *first;
+         (first = kd_heap_first(&s->due)) != NULL && first->rank <= now;) {
+        pass_time(s, entry_of(first), now);
     }
     set_timer(s);
 }
@@ -555,8 +520,8 @@ enum kd_err kd_sessions_open(struct kd_sessions *s, struct kd_loop *loop) {
 }
 
 void kd_sessions_close(struct kd_sessions *s) {
-    for (size_t i = 0; i < s->n; i++) {
-        struct kd_session_entry *e = s->heap[i];
+    for (size_t i = 0; i < s->due.n; i++) {
+        struct kd_session_entry *e = entry_of(s->due.nodes[i]);
         kd_session_use_release(e->now);
         kd_session_use_release(e->before);
         kd_session_use_release(e->next);
@@ -568,7 +533,7 @@ void kd_sessions_close(struct kd_sessions *s) {
     kd_map_wipe(&s->by_id);
     kd_map_wipe(&s->owners);
     kd_map_wipe(&s->lines);
-    free(s->heap);
+    kd_heap_wipe(&s->due);
     kd_timer_free(s->timer);
     *s = (struct kd_sessions) { 0 };
 }

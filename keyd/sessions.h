@@ -75,7 +75,7 @@ struct kd_session_entry {
     char next_owner[KD_NAME_MAX_BYTES + 1];
     uint64_t before_due_ms, next_due_ms; // monotonic; 0: none
     uint64_t end_due_ms;                 // lifetime, then grace
-    uint64_t due_ms;                     // the least of these
+    struct kd_heap_node due;             // the least of these
     struct kd_buf expiry;                // the sealed record that says so, for its step
     uint64_t expiry_step;
     uint64_t sealing_step; // the one that is being sealed, and not to be sealed twice
@@ -83,7 +83,6 @@ struct kd_session_entry {
     struct kd_session_entry *less, *more; // in the owner's tree, by id
     struct kd_session_line *line;
     struct kd_session_entry *earlier, *later; // of the same peer
-    size_t heap_index;
 };
 
 struct kd_sessions {
@@ -93,8 +92,7 @@ struct kd_sessions {
     void (*lost)(void *arg, const struct kd_session_use *use); // its keys are not needed any more
     void *arg;
     struct kd_map by_id, owners, lines;
-    size_t n, cap;
-    struct kd_session_entry **heap;
+    struct kd_heap due; // all of them
 };
 
 KD_MUST_CHECK enum kd_err kd_sessions_open(struct kd_sessions *s, struct kd_loop *loop);

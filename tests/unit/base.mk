@@ -5,6 +5,7 @@ base_unit_tests = \
 	tests/unit/test_confine \
 	tests/unit/test_chain \
 	tests/unit/test_err \
+	tests/unit/test_heap \
 	tests/unit/test_json \
 	tests/unit/test_json_out \
 	tests/unit/test_log \
@@ -27,6 +28,10 @@ tests_unit_test_chain_CFLAGS = $(unit_cflags)
 tests_unit_test_chain_LDADD = $(base_unit_libs)
 tests_unit_test_err_CFLAGS = $(unit_cflags)
 tests_unit_test_err_LDADD = $(base_unit_libs)
+tests_unit_test_heap_SOURCES = tests/unit/test_heap.c $(failing_memory)
+tests_unit_test_heap_CFLAGS = $(unit_cflags)
+tests_unit_test_heap_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_heap_LDADD = $(base_unit_libs)
 tests_unit_test_json_SOURCES = tests/unit/test_json.c $(failing_memory)
 tests_unit_test_json_CFLAGS = $(unit_cflags)
 tests_unit_test_json_LDFLAGS = $(failing_memory_ldflags)
