@@ -109,8 +109,14 @@ static bool is_answered(void) {
     return question.is_answered;
 }
 
+// A fact waits for the one before it to be reported, and not in the store's queue.
+static bool is_written_down(void) {
+    return !sx.service->audit_last.is_under_way;
+}
+
 // The last line that was sealed, as the store has it.
 static uint64_t known_seq(void) {
+    fixture_run_until(is_written_down);
     question = (struct question) { .job = { .run = read_fact, .done = on_fact } };
     kd_store_thread_submit(sx.service->store, &question.job);
     fixture_run_until(is_answered);
