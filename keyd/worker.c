@@ -261,16 +261,6 @@ static void on_exit_seen(void *worker, uint32_t events KD_UNUSED) {
 
 // ---- requests --------------------------------------------------------------
 
-void kd_worker_add(struct kd_worker *w, struct kd_call *c) {
-    c->worker = w;
-    c->is_sent = false;
-    kd_call_list_add(&w->calls, c);
-    if (w->unsent == NULL) {
-        w->unsent = c;
-        w->sent = 0;
-    }
-}
-
 // The frames that are not sent yet, as many as one call takes.
 static size_t gather(const struct kd_worker *w, struct iovec *out) {
     size_t n = 0;
@@ -296,8 +286,10 @@ static void count_sent(struct kd_worker *w, size_t n) {
     }
 }
 
-void kd_worker_flush(struct kd_worker *w) {
+// Sends what has been added, as far as the socket takes it.
+static enum kd_err send_unsent(struct kd_worker *w) {
     struct iovec frames[SEND_FRAMES];
+    w->n_gathered = 0;
     while (w->unsent != NULL && !w->wants_write) {
         const struct msghdr message = { .msg_iov = frames, .msg_iovlen = gather(w, frames) };
         const ssize_t sent = sendmsg(w->child.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -306,11 +298,32 @@ void kd_worker_flush(struct kd_worker *w) {
         } else if (errno == EAGAIN) {
             w->wants_write = true;
         } else if (errno == EPIPE) {
-            break; // it ends, and what it says until then is still to be read
+            return KD_OK; // it ends, and what it says until then is still to be read
         } else if (errno != EINTR) {
-            kd_worker_give_up(w, "it does not take requests");
-            return;
+            return KD_ERR_SYSTEM;
         }
+    }
+    return KD_OK;
+}
+
+void kd_worker_add(struct kd_worker *w, struct kd_call *c) {
+    c->worker = w;
+    c->is_sent = false;
+    kd_call_list_add(&w->calls, c);
+    if (w->unsent == NULL) {
+        w->unsent = c;
+        w->sent = 0;
+    }
+    w->n_gathered += c->n_items;
+    if (w->n_gathered >= KD_WORKER_GATHER_ITEMS) {
+        (void)send_unsent(w); // kd_worker_flush meets the same error, and gives it up
+    }
+}
+
+void kd_worker_flush(struct kd_worker *w) {
+    if (send_unsent(w) != KD_OK) {
+        kd_worker_give_up(w, "it does not take requests");
+        return;
     }
     if (w->wants_write == w->watches_write) {
         return;

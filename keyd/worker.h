@@ -37,6 +37,7 @@ struct kd_worker {
     struct kd_call_list calls; // in flight, in the order in which they came
     struct kd_call *unsent;    // the first that is not wholly sent, or NULL
     size_t sent;               // bytes of it that are
+    size_t n_gathered;         // items that were added since it was sent to
     bool wants_write;          // the socket is full
     bool watches_write;
     bool is_hung;        // given up for a deadline
@@ -65,8 +66,11 @@ uint64_t kd_worker_tend_end(struct kd_worker *w, uint64_t now);
 void kd_worker_dismiss(struct kd_worker *w);
 void kd_worker_wipe(struct kd_worker *w);
 
+// Adds a call to its queue.  As soon as KD_WORKER_GATHER_ITEMS have gathered they are sent, so that
+// the worker need not wait until the front has read all that there is to read.
+#define KD_WORKER_GATHER_ITEMS 16
 void kd_worker_add(struct kd_worker *w, struct kd_call *c);
-// Sends what has been added; called once a round of the loop.
+// Sends the rest; called once a round of the loop.
 void kd_worker_flush(struct kd_worker *w);
 
 // ---- the pool's side (workers.c) -------------------------------------------

@@ -144,6 +144,7 @@ static enum kd_err begin_at(struct kd_worker *k, struct kd_hsm_request *head,
     c->pool = w;
     c->worker = k;
     c->op = head->op;
+    c->n_items = head->n_items;
     head->id = c->id;
     c->start = kd_hsm_frame_begin(&c->frame);
     kd_hsm_put_request(&c->frame, head);

@@ -23,6 +23,7 @@ CORES = len(os.sched_getaffinity(0))
 N_WORKERS = min(CORES, 8)  # as keyd's default
 RECORD_BYTES = 256
 PATIENCE_MS = 5000
+WARMUP_MS = 200  # as http_load.c
 JSON, CBOR = "application/json", "application/cbor-seq"
 # The generator of P-256: any valid point does.
 PEER = ("BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_"
@@ -271,11 +272,13 @@ def seal_requests(devices, batch, media=JSON):
 
 
 def measure_open(keyd, devices, batch, connections, media=JSON, ms=MS):
-    """As many records as take about the time: found out with a small part first."""
-    trial = max(batch, 1) * 32
-    rate = measure_once(keyd, open_requests(devices, trial, batch, media), batch, connections)
-    n = max(int(rate.per_sec * ms / 1000), trial)
-    return measure_once(keyd, open_requests(devices, n, batch, media), batch, connections)
+    """As many records as take about the time: found out with a few, and then with as many as
+    warm everything up, as http_load does for requests that can be sent again."""
+    n = trial = max(batch, 1) * 32
+    for next_ms in (WARMUP_MS, ms, 0):
+        rate = measure_once(keyd, open_requests(devices, n, batch, media), batch, connections)
+        n = max(int(rate.per_sec * next_ms / 1000), trial)
+    return rate
 
 
 def measure_seal(keyd, devices, batch, connections, media=JSON, ms=MS):

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every way of a worker to fail, and what becomes of the requests.
+#include "keyd/pool.h"
 #include "tests/unit/pool_fixture.h"
 #include "unit.h"
 
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 // ---- before any is ready ---------------------------------------------------
@@ -129,6 +133,50 @@ START_TEST(idle_machine_gives_everything_to_the_first_worker) {
     kd_workers_report(pf.pool, &r);
     ck_assert_uint_eq(r.workers[1].in_flight, 1);
     fixture_run_until(pool_all_done);
+}
+END_TEST
+
+static unsigned n_received(void) {
+    return fixture_count("request mac\n");
+}
+
+// The front may have much to read yet, and what it has read keeps the worker busy until then.
+START_TEST(items_that_have_gathered_are_sent_before_the_end_of_the_round) {
+    const struct timespec pause = { .tv_nsec = 1000000 };
+    fx.config->workers.queue_max = 2 * KD_WORKER_GATHER_ITEMS;
+    pool_start(1, "start ok\n");
+    fixture_run_until(pool_all_ready);
+    const struct kd_worker *k = &pf.pool->workers[0];
+    pool_send_macs(KD_WORKER_GATHER_ITEMS - 1, "x");
+    ck_assert_ptr_eq(k->unsent, k->calls.first); // one send for all of them
+    pool_send_macs(1, "x");
+    ck_assert_ptr_null(k->unsent);
+    pool_send_macs(1, "x");
+    ck_assert_ptr_eq(k->unsent, k->calls.last); // which gathers others again
+    while (n_received() < KD_WORKER_GATHER_ITEMS) { // without a round of the loop
+        nanosleep(&pause, NULL);
+    }
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(n_received(), KD_WORKER_GATHER_ITEMS + 1);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), KD_WORKER_GATHER_ITEMS + 1);
+}
+END_TEST
+
+// One that ends meanwhile is noticed by the loop, and not where a request is made.
+START_TEST(worker_that_is_gone_when_items_are_sent_loses_none) {
+    fx.config->workers.queue_max = 2 * KD_WORKER_GATHER_ITEMS;
+    pool_start(1, "start ok\n");
+    fixture_run_until(pool_all_ready);
+    struct kd_worker *k = &pf.pool->workers[0];
+    ck_assert_int_eq(kill(k->child.pid, SIGKILL), 0);
+    struct pollfd exit = { .fd = k->child.pid_fd, .events = POLLIN };
+    ck_assert_int_eq(poll(&exit, 1, 10000), 1);
+    pool_send_macs(2 * KD_WORKER_GATHER_ITEMS, "x");
+    ck_assert_int_eq(k->state, KD_PROCESS_READY);
+    ck_assert_uint_eq(pf.n_done, 0);
+    fixture_run_until(pool_all_done);
+    ck_assert_uint_eq(pool_count_answers(KD_OK), 2 * KD_WORKER_GATHER_ITEMS);
+    ck_assert_uint_eq(pool_restarts(), 1);
 }
 END_TEST
 
@@ -356,6 +404,8 @@ static TCase *tcase_requests(void) {
     tcase_add_test(t, results_come_back_to_their_requests);
     tcase_add_test(t, full_queues_answer_busy_at_once);
     tcase_add_test(t, idle_machine_gives_everything_to_the_first_worker);
+    tcase_add_test(t, items_that_have_gathered_are_sent_before_the_end_of_the_round);
+    tcase_add_test(t, worker_that_is_gone_when_items_are_sent_loses_none);
     tcase_add_test(t, request_that_is_too_long_is_refused_and_leaves_nothing);
     tcase_add_test(t, large_frames_pass_both_ways_in_pieces);
     return t;
