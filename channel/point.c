@@ -37,10 +37,16 @@ enum kd_err kd_point_decode(enum kd_curve curve, struct kd_bytes in, struct kd_p
         return KD_ERR_NO_MEMORY;
     }
     struct kd_point p = { .curve = curve };
-    size_t n = kd_point_bytes(curve);
-    if (EC_POINT_oct2point(group, point, in.p, in.n, NULL) != 1 ||
-        EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, p.bytes, n, NULL) != n) {
-        ERR_clear_error();
+    const size_t n = kd_point_bytes(curve);
+    bool is_good = EC_POINT_oct2point(group, point, in.p, in.n, NULL) == 1;
+    if (is_good && in.n == n && in.p[0] == POINT_CONVERSION_UNCOMPRESSED) {
+        memcpy(p.bytes, in.p, n); // what point2oct would find again, by an inversion
+    } else if (is_good) {
+        is_good =
+            EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, p.bytes, n, NULL) == n;
+    }
+    ERR_clear_error();
+    if (!is_good) {
         return KD_ERR_BAD_POINT;
     }
     *out = p;

@@ -9,7 +9,7 @@ import load
 from load import CBOR, MS, N_WORKERS, Failed, Rate, request
 from harness import b64, peer, unb64
 
-N_DEVICES = 16 if load.QUICK else 64
+N_DEVICES = 48 if load.QUICK else 192  # one worker asks for cookies from 240 handshakes on
 N_RECORD_DEVICES = 8
 CONNECTIONS = (1, 16, 256)
 # Batch: connections.  Not more than devices, so that no session has two batches under way,
@@ -17,6 +17,7 @@ CONNECTIONS = (1, 16, 256)
 BATCHES = {8: 8, 64: 8, 512: 4}
 KEYS = {"mac": ("hmac-sha256", "sign"), "sign": ("ec-p256", "sign"), "ecdh": ("ec-p256", "derive"),
         "encrypt": ("aes-256", "encrypt"), "derive": ("aes-256", "derive")}
+HANDSHAKE_CONNECTIONS = 64
 # What the module does for one of keyd's.
 BASE = {"seal": "encrypt", "open": "encrypt"}
 IDLE_ADDED_US = 120
@@ -109,7 +110,7 @@ class Bench:
         self.row("seal", 64, 8, None, CBOR, plot=True)
         self.row("sign", 64, 8, TOKEN_BOUND)
         self.row("ecdh", 64, 8, TOKEN_BOUND)
-        self.handshakes(16, TOKEN_BOUND)
+        self.handshakes(HANDSHAKE_CONNECTIONS, TOKEN_BOUND)
 
     def all_workers(self):
         self.restart(N_WORKERS)
@@ -128,7 +129,8 @@ class Bench:
                 if operation in BASE and batch == 64:
                     self.row(operation, batch, 8, target, CBOR, plot=True)
         for connections in (1, 16):
-            self.handshakes(connections, TOKEN_BOUND if connections == 16 else None)
+            self.handshakes(connections, None)
+        self.handshakes(HANDSHAKE_CONNECTIONS, TOKEN_BOUND)
 
     def idle(self, rate, own_per_sec):
         own = 1e6 / own_per_sec
