@@ -4,21 +4,4 @@
 #include "token_fixture.h"
 #include "unit.h"
 
-#include <stdio.h>
-
-int main(void) {
-    if (!token_choose(TOKEN_NSS)) {
-        puts("1..0 # SKIP NSS is not installed");
-        return EXIT_SUCCESS;
-    }
-    Suite *suite = suite_create("hsm_nss");
-    suite_add_tcase(suite, tcase_token_keys());
-    suite_add_tcase(suite, tcase_token_secrets());
-    suite_add_tcase(suite, tcase_token_vectors());
-    SRunner *runner = srunner_create(suite);
-    srunner_set_tap(runner, "-");
-    srunner_run_all(runner, CK_SILENT);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+TOKEN_MAIN(TOKEN_NSS, "hsm_nss", tcase_token_keys(), tcase_token_secrets(), tcase_token_vectors())

@@ -346,17 +346,4 @@ static TCase *tcase_worker(void) {
     return c;
 }
 
-int main(void) {
-    if (!token_choose(TOKEN_SOFTHSM)) {
-        puts("1..0 # SKIP SoftHSM is not installed");
-        return EXIT_SUCCESS;
-    }
-    Suite *suite = suite_create("serve");
-    suite_add_tcase(suite, tcase_worker());
-    SRunner *runner = srunner_create(suite);
-    srunner_set_tap(runner, "-");
-    srunner_run_all(runner, CK_SILENT);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+TOKEN_MAIN(TOKEN_SOFTHSM, "serve", tcase_worker())

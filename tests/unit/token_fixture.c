@@ -36,7 +36,7 @@ static struct {
     struct kd_opened opened;
 } fixture;
 
-bool token_choose(enum token_kind kind) {
+static bool choose(enum token_kind kind) {
     const char *const *paths = kind == TOKEN_SOFTHSM ? softhsm_paths : nss_paths;
     fixture.kind = kind;
     for (size_t i = 0; paths[i] != NULL; i++) {
@@ -46,6 +46,14 @@ bool token_choose(enum token_kind kind) {
         }
     }
     return false;
+}
+
+int token_run(enum token_kind kind, const char *name, TCase *const *cases, size_t n) {
+    if (!choose(kind)) {
+        printf("1..0 # SKIP %s is not installed\n", kind == TOKEN_NSS ? "NSS" : "SoftHSM");
+        return EXIT_SUCCESS;
+    }
+    return unit_run(name, cases, n);
 }
 
 bool token_is_nss(void) {

@@ -6,11 +6,18 @@
 #define KD_TESTS_TOKEN_FIXTURE_H
 
 #include "hsm/open.h"
+#include "tests/unit/unit.h"
 
 enum token_kind { TOKEN_SOFTHSM, TOKEN_NSS };
 
-// Which one token_setup makes; false where it is not installed.
-bool token_choose(enum token_kind kind);
+// Runs cases on the tokens that token_setup makes of this kind; where it is not installed they are
+// skipped.
+int token_run(enum token_kind kind, const char *name, TCase *const *cases, size_t n);
+#define TOKEN_MAIN(kind, name, ...)                                                                \
+    int main(void) {                                                                               \
+        TCase *cases[] = { __VA_ARGS__ };                                                          \
+        return token_run(kind, name, cases, KD_COUNT_OF(cases));                                   \
+    }
 
 // Two sessions, two cached secrets, logged in and probed.
 void token_setup(void);

@@ -7,19 +7,24 @@
 #include <check.h>
 #include <stdlib.h>
 
+// Runs the cases, says TAP; the exit status.
+static inline int unit_run(const char *name, TCase *const *cases, size_t n) {
+    Suite *suite = suite_create(name);
+    for (size_t i = 0; i < n; i++) {
+        suite_add_tcase(suite, cases[i]);
+    }
+    SRunner *runner = srunner_create(suite);
+    srunner_set_tap(runner, "-");
+    srunner_run_all(runner, CK_SILENT);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 #define UNIT_MAIN(name, ...)                                                                       \
     int main(void) {                                                                               \
         TCase *cases[] = { __VA_ARGS__ };                                                          \
-        Suite *suite = suite_create(name);                                                         \
-        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {                            \
-            suite_add_tcase(suite, cases[i]);                                                      \
-        }                                                                                          \
-        SRunner *runner = srunner_create(suite);                                                   \
-        srunner_set_tap(runner, "-");                                                              \
-        srunner_run_all(runner, CK_SILENT);                                                        \
-        int failed = srunner_ntests_failed(runner);                                                \
-        srunner_free(runner);                                                                      \
-        return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;                                          \
+        return unit_run(name, cases, sizeof(cases) / sizeof(cases[0]));                            \
     }
 
 #define ck_assert_err(expression, expected)                                                        \
