@@ -248,11 +248,19 @@ static enum kd_err set_up(struct kd_trust *t, X509_STORE_CTX *ctx, uint64_t now_
     return X509_VERIFY_PARAM_set_flags(param, flags) == 1 ? KD_OK : KD_ERR_NO_MEMORY;
 }
 
-// The anchor is believed as it is: its own signature says nothing.
+// One that has no extended key usage may have any.
+static bool is_for_clients(X509 *x) {
+    return (X509_get_extended_key_usage(x) & (XKU_SSL_CLIENT | XKU_ANYEKU)) != 0;
+}
+
+// The anchor is believed as it is: its own signature says nothing, nor what it is for.
 static const char *judge_path(STACK_OF(X509) * path) {
     const int n = sk_X509_num(path);
     for (int i = 0; i < n; i++) {
-        const X509 *x = sk_X509_value(path, i);
+        X509 *x = sk_X509_value(path, i);
+        if (i > 0 && i + 1 < n && !is_for_clients(x)) {
+            return "the extended key usage of an issuer of its path is not that of a client";
+        }
         if (!has_good_curve(x)) {
             return "a key of its path is not on P-256 or P-384";
         }
@@ -285,7 +293,6 @@ static enum kd_err find_path(struct kd_trust *t, X509 *x, STACK_OF(X509) * other
 static const char *judge_usage(X509 *x, enum kd_trust_use use, unsigned *uses) {
     const uint32_t flags = X509_get_extension_flags(x);
     const uint32_t usage = (flags & EXFLAG_KUSAGE) != 0 ? X509_get_key_usage(x) : 0;
-    const uint32_t extended = X509_get_extended_key_usage(x); // UINT32_MAX: it has none
     *uses = ((usage & KU_DIGITAL_SIGNATURE) != 0 ? KD_TRUST_SIGNS : 0u) |
             ((usage & KU_KEY_AGREEMENT) != 0 ? KD_TRUST_AGREES : 0u);
     if ((flags & (EXFLAG_INVALID | EXFLAG_CRITICAL)) != 0) {
@@ -294,7 +301,7 @@ static const char *judge_usage(X509 *x, enum kd_trust_use use, unsigned *uses) {
     if ((flags & EXFLAG_CA) != 0) {
         return "it is a CA's";
     }
-    if ((extended & (XKU_SSL_CLIENT | XKU_ANYEKU)) == 0) {
+    if (!is_for_clients(x)) {
         return "its extended key usage is not that of a client";
     }
     if ((*uses & use) == 0) {

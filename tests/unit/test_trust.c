@@ -188,6 +188,45 @@ START_TEST(chains_are_followed_up_to_their_limit) { // A10
 }
 END_TEST
 
+// A CA whose certificate is for other purposes issues no clients, as TLS libraries have it; the
+// anchor is believed whatever it says it is for.
+START_TEST(an_issuer_for_other_purposes_is_refused) { // A10
+    static const struct {
+        const char *extended;
+        const char *why; // NULL: believed
+    } cases[] = {
+        { "serverAuth,emailProtection",
+          "the extended key usage of an issuer of its path is not that of a client" },
+        { "critical,codeSigning",
+          "the extended key usage of an issuer of its path is not that of a client" },
+        { "serverAuth,clientAuth", NULL },
+        { "anyExtendedKeyUsage", NULL },
+        { NULL, NULL },
+    };
+    const struct pki_spec spec = { .name = "d", .uris = URIS };
+    for (size_t i = 0; i < KD_COUNT_OF(cases); i++) {
+        const struct pki_spec middle = { .name = "middle",
+                                         .is_ca = true,
+                                         .extended = cases[i].extended };
+        struct pki_cert ca = pki_make(&middle, &root);
+        struct pki_cert chain[] = { pki_make(&spec, &ca), ca };
+        const enum kd_err r = check_chain(chain, 2, KD_TRUST_SIGNS);
+        ck_assert_err(r, cases[i].why == NULL ? KD_OK : KD_ERR_HS_CREDENTIAL);
+        ck_assert_str_eq(why, cases[i].why == NULL ? "" : cases[i].why);
+        pki_write_pem(anchors, &ca, 1);
+        struct kd_trust *of_middle = NULL;
+        ck_assert_err(kd_trust_open(anchors, "", &of_middle), KD_OK);
+        const struct kd_bytes der = pki_der(&chain[0]);
+        ck_assert_err(kd_trust_check(of_middle, &rules, &der, 1, KD_TRUST_SIGNS,
+                                     kd_clock_wall_ms(), &name, &why),
+                      KD_OK);
+        kd_trust_free(of_middle);
+        pki_wipe(&chain[0]);
+        pki_wipe(&ca);
+    }
+}
+END_TEST
+
 // Two CAs that have certified each other, and nothing else.
 START_TEST(a_loop_in_the_chain_ends) {
     const struct pki_spec spec = { .name = "d", .uris = URIS };
@@ -305,6 +344,7 @@ static TCase *tcase_trust(void) {
     tcase_add_test(t, another_issuer_and_a_look_alike_are_refused);
     tcase_add_test(t, a_changed_bit_is_refused);
     tcase_add_test(t, chains_are_followed_up_to_their_limit);
+    tcase_add_test(t, an_issuer_for_other_purposes_is_refused);
     tcase_add_test(t, a_loop_in_the_chain_ends);
     tcase_add_test(t, the_usage_must_fit_the_method);
     tcase_add_test(t, the_ids_of_server_and_relation_are_asked_for);
