@@ -193,7 +193,8 @@ struct kd_gateway {
     struct kd_client *backend;
     struct kd_retired *retired; // those before, while something is under way by them
     struct kd_record_batch *open, *seal;
-    size_t pending; // questions without an answer
+    size_t pending;           // questions without an answer
+    size_t pending_datagrams; // of them
     bool is_stopping;
     size_t n_tcp, n_udp, n_web;
     struct kd_tcp *tcp[KD_GATEWAY_LISTENERS_MAX];

@@ -7,6 +7,32 @@
 
 enum { BUSY_AFTER_S = 1, FAILURE_MAX_BYTES = KD_FRAME_COOKIE_MAX_BYTES + 8 };
 
+// ---- places ------------------------------------------------------------------
+
+// Whoever sends datagrams may have forged their addresses, and as many as he likes: they leave a
+// quarter of the places to others.
+static bool has_place(const struct kd_gateway *g, bool is_datagram) {
+    const size_t max = g->config->pending_max;
+    return !g->is_stopping && g->pending < max &&
+           (!is_datagram || g->pending_datagrams < max - max / 4);
+}
+
+static bool is_datagram(const struct kd_question *q) {
+    return !q->is_stream && !q->is_push;
+}
+
+static void take_place(struct kd_question *q) {
+    q->g->pending++;
+    q->g->pending_datagrams += is_datagram(q);
+}
+
+static void give_place(struct kd_question *q) {
+    q->g->pending--;
+    q->g->pending_datagrams -= is_datagram(q);
+}
+
+// ---- how a question ends -----------------------------------------------------
+
 static void free_question(struct kd_question *q) {
     kd_buf_wipe(&q->bytes);
     kd_buf_wipe(&q->body);
@@ -16,7 +42,7 @@ static void free_question(struct kd_question *q) {
 static void end(struct kd_question *q, const struct kd_frame *answer) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     kd_frame_put(&out, answer);
-    q->g->pending--;
+    give_place(q);
     q->done(q->arg, kd_buf_finish(&out) == KD_OK ? kd_buf_get(&out) : KD_BYTES_NONE);
     free_question(q);
 }
@@ -31,7 +57,7 @@ void kd_question_answer(struct kd_question *q, struct kd_bytes body) {
 }
 
 void kd_question_drop(struct kd_question *q) {
-    q->g->pending--;
+    give_place(q);
     q->done(q->arg, KD_BYTES_NONE);
     free_question(q);
 }
@@ -148,8 +174,7 @@ void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes bytes, const struct kd
         refuse(g, 0, KD_FAILURE_MALFORMED, 0, done, arg);
         return;
     }
-    struct kd_question *q =
-        g->pending >= g->config->pending_max || g->is_stopping ? NULL : new_question(g, bytes);
+    struct kd_question *q = has_place(g, !origin->is_stream) ? new_question(g, bytes) : NULL;
     if (q == NULL) {
         refuse(g, frame.id, KD_FAILURE_BUSY, BUSY_AFTER_S, done, arg);
         return;
@@ -159,7 +184,7 @@ void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes bytes, const struct kd
     q->is_stream = origin->is_stream;
     q->route = origin->route;
     strncpy(q->address, origin->address, sizeof(q->address) - 1);
-    g->pending++;
+    take_place(q);
     begin(q);
 }
 
@@ -168,9 +193,7 @@ struct kd_question *kd_gateway_new_push(struct kd_gateway *g, uint32_t id, kd_qu
     kd_auto(buf) struct kd_buf bytes = KD_BUF_INIT(64);
     const struct kd_frame frame = { .kind = KD_FRAME_PUSH, .id = id };
     kd_frame_put(&bytes, &frame);
-    struct kd_question *q = g->pending >= g->config->pending_max || g->is_stopping
-                                ? NULL
-                                : new_question(g, kd_buf_get(&bytes));
+    struct kd_question *q = has_place(g, false) ? new_question(g, kd_buf_get(&bytes)) : NULL;
     if (q == NULL) {
         return NULL;
     }
@@ -178,6 +201,6 @@ struct kd_question *kd_gateway_new_push(struct kd_gateway *g, uint32_t id, kd_qu
     q->done = done;
     q->arg = arg;
     kd_frame_head(&q->frame, q->answer_head);
-    g->pending++;
+    take_place(q);
     return q;
 }

@@ -263,16 +263,17 @@ static size_t connections(const struct kd_gateway *g) {
     return n;
 }
 
-// The oldest connection by which nobody has proven who he is: whoever opens many takes places from
-// strangers alone.  Those of peers that it comes across go to the front, so that each is looked at
-// in its turn.  False: there is none.
-static bool drop_stranger(struct kd_tcp *t) {
+// The oldest connection by which nobody has proven who he is, or whose device has come by another
+// since: whoever opens many takes places from strangers, or from himself, alone.  Those that a
+// device came by last go to the front, so that each is looked at in its turn.  False: there is
+// none.
+static bool make_room(struct kd_tcp *t) {
     struct connection *c = t->last;
     for (size_t i = 0; i < LOOKED_AT && c != NULL; i++) {
         struct connection *previous = c->previous;
-        if (c->fd >= 0 && c->route.peer[0] == '\0') {
-            kd_log(KD_LOG_DEBUG, "gateway", "a connection of nobody known made room", "address=%s",
-                   c->address);
+        if (c->fd >= 0 && !c->route.is_listed) {
+            kd_log(KD_LOG_DEBUG, "gateway", "a connection made room for another",
+                   "address=%s peer=%s", c->address, c->route.peer);
             drop(c);
             return true;
         }
@@ -286,7 +287,7 @@ static bool drop_stranger(struct kd_tcp *t) {
 static void add_connection(struct kd_tcp *t, int fd, const struct sockaddr_storage *from) {
     struct connection *c = calloc(1, sizeof(*c));
     const int one = 1;
-    if (c == NULL || (connections(t->g) >= t->g->config->connections_max && !drop_stranger(t))) {
+    if (c == NULL || (connections(t->g) >= t->g->config->connections_max && !make_room(t))) {
         close(fd);
         free(c);
         return;

@@ -197,6 +197,47 @@ def strangers_take_no_place_from_a_device_and_none_for_good(token):
 
 
 @test(on=SOFTHSM)
+def device_with_many_connections_takes_places_from_itself_alone(token):
+    """J16: those by which it came before it came by its last one."""
+    with Set(token, connections_max=4) as s:
+        quiet, greedy = s.device("quiet").connect(), s.device("greedy").connect()
+        quiet.message(b"it is me")
+        ways = [greedy.transport]
+        for _ in range(11):
+            assert greedy.message(b"and I") == (0, b"I dna")
+            greedy.transport = s.gateway.tcp()
+            ways.append(greedy.transport)
+        greedy.message(b"and I")
+        for way in ways[:9]:
+            assert way.socket.recv(1) == b""
+        late = s.device("late").connect()
+        for d in (quiet, late, greedy):
+            assert d.message(b"still here") == (0, b"ereh llits")
+        assert ways[9].socket.recv(1) == b""
+
+
+@test(on=SOFTHSM)
+def datagrams_leave_a_quarter_of_the_places_to_others(token):
+    """J16: anybody can send as many as he likes, from whatever address."""
+    with Set(token, keyd_connections=1, pending_max=80) as s:
+        d, u = s.device("d").connect(), s.gateway.udp()
+        d.message(b"it is me")
+        os.kill(s.keyd.pid, signal.SIGSTOP)
+        for i in range(100):
+            u.send(head(MESSAGE, i) + b"forged %d" % i)
+        wait_for(lambda: s.gateway.metric('keyd_gateway_failures_total{code="busy"}') == 40)
+        frames = [d.seal(MESSAGE, b"%d" % i) for i in range(20)]
+        for _, frame in frames:
+            d.transport.send(frame)
+        wait_for(lambda: s.gateway.metric("keyd_gateway_pending") == 80)
+        os.kill(s.keyd.pid, signal.SIGCONT)
+        answers = [d.transport.receive() for _ in frames]
+        answers = {int.from_bytes(a[1:5], "big"): a for a in answers}
+        for i, (id_, _) in enumerate(frames):
+            assert d.open(MESSAGE, id_, answers[id_]) == (0, (b"%d" % i)[::-1])
+
+
+@test(on=SOFTHSM)
 def strangers_over_http_take_no_place_from_a_device(token):
     """Ten times as many connections as may be, silent and with half a header, and kept."""
     with Set(token, connections_max=4) as s:
