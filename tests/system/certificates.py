@@ -5,17 +5,12 @@ import base64
 import hashlib
 import json
 import os
-import re
-import signal
 import sqlite3
 import ssl
-import threading
 import time
 
-from harness import (BOTH, SOFTHSM, b64, expect, main, oracle, peer, raw, status_of, test, unb64,
-                     wait_for)
+from harness import BOTH, SOFTHSM, b64, expect, main, oracle, peer, raw, status_of, test, unb64
 from harness.boot import BASE, EST, Bootstrap, Issued, Owner, certificates
-from harness.peer import PeerError
 
 
 def problem(answer, status, type_):
@@ -416,164 +411,7 @@ def static_diffie_hellman_has_its_own_usage(token):
     keyd.stop()
 
 
-# ---- what a crash leaves ---------------------------------------------------
-
-@test(on=BOTH)
-def kill_9_loses_no_certificate_that_was_given_out(token):
-    keyd = Bootstrap(token).set_up()
-    given, n = {}, 0
-    for round_ in range(4):
-        ids = [f"d{n + i}" for i in range(12)]
-        n += len(ids)
-        owners = [Owner(i) for i in ids]
-        work = [(o, o.request(), keyd.enrol(o.id)) for o in owners]
-
-        def enrol_all(part):
-            for owner, request, secret in part:
-                try:
-                    answer = owner.enroll(keyd, secret, request)
-                except AssertionError:  # keyd has gone
-                    return
-                if answer[0] == 200:
-                    given[owner.id] = owner
-
-        threads = [threading.Thread(target=enrol_all, args=(work[i::3],)) for i in range(3)]
-        for t in threads:
-            t.start()
-        already = len(given)
-        wait_for(lambda: len(given) >= already + 2 * round_ + 1, what="some certificates")
-        keyd.kill()
-        for t in threads:
-            t.join()
-        keyd.start()
-        for id_, owner in given.items():
-            device = keyd.get("/v1/devices/" + id_).json
-            assert device["state"] == "active", device
-            assert oracle.der_of(device["certificate"].encode()) == owner.certificate, device
-            assert oracle.der_of(keyd.get("/v1/peers/" + id_).json["certificate"].encode()) \
-                == owner.certificate
-    states = {d["id"]: d["state"] for d in keyd.get("/v1/devices?limit=1000").json["devices"]}
-    peers = {p["name"] for p in keyd.get("/v1/peers?limit=1000").json["peers"]}
-    assert len(states) == n and len(given) >= 4, (len(states), len(given))
-    # All or nothing: who is active is a peer, and nobody else.
-    assert {i for i, s in states.items() if s == "active"} == peers, (states, peers)
-    # Who has no certificate may still enrol with what he has got.
-    owner = Owner("late")
-    assert owner.enroll(keyd, keyd.enrol("late"))[0] == 200
-    with Issued(keyd, next(iter(given.values()))) as device:
-        device.connect(keyd)
-    keyd.stop()
-
-
-# ---- operators -------------------------------------------------------------
-
-@test(on=SOFTHSM)
-def operators_need_permissions_of_their_own(token):
-    uid = os.getuid()
-    policy = (f'principal "tests" {{ uid = {{ {uid} }} }}\n'
-              'allow "tests" { operations = { "create", "status", "ca" } keys = { "*" } }\n')
-    full = policy.replace('"ca"', '"ca", "device", "show"')
-    keyd = Bootstrap(token, policy=full).set_up()
-    keyd.enrol("d")
-    keyd.set_policy(policy)
-    keyd.hup()
-    for method, path, body in (("GET", "/v1/devices/d", None), ("GET", "/v1/ca", None),
-                               ("POST", "/v1/devices", {"id": "e"}),
-                               ("POST", "/v1/devices/d/secret", {}),
-                               ("POST", "/v1/devices/d/revoke", {})):
-        expect(keyd.request(method, path, body), 403, "denied")
-    keyd.set_policy(policy.replace('"ca"', '"device", "show"'))
-    keyd.hup()
-    for path in ("root", "request"):
-        expect(keyd.post("/v1/ca/" + path, {"subject": "x"}), 403, "denied")
-    expect(keyd.post("/v1/ca/server-certificate", {}), 403, "denied")
-    keyd.ok("/v1/devices/d/revoke", {})
-    keyd.stop()
-
-
-@test(on=SOFTHSM)
-def devices_are_listed_by_pages_and_bounded_in_number(token):
-    keyd = Bootstrap(token, {"ca.devices-max": 5}).set_up()
-    for i in range(5):
-        keyd.enrol(f"d{i}")
-    expect(keyd.post("/v1/devices", {"id": "d5"}), 413, "too-many")
-    expect(keyd.post("/v1/devices", {"id": "d1"}), 409, "device-exists")
-    page = keyd.get("/v1/devices?limit=3").json
-    assert [d["id"] for d in page["devices"]] == ["d0", "d1", "d2"] and page["next"] == "d2", page
-    page = keyd.get("/v1/devices?after=d2").json
-    assert [d["id"] for d in page["devices"]] == ["d3", "d4"] and page["next"] is None, page
-    for body, type_, field in (({}, "field-missing", "id"), ({"id": "../a"}, "bad-name", "id"),
-                               ({"id": "a" * 65}, "bad-name", "id"),
-                               ({"id": "a", "relation": "b c"}, "bad-name", "relation"),
-                               ({"id": "a", "usage": "both"}, "field-invalid", "usage"),
-                               ({"id": "a", "secret_lifetime": 0}, "field-invalid",
-                                "secret_lifetime"),
-                               ({"id": "a", "secret": "x"}, "field-unknown", "secret")):
-        expect(keyd.post("/v1/devices", body), 400, type_, field)
-    expect(keyd.get("/v1/devices/none"), 404, "no-such-device")
-    expect(keyd.post("/v1/devices/none/revoke", {}), 404, "no-such-device")
-    keyd.stop()
-
-
-@test(on=SOFTHSM)
-def without_a_ca_there_is_no_bootstrap_server(token):
-    keyd = peer.Keyd(token).start()
-    for method, path, body in (("GET", "/v1/devices", None), ("GET", "/v1/ca", None),
-                               ("POST", "/v1/devices", {"id": "a"}),
-                               ("POST", "/v1/ca/root", {"subject": "x"})):
-        expect(keyd.request(method, path, body), 400, "config")
-    keyd.stop()
-
-
-@test(on=SOFTHSM)
-def a_secret_used_by_many_at_once_gives_one_certificate(token):
-    keyd = Bootstrap(token).set_up()
-    secret = keyd.enrol("d")
-    owners = [Owner("d") for _ in range(8)]
-    requests = [o.request() for o in owners]
-    answers = []
-    threads = [threading.Thread(target=lambda o=o, r=r: answers.append(o.enroll(keyd, secret, r)))
-               for o, r in zip(owners, requests)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    good = [a for a in answers if a[0] == 200]
-    assert len(answers) == 8 and len(good) == 1, answers
-    assert all(a[0] in (200, 401, 409) for a in answers), answers
-    winner, = [o for o in owners if o.certificate]
-    assert keyd.curl("/c/hub/d")[2] == winner.certificate
-    keyd.stop()
-
-
-@test(on=SOFTHSM)
-def what_is_another_peers_is_not_taken_and_the_secret_stays_good(token):
-    keyd = Bootstrap(token).set_up()
-    with keyd.device("squatter", named_by=f"{BASE}/c/hub/", register=False) as other:
-        keyd.ok("/v1/peers", {"name": "squatter", "uri": f"{BASE}/c/hub/d",
-                              "certificate": peer.pem(other.certificate)}, 201)
-        secret, owner = keyd.enrol("d"), Owner("d")
-        expect(keyd.post("/v1/devices", {"id": "squatter"}), 409, "peer-exists")
-        expect(keyd.post("/v1/peers", {"name": "d", "certificate": peer.pem(other.certificate)}),
-               409, "peer-exists")
-        problem(owner.enroll(keyd, secret), 409, "peer-exists")
-        expect(keyd.delete("/v1/peers/squatter"), 204)
-        assert owner.enroll(keyd, secret)[0] == 200
-    keyd.stop()
-
-
-@test(on=SOFTHSM)
-def a_worker_that_dies_while_it_signs_costs_no_secret(token):
-    keyd = Bootstrap(token).set_up()
-    for i in range(3):
-        secret, owner = keyd.enrol(f"d{i}"), Owner(f"d{i}")
-        for pid in keyd.workers():
-            os.kill(pid, signal.SIGKILL)
-        wait_for(lambda o=owner, s=secret: o.enroll(keyd, s)[0] == 200, what="a certificate")
-        wait_for(lambda: keyd.try_get("/readyz") == 200 and len(keyd.workers()) == 2,
-                 what="the workers")
-    assert len(keyd.get("/v1/peers").json["peers"]) == 3
-    keyd.stop()
+# ---- keys in a token -------------------------------------------------------
 
 
 @test(on=SOFTHSM)

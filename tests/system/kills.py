@@ -2,7 +2,7 @@
 """kill -9 of keyd in the middle of its work: afterwards the registry, the token and the audit log
 agree, what was answered holds, and what is left in the token is found and explained.
 
-Certificates, envelopes, and the storms of changes are in certificates.py, envelopes.py, audit.py
+Certificates, envelopes, and the storms of changes are in certificates_kept.py, envelopes.py, audit.py
 and faults.py."""
 import http.client
 import json

@@ -6,7 +6,9 @@ system_tests = \
 	tests/system/attacks.py \
 	tests/system/audit.py \
 	tests/system/certificates.py \
+	tests/system/certificates_kept.py \
 	tests/system/channel.py \
+	tests/system/channel_sessions.py \
 	tests/system/channel_edges.py \
 	tests/system/config.py \
 	tests/system/confinement.py \
@@ -19,6 +21,7 @@ system_tests = \
 	tests/system/faults.py \
 	tests/system/fleet.py \
 	tests/system/gateway.py \
+	tests/system/gateway_limits.py \
 	tests/system/gateway_busy.py \
 	tests/system/gateway_push.py \
 	tests/system/gateway_released.py \
@@ -36,6 +39,7 @@ system_tests = \
 	tests/system/places.py \
 	tests/system/policy.py \
 	tests/system/references.py \
+	tests/system/fetching.py \
 	tests/system/release.py \
 	tests/system/service.py \
 	tests/system/service_objects.py \

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""keyd-gateway's limits: what one device, a stranger or a flood may have of it, and what is
+left for the others."""
+import os
+import signal
+import socket
+import threading
+
+from gateway import Set
+from harness import SOFTHSM, cbor, main, test, wait_for
+from harness.gateway import BUSY, FAILURE, HANDSHAKE, MESSAGE, REFUSED, TOO_LARGE, Talker, head
+
+
+@test(on=SOFTHSM)
+def frame_that_is_too_long_for_a_record_spoils_no_batch(token):
+    """J09, J16: what anybody may send must not be refused together with the records of others."""
+    with Set(token) as s:
+        d, stranger = s.device("d").connect(), s.gateway.tcp()
+        os.kill(s.keyd.pid, signal.SIGSTOP)
+        frames = []
+        for i in range(4):  # some go at once, the others gather
+            frames.append(d.seal(MESSAGE, b"%d" % i))
+            d.transport.send(frames[-1][1])
+            for n in (65665, 65995):
+                stranger.send(head(MESSAGE, n) + bytes(n))
+            wait_for(lambda n=i + 1: s.gateway.metric("keyd_gateway_pending") >= n)
+        os.kill(s.keyd.pid, signal.SIGCONT)
+        answers = {a[1:5]: a for a in (d.transport.receive() for _ in frames)}
+        for i, (id_, _) in enumerate(frames):
+            answer = answers[id_.to_bytes(4, "big")]
+            assert d.open(MESSAGE, id_, answer) == (0, b"%d" % i)
+        for _ in range(8):
+            answer = stranger.receive()
+            assert answer[0] == FAILURE and answer[5:] == cbor.encode([TOO_LARGE]), answer
+        answer = stranger.ask(head(MESSAGE, 1) + bytes(65664))  # the longest that is looked at
+        assert answer[5:] == cbor.encode([REFUSED]), answer
+
+
+@test(on=SOFTHSM)
+def handshakes_of_strangers_take_half_of_the_places_at_most(token):
+    """J16: the others are for records, which have connections to keyd of their own."""
+    with Set(token, keyd_connections=1, pending_max=80) as s:
+        d, strangers = s.device("d").connect(), [s.gateway.tcp() for _ in range(2)]
+        os.kill(s.keyd.pid, signal.SIGSTOP)
+        for i in range(120):
+            strangers[i % 2].send(head(HANDSHAKE, i) + b"\xf5no message_1")
+        wait_for(lambda: s.gateway.metric('keyd_gateway_failures_total{code="busy"}') == 79)
+        id_, frame = d.seal(MESSAGE, b"me first")
+        d.transport.send(frame)
+        wait_for(lambda: s.gateway.metric("keyd_gateway_pending") == 42)
+        os.kill(s.keyd.pid, signal.SIGCONT)
+        assert d.open(MESSAGE, id_, d.transport.receive()) == (0, b"tsrif em")
+        codes = [cbor.decode_from(strangers[i % 2].receive(), 5)[0] for i in range(120)]
+        assert codes.count([BUSY, 1]) == 79 and codes.count(1) == 41, codes  # EDHOC's error 1
+
+
+@test(on=SOFTHSM)
+def limits_hold(token):
+    """J16: frames in flight, datagrams, an answer that is too long for one, slow ends."""
+    with Set(token, pending_max=4, in_flight_max=2, frame_timeout_ms=500, idle_timeout_ms=1500,
+             datagram_max_bytes=700) as s:
+        d = s.device("d").connect()
+        s.backend.delay = 0.3
+        frames = [d.seal(MESSAGE, b"%d" % i) for i in range(6)]
+        for _, frame in frames:
+            d.transport.send(frame)
+        answers = {}
+        for _ in frames:  # two at a time, so none is refused
+            answer = d.transport.receive()
+            answers[int.from_bytes(answer[1:5], "big")] = answer
+        for i, (id_, _) in enumerate(frames):
+            assert d.open(MESSAGE, id_, answers[id_]) == (0, b"%d" % i)
+        u = Talker(d.device, s.gateway.udp())
+        u.id = 1000
+        s.backend.delay = 0
+        assert u.message(b"x" * 500)[1] == b"x" * 500
+        id_, frame = u.seal(MESSAGE, b"y" * 700)
+        u.transport.send(frame)  # over the limit: not looked at
+        assert u.message(b"z") == (0, b"z")
+        half = s.gateway.tcp()
+        half.socket.sendall((100).to_bytes(4, "big") + b"\x02")
+        assert half.socket.recv(1) == b""  # its time is over
+        idle = s.gateway.tcp()
+        assert idle.socket.recv(1) == b""
+
+
+@test(on=SOFTHSM)
+def strangers_take_no_place_from_a_device_and_none_for_good(token):
+    """J16: at connections-max the oldest connection that nobody is proven by makes room."""
+    with Set(token, connections_max=4) as s:
+        devices = [s.device(n).connect() for n in ("a", "b")]
+        for d in devices:
+            d.message(b"it is me")
+        crowd = [s.gateway.tcp() for _ in range(12)]
+        for t in crowd[:10]:
+            assert t.socket.recv(1) == b""
+        for t in crowd[10:]:
+            assert t.ask(head(0, 1))[0] == FAILURE  # it is served
+        late = s.device("late").connect()  # among strangers
+        for d in (*devices, late):
+            assert d.message(b"still here") == (0, b"ereh llits")
+        last = s.device("last").connect()
+        assert last.message(b"x") == (0, b"x")
+        more = s.gateway.tcp()  # all four are of devices
+        assert more.socket.recv(1) == b""
+        assert devices[0].message(b"no") == (0, b"on")
+
+
+@test(on=SOFTHSM)
+def device_with_many_connections_takes_places_from_itself_alone(token):
+    """J16: those by which it came before it came by its last one."""
+    with Set(token, connections_max=4) as s:
+        quiet, greedy = s.device("quiet").connect(), s.device("greedy").connect()
+        quiet.message(b"it is me")
+        ways = [greedy.transport]
+        for _ in range(11):
+            assert greedy.message(b"and I") == (0, b"I dna")
+            greedy.transport = s.gateway.tcp()
+            ways.append(greedy.transport)
+        greedy.message(b"and I")
+        for way in ways[:9]:
+            assert way.socket.recv(1) == b""
+        late = s.device("late").connect()
+        for d in (quiet, late, greedy):
+            assert d.message(b"still here") == (0, b"ereh llits")
+        assert ways[9].socket.recv(1) == b""
+
+
+@test(on=SOFTHSM)
+def datagrams_leave_a_quarter_of_the_places_to_others(token):
+    """J16: anybody can send as many as he likes, from whatever address."""
+    with Set(token, keyd_connections=1, pending_max=80) as s:
+        d, u = s.device("d").connect(), s.gateway.udp()
+        d.message(b"it is me")
+        os.kill(s.keyd.pid, signal.SIGSTOP)
+        for i in range(100):
+            u.send(head(MESSAGE, i) + b"forged %d" % i)
+        wait_for(lambda: s.gateway.metric('keyd_gateway_failures_total{code="busy"}') == 40)
+        frames = [d.seal(MESSAGE, b"%d" % i) for i in range(20)]
+        for _, frame in frames:
+            d.transport.send(frame)
+        wait_for(lambda: s.gateway.metric("keyd_gateway_pending") == 80)
+        os.kill(s.keyd.pid, signal.SIGCONT)
+        answers = [d.transport.receive() for _ in frames]
+        answers = {int.from_bytes(a[1:5], "big"): a for a in answers}
+        for i, (id_, _) in enumerate(frames):
+            assert d.open(MESSAGE, id_, answers[id_]) == (0, (b"%d" % i)[::-1])
+
+
+@test(on=SOFTHSM)
+def strangers_over_http_take_no_place_from_a_device(token):
+    """Ten times as many connections as may be, silent and with half a header, and kept."""
+    with Set(token, connections_max=4) as s:
+        d = s.device("d", "http").connect()
+        crowd = []
+        for i in range(40):
+            crowd.append(socket.create_connection(("127.0.0.1", s.gateway.ports["http"]), 60))
+            if i % 2:
+                crowd[-1].sendall(b"POST / HTTP/1.1\r\nHost: x\r\n")
+            if i % 4 == 3:
+                d.transport.close()  # as one that comes anew
+                assert d.message(b"still here") == (0, b"ereh llits")
+        closed = 0
+        for c in crowd[:30]:
+            closed += c.recv(1) == b""
+            c.close()
+        assert closed == 30
+        for c in crowd[30:]:
+            c.close()
+
+
+@test(on=SOFTHSM)
+def more_than_may_be_in_flight_waits_its_turn(token):
+    """J16: a device that sends far ahead of its answers loses none, in their order."""
+    with Set(token, in_flight_max=3) as s:
+        d = s.device("d").connect()
+        frames = [d.seal(MESSAGE, b"%04d" % i + bytes(900)) for i in range(400)]
+        stream = b"".join(len(f).to_bytes(4, "big") + f for _, f in frames)
+        sender = threading.Thread(target=d.transport.socket.sendall, args=(stream,))
+        sender.start()
+        got = set()
+        for _ in frames:
+            answer = d.transport.receive()
+            id_ = int.from_bytes(answer[1:5], "big")
+            assert d.open(MESSAGE, id_, answer)[0] == 0
+            got.add(id_)
+        sender.join()
+        assert got == {id_ for id_, _ in frames}
+        assert sorted(b[:4] for b in s.backend.bodies()) == [b"%04d" % i for i in range(400)]
+
+
+if __name__ == "__main__":
+    main()
