@@ -25,10 +25,12 @@ _tests = []
 
 
 def test(function=None, *, on=BOTH):
-    """Marks a test; on: the tokens that it runs on."""
+    """Marks a test; on: the tokens that it runs on.  Those of a program that is imported, for what
+    it has beside them, are that program's."""
     if function is None:
         return lambda f: test(f, on=on)
-    _tests.append((function, on))
+    if function.__module__ == "__main__":
+        _tests.append((function, on))
     return function
 
 
