@@ -79,24 +79,14 @@ struct kd_connection *kd_places_of_most(const struct kd_places *p, enum kd_line_
 
 // ---- holders ---------------------------------------------------------------
 
-static enum kd_err make_holder(struct kd_places *p, const char *name, struct kd_holder **out) {
+// NULL without memory.
+static struct kd_holder *holder_of(struct kd_places *p, const char *name) {
     for (enum kd_line_id line = 0; line < KD_LINES; line++) {
         if (kd_heap_make_room(&p->ranked[line], kd_map_count(&p->holders) + 1) != KD_OK) {
-            return KD_ERR_NO_MEMORY;
+            return NULL;
         }
     }
-    struct kd_holder *h = calloc(1, sizeof(*h));
-    if (h == NULL) {
-        return KD_ERR_NO_MEMORY;
-    }
-    snprintf(h->name, sizeof(h->name), "%s", name);
-    const enum kd_err r = kd_map_add(&p->holders, kd_bytes_of_text(h->name), h);
-    if (r != KD_OK) {
-        free(h);
-        return r;
-    }
-    *out = h;
-    return KD_OK;
+    return kd_map_named(&p->holders, name, sizeof(struct kd_holder));
 }
 
 static void join(struct kd_places *p, struct kd_connection *c, struct kd_holder *h) {
@@ -114,13 +104,12 @@ static void join(struct kd_places *p, struct kd_connection *c, struct kd_holder 
 }
 
 enum kd_err kd_places_give(struct kd_places *p, struct kd_connection *c, const char *name) {
-    struct kd_holder *h =
-        name == NULL ? &p->strangers : kd_map_get(&p->holders, kd_bytes_of_text(name));
-    const enum kd_err r = h != NULL ? KD_OK : make_holder(p, name, &h);
-    if (r == KD_OK) {
-        join(p, c, h);
+    struct kd_holder *h = name == NULL ? &p->strangers : holder_of(p, name);
+    if (h == NULL) {
+        return KD_ERR_NO_MEMORY;
     }
-    return r;
+    join(p, c, h);
+    return KD_OK;
 }
 
 void kd_places_bar(struct kd_places *p, struct kd_connection *c) {
@@ -134,8 +123,7 @@ void kd_places_leave(struct kd_places *p, struct kd_connection *c) {
     h->n--;
     rank_all(p, h);
     if (h->n == 0 && is_named(h)) {
-        (void)kd_map_remove(&p->holders, kd_bytes_of_text(h->name));
-        free(h);
+        kd_map_free_named(&p->holders, h);
     }
 }
 

@@ -18,13 +18,13 @@ enum kd_line_id {
 
 // A user of this host, a principal, a device; or one of the two below that are many.
 struct kd_holder {
-    size_t n; // connections
+    char name[KD_NAME_MAX_BYTES + 1]; // first, as kd_map_named wants it
+    size_t n;                         // connections
     struct kd_line {
         struct kd_connection *first; // the one that has waited the longest
         struct kd_connection *last;
         struct kd_heap_node node; // in `ranked`, unless it is empty
     } lines[KD_LINES];
-    char name[KD_NAME_MAX_BYTES + 1];
 };
 
 struct kd_places {

@@ -10,8 +10,8 @@ struct kd_request;
 struct kd_http;
 
 struct kd_share {
-    size_t n; // requests
-    char principal[KD_NAME_MAX_BYTES + 1];
+    char principal[KD_NAME_MAX_BYTES + 1]; // first, as kd_map_named wants it
+    size_t n;                              // requests
 };
 
 // KD_ERR_BUSY, and why: its principal has principal_max already.  Without a principal (devices,

@@ -3,6 +3,8 @@
 // hash is seeded at random, so that nobody can choose names that collide.
 #include "base/map.h"
 
+#include "base/text.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,6 +137,30 @@ void *kd_map_remove(struct kd_map *m, struct kd_bytes key) {
     m->used--;
     m->gone++;
     return value;
+}
+
+void *kd_map_named(struct kd_map *m, const char *name, size_t size) {
+    char *object = kd_map_get(m, kd_bytes_of_text(name));
+    if (object != NULL) {
+        return object;
+    }
+    const size_t n = strlen(name);
+    assert(n <= KD_NAME_MAX_BYTES && n < size);
+    object = calloc(1, size);
+    if (object == NULL) {
+        return NULL;
+    }
+    memcpy(object, name, n);
+    if (kd_map_add(m, kd_bytes_of_text(object), object) != KD_OK) {
+        free(object);
+        return NULL;
+    }
+    return object;
+}
+
+void kd_map_free_named(struct kd_map *m, void *object) {
+    (void)kd_map_remove(m, kd_bytes_of_text(object));
+    free(object);
 }
 
 size_t kd_map_count(const struct kd_map *m) {

@@ -33,6 +33,12 @@ KD_MUST_CHECK enum kd_err kd_map_keep(struct kd_map *m, size_t n);
 void kd_map_unkeep(struct kd_map *m, size_t n);
 void *kd_map_remove(struct kd_map *m, struct kd_bytes key); // NULL: was not there
 size_t kd_map_count(const struct kd_map *m);
+
+// What each of many names has: objects that begin with their name, char[KD_NAME_MAX_BYTES + 1].
+// The one of this name, or a new one of `size` bytes, zero but for its name; NULL without memory.
+void *kd_map_named(struct kd_map *m, const char *name, size_t size);
+void kd_map_free_named(struct kd_map *m, void *object); // takes it out, and frees it
+
 // Walks all entries in no order; start with *cursor = 0; NULL at the end.
 // During a walk the map may lose the entry just given, and gain none.
 void *kd_map_next(const struct kd_map *m, size_t *cursor);

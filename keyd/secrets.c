@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-struct kd_secret_owner {
+struct kd_secret_owner { // kd_map_named
     char name[KD_NAME_MAX_BYTES + 1];
     size_t n;
     struct kd_secret_entry *first;
@@ -77,25 +77,10 @@ static struct kd_secret_entry *new_entry(const struct kd_recipe *recipe) {
     return e;
 }
 
-static enum kd_err owner_of(struct kd_secrets *s, const char *name, struct kd_secret_owner **out) {
-    struct kd_secret_owner *o = kd_map_get(&s->owners, kd_bytes_of_text(name));
-    if (o != NULL) {
-        *out = o;
-        return KD_OK;
+static void drop_if_empty(struct kd_secrets *s, struct kd_secret_owner *o) {
+    if (o->n == 0) {
+        kd_map_free_named(&s->owners, o);
     }
-    assert(strlen(name) <= KD_NAME_MAX_BYTES);
-    o = calloc(1, sizeof(*o));
-    if (o == NULL) {
-        return KD_ERR_NO_MEMORY;
-    }
-    memcpy(o->name, name, strlen(name));
-    enum kd_err r = kd_map_add(&s->owners, kd_bytes_of_text(o->name), o);
-    if (r != KD_OK) {
-        free(o);
-        return r;
-    }
-    *out = o;
-    return KD_OK;
 }
 
 static void link_entry(struct kd_secret_owner *o, struct kd_secret_entry *e) {
@@ -111,10 +96,7 @@ static void unlink_entry(struct kd_secrets *s, struct kd_secret_entry *e) {
     *(e->prev == NULL ? &o->first : &e->prev->next) = e->next;
     *(e->next == NULL ? &o->last : &e->next->prev) = e->prev;
     o->n--;
-    if (o->n == 0) {
-        kd_map_remove(&s->owners, kd_bytes_of_text(o->name));
-        free(o);
-    }
+    drop_if_empty(s, o);
 }
 
 static void set_timer(struct kd_secrets *s) {
@@ -136,15 +118,14 @@ static enum kd_err choose_id(uint8_t id[static KD_HSM_SECRET_ID_BYTES]) {
 enum kd_err kd_secrets_add(struct kd_secrets *s, const char *principal, const char *key,
                            uint32_t version, struct kd_recipe *recipe, uint32_t lifetime_sec,
                            struct kd_secret_entry **out) {
-    struct kd_secret_owner *o = NULL;
-    enum kd_err r = s->due.n >= s->config->total_max ? KD_ERR_TOO_MANY : owner_of(s, principal, &o);
-    if (r != KD_OK) {
-        return r;
-    }
-    if (o->n >= s->config->per_principal_max) {
+    if (s->due.n >= s->config->total_max) {
         return KD_ERR_TOO_MANY;
     }
-    r = choose_id(recipe->id);
+    struct kd_secret_owner *o = kd_map_named(&s->owners, principal, sizeof(*o));
+    if (o == NULL || o->n >= s->config->per_principal_max) {
+        return o == NULL ? KD_ERR_NO_MEMORY : KD_ERR_TOO_MANY;
+    }
+    enum kd_err r = choose_id(recipe->id);
     r = r == KD_OK ? kd_heap_make_room(&s->due, s->due.n + 1) : r;
     struct kd_secret_entry *e = r == KD_OK ? new_entry(recipe) : NULL;
     if (e != NULL) {
@@ -155,10 +136,7 @@ enum kd_err kd_secrets_add(struct kd_secrets *s, const char *principal, const ch
     }
     if (e == NULL || r != KD_OK) {
         free(e);
-        if (o->n == 0) {
-            kd_map_remove(&s->owners, kd_bytes_of_text(o->name));
-            free(o);
-        }
+        drop_if_empty(s, o);
         return r == KD_OK ? KD_ERR_NO_MEMORY : r;
     }
     memcpy(e->key, key, strlen(key));

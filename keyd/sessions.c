@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct kd_session_owner {
+struct kd_session_owner { // kd_map_named
     char name[KD_NAME_MAX_BYTES + 1];
     size_t n;
     // By id.  Ids are random and made by nodes of this token alone (a ticket has them under
@@ -17,7 +17,7 @@ struct kd_session_owner {
 
 // The sessions of one peer.  Those of which nobody has shown here to have the keys stand first, the
 // newest in front; then the others, in the order in which they were shown.
-struct kd_session_line {
+struct kd_session_line { // kd_map_named
     char name[KD_NAME_MAX_BYTES + 1];
     size_t n;
     struct kd_session_entry *first, *last;
@@ -147,32 +147,9 @@ void kd_sessions_set_due(struct kd_sessions *s, struct kd_session_entry *e) {
 
 // ---- owners ----------------------------------------------------------------
 
-static enum kd_err owner_of(struct kd_sessions *s, const char *name,
-                            struct kd_session_owner **out) {
-    struct kd_session_owner *o = kd_map_get(&s->owners, kd_bytes_of_text(name));
-    if (o != NULL) {
-        *out = o;
-        return KD_OK;
-    }
-    assert(strlen(name) <= KD_NAME_MAX_BYTES);
-    o = calloc(1, sizeof(*o));
-    if (o == NULL) {
-        return KD_ERR_NO_MEMORY;
-    }
-    memcpy(o->name, name, strlen(name));
-    enum kd_err r = kd_map_add(&s->owners, kd_bytes_of_text(o->name), o);
-    if (r != KD_OK) {
-        free(o);
-        return r;
-    }
-    *out = o;
-    return KD_OK;
-}
-
 static void drop_if_empty(struct kd_sessions *s, struct kd_session_owner *o) {
     if (o->n == 0) {
-        kd_map_remove(&s->owners, kd_bytes_of_text(o->name));
-        free(o);
+        kd_map_free_named(&s->owners, o);
     }
 }
 
@@ -220,31 +197,9 @@ static void unlink_entry(struct kd_sessions *s, struct kd_session_entry *e) {
 
 // ---- peers -----------------------------------------------------------------
 
-static enum kd_err line_of(struct kd_sessions *s, const char *name, struct kd_session_line **out) {
-    struct kd_session_line *l = kd_map_get(&s->lines, kd_bytes_of_text(name));
-    if (l != NULL) {
-        *out = l;
-        return KD_OK;
-    }
-    assert(strlen(name) <= KD_NAME_MAX_BYTES);
-    l = calloc(1, sizeof(*l));
-    if (l == NULL) {
-        return KD_ERR_NO_MEMORY;
-    }
-    memcpy(l->name, name, strlen(name));
-    const enum kd_err r = kd_map_add(&s->lines, kd_bytes_of_text(l->name), l);
-    if (r != KD_OK) {
-        free(l);
-        return r;
-    }
-    *out = l;
-    return KD_OK;
-}
-
 static void drop_line_if_empty(struct kd_sessions *s, struct kd_session_line *l) {
     if (l->n == 0) {
-        kd_map_remove(&s->lines, kd_bytes_of_text(l->name));
-        free(l);
+        kd_map_free_named(&s->lines, l);
     }
 }
 
@@ -301,21 +256,20 @@ enum kd_err kd_sessions_add(struct kd_sessions *s, const char *owner,
                             const struct kd_peer_entry *peer,
                             const struct kd_hsm_session_terms *terms,
                             struct kd_session_entry **out) {
-    struct kd_session_owner *o = NULL;
-    struct kd_session_line *l = NULL;
     if (kd_sessions_find(s, (struct kd_bytes) { terms->id, sizeof(terms->id) }) != NULL) {
         return KD_ERR_NO_SESSION;
     }
-    enum kd_err r = owner_of(s, owner, &o);
-    if (r != KD_OK) {
-        return r;
+    struct kd_session_owner *o = kd_map_named(&s->owners, owner, sizeof(*o));
+    if (o == NULL) {
+        return KD_ERR_NO_MEMORY;
     }
-    if ((r = line_of(s, peer->info.name, &l)) != KD_OK) {
+    struct kd_session_line *l = kd_map_named(&s->lines, peer->info.name, sizeof(*l));
+    if (l == NULL) {
         drop_if_empty(s, o);
-        return r;
+        return KD_ERR_NO_MEMORY;
     }
-    const enum kd_err room = kd_heap_make_room(&s->due, s->due.n + 1);
-    struct kd_session_entry *e = room == KD_OK ? calloc(1, sizeof(*e)) : NULL;
+    enum kd_err r = kd_heap_make_room(&s->due, s->due.n + 1);
+    struct kd_session_entry *e = r == KD_OK ? calloc(1, sizeof(*e)) : NULL;
     if (e != NULL) {
         memcpy(e->id, terms->id, sizeof(e->id));
         r = kd_map_add(&s->by_id, id_of(e), e);
@@ -406,16 +360,16 @@ void kd_sessions_remove_of_peer(struct kd_sessions *s, const struct kd_peer_entr
 }
 
 enum kd_err kd_sessions_give(struct kd_sessions *s, struct kd_session_entry *e, const char *owner) {
-    struct kd_session_owner *o = NULL;
     if (kd_session_is_of(e, owner)) {
         return KD_OK;
     }
-    const enum kd_err r = owner_of(s, owner, &o);
-    if (r == KD_OK) {
-        unlink_entry(s, e);
-        link_entry(o, e);
+    struct kd_session_owner *o = kd_map_named(&s->owners, owner, sizeof(*o));
+    if (o == NULL) {
+        return KD_ERR_NO_MEMORY;
     }
-    return r;
+    unlink_entry(s, e);
+    link_entry(o, e);
+    return KD_OK;
 }
 
 // A client that uses the keys of a resume has them: what was before goes.

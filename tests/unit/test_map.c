@@ -110,6 +110,33 @@ START_TEST(adding_and_removing_for_long_does_not_grow_it) {
 }
 END_TEST
 
+START_TEST(what_each_name_has_is_made_once_and_gone_when_it_is_freed) {
+    struct share {
+        char name[KD_NAME_MAX_BYTES + 1];
+        size_t n;
+    };
+    static const char longest[] =
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    ck_assert_uint_eq(strlen(longest), KD_NAME_MAX_BYTES);
+    kd_auto(map) struct kd_map m = KD_MAP_INIT;
+    struct share *a = kd_map_named(&m, "a", sizeof(*a));
+    struct share *b = kd_map_named(&m, longest, sizeof(*b));
+    ck_assert_ptr_nonnull(a);
+    ck_assert_ptr_nonnull(b);
+    ck_assert_str_eq(a->name, "a");
+    ck_assert_str_eq(b->name, longest);
+    ck_assert_uint_eq(a->n, 0);
+    a->n = 7;
+    ck_assert_ptr_eq(kd_map_named(&m, "a", sizeof(*a)), a);
+    ck_assert_uint_eq(a->n, 7);
+    kd_map_free_named(&m, a);
+    ck_assert_ptr_null(kd_map_get(&m, kd_bytes_of_text("a")));
+    ck_assert_ptr_eq(kd_map_get(&m, kd_bytes_of_text(longest)), b);
+    kd_map_free_named(&m, b);
+    ck_assert_uint_eq(kd_map_count(&m), 0);
+}
+END_TEST
+
 static TCase *tcase_map(void) {
     TCase *t = tcase_create("map");
     tcase_add_test(t, an_empty_map_has_nothing);
@@ -118,6 +145,7 @@ static TCase *tcase_map(void) {
     tcase_add_test(t, a_kept_place_is_there_whatever_comes_meanwhile);
     tcase_add_test(t, a_walk_sees_each_entry_once_while_it_removes_them);
     tcase_add_test(t, adding_and_removing_for_long_does_not_grow_it);
+    tcase_add_test(t, what_each_name_has_is_made_once_and_gone_when_it_is_freed);
     return t;
 }
 
