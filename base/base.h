@@ -18,6 +18,7 @@
 #include "loop.h"
 #include "map.h"
 #include "secret.h"
+#include "signals.h"
 #include "text.h"
 
 #endif

@@ -19,4 +19,5 @@ libbase_a_SOURCES = \
 	base/loop.c base/loop.h \
 	base/map.c base/map.h \
 	base/secret.c base/secret.h \
+	base/signals.c base/signals.h \
 	base/text.c base/text.h

@@ -8,15 +8,11 @@
 
 #include <curl/curl.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 enum { EXIT_USAGE = 2, FILES_BESIDE = 64 };
 
@@ -29,8 +25,7 @@ static const char usage[] =
 struct daemon {
     struct kd_gateway g;
     const char *path; // of the configuration
-    int signal_fd;
-    struct kd_watch *signal_watch;
+    struct kd_signals *signals;
     struct kd_timer *stop_timer;
 };
 
@@ -55,34 +50,15 @@ static void on_stop_timeout(void *daemon) {
     kd_loop_stop(d->g.loop);
 }
 
-static void on_signal(void *daemon, uint32_t events KD_UNUSED) {
+static void on_asked(void *daemon, enum kd_asked what) {
     struct daemon *d = daemon;
-    struct signalfd_siginfo info;
-    while (read(d->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo != SIGHUP) {
-            begin_stop(d);
-        } else if (!d->g.is_stopping) {
-            kd_notify_reloading();
-            kd_gateway_reload(&d->g, d->path);
-            kd_notify_ready();
-        }
+    if (what == KD_ASKED_TO_STOP) {
+        begin_stop(d);
+    } else if (!d->g.is_stopping) {
+        kd_notify_reloading();
+        kd_gateway_reload(&d->g, d->path);
+        kd_notify_ready();
     }
-}
-
-static enum kd_err watch_signals(struct daemon *d) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    signal(SIGPIPE, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) {
-        return KD_ERR_SYSTEM;
-    }
-    d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return d->signal_fd < 0
-               ? KD_ERR_SYSTEM
-               : kd_watch_new(d->g.loop, d->signal_fd, EPOLLIN, on_signal, d, &d->signal_watch);
 }
 
 static bool is_all_sent(const struct kd_gateway *g) {
@@ -134,7 +110,8 @@ static bool prepare_process(const struct kd_gateway_config *c) {
 static enum kd_err open_all(struct daemon *d) {
     struct kd_gateway *g = &d->g;
     enum kd_err r;
-    if ((r = kd_loop_new(&g->loop)) != KD_OK || (r = watch_signals(d)) != KD_OK ||
+    if ((r = kd_loop_new(&g->loop)) != KD_OK ||
+        (r = kd_signals_new(g->loop, on_asked, d, &d->signals)) != KD_OK ||
         (r = kd_timer_new(g->loop, on_stop_timeout, d, &d->stop_timer)) != KD_OK ||
         (r = kd_client_new(g->loop, &g->config->keyd, &g->keyd)) != KD_OK ||
         (r = kd_client_new(g->loop, &g->config->keyd, &g->strangers)) != KD_OK ||
@@ -157,15 +134,12 @@ static void close_all(struct daemon *d) {
     kd_records_free(g);
     kd_released_free(g);
     kd_timer_free(d->stop_timer);
-    kd_watch_free(d->signal_watch);
-    if (d->signal_fd >= 0) {
-        close(d->signal_fd);
-    }
+    kd_signals_free(d->signals);
     kd_loop_free(g->loop);
 }
 
 static int serve(struct kd_gateway_config *config, const char *path) {
-    struct daemon d = { .g = { .config = config }, .path = path, .signal_fd = -1 };
+    struct daemon d = { .g = { .config = config }, .path = path };
     kd_log_set_level(config->log_level);
     if (!prepare_process(config)) {
         kd_gateway_config_free(config);

@@ -12,14 +12,12 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,8 +29,7 @@ struct daemon {
     struct kd_service *service;
     struct kd_http *http;
     struct kd_http *bootstrap; // NULL: there is none, or not yet
-    int signal_fd;
-    struct kd_watch *signal_watch;
+    struct kd_signals *signals;
     struct kd_watch *starter_watch;
     struct kd_timer *stop_timer;
     struct kd_timer *alive_timer;
@@ -236,15 +233,11 @@ static void reload(struct daemon *d) {
     kd_notify_ready();
 }
 
-static void on_signal(void *daemon, uint32_t events KD_UNUSED) {
-    struct daemon *d = daemon;
-    struct signalfd_siginfo info;
-    while (read(d->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo == SIGHUP) {
-            reload(d);
-        } else {
-            begin_stop(d);
-        }
+static void on_asked(void *daemon, enum kd_asked what) {
+    if (what == KD_ASKED_TO_RELOAD) {
+        reload(daemon);
+    } else {
+        begin_stop(daemon);
     }
 }
 
@@ -265,22 +258,6 @@ static uint64_t on_prepare(void *daemon) {
 
 // ---- life ------------------------------------------------------------------
 
-static enum kd_err watch_signals(struct daemon *d) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    signal(SIGPIPE, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) {
-        return KD_ERR_SYSTEM;
-    }
-    d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return d->signal_fd < 0
-               ? KD_ERR_SYSTEM
-               : kd_watch_new(d->loop, d->signal_fd, EPOLLIN, on_signal, d, &d->signal_watch);
-}
-
 // Its workers end with it, and nobody can start others: who started keyd starts both again.
 static void on_starter_gone(void *daemon, uint32_t events KD_UNUSED) {
     struct daemon *d = daemon;
@@ -297,7 +274,8 @@ static enum kd_err watch_starter(struct daemon *d) {
 
 static enum kd_err open_daemon(struct daemon *d) {
     enum kd_err r;
-    if ((r = kd_loop_new(&d->loop)) != KD_OK || (r = watch_signals(d)) != KD_OK ||
+    if ((r = kd_loop_new(&d->loop)) != KD_OK ||
+        (r = kd_signals_new(d->loop, on_asked, d, &d->signals)) != KD_OK ||
         (r = watch_starter(d)) != KD_OK ||
         (r = kd_timer_new(d->loop, on_stop_timeout, d, &d->stop_timer)) != KD_OK ||
         (r = kd_timer_new(d->loop, on_alive, d, &d->alive_timer)) != KD_OK ||
@@ -316,11 +294,8 @@ static void close_daemon(struct daemon *d) {
     kd_http_close(d->http);
     kd_timer_free(d->stop_timer);
     kd_timer_free(d->alive_timer);
-    kd_watch_free(d->signal_watch);
+    kd_signals_free(d->signals);
     kd_watch_free(d->starter_watch);
-    if (d->signal_fd >= 0) {
-        close(d->signal_fd);
-    }
     kd_loop_free(d->loop);
 }
 
@@ -337,7 +312,7 @@ static int serve(const char *path) {
     if (kd_starter_open(config, harden) != KD_OK) {
         return EXIT_FAILURE;
     }
-    struct daemon d = { .config = config, .signal_fd = -1 };
+    struct daemon d = { .config = config };
     enum kd_err r = open_daemon(&d);
     if (r == KD_OK) {
         kd_log(KD_LOG_INFO, "main", "keyd is serving", "version=%s config=%s", PACKAGE_VERSION,

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -172,6 +173,31 @@ START_TEST(posts_of_another_thread_arrive_in_order) {
 }
 END_TEST
 
+static void on_asked(void *arg, enum kd_asked what) {
+    enum kd_asked *said = arg;
+    said[b.calls++] = what;
+    if (b.calls == 3) {
+        kd_loop_stop(b.loop);
+    }
+}
+
+START_TEST(signals_are_events_and_a_broken_pipe_is_none) {
+    enum kd_asked said[3];
+    struct kd_signals *signals = NULL;
+    ck_assert_err(kd_signals_new(b.loop, on_asked, said, &signals), KD_OK);
+    raise(SIGPIPE);
+    raise(SIGHUP); // of several that wait the lowest comes first (signal(7))
+    raise(SIGINT);
+    raise(SIGTERM);
+    ck_assert_int_eq(b.calls, 0);
+    ck_assert_err(kd_loop_run(b.loop), KD_OK);
+    ck_assert_int_eq(said[0], KD_ASKED_TO_RELOAD);
+    ck_assert_int_eq(said[1], KD_ASKED_TO_STOP);
+    ck_assert_int_eq(said[2], KD_ASKED_TO_STOP);
+    kd_signals_free(signals);
+}
+END_TEST
+
 static TCase *tcase_loop(void) {
     TCase *t = tcase_create("loop");
     tcase_add_checked_fixture(t, setup, teardown);
@@ -183,6 +209,7 @@ static TCase *tcase_loop(void) {
     tcase_add_test(t, a_timer_set_at_a_time_that_is_over_fires_and_at_none_never);
     tcase_add_test(t, a_timer_is_set_sooner_and_not_later);
     tcase_add_test(t, hooks_run_before_each_wait_and_bound_it);
+    tcase_add_test(t, signals_are_events_and_a_broken_pipe_is_none);
     tcase_add_test(t, posts_of_another_thread_arrive_in_order);
     return t;
 }
