@@ -72,6 +72,25 @@ void kd_change_store(struct kd_change *c,
     kd_store_thread_submit(c->s->store, &c->job);
 }
 
+static enum kd_err add_pending(struct kd_store_job *job, struct kd_store *store) {
+    const struct kd_change *c = (const struct kd_change *)job;
+    const struct kd_key *key = &c->entry->key;
+    const struct kd_store_row row = {
+        .name = key->name,
+        .type = key->type,
+        .usages = key->usages,
+        .origin = key->origin,
+        .created_ms = key->created_ms,
+        .certificate = key->certificate,
+        .version = c->entry->pending,
+    };
+    return kd_store_add(store, &row);
+}
+
+void kd_change_store_pending(struct kd_change *c, kd_change_step *after) {
+    kd_change_store(c, add_pending, after);
+}
+
 enum kd_err kd_change_ask(struct kd_change *c, enum kd_hsm_op op, const struct kd_hsm_item *item,
                           kd_call_done *done) {
     struct kd_hsm_request head = { .op = op, .n_items = 1 };

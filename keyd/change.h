@@ -38,6 +38,8 @@ void kd_change_end(struct kd_change *c, enum kd_err err);
 void kd_change_store(struct kd_change *c,
                      enum kd_err (*run)(struct kd_store_job *job, struct kd_store *store),
                      kd_change_step *after);
+// The entry's pending version, and its key where the store has not got it.
+void kd_change_store_pending(struct kd_change *c, kd_change_step *after);
 // One management request with one item.
 KD_MUST_CHECK enum kd_err kd_change_ask(struct kd_change *c, enum kd_hsm_op op,
                                         const struct kd_hsm_item *item, kd_call_done *done);

@@ -118,21 +118,6 @@ enum kd_err kd_service_key_rotate(struct kd_service *s, const struct kd_caller *
 
 // ---- adopt, import ---------------------------------------------------------
 
-static enum kd_err run_add(struct kd_store_job *job, struct kd_store *store) {
-    const struct kd_change *c = (const struct kd_change *)job;
-    const struct kd_key *key = &c->entry->key;
-    const struct kd_store_row row = {
-        .name = key->name,
-        .type = key->type,
-        .usages = key->usages,
-        .origin = key->origin,
-        .created_ms = key->created_ms,
-        .certificate = key->certificate,
-        .version = c->entry->pending,
-    };
-    return kd_store_add(store, &row);
-}
-
 static void after_add(struct kd_change *c, enum kd_err err) {
     struct kd_entry *e = c->entry;
     if (err != KD_OK) {
@@ -157,7 +142,7 @@ static enum kd_err add_existing(struct kd_change *c, const struct kd_key_ref *re
     };
     enum kd_err r = kd_entry_set_pending(c->entry, &v);
     if (r == KD_OK) {
-        kd_change_store(c, run_add, after_add);
+        kd_change_store_pending(c, after_add);
     }
     return r;
 }

@@ -167,20 +167,6 @@ static enum kd_err on_generated(void *arg, const struct kd_hsm_reply *reply,
     return r == KD_OK ? KD_OK : KD_ERR_MALFORMED;
 }
 
-static enum kd_err run_add(struct kd_store_job *job, struct kd_store *store) {
-    const struct kd_change *c = (const struct kd_change *)job;
-    const struct kd_key *key = &c->entry->key;
-    const struct kd_store_row row = {
-        .name = key->name,
-        .type = key->type,
-        .usages = key->usages,
-        .origin = key->origin,
-        .created_ms = key->created_ms,
-        .version = c->entry->pending,
-    };
-    return kd_store_add(store, &row);
-}
-
 static void after_add(struct kd_change *c, enum kd_err err) {
     struct kd_entry *e = c->entry;
     if (err != KD_OK) {
@@ -216,7 +202,7 @@ enum kd_err kd_change_make_version(struct kd_change *c) {
     };
     enum kd_err r = kd_entry_set_pending(e, &v);
     if (r == KD_OK) {
-        kd_change_store(c, run_add, after_add);
+        kd_change_store_pending(c, after_add);
     }
     return r;
 }
