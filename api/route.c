@@ -159,9 +159,11 @@ static bool decode(struct segment s, char out[static DECODED_MAX], size_t *n) {
 // Whether the path has the shape of the pattern, in which at most one segment, or two that
 // follow each other, stand in braces; *param is what the path has for the last one.
 static bool match(const char *pattern, struct segment path, struct segment *param) {
-    const size_t n_head = strcspn(pattern, "{");
-    if (path.n < n_head || memcmp(path.p, pattern, n_head) != 0) {
-        return false;
+    size_t n_head = 0;
+    for (; pattern[n_head] != '{' && pattern[n_head] != '\0'; n_head++) {
+        if (n_head == path.n || path.p[n_head] != pattern[n_head]) {
+            return false;
+        }
     }
     if (pattern[n_head] == '\0') {
         return path.n == n_head;
