@@ -217,7 +217,7 @@ static void print_made(const struct kd_ctl *ctl, const struct kd_setup *s) {
     fprintf(ctl->out,
             "What next:\n"
             "  keyd --config %s &\n"
-            "  keydctl --config %s init --keys    makes four keys to begin with\n"
+            "  keydctl --config %s init --keys    makes five keys to begin with\n"
             "  keydctl --config %s doctor         looks at everything\n",
             s->config, s->config, s->config);
 }

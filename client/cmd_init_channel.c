@@ -162,7 +162,7 @@ enum kd_exit kd_cmd_init_channel(struct kd_ctl *ctl) {
     fprintf(ctl->out,
             "channel.pem  self-signed, %d days; give it to the peers\n"
             "keyd.conf    has a section channel now\n"
-            "What next: start keyd again; keydctl peer add NAME --certificate FILE\n",
+            "What next: start keyd again; keydctl peer add NAME --pem FILE\n",
             CERTIFICATE_DAYS);
     return KD_EXIT_OK;
 }

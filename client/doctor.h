@@ -20,6 +20,8 @@ struct kd_doctor {
     const char *programs; // --programs, or NULL
     char *worker;         // path of keyd-hsm; owned; NULL: not found
     bool is_ready;        // keyd says so: its PIN works
+    bool has_login;       // a worker is logged in, and it is known since when
+    long long login_sec;  // for so long is the one that logged in last
     json_t *keys;         // of the registry, as far as we may see them; NULL: not read
     json_t *findings;     // [{"check", "finding", "what", "advice"}]
     enum kd_finding worst;

@@ -30,7 +30,8 @@ static void check_ready(struct kd_doctor *d, const struct kd_rest_answer *a) {
     const bool is_pin = strstr(kd_json_text(a->json, "type"), "pin-") != NULL;
     kd_doctor_say(d, "ready", KD_FINDING_WRONG,
                   is_pin ? "put the right PIN into the PIN file, then: systemctl reload keyd "
-                           "(SIGHUP). keyd tries no PIN a second time by itself"
+                           "(SIGHUP; restart, where it is a systemd credential). keyd tries no "
+                           "PIN a second time by itself"
                          : "see the lines above and keyd's log",
                   "keyd is not ready: %s%s%s", title, detail[0] != '\0' ? " " : "", detail);
 }
@@ -70,8 +71,14 @@ static void check_workers(struct kd_doctor *d, const json_t *status) {
     long long restarts = 0;
     const json_t *workers = json_object_get(status, "workers");
     json_array_foreach(workers, i, worker) {
-        n_ready += strcmp(kd_json_text(worker, "state"), "ready") == 0 ? 1 : 0;
         restarts += kd_json_number(worker, "restarts");
+        if (strcmp(kd_json_text(worker, "state"), "ready") != 0) {
+            continue;
+        }
+        const long long sec = kd_json_number(worker, "ready_for_sec");
+        n_ready++;
+        d->login_sec = d->has_login && d->login_sec < sec ? d->login_sec : sec;
+        d->has_login = true;
     }
     const size_t n = json_array_size(workers);
     kd_doctor_say(d, "workers", n_ready == n && n > 0 ? KD_FINDING_OK : KD_FINDING_WRONG,

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { ARGS_MAX = 48, TIMEOUT_MS = 60000, LINE_MAX_BYTES = 512, SHOWN_MAX = 5 };
 
@@ -199,11 +200,30 @@ static void check_objects(struct kd_doctor *d, const json_t *objects) {
     }
 }
 
+// Not changed since the last worker read it, and was logged in: what it has is a PIN that works.
+static bool has_worked(const struct kd_doctor *d, const char *pin_file) {
+    struct stat st;
+    if (!d->has_login || stat(pin_file, &st) != 0) {
+        return false;
+    }
+    const uint64_t changed_ms =
+        (uint64_t)st.st_ctim.tv_sec * 1000 + (uint64_t)st.st_ctim.tv_nsec / 1000000;
+    return changed_ms + (uint64_t)d->login_sec * 1000 <= kd_clock_wall_ms();
+}
+
 void kd_doctor_objects(struct kd_doctor *d) {
     // Only with a PIN that works: a doctor must not use up a token's tries.
-    if (d->worker == NULL || !d->is_ready || d->keys == NULL || d->ctl->settings.pin_file == NULL) {
+    const char *pin_file = d->ctl->settings.pin_file;
+    if (d->worker == NULL || !d->is_ready || d->keys == NULL || pin_file == NULL) {
         kd_doctor_say(d, "objects", KD_FINDING_SKIPPED, "",
                       "Not looked at: that needs a keyd that is ready, and a PIN file.");
+        return;
+    }
+    if (!has_worked(d, pin_file)) {
+        kd_doctor_say(d, "objects", KD_FINDING_SKIPPED,
+                      "restart keyd, which tries a PIN once, then the doctor again",
+                      "Not looked at: nothing shows that the token takes the PIN that is in the "
+                      "file now.");
         return;
     }
     kd_auto(process) struct kd_process p = KD_PROCESS_INIT;

@@ -385,22 +385,24 @@ static const char *check_together(const struct kd_config *c) {
     return NULL;
 }
 
-// A systemd credential is a file in a directory that the manager names.
-static const char *find_credential(struct kd_config *c) {
+enum kd_err kd_config_find_credential(struct kd_config *c) {
     if (c->token.pin_credential[0] == '\0') {
-        return NULL;
+        return KD_OK;
     }
     const char *directory = getenv("CREDENTIALS_DIRECTORY");
     if (directory == NULL || directory[0] != '/') {
-        return "token: pin-credential is set, but the service manager gave no "
-               "CREDENTIALS_DIRECTORY; use LoadCredential= in the unit, or pin-file";
+        kd_log(KD_LOG_ERROR, "config",
+               "token.pin-credential is set, but the service manager gave no "
+               "CREDENTIALS_DIRECTORY; use LoadCredential= in the unit, or pin-file",
+               "credential=%s", c->token.pin_credential);
+        return KD_ERR_CONFIG;
     }
     if (asprintf(&c->credential_path, "%s/%s", directory, c->token.pin_credential) < 0) {
         c->credential_path = NULL;
-        return "not enough memory";
+        return KD_ERR_NO_MEMORY;
     }
     c->token.pin_file = c->credential_path;
-    return NULL;
+    return KD_OK;
 }
 
 enum kd_err kd_config_read(const char *path, struct kd_buf *errors, struct kd_config **out) {
@@ -431,7 +433,6 @@ enum kd_err kd_config_read(const char *path, struct kd_buf *errors, struct kd_co
         take_value(c, &rows[i]);
     }
     const char *wrong = check_together(c);
-    wrong = wrong == NULL ? find_credential(c) : wrong;
     if (wrong != NULL) {
         kd_buf_printf(errors, "%s: %s\n", path, wrong);
         return KD_ERR_CONFIG;

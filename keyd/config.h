@@ -18,7 +18,7 @@ struct kd_token_config {
     size_t n_environment;
     const char *environment[KD_HSM_ENV_MAX];
     const char *uri;
-    const char *pin_file; // absolute; from pin-file or pin-credential
+    const char *pin_file; // absolute; "" before kd_config_find_credential, where that has it
     const char *pin_credential;
 };
 
@@ -164,6 +164,9 @@ struct kd_config {
 // *errors say which file, line and key, and what would be right.
 KD_MUST_CHECK enum kd_err kd_config_read(const char *path, struct kd_buf *errors,
                                          struct kd_config **out);
+// The file of token.pin-credential, in the directory that the service manager names: for who
+// serves, as only he is told.  KD_ERR_CONFIG: said in the log; KD_ERR_NO_MEMORY.
+KD_MUST_CHECK enum kd_err kd_config_find_credential(struct kd_config *c);
 void kd_config_free(struct kd_config *c);
 KD_AUTO_DEFINE(config, struct kd_config *, kd_config_free)
 

@@ -305,7 +305,7 @@ static int serve(const char *path) {
         return EXIT_FAILURE;
     }
     kd_log_set_level(config->log_level);
-    if (!harden()) {
+    if (kd_config_find_credential(config) != KD_OK || !harden()) {
         return EXIT_FAILURE;
     }
     raise_file_limit(config);

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The PIN: one wrong answer is final until somebody changes the file."""
+import json
 import os
 import re
 import signal
 import subprocess
+import time
 
 from harness import SOFTHSM, Keyd, daemon, expect, main, test, tokens, wait_for
+from harness.mailbox import KEYDCTL
 
 WRONG = "this is not the pin"
 FINAL = ("pin-refused", "pin-last-try")
@@ -127,6 +130,24 @@ def the_pin_is_in_no_argument_and_no_environment(token):
 
 
 @test(on=SOFTHSM)
+def the_doctor_tries_no_pin_that_keyd_has_not_logged_in_with(token):
+    """It logs in to list the objects: with the PIN of a worker, not with one put there since."""
+    keyd = Keyd(token).start()
+    argv = [KEYDCTL, "--config", keyd.config_file, "--json", "doctor", "--programs", tokens.BUILD]
+
+    def objects():
+        report = json.loads(subprocess.run(argv, capture_output=True, check=False).stdout)
+        return next(f for f in report["findings"] if f["check"] == "objects")
+    assert objects()["finding"] == "ok", objects()
+    time.sleep(1.1)  # the report has whole seconds
+    tokens.write(token.pin_file, WRONG + "\n")
+    for _ in range(2):
+        assert objects()["finding"] == "skipped", objects()
+    assert not low(token)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
 def the_front_has_not_loaded_the_module(token):
     """DESIGN 2: what never holds what."""
     keyd = Keyd(token).start()
@@ -145,6 +166,10 @@ def a_pin_from_a_systemd_credential_is_taken(token):
     keyd = Keyd(token, {"token.pin-file": None, "token.pin-credential": "hsm-pin"})
     r = subprocess.run([daemon.KEYD, "--check-config", "--config", keyd.config_file],
                        capture_output=True, text=True, check=False)
+    assert r.returncode == 0, r  # whoever checks has no manager to ask
+    environment = {k: v for k, v in os.environ.items() if k != "CREDENTIALS_DIRECTORY"}
+    r = subprocess.run([daemon.KEYD, "--config", keyd.config_file], capture_output=True, text=True,
+                       env=environment, timeout=60, check=False)
     assert r.returncode != 0 and "CREDENTIALS_DIRECTORY" in r.stderr, r
     keyd.environment = {"CREDENTIALS_DIRECTORY": directory}
     keyd.start()

@@ -99,9 +99,11 @@ END_TEST
 
 START_TEST(credential_is_looked_for_where_the_manager_put_it) {
     unsetenv("CREDENTIALS_DIRECTORY");
-    refused("token { pin-credential = \"pin\" }\n", 0, "CREDENTIALS_DIRECTORY");
+    ck_assert_err(read_text("token { pin-credential = \"pin\" }\n"), KD_OK);
+    ck_assert_err(kd_config_find_credential(config), KD_ERR_CONFIG);
     setenv("CREDENTIALS_DIRECTORY", "/run/credentials/keyd", 1);
     ck_assert_err(read_text("token { pin-credential = \"pin\" }\n"), KD_OK);
+    ck_assert_err(kd_config_find_credential(config), KD_OK);
     ck_assert_str_eq(config->token.pin_file, "/run/credentials/keyd/pin");
 }
 END_TEST
