@@ -17,7 +17,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { EVENTS_MAX = 256, PREPARE_MAX = 16 };
+enum { EVENTS_MAX = 256, PREPARE_MAX = 32 };
 
 struct kd_watch {
     struct kd_loop *loop;

@@ -207,7 +207,7 @@ struct kd_gateway {
     // Lines of the log that devices and strangers cause.
     struct kd_gateway_said {
         struct kd_log_limit failed[KD_FAILURE_LAST + 1]; // by what the device was told
-        struct kd_log_limit handshake, message, envelope;
+        struct kd_log_limit handshake, message, envelope, accept;
     } said;
 };
 

@@ -89,7 +89,8 @@ static uint64_t on_prepare(void *daemon) {
 
 static bool prepare_process(const struct kd_gateway_config *c) {
     struct rlimit files;
-    const rlim_t need = (rlim_t)c->connections_max * 2 + 2 * c->keyd.connections_max +
+    // All over TCP, as many at each listener of HTTP, and at that of pushes.
+    const rlim_t need = (rlim_t)c->connections_max * (2 + c->http.n) + 2 * c->keyd.connections_max +
                         c->backend.connections_max + FILES_BESIDE;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < need) {
         files.rlim_cur = need < files.rlim_max ? need : files.rlim_max;

@@ -39,7 +39,8 @@ struct kd_tcp {
     struct kd_timer *sweep;
     struct connection *first, *last; // the newest, and those known to be of a peer; the oldest
     struct connection *dirty;
-    size_t n; // with a descriptor
+    size_t n;       // with a descriptor
+    bool is_paused; // accepts none
 };
 
 // ---- life of a connection --------------------------------------------------
@@ -110,6 +111,10 @@ static void set_events(struct connection *c) {
 
 // False: the connection is gone.
 static bool flush(struct connection *c) {
+    if (kd_buf_finish(&c->out) != KD_OK) {
+        drop(c);
+        return false;
+    }
     while (c->out.n > 0) {
         const ssize_t n = send(c->fd, c->out.p, c->out.n, MSG_NOSIGNAL);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -142,11 +147,7 @@ static void put_out(struct connection *c, struct kd_bytes frame) {
         kd_buf_u32(&c->out, (uint32_t)frame.n);
         kd_buf_put(&c->out, frame.p, frame.n);
     }
-    if (kd_buf_finish(&c->out) == KD_OK) {
-        mark(c);
-    } else {
-        drop(c);
-    }
+    mark(c); // without memory for it the connection ends there, and not under who sends
 }
 
 static void on_answer(void *arg, struct kd_bytes answer) {
@@ -165,9 +166,9 @@ static bool on_push(struct kd_route *route, struct kd_bytes frame) {
     c->holds++;
     c->active_ms = kd_clock_mono_ms();
     put_out(c, frame);
-    const bool is_there = c->fd >= 0;
+    const bool is_put = c->fd >= 0 && kd_buf_finish(&c->out) == KD_OK;
     let_go(c);
-    return is_there;
+    return is_put;
 }
 
 static uint32_t length_at(const uint8_t *p) {
@@ -267,7 +268,7 @@ static size_t connections(const struct kd_gateway *g) {
 // since: whoever opens many takes places from strangers, or from himself, alone.  Those that a
 // device came by last go to the front, so that each is looked at in its turn.  False: there is
 // none.
-static bool make_room(struct kd_tcp *t) {
+static bool make_room_at(struct kd_tcp *t) {
     struct connection *c = t->last;
     for (size_t i = 0; i < LOOKED_AT && c != NULL; i++) {
         struct connection *previous = c->previous;
@@ -284,10 +285,23 @@ static bool make_room(struct kd_tcp *t) {
     return false;
 }
 
+// At the listener that has the most of all first.
+static bool make_room(const struct kd_gateway *g) {
+    struct kd_tcp *most = g->tcp[0];
+    for (size_t i = 1; i < g->n_tcp; i++) {
+        most = g->tcp[i]->n > most->n ? g->tcp[i] : most;
+    }
+    bool has_room = make_room_at(most);
+    for (size_t i = 0; i < g->n_tcp && !has_room; i++) {
+        has_room = g->tcp[i] != most && make_room_at(g->tcp[i]);
+    }
+    return has_room;
+}
+
 static void add_connection(struct kd_tcp *t, int fd, const struct sockaddr_storage *from) {
     struct connection *c = calloc(1, sizeof(*c));
     const int one = 1;
-    if (c == NULL || (connections(t->g) >= t->g->config->connections_max && !make_room(t))) {
+    if (c == NULL || (connections(t->g) >= t->g->config->connections_max && !make_room(t->g))) {
         close(fd);
         free(c);
         return;
@@ -312,12 +326,28 @@ static void add_connection(struct kd_tcp *t, int fd, const struct sockaddr_stora
     t->n++;
 }
 
+static bool is_lacking(int error) {
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+// Who waits to be accepted would wake us again and again: until the next sweep.
+static void pause_accepting(struct kd_tcp *t) {
+    (void)make_room(t->g);
+    t->is_paused = kd_watch_set(t->watch, 0) == KD_OK;
+    kd_log_limited(&t->g->said.accept, KD_LOG_WARN, "gateway",
+                   "connections wait: there are no descriptors left; raise LimitNOFILE",
+                   "connections=%zu", connections(t->g));
+}
+
 static void on_accept(void *arg, uint32_t events KD_UNUSED) {
     struct kd_tcp *t = arg;
     for (size_t i = 0; i < ACCEPTS_MAX; i++) {
         struct sockaddr_storage from;
         socklen_t n = sizeof(from);
         const int fd = accept4(t->fd, (struct sockaddr *)&from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && is_lacking(errno)) {
+            pause_accepting(t);
+        }
         if (fd < 0) {
             return;
         }
@@ -356,6 +386,9 @@ static void on_sweep(void *tcp) {
             kd_log(KD_LOG_DEBUG, "gateway", "a connection was too slow", "address=%s", c->address);
             drop(c);
         }
+    }
+    if (t->is_paused && t->watch != NULL && kd_watch_set(t->watch, EPOLLIN) == KD_OK) {
+        t->is_paused = false;
     }
     kd_timer_set(t->sweep, SWEEP_MS);
 }

@@ -2,13 +2,22 @@
 """keyd-gateway's limits: what one device, a stranger or a flood may have of it, and what is
 left for the others."""
 import os
+import resource
 import signal
 import socket
 import threading
+import time
 
 from gateway import Set
 from harness import SOFTHSM, cbor, main, test, wait_for
-from harness.gateway import BUSY, FAILURE, HANDSHAKE, MESSAGE, REFUSED, TOO_LARGE, Talker, head
+from harness.gateway import (BUSY, FAILURE, HANDSHAKE, MESSAGE, REFUSED, TOO_LARGE, Talker, free_port,
+                             head)
+
+
+def cpu_sec(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        user, system = f.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 @test(on=SOFTHSM)
@@ -124,6 +133,48 @@ def device_with_many_connections_takes_places_from_itself_alone(token):
         for d in (quiet, late, greedy):
             assert d.message(b"still here") == (0, b"ereh llits")
         assert ways[9].socket.recv(1) == b""
+
+
+@test(on=SOFTHSM)
+def strangers_at_one_address_keep_nobody_out_of_another(token):
+    """J16: the limit is of all addresses, and who is at the fullest makes room."""
+    ports = [free_port(), free_port()]
+    with Set(token, connections_max=4, tcp=[f"127.0.0.1:{p}" for p in ports]) as s:
+        s.gateway.ports["tcp"] = ports[0]
+        crowd = [s.gateway.tcp() for _ in range(4)]
+        wait_for(lambda: crowd[3].ask(head(0, 1))[0] == FAILURE)
+        s.gateway.ports["tcp"] = ports[1]
+        d = s.device("d").connect()
+        assert d.message(b"I am here") == (0, b"ereh ma I")
+        assert crowd[0].socket.recv(1) == b""
+
+
+@test(on=SOFTHSM)
+def all_addresses_that_may_be_given_are_served(token):
+    many = {k: [f"127.0.0.1:{free_port()}" for _ in range(8)] for k in ("tcp", "http")}
+    with Set(token, **many) as s:
+        s.gateway.ports["tcp"] = int(many["tcp"][7].split(":")[1])
+        assert s.device("d").connect().message(b"abc") == (0, b"cba")
+
+
+@test(on=SOFTHSM)
+def without_descriptors_who_comes_waits_and_costs_nothing(token):
+    """The one that is accepted last of all is served when others have gone."""
+    with Set(token) as s:
+        d = s.device("d").connect()
+        d.message(b"it is me")
+        pid = s.gateway.process.pid
+        n_open = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (n_open + 4, n_open + 4))
+        crowd = [s.gateway.tcp() for _ in range(12)]
+        wait_for(lambda: "there are no descriptors left" in s.gateway.log())
+        before, began = cpu_sec(pid), time.monotonic()
+        time.sleep(2)
+        assert cpu_sec(pid) - before < (time.monotonic() - began) / 2  # it does not go in circles
+        assert d.message(b"still here") == (0, b"ereh llits")
+        for t in crowd[:-1]:
+            t.socket.close()
+        assert crowd[-1].ask(head(0, 1))[0] == FAILURE
 
 
 @test(on=SOFTHSM)
