@@ -198,7 +198,12 @@ static bool read_state(const struct kd_json *answer, struct taken *e) {
            read_window(kd_json_get(answer, "window"), &e->window);
 }
 
-// In the place of the keys before, which open for a while what was sent under them.
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+// In the place of the keys before, which open for a while what was sent under them.  What they have
+// used up is used up: keyd has not counted it.
 static bool put(struct kd_gateway *g, struct taken *e) {
     const struct kd_bytes id = { e->id, ID_BYTES };
     struct taken *old = kd_map_remove(&g->takings->by_id, id);
@@ -206,6 +211,9 @@ static bool put(struct kd_gateway *g, struct taken *e) {
         free_taken(g->takings, KD_STEAL(old->before));
         e->before = old;
         e->before_ends_ms = kd_clock_mono_ms() + OLD_KEYS_MS;
+        e->records_left = least(e->records_left, old->records_left);
+        e->bytes_left = least(e->bytes_left, old->bytes_left);
+        e->expired = old->expired;
     }
     return kd_map_add(&g->takings->by_id, id, e) == KD_OK;
 }

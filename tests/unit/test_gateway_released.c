@@ -413,6 +413,18 @@ START_TEST(after_an_update_the_keys_before_open_until_the_device_follows) {
 }
 END_TEST
 
+// keyd does not know what was used here, and says what was left when it gave the first keys.
+START_TEST(an_update_gives_nothing_of_the_limits_back) {
+    take(200, changed("\"records\":100", "\"records\":5"));
+    must_go_on(1);
+    update(changed("\"c2s\":\"" ZEROS_32, "\"c2s\":\"" EIGHTS_32));
+    memset(traffic.keys[KD_TRAFFIC_C2S].bytes, 8, 32);
+    must_go_on(0);
+    send_message(1);
+    must_expire(KD_EXPIRED_RECORDS, true);
+}
+END_TEST
+
 START_TEST(an_update_without_its_number_is_none) {
     static const char *const bad[] = { "{}", "{\"session\":{}}", "{\"session\":{\"update\":0}}",
                                        "{\"session\":{\"update\":-1}}",
@@ -505,6 +517,7 @@ static TCase *tcase_ends(void) {
     tcase_add_test(c, keys_that_keyd_has_taken_back_are_given_up);
     tcase_add_test(c, a_device_that_closes_is_forgotten_and_keyd_told);
     tcase_add_test(c, after_an_update_the_keys_before_open_until_the_device_follows);
+    tcase_add_test(c, an_update_gives_nothing_of_the_limits_back);
     tcase_add_test(c, an_update_without_its_number_is_none);
     tcase_add_test(c, after_an_update_that_was_not_taken_nothing_is_sealed_with_the_keys_before);
     tcase_add_test(c, a_session_is_forgotten_some_time_after_its_end);
