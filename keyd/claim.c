@@ -117,6 +117,47 @@ static enum kd_err fetch(struct kd_claim *q, const struct kd_idcred *id, const c
     return kd_fetcher_begin(q->c->fetcher, id->x5u, on_fetched, q, &q->wait, why);
 }
 
+// ---- believed still -------------------------------------------------------
+
+static enum kd_err judge_again(const struct kd_channel *c, const struct kd_peer_entry *e,
+                               const char **why) {
+    const struct kd_trust_rules rules = rules_of(c);
+    struct kd_bytes chain[KD_X5CHAIN_MAX] = { e->info.certificate };
+    struct kd_cbor others = kd_cbor_of(e->others);
+    struct kd_trust_name name;
+    size_t n = 1;
+    while (n < KD_X5CHAIN_MAX && kd_cbor_has_more(&others)) {
+        chain[n++] = kd_cbor_read_bytes(&others);
+    }
+    const enum kd_trust_use use =
+        (e->uses & KD_TRUST_SIGNS) != 0 ? KD_TRUST_SIGNS : KD_TRUST_AGREES;
+    return kd_trust_check(c->trust, &rules, chain, n, use, kd_clock_wall_ms(), &name, why);
+}
+
+static bool is_believed_still(const struct kd_channel *c, const struct kd_peer_entry *e) {
+    const char *why = "";
+    const enum kd_err r = judge_again(c, e, &why);
+    if (r != KD_OK) {
+        kd_log(KD_LOG_WARN, "channel", "a peer is not believed any more", "peer=%s detail=%s",
+               e->info.name, why);
+    }
+    return r == KD_OK;
+}
+
+// What its certificate hangs on may have ended since it came: an issuer's certificate, or the time
+// of a revocation list.
+static enum kd_err judge_known(struct kd_channel *c, const struct kd_peer_entry *known,
+                               const char **why) {
+    struct kd_peer_entry *e = kd_peers_get(&c->peers, known->info.name);
+    const uint64_t now = kd_clock_mono_ms();
+    if (e != known || (e->judged_ms != 0 && now - e->judged_ms < KD_CLAIM_JUDGED_FOR_MS)) {
+        return KD_OK;
+    }
+    const enum kd_err r = judge_again(c, e, why);
+    e->judged_ms = r == KD_OK ? now : 0;
+    return r;
+}
+
 // ---- find ------------------------------------------------------------------
 
 static enum kd_err find_stranger(struct kd_claim *q, const struct kd_idcred *id, const char **why) {
@@ -148,6 +189,8 @@ enum kd_err kd_claim_find(struct kd_claim *q, struct kd_bytes id_cred,
     if (r == KD_ERR_NO_PEER) {
         r = find_stranger(q, &id, why);
         known = q->passing;
+    } else if (r == KD_OK && known->is_passing) {
+        r = judge_known(q->c, known, why);
     }
     if (r == KD_OK && known != NULL && known->is_passing && (known->uses & q->use) == 0) {
         *why = "its key usage does not allow this method";
@@ -158,29 +201,6 @@ enum kd_err kd_claim_find(struct kd_claim *q, struct kd_bytes id_cred,
         *peer = known;
     }
     return r;
-}
-
-// ---- believed still -------------------------------------------------------
-
-static bool is_believed_still(const struct kd_channel *c, const struct kd_peer_entry *e) {
-    const struct kd_trust_rules rules = rules_of(c);
-    struct kd_bytes chain[KD_X5CHAIN_MAX] = { e->info.certificate };
-    struct kd_cbor others = kd_cbor_of(e->others);
-    struct kd_trust_name name;
-    const char *why = "";
-    size_t n = 1;
-    while (n < KD_X5CHAIN_MAX && kd_cbor_has_more(&others)) {
-        chain[n++] = kd_cbor_read_bytes(&others);
-    }
-    const enum kd_trust_use use =
-        (e->uses & KD_TRUST_SIGNS) != 0 ? KD_TRUST_SIGNS : KD_TRUST_AGREES;
-    const enum kd_err r =
-        kd_trust_check(c->trust, &rules, chain, n, use, kd_clock_wall_ms(), &name, &why);
-    if (r != KD_OK) {
-        kd_log(KD_LOG_WARN, "channel", "a peer is not believed any more", "peer=%s detail=%s",
-               e->info.name, why);
-    }
-    return r == KD_OK;
 }
 
 // ---- settle ----------------------------------------------------------------

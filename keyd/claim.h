@@ -17,6 +17,10 @@ typedef void kd_claim_done(void *arg, enum kd_err err, const char *why,
 
 #define KD_CLAIM_ID_MAX_BYTES (KD_X5U_MAX_BYTES + KD_MD_MAX_BYTES + 32)
 
+// A peer that nobody registered, and that has sessions, is judged again when it makes another, at
+// most once in this time.
+#define KD_CLAIM_JUDGED_FOR_MS 60000
+
 // Of one handshake; all zero is one that has looked for nobody.
 struct kd_claim {
     struct kd_channel *c;

@@ -117,6 +117,8 @@ static void delete_done(struct kd_store_job *job, enum kd_err err) {
     struct change *w = (struct change *)job;
     if (err != KD_OK) { // it is there still, but what it had has ended
         w->entry->is_changing = false;
+        kd_peers_hold(&w->c->peers, w->entry);
+        kd_peers_release(&w->c->peers, w->entry); // a passing one goes with its last session
         end(w, err, NULL);
         return;
     }

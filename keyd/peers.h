@@ -26,6 +26,7 @@ struct kd_peer_entry {
     unsigned uses;          // what its certificate allows: enum kd_trust_use
     struct kd_bytes others; // the rest of its chain: a CBOR sequence of byte strings
     size_t holds;           // sessions, and who must not lose it now
+    uint64_t judged_ms;     // when its chain was looked at again; monotonic, 0: not yet
 };
 
 struct kd_peers {

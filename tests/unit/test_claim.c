@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Peers that nobody registered, in the service: how they come, what they share with others,
 // and how they go.  Each allocation on the way fails in turn, too.
+#include "keyd/channel_state.h"
 #include "tests/unit/channel_fixture.h"
 #include "tests/unit/failing_memory.h"
 #include "tests/unit/pki.h"
@@ -253,6 +254,38 @@ START_TEST(reload_judges_strangers_again_with_their_chain) {
 }
 END_TEST
 
+// As when an issuer's certificate or a revocation list has come to its end.
+static void trust_only(const struct pki_cert *anchor) {
+    struct kd_trust **trust = &sx.service->channel->trust;
+    struct kd_trust *fresh = NULL;
+    pki_write_pem(anchors, anchor, 1);
+    ck_assert_err(kd_trust_open(anchors, "", &fresh), KD_OK);
+    kd_trust_free(*trust);
+    *trust = fresh;
+}
+
+START_TEST(stranger_that_is_here_is_judged_again_with_its_next_handshake) {
+    channel_start("start ok\n");
+    struct pki_cert other = pki_ca("other", NULL);
+    struct pki_cert c = device_of("car", &root);
+    ck_assert_err(connect_peer(&c), KD_OK);
+    trust_only(&other);
+    ck_assert_err(connect_peer(&c), KD_ERR_HS_CREDENTIAL);
+    ck_assert_err(connect_peer(&c), KD_ERR_HS_CREDENTIAL);
+    ck_assert_uint_eq(sessions(), 1);
+    trust_only(&root);
+    ck_assert_err(connect_peer(&c), KD_OK);
+    trust_only(&other);
+    ck_assert_err(connect_peer(&c), KD_OK); // not more than once a minute
+    ck_assert_uint_eq(sessions(), 3);
+    struct kd_peer_entry *e = kd_peers_get(&sx.service->channel->peers, "car");
+    e->judged_ms -= KD_CLAIM_JUDGED_FOR_MS;
+    ck_assert_err(connect_peer(&c), KD_ERR_HS_CREDENTIAL);
+    pki_wipe(&c);
+    pki_wipe(&other);
+}
+END_TEST
+
 // Who answers last chooses when: a reload in between counts.
 START_TEST(reload_judges_strangers_whose_handshake_is_under_way) {
     channel_start("start ok\n");
@@ -315,6 +348,7 @@ static TCase *tcase_claim(void) {
     tcase_add_test(t, ticket_of_a_stranger_is_of_no_other_of_its_name_after_a_restart);
     tcase_add_test(t, ticket_of_a_stranger_is_good_where_the_same_is_after_a_restart);
     tcase_add_test(t, reload_judges_strangers_again_with_their_chain);
+    tcase_add_test(t, stranger_that_is_here_is_judged_again_with_its_next_handshake);
     tcase_add_test(t, reload_judges_strangers_whose_handshake_is_under_way);
     tcase_add_test(t, stranger_connects_or_there_is_no_memory);
     return t;
