@@ -81,10 +81,12 @@ static void keep_ack(struct keyd_device *d, uint32_t id, const struct kd_buf *ac
 // Of a push that has come before: what it was answered.  Anybody may send it again, and is
 // answered the same, which is of no use to him.
 static void find_ack(const struct keyd_device *d, uint32_t id, struct kd_buf *ack) {
-    for (size_t i = 0; i < KD_DEVICE_ACKS; i++) {
-        if (d->acks[i].n > 0 && d->acks[i].id == id) {
+    for (size_t i = 1; i <= KD_DEVICE_ACKS && i <= d->n_acks; i++) { // the latest first
+        const struct kd_device_ack *a = &d->acks[(d->n_acks - i) % KD_DEVICE_ACKS];
+        if (a->n > 0 && a->id == id) {
             kd_buf_reset(ack);
-            kd_buf_put(ack, d->acks[i].frame, d->acks[i].n);
+            kd_buf_put(ack, a->frame, a->n);
+            return;
         }
     }
 }
