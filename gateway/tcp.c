@@ -65,14 +65,18 @@ static void free_connection(struct connection *c) {
     free(c);
 }
 
+static void hang_up(struct connection *c) {
+    kd_route_close(&c->route);
+    kd_watch_free(c->watch);
+    close(c->fd);
+    c->fd = -1;
+    c->watch = NULL;
+    c->t->n--;
+}
+
 static void drop(struct connection *c) {
     if (c->fd >= 0) {
-        kd_route_close(&c->route);
-        kd_watch_free(c->watch);
-        close(c->fd);
-        c->fd = -1;
-        c->watch = NULL;
-        c->t->n--;
+        hang_up(c);
     }
     if (c->holds == 0) {
         free_connection(c);
@@ -111,11 +115,7 @@ static void set_events(struct connection *c) {
 
 // False: the connection is gone.
 static bool flush(struct connection *c) {
-    if (kd_buf_finish(&c->out) != KD_OK) {
-        drop(c);
-        return false;
-    }
-    while (c->out.n > 0) {
+    while (c->out.n > 0 && kd_buf_finish(&c->out) == KD_OK) { // else on_prepare ends it
         const ssize_t n = send(c->fd, c->out.p, c->out.n, MSG_NOSIGNAL);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             break;
@@ -147,7 +147,7 @@ static void put_out(struct connection *c, struct kd_bytes frame) {
         kd_buf_u32(&c->out, (uint32_t)frame.n);
         kd_buf_put(&c->out, frame.p, frame.n);
     }
-    mark(c); // without memory for it the connection ends there, and not under who sends
+    mark(c); // without memory for it the connection ends in on_prepare, not under who sends
 }
 
 static void on_answer(void *arg, struct kd_bytes answer) {
@@ -369,6 +369,9 @@ static uint64_t on_prepare(void *tcp) {
     for (struct connection *c; (c = t->dirty) != NULL;) {
         t->dirty = c->next_dirty;
         c->is_dirty = false;
+        if (c->fd >= 0 && kd_buf_finish(&c->out) != KD_OK) {
+            hang_up(c); // there was no memory for what is to be sent
+        }
         if (c->fd >= 0 && flush(c)) { // held, so it is there in any case
             (void)take_frames(c);
         }
