@@ -5,9 +5,6 @@
 
 #include "api/http.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 // ---- the heaps -------------------------------------------------------------
 
 static bool is_named(const struct kd_holder *h) {

@@ -345,10 +345,10 @@ static void on_accept(void *arg, uint32_t events KD_UNUSED) {
         struct sockaddr_storage from;
         socklen_t n = sizeof(from);
         const int fd = accept4(t->fd, (struct sockaddr *)&from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0 && is_lacking(errno)) {
-            pause_accepting(t);
-        }
         if (fd < 0) {
+            if (is_lacking(errno)) {
+                pause_accepting(t);
+            }
             return;
         }
         add_connection(t, fd, &from);

@@ -13,7 +13,7 @@ struct kd_call {
     struct kd_worker *worker; // NULL: not sent yet, or free
     uint32_t id;              // index in the table and generation; never 0
     enum kd_hsm_op op;
-    size_t n_items; // how much work it is
+    size_t n_items; // 0: one of our own, which nobody waits for
     bool is_sent;   // wholly, to this worker
     bool is_pinned; // to its worker
     unsigned tries; // workers that died or hung while they had it

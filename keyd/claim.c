@@ -5,6 +5,7 @@
 #include "keyd/bootstrap_state.h"
 #include "keyd/channel_state.h"
 
+#include <assert.h>
 #include <string.h>
 
 // ---- certificates of strangers ---------------------------------------------
@@ -150,7 +151,8 @@ static enum kd_err judge_known(struct kd_channel *c, const struct kd_peer_entry 
                                const char **why) {
     struct kd_peer_entry *e = kd_peers_get(&c->peers, known->info.name);
     const uint64_t now = kd_clock_mono_ms();
-    if (e != known || (e->judged_ms != 0 && now - e->judged_ms < KD_CLAIM_JUDGED_FOR_MS)) {
+    assert(e == known);
+    if (e->judged_ms != 0 && now - e->judged_ms < KD_CLAIM_JUDGED_FOR_MS) {
         return KD_OK;
     }
     const enum kd_err r = judge_again(c, e, why);

@@ -3,7 +3,6 @@
 // with one timer.
 #include "keyd/secrets.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>

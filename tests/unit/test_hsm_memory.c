@@ -10,7 +10,6 @@
 #include "token_fixture.h"
 #include "unit.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
