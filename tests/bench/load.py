@@ -49,18 +49,6 @@ def start(keyd, n_workers=N_WORKERS):
 
 # ---- CPU and memory ----------------------------------------------------------
 
-def cpu_sec(pid):
-    """Of all threads that the process has now."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        try:
-            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as f:
-                total += int(f.read().split()[0])
-        except FileNotFoundError:
-            pass
-    return total / 1e9
-
-
 class Cpu:
     """What front and workers use from here on."""
 
@@ -71,7 +59,7 @@ class Cpu:
 
     @staticmethod
     def _now(pids):
-        return sum(cpu_sec(p) for p in pids)
+        return sum(daemon.cpu_sec(p) for p in pids)
 
     def microseconds(self, n):
         """(front, workers) for each of n items."""

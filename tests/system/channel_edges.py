@@ -37,8 +37,7 @@ def at_once(n, work):
 def well_again(keyd):
     """keyd sees the end of a worker a moment after the answer."""
     time.sleep(0.3)
-    wait_for(lambda: all(w["state"] == "ready" for w in keyd.get("/v1/status").json["workers"]),
-             what="a worker")
+    keyd.wait_all_ready()
 
 
 # ---- what is refused ----

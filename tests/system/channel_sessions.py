@@ -9,12 +9,6 @@ from harness import BOTH, SOFTHSM, b64, expect, is_alive, main, test, unb64, wai
 from harness.peer import Server
 
 
-def all_ready(keyd):
-    """Nobody may be killed in his login: SoftHSM would lose its token."""
-    wait_for(lambda: all(w["state"] == "ready" for w in keyd.get("/v1/status").json["workers"]),
-             what="all workers")
-
-
 @test(on=SOFTHSM)
 def a_session_ends_at_its_limits_and_says_so_under_its_keys(token):
     """J08, A09"""
@@ -76,7 +70,7 @@ def what_was_ended_does_not_come_back_by_its_ticket(token):
             for name in "abc":
                 expect(keyd.post("/v1/sessions/resume", {"ticket": tickets[name], **again}), 409,
                        "session-ended")
-            all_ready(keyd)
+            keyd.wait_all_ready()
             keyd.kill()
             keyd.start()
         resume(keyd, d, tickets["d"], os.urandom(16))
@@ -111,7 +105,7 @@ def a_session_goes_on_after_a_restart(token):
         exchange(keyd, d, b"before")
         old = d.seal(b"recorded")
         ticket = keyd.get(f"/v1/sessions/{d.session}/ticket").json["ticket"]
-        all_ready(keyd)
+        keyd.wait_all_ready()
         keyd.kill()
         keyd.start()
         expect(keyd.open(old), 404, "no-such-session")
@@ -140,7 +134,7 @@ def another_node_continues_a_session_while_the_first_is_dead(token):
         expect(one.open(passed), 200)
         recorded = d.seal(b"recorded at one")
         ticket = one.get(f"/v1/sessions/{d.session}/ticket").json["ticket"]
-        all_ready(one)
+        one.wait_all_ready()
         one.kill()
         # The same client nonce twice: the node's own makes the keys differ.
         nonce = os.urandom(16)
@@ -163,7 +157,7 @@ def another_node_continues_a_session_while_the_first_is_dead(token):
 @test(on=SOFTHSM)
 def a_worker_that_dies_takes_no_session_with_it(token):
     keyd = Server(token, {"workers.processes": 2}).set_up()
-    all_ready(keyd)
+    keyd.wait_all_ready()
     with keyd.device("d") as d:
         d.connect(keyd)
         exchange(keyd, d, b"before")
@@ -171,7 +165,7 @@ def a_worker_that_dies_takes_no_session_with_it(token):
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(is_alive(pid) for pid in workers), what="their end")
-        all_ready(keyd)
+        keyd.wait_all_ready()
         exchange(keyd, d, b"after")
     keyd.stop()
 

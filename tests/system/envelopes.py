@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from harness import BOTH, SOFTHSM, b64, cbor, expect, main, peer, test, unb64, wait_for
+from harness import BOTH, SOFTHSM, b64, cbor, expect, main, peer, test, unb64
 from harness.mailbox import Mailbox
 
 BODY_MAX = 65536
@@ -227,8 +227,7 @@ def envelopes_go_on_after_a_worker_was_killed(token):
         worker = keyd.workers()[0]
         os.kill(worker, signal.SIGKILL)
         assert unb64(keyd.open_it(keyd.make(b"still")).json["data"]) == b"still"
-        wait_for(lambda: all(w["state"] == "ready" for w in keyd.get("/v1/status").json["workers"]),
-                 what="all workers")
+        keyd.wait_all_ready()
     keyd.stop()
 
 

@@ -9,15 +9,9 @@ import threading
 import time
 
 from gateway import Set
-from harness import SOFTHSM, cbor, main, test, wait_for
+from harness import SOFTHSM, cbor, daemon, main, test, wait_for
 from harness.gateway import (BUSY, FAILURE, HANDSHAKE, MESSAGE, REFUSED, TOO_LARGE, Talker, free_port,
                              head)
-
-
-def cpu_sec(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        user, system = f.read().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 @test(on=SOFTHSM)
@@ -168,9 +162,9 @@ def without_descriptors_who_comes_waits_and_costs_nothing(token):
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (n_open + 4, n_open + 4))
         crowd = [s.gateway.tcp() for _ in range(12)]
         wait_for(lambda: "there are no descriptors left" in s.gateway.log())
-        before, began = cpu_sec(pid), time.monotonic()
+        before, began = daemon.cpu_sec(pid), time.monotonic()
         time.sleep(2)
-        assert cpu_sec(pid) - before < (time.monotonic() - began) / 2  # it does not go in circles
+        assert daemon.cpu_sec(pid) - before < (time.monotonic() - began) / 2  # it does not go in circles
         assert d.message(b"still here") == (0, b"ereh llits")
         for t in crowd[:-1]:
             t.socket.close()

@@ -8,11 +8,10 @@ import http.client
 import json
 import os
 import shutil
-import subprocess
 import threading
 
 from harness import (BOTH, SOFTHSM, Keyd, b64, expect, main, oracle, test, unb64, wait_for)
-from harness.mailbox import KEYDCTL
+from harness.ctl import ctl, objects_of
 from harness.peer import Server
 
 GONE = (OSError, http.client.HTTPException)  # what a client sees of a kill
@@ -41,28 +40,10 @@ def storm(keyd, step, enough):
     for t in threads:
         t.start()
     wait_for(enough, what="some work")
-    all_ready(keyd)  # who is killed in his login leaves SoftHSM without a token
+    keyd.wait_all_ready()  # who is killed in his login leaves SoftHSM without a token
     keyd.kill()
     for t in threads:
         t.join()
-
-
-def all_ready(keyd):
-    wait_for(lambda: all(w["state"] == "ready" for w in keyd.get("/v1/status").json["workers"]),
-             what="all workers")
-
-
-def ctl(keyd, *argv):
-    return subprocess.run([KEYDCTL, "--config", keyd.config_file, *argv], capture_output=True,
-                          text=True, timeout=60, check=False)
-
-
-def objects_of(keyd):
-    """What the doctor says of the token's objects."""
-    report = json.loads(ctl(keyd, "--json", "doctor").stdout)
-    found = [f for f in report["findings"] if f["check"] == "objects"]
-    assert len(found) == 1, report
-    return found[0]
 
 
 def in_accord(keyd):
@@ -124,7 +105,7 @@ def what_the_registry_does_not_know_is_found_and_explained(token):
     keyd.start()
     keyd.ok("/v1/keys/old/rotate", {}, 201)
     keyd.create("new", "aes-256", "encrypt")
-    all_ready(keyd)
+    keyd.wait_all_ready()
     keyd.kill()
     shutil.rmtree(state)
     os.rename(saved, state)

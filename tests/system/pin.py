@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """The PIN: one wrong answer is final until somebody changes the file."""
-import json
 import os
 import re
 import signal
@@ -8,7 +7,7 @@ import subprocess
 import time
 
 from harness import SOFTHSM, Keyd, daemon, expect, main, test, tokens, wait_for
-from harness.mailbox import KEYDCTL
+from harness.ctl import objects_of
 
 WRONG = "this is not the pin"
 FINAL = ("pin-refused", "pin-last-try")
@@ -133,16 +132,11 @@ def the_pin_is_in_no_argument_and_no_environment(token):
 def the_doctor_tries_no_pin_that_keyd_has_not_logged_in_with(token):
     """It logs in to list the objects: with the PIN of a worker, not with one put there since."""
     keyd = Keyd(token).start()
-    argv = [KEYDCTL, "--config", keyd.config_file, "--json", "doctor", "--programs", tokens.BUILD]
-
-    def objects():
-        report = json.loads(subprocess.run(argv, capture_output=True, check=False).stdout)
-        return next(f for f in report["findings"] if f["check"] == "objects")
-    assert objects()["finding"] == "ok", objects()
+    assert objects_of(keyd)["finding"] == "ok", objects_of(keyd)
     time.sleep(1.1)  # the report has whole seconds
     tokens.write(token.pin_file, WRONG + "\n")
     for _ in range(2):
-        assert objects()["finding"] == "skipped", objects()
+        assert objects_of(keyd)["finding"] == "skipped", objects_of(keyd)
     assert not low(token)
     keyd.stop()
 

@@ -47,11 +47,6 @@ def exchange(keyd, device, text):
     assert device.open(unb64(keyd.seal(device, text[::-1]).json["record"]))[2] == text[::-1]
 
 
-def ready(keyd):
-    wait_for(lambda: all(w["state"] == "ready" for w in keyd.get("/v1/status").json["workers"]),
-             what="all workers")
-
-
 # ---- what is refused ----
 
 @test(on=SOFTHSM)
@@ -236,7 +231,7 @@ def resume(keyd, device, ticket):
 @test(on=BOTH)
 def released_keys_stay_released_when_workers_and_keyd_are_killed(token):
     keyd = Server(token, {**RELEASED, "workers.processes": 2}).set_up()
-    ready(keyd)
+    keyd.wait_all_ready()
     with keyd.device("d") as d:
         d.connect(keyd)
         exchange(keyd, d, b"by keyd")
@@ -248,7 +243,7 @@ def released_keys_stay_released_when_workers_and_keyd_are_killed(token):
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(is_alive(pid) for pid in workers), what="their end")
-        ready(keyd)
+        keyd.wait_all_ready()
         record = d.seal(b"for the message server")
         refused_by_keyd(keyd, d, record)
         keyd.kill()
@@ -275,7 +270,7 @@ def a_worker_that_is_killed_meanwhile_gives_no_keys_twice(token):
     keyd = Server(token, {**RELEASED, "workers.processes": 1}).set_up()
     with keyd.device("d") as d:
         for _ in range(5):
-            ready(keyd)
+            keyd.wait_all_ready()
             d.connect(keyd)
             (pid,) = keyd.workers()
             os.kill(pid, signal.SIGSTOP)

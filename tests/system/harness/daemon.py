@@ -75,6 +75,18 @@ def children(pid):
         return []
 
 
+def cpu_sec(pid):
+    """Of all threads that the process has now."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as f:
+                total += int(f.read().split()[0])
+        except FileNotFoundError:
+            pass
+    return total / 1e9
+
+
 def rss_kib(pid):
     with open(f"/proc/{pid}/status", encoding="utf-8") as f:
         return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
@@ -186,6 +198,11 @@ class Keyd(rest.Client):
     def wait_ready(self):
         wait_for(lambda: self.try_get("/readyz") == 200, what="readyz 200")
         self.seen.update(children(self.pid))
+
+    def wait_all_ready(self):
+        """Nobody may be killed in his login: SoftHSM would lose its token."""
+        wait_for(lambda: all(w["state"] == "ready" for w in self.get("/v1/status").json["workers"]),
+                 what="all workers")
 
     def try_get(self, path):
         """The status, or 0 where nobody answers."""
