@@ -269,12 +269,20 @@ enum kd_err kd_handle_key_delete(struct kd_request *q) {
 }
 
 enum kd_err kd_handle_key_rotate(struct kd_request *q) {
+    static const char *const names[] = { "uri" };
     const struct kd_json_in in = input(q);
-    enum kd_err err = q->json.root == NULL ? KD_OK : kd_json_only(&in, NULL, 0);
+    const char *uri = NULL;
+    enum kd_err err = q->json.root == NULL ? KD_OK : kd_json_only(&in, names, KD_COUNT_OF(names));
+    if (err == KD_OK && q->json.root != NULL) {
+        err = kd_json_text(&in, "uri", false, &uri);
+    }
     if (err != KD_OK) {
         return err;
     }
-    return wait_if(q, kd_service_key_rotate(q->http->service, &q->caller, q->name, on_rotated, q));
+    struct kd_service *s = q->http->service;
+    return wait_if(q, uri == NULL
+                          ? kd_service_key_rotate(s, &q->caller, q->name, on_rotated, q)
+                          : kd_service_key_rotate_to(s, &q->caller, q->name, uri, on_rotated, q));
 }
 
 static enum kd_err set_state(struct kd_request *q, bool enable) {

@@ -105,7 +105,8 @@ enum kd_exit kd_cmd_key_create(struct kd_ctl *ctl) {
     return change_key(ctl, "/v1/keys", body);
 }
 
-enum kd_exit kd_cmd_key_adopt(struct kd_ctl *ctl) {
+// The object that --uri names, into the body.
+static enum kd_exit put_uri(const struct kd_ctl *ctl, json_t *body) {
     const char *uri = kd_args_text(ctl->args, "uri");
     if (uri == NULL || strncmp(uri, "pkcs11:", 7) != 0) {
         return kd_ctl_fail(
@@ -117,12 +118,18 @@ enum kd_exit kd_cmd_key_adopt(struct kd_ctl *ctl) {
             ctl, KD_EXIT_USAGE,
             "A PIN has no place in a URI; keyd has its own (pin-file in keyd.conf).");
     }
+    return json_object_set_new(body, "uri", json_string(uri)) == 0
+               ? KD_EXIT_OK
+               : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+}
+
+enum kd_exit kd_cmd_key_adopt(struct kd_ctl *ctl) {
     kd_auto(json) json_t *body = NULL;
-    enum kd_exit code = begin_key(ctl, &body);
-    if (code != KD_EXIT_OK) {
+    enum kd_exit code;
+    if ((code = begin_key(ctl, &body)) != KD_EXIT_OK ||
+        (code = put_uri(ctl, body)) != KD_EXIT_OK) {
         return code;
     }
-    json_object_set_new(body, "uri", json_string(uri));
     return change_key(ctl, "/v1/keys", body);
 }
 
@@ -235,26 +242,29 @@ enum kd_exit kd_cmd_key_show(struct kd_ctl *ctl) {
 
 // ---- changes ---------------------------------------------------------------
 
-static enum kd_exit change_named(struct kd_ctl *ctl, const char *tail, bool has_version) {
+static enum kd_exit change_named(struct kd_ctl *ctl, const char *tail) {
     kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
     kd_auto(json) json_t *body = json_object();
     enum kd_exit code = kd_ctl_key_path(ctl, ctl->args->words[0], tail, &path);
-    if (code == KD_EXIT_OK && has_version) {
-        code = kd_ctl_put_version(ctl, body);
+    if (code == KD_EXIT_OK) {
+        code = kd_ctl_put_version(ctl, body); // for commands that have --version
+    }
+    if (code == KD_EXIT_OK && kd_args_has(ctl->args, "uri")) {
+        code = put_uri(ctl, body);
     }
     return code != KD_EXIT_OK ? code : change_key(ctl, kd_buf_get_text(&path), body);
 }
 
 enum kd_exit kd_cmd_key_rotate(struct kd_ctl *ctl) {
-    return change_named(ctl, "rotate", false);
+    return change_named(ctl, "rotate");
 }
 
 enum kd_exit kd_cmd_key_enable(struct kd_ctl *ctl) {
-    return change_named(ctl, "enable", true);
+    return change_named(ctl, "enable");
 }
 
 enum kd_exit kd_cmd_key_disable(struct kd_ctl *ctl) {
-    return change_named(ctl, "disable", true);
+    return change_named(ctl, "disable");
 }
 
 // Destroying a key in a token is for ever: it is asked for twice.

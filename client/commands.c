@@ -55,6 +55,10 @@ static const struct kd_option adopt_options[] = {
     { "uri", "URI", "PKCS#11 URI (RFC 7512) of one key in the token" },
     END_OF_OPTIONS,
 };
+static const struct kd_option rotate_options[] = {
+    { "uri", "URI", "take the key in the token with this PKCS#11 URI (RFC 7512), and make none" },
+    END_OF_OPTIONS,
+};
 static const struct kd_option import_options[] = {
     { "pem", "FILE", "public key or certificate (PEM), or a JWK; standard input where it is not given" },
     END_OF_OPTIONS,
@@ -227,12 +231,13 @@ const struct kd_command kd_commands[] = {
       "decrypt, derive.  Example: keydctl key create orders --type ec-p256 --usage sign", kd_cmd_key_create },
     { "key list", "", 0, 0, NULL, "list the keys that you may see", "", kd_cmd_key_list },
     { "key show", "NAME", 1, 1, show_options, "show a key with its versions, or its public key", "", kd_cmd_key_show },
-    { "key rotate", "NAME", 1, 1, NULL, "make a new version, used from now on",
-      "Older versions go on to verify and decrypt until they are disabled.", kd_cmd_key_rotate },
+    { "key rotate", "NAME", 1, 1, rotate_options, "make a new version, used from now on",
+      "Older versions go on to verify and decrypt until they are disabled.  With --uri the version is\n"
+      "one that is in the token already: what another node made, see docs/operation.md.", kd_cmd_key_rotate },
     { "key disable", "NAME", 1, 1, version_options, "use a version (or all) no more", "", kd_cmd_key_disable },
     { "key enable", "NAME", 1, 1, version_options, "use a version (or all) again", "", kd_cmd_key_enable },
     { "key delete", "NAME", 1, 1, delete_options, "destroy a key with all versions in the token, for ever",
-      "A key that was adopted is only forgotten, its object stays in the token.", kd_cmd_key_delete },
+      "Versions that were adopted are only forgotten, their objects stay in the token.", kd_cmd_key_delete },
     { "key adopt", "NAME", 1, 1, adopt_options, "use a key that is in the token already", "", kd_cmd_key_adopt },
     { "key import", "NAME", 1, 1, import_options, "bring a public key or a certificate, to verify with",
       "A private key is not sent anywhere; keyd makes private keys in the token.", kd_cmd_key_import },

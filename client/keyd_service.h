@@ -187,7 +187,10 @@ enum keyd_err keyd_key_enable(struct keyd_service *service, const char *name, un
                               struct keyd_key *out);
 /* A new version, which is the primary then. */
 enum keyd_err keyd_key_rotate(struct keyd_service *service, const char *name, struct keyd_key *out);
-/* All versions, in the token too. */
+/* The same, with an object that is in the token already: one of another node, by its URI. */
+enum keyd_err keyd_key_rotate_to(struct keyd_service *service, const char *name, const char *uri,
+                                 struct keyd_key *out);
+/* All versions; in the token too, but for adopted ones. */
 enum keyd_err keyd_key_delete(struct keyd_service *service, const char *name);
 
 /* What an operation is done with: a key by its name, or a secret by its id. */

@@ -215,27 +215,45 @@ enum keyd_err keyd_key_delete(struct keyd_service *s, const char *name) {
     return kd_detail_end(on_key(s, "DELETE", name, "", &a));
 }
 
-static enum keyd_err set_state(struct keyd_service *s, const char *name, const char *operation,
-                               unsigned version, struct keyd_key *out) {
+// Sends `body` to the key's `operation`.
+static enum keyd_err change(struct keyd_service *s, const char *name, const char *operation,
+                            struct kd_buf *body, struct keyd_key *out) {
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
-    kd_auto(buf) struct kd_buf b = KD_BUF_INIT(BODY_BYTES);
     char path[KD_SERVICE_PATH_BYTES];
     const struct keyd_with with = { .key = name };
-    kd_service_begin();
     if (s == NULL || name == NULL) {
         return kd_detail_end(kd_service_wrong("The name of the key"));
     }
     enum keyd_err err = kd_service_path(&with, operation, path);
-    if (err != KEYD_OK) {
-        return kd_detail_end(err);
+    return err != KEYD_OK ? kd_detail_end(err)
+                          : take_key(kd_service_post(s, path, body, &a), &a, out);
+}
+
+enum keyd_err keyd_key_rotate_to(struct keyd_service *s, const char *name, const char *uri,
+                                 struct keyd_key *out) {
+    kd_auto(buf) struct kd_buf b = KD_BUF_INIT(BODY_BYTES + 2 * URI_MAX_BYTES);
+    kd_service_begin();
+    if (uri == NULL || strnlen(uri, URI_MAX_BYTES + 1) > URI_MAX_BYTES) {
+        return kd_detail_end(kd_service_wrong("The URI of the object"));
     }
+    kd_buf_u8(&b, '{');
+    kd_json_member(&b, "uri");
+    kd_json_put_text(&b, uri);
+    kd_buf_u8(&b, '}');
+    return change(s, name, "rotate", &b, out);
+}
+
+static enum keyd_err set_state(struct keyd_service *s, const char *name, const char *operation,
+                               unsigned version, struct keyd_key *out) {
+    kd_auto(buf) struct kd_buf b = KD_BUF_INIT(BODY_BYTES);
+    kd_service_begin();
     kd_buf_u8(&b, '{');
     if (version != 0) {
         kd_json_member(&b, "version");
         kd_json_put_number(&b, version);
     }
     kd_buf_u8(&b, '}');
-    return take_key(kd_service_post(s, path, &b, &a), &a, out);
+    return change(s, name, operation, &b, out);
 }
 
 enum keyd_err keyd_key_disable(struct keyd_service *s, const char *name, unsigned version,

@@ -91,20 +91,27 @@ enum kd_err kd_service_key_create(struct kd_service *s, const struct kd_caller *
     return make_version(c);
 }
 
+// An entry that can have another version.
+static enum kd_err take_rotatable(const struct kd_service *s, const struct kd_caller *caller,
+                                  const char *name, struct kd_entry **out) {
+    enum kd_err r = take_entry(s, caller, KD_MAY_ROTATE, name, out);
+    if (r != KD_OK) {
+        return r;
+    }
+    if ((*out)->key.origin == KD_ORIGIN_IMPORTED) {
+        return KD_ERR_PUBLIC_ONLY;
+    }
+    return (*out)->is_deleting ? KD_ERR_CHANGE_UNDER_WAY : KD_OK;
+}
+
 enum kd_err kd_service_key_rotate(struct kd_service *s, const struct kd_caller *caller,
                                   const char *name, kd_key_done *done, void *arg) {
     const char *detail;
     struct kd_entry *e = NULL;
     struct kd_change *c = NULL;
-    enum kd_err r = take_entry(s, caller, KD_MAY_ROTATE, name, &e);
+    enum kd_err r = take_rotatable(s, caller, name, &e);
     if (r != KD_OK) {
         return r;
-    }
-    if (e->key.origin == KD_ORIGIN_IMPORTED) {
-        return KD_ERR_PUBLIC_ONLY;
-    }
-    if (e->is_deleting) {
-        return KD_ERR_CHANGE_UNDER_WAY;
     }
     if (!kd_key_usages_fit(e->key.type, e->key.usages)) {
         return KD_ERR_KEY_USAGE; // adopted, with usages that keyd gives no new key
@@ -124,23 +131,23 @@ static void after_add(struct kd_change *c, enum kd_err err) {
         kd_entry_drop_pending(e);
     } else {
         kd_entry_take_pending(e);
-        kd_log(KD_LOG_INFO, "keys", "a key was registered", "key=%s origin=%s", e->key.name,
-               kd_key_origin_name(e->key.origin));
+        kd_log(KD_LOG_INFO, "keys", "a key was registered", "key=%s origin=%s version=%u",
+               e->key.name, kd_key_origin_name(e->key.origin), kd_entry_last_number(e));
     }
     kd_change_end(c, err);
 }
 
-// Registers what exists, as version 1.
+// Registers what exists, as the next version.
 static enum kd_err add_existing(struct kd_change *c, const struct kd_key_ref *ref,
                                 bool is_extractable) {
     const struct kd_key_version v = {
-        .number = 1,
+        .number = kd_entry_last_number(c->entry) + 1,
         .state = KD_VERSION_ENABLED,
         .created_ms = kd_clock_wall_ms(),
         .ref = *ref,
         .is_extractable = is_extractable,
     };
-    enum kd_err r = kd_entry_set_pending(c->entry, &v);
+    enum kd_err r = v.number == 0 ? KD_ERR_TOO_MANY : kd_entry_set_pending(c->entry, &v);
     if (r == KD_OK) {
         kd_change_store_pending(c, after_add);
     }
@@ -170,8 +177,13 @@ static enum kd_err adopt(struct kd_change *c, const struct kd_hsm_object *o) {
         snprintf(c->detail, sizeof(c->detail), "the object belongs to a key of keyd already");
         return KD_ERR_KEY_EXISTS;
     }
-    key->type = o->ref.type;
-    key->usages = adopted_usages(o);
+    if (key->n_versions == 0) {
+        key->type = o->ref.type;
+        key->usages = adopted_usages(o);
+    } else if (o->ref.type != key->type || (adopted_usages(o) & key->usages) != key->usages) {
+        snprintf(c->detail, sizeof(c->detail), "the object has not the key's type and usages");
+        return KD_ERR_OBJECT_UNFIT;
+    }
     return add_existing(c, &o->ref, o->is_extractable || !o->is_sensitive);
 }
 
@@ -201,28 +213,46 @@ static enum kd_err on_found(void *arg, const struct kd_hsm_reply *reply, struct 
     return KD_OK;
 }
 
-enum kd_err kd_service_key_adopt(struct kd_service *s, const struct kd_caller *caller,
-                                 const char *name, const char *uri, kd_key_done *done, void *arg) {
-    struct kd_change *c = NULL;
-    enum kd_err r = check_free(s, caller, KD_MAY_ADOPT, name);
-    if (r != KD_OK) {
-        return r;
-    }
-    if (strncmp(uri, "pkcs11:", 7) != 0 || strstr(uri, "pin-value") != NULL ||
-        strstr(uri, "pin-source") != NULL) {
-        return KD_ERR_BAD_URI;
-    }
-    // Type and usages are known when the object is.
-    r = reserve(s, name, KD_KEY_AES_256, 0, KD_ORIGIN_ADOPTED, done, arg, &c);
-    if (r != KD_OK) {
-        return r;
-    }
+static enum kd_err check_uri(const char *uri) {
+    return strncmp(uri, "pkcs11:", 7) == 0 && strstr(uri, "pin-value") == NULL &&
+                   strstr(uri, "pin-source") == NULL
+               ? KD_OK
+               : KD_ERR_BAD_URI;
+}
+
+static enum kd_err find_object(struct kd_change *c, const char *uri) {
     const struct kd_hsm_item item = { .data = kd_bytes_of_text(uri) };
-    r = kd_change_ask(c, KD_HSM_FIND, &item, on_found);
+    enum kd_err r = kd_change_ask(c, KD_HSM_FIND, &item, on_found);
     if (r != KD_OK) {
         kd_change_free(c);
     }
     return r;
+}
+
+enum kd_err kd_service_key_adopt(struct kd_service *s, const struct kd_caller *caller,
+                                 const char *name, const char *uri, kd_key_done *done, void *arg) {
+    struct kd_change *c = NULL;
+    enum kd_err r;
+    if ((r = check_free(s, caller, KD_MAY_ADOPT, name)) != KD_OK || (r = check_uri(uri)) != KD_OK ||
+        // Type and usages are known when the object is.
+        (r = reserve(s, name, KD_KEY_AES_256, 0, KD_ORIGIN_ADOPTED, done, arg, &c)) != KD_OK) {
+        return r;
+    }
+    return find_object(c, uri);
+}
+
+enum kd_err kd_service_key_rotate_to(struct kd_service *s, const struct kd_caller *caller,
+                                     const char *name, const char *uri, kd_key_done *done,
+                                     void *arg) {
+    struct kd_entry *e = NULL;
+    struct kd_change *c = NULL;
+    enum kd_err r;
+    if ((r = take_rotatable(s, caller, name, &e)) != KD_OK ||
+        (r = kd_service_admit(s, caller, KD_MAY_ADOPT, name)) != KD_OK ||
+        (r = check_uri(uri)) != KD_OK || (r = kd_change_new(s, e, done, arg, &c)) != KD_OK) {
+        return r;
+    }
+    return find_object(c, uri);
 }
 
 enum kd_err kd_service_key_import(struct kd_service *s, const struct kd_caller *caller,

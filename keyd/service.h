@@ -172,13 +172,19 @@ KD_MUST_CHECK enum kd_err kd_service_key_import(struct kd_service *s,
 KD_MUST_CHECK enum kd_err kd_service_key_rotate(struct kd_service *s,
                                                 const struct kd_caller *caller, const char *name,
                                                 kd_key_done *done, void *arg);
+// The next version is a key that is in the token already, found as in adopt, of the key's type and
+// with its usages at least: one that another node made, or of a registry that was lost.  Needs
+// KD_MAY_ADOPT, too.
+KD_MUST_CHECK enum kd_err kd_service_key_rotate_to(struct kd_service *s,
+                                                   const struct kd_caller *caller, const char *name,
+                                                   const char *uri, kd_key_done *done, void *arg);
 // Disables (or enables again) one version; number 0: all of them.
 KD_MUST_CHECK enum kd_err kd_service_key_set_state(struct kd_service *s,
                                                    const struct kd_caller *caller, const char *name,
                                                    uint32_t number, bool enable, kd_key_done *done,
                                                    void *arg);
-// Destroys the key with all versions in the token.  An adopted key is only
-// forgotten, the object stays.
+// Destroys the key with all versions that were made in the token.  Adopted ones are only
+// forgotten, the objects stay.
 KD_MUST_CHECK enum kd_err kd_service_key_delete(struct kd_service *s,
                                                 const struct kd_caller *caller, const char *name,
                                                 kd_key_done *done, void *arg);

@@ -155,6 +155,25 @@ def another_node_continues_a_session_while_the_first_is_dead(token):
 
 
 @test(on=SOFTHSM)
+def a_version_that_one_node_made_is_taken_up_at_the_other(token):
+    """J13: tickets sealed by it are of use there."""
+    one = Server(token).set_up()
+    two = Server(token, like=one).adopt_from(one)
+    one.ok("/v1/keys/ticket/rotate", {}, 201)
+    with one.device("d") as d:
+        d.register(two)
+        d.connect(one)
+        ticket = one.get(f"/v1/sessions/{d.session}/ticket").json["ticket"]
+        expect(two.post("/v1/sessions/resume", {"ticket": ticket, "client_nonce": "AA"}), 422,
+               "ticket")
+        two.ok("/v1/keys/ticket/rotate", {"uri": "pkcs11:object=ticket.v2;type=secret-key"}, 201)
+        resume(two, d, ticket, os.urandom(16))
+        exchange(two, d, b"at two")
+    two.stop()
+    one.stop()
+
+
+@test(on=SOFTHSM)
 def a_worker_that_dies_takes_no_session_with_it(token):
     keyd = Server(token, {"workers.processes": 2}).set_up()
     keyd.wait_all_ready()

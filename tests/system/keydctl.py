@@ -122,6 +122,12 @@ def key_adopt_and_import_take_what_is_there_and_no_private_key(token):
     ctl("key", "adopt", "ours", "--uri", "pkcs11:object=theirs.v1")
     assert ctl.json("key", "show", "ours")["origin"] == "adopted"
     ctl("key", "adopt", "none", "--uri", "pkcs11:object=none", status=REFUSED)
+    other.ok("/v1/keys/theirs/rotate", {}, 201)
+    ctl("key", "rotate", "ours", "--uri", "theirs.v2", status=USAGE)
+    ctl("key", "rotate", "ours", "--uri", "pkcs11:object=theirs.v2?pin-value=1", status=USAGE)
+    ctl("key", "rotate", "ours", "--uri", "pkcs11:object=none", status=REFUSED)
+    ctl("key", "rotate", "ours", "--uri", "pkcs11:object=theirs.v2")
+    assert ctl.json("key", "show", "ours")["primary"] == 2
     private = oracle.ec_private("ec-p256")
     public = ctl.file("public.pem", oracle.ec_public(private))
     ctl("key", "import", "device", "--pem", public)

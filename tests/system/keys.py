@@ -248,6 +248,47 @@ def adopt_refuses_what_is_not_one_usable_key(token):
 
 
 @test
+def a_registry_that_was_lost_is_made_again_from_the_token(token):
+    """And what another node made goes on here: version by version, in their order."""
+    first = Keyd(token).start()
+    first.create("seal", "aes-256", "encrypt", "decrypt")
+    first.create("sign", "ec-p256", "sign")
+    texts = [f"sealed by version {n}".encode() for n in (1, 2, 3)]
+    sealed = []
+    for n, text in enumerate(texts, 1):
+        sealed.append(first.ok("/v1/keys/seal/encrypt", {"plaintext": b64(text)}))
+        assert sealed[-1]["version"] == n
+        first.ok("/v1/keys/seal/rotate", {}, 201)
+    first.stop()
+    second = Keyd(token).start()
+    second.ok("/v1/keys", {"name": "seal", "uri": "pkcs11:object=seal.v1;type=secret-key"}, 201)
+
+    def rotate(uri):
+        return second.post("/v1/keys/seal/rotate", {"uri": uri})
+
+    expect(rotate("pkcs11:object=seal.v1;type=secret-key"), 409, "key-exists")
+    expect(rotate("pkcs11:object=seal.v9;type=secret-key"), 404, "no-such-object")
+    expect(rotate("pkcs11:object=sign.v1;type=private"), 409, "object-unfit")
+    expect(rotate("pkcs11:type=secret-key"), 409, "object-ambiguous")
+    expect(rotate("seal.v2"), 400, "bad-uri")
+    for n in (2, 3, 4):
+        key = expect(rotate(f"pkcs11:object=seal.v{n};type=secret-key"), 201).json
+        assert key["primary"] == n and len(key["versions"]) == n, key
+        assert not key["versions"][-1]["local"]
+    for text, answer in zip(texts, sealed):
+        opened = second.ok("/v1/keys/seal/decrypt",
+                           {"iv": answer["iv"], "ciphertext": answer["ciphertext"],
+                            "version": answer["version"]})
+        assert unb64(opened["plaintext"]) == text
+    assert second.ok("/v1/keys/seal/rotate", {}, 201)["primary"] == 5
+    # Its own version goes with the key, those that were adopted stay.
+    expect(second.delete("/v1/keys/seal"), 204)
+    assert labels(token).count("seal.v5") == 0
+    assert [labels(token).count(f"seal.v{n}") for n in (1, 2, 3, 4)] == [1] * 4
+    second.stop()
+
+
+@test
 def import_takes_public_keys_and_certificates(keyd):
     data = b"signed outside"
     for type_ in ("ec-p256", "ec-p384"):

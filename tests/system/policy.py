@@ -34,6 +34,27 @@ def nothing_is_allowed_by_default(token):
 
 
 @test(on=SOFTHSM)
+def who_may_rotate_does_not_choose_an_object_for_it(token):
+    """An object of the token becomes a version for one who may adopt, too."""
+    other = Keyd(token).start()
+    other.create("theirs", "hmac-sha256", "sign")
+    uri = {"uri": "pkcs11:object=theirs.v1;type=secret-key"}
+    create = 'allow "me" { operations = { "create", "rotate" } keys = { "*" } }\n' \
+        'allow "me" { operations = { "status" } }\n'
+    keyd = Keyd(token, policy=ME + create).start()
+    keyd.create("k", "hmac-sha256", "sign")
+    expect(keyd.post("/v1/keys/k/rotate", uri), 403, "denied")
+    keyd.set_policy(ME + create + 'allow "me" { operations = { "adopt" } keys = { "other" } }\n')
+    keyd.hup()
+    expect(keyd.post("/v1/keys/k/rotate", uri), 403, "denied")
+    keyd.set_policy(ME + create + 'allow "me" { operations = { "adopt" } keys = { "k" } }\n')
+    keyd.hup()
+    assert keyd.ok("/v1/keys/k/rotate", uri, 201)["primary"] == 2
+    keyd.stop()
+    other.stop()
+
+
+@test(on=SOFTHSM)
 def a_caller_whom_the_policy_does_not_name_is_401(token):
     keyd = Keyd(token, policy=bearer("other") + 'allow "other" { operations = { "random" } }\n')
     keyd.start()

@@ -85,6 +85,8 @@ static bool keys(const char *name) {
     } else if (is(name, "adopt")) {
         put_key(keyd_key_adopt(service, word(1), word(2), &key), &key);
         printf(" %d", (int)key.origin);
+    } else if (is(name, "rotate-to")) {
+        put_key(keyd_key_rotate_to(service, word(1), word(2), &key), &key);
     } else if (is(name, "import")) {
         put_key(keyd_key_import(service, word(1), pem(2), &key), &key);
         printf(" %d", (int)key.origin);

@@ -89,6 +89,12 @@ def objects_of_the_token_are_adopted(token):
         assert second.ok("sign", "mine", 0, b"x")[0] == "ok"
         second.fails("missing", "no-such-object", 404, "adopt", "x",
                      "pkcs11:object=nowhere;type=private")
+        newer = app.ok("rotate", "own")
+        taken = second.ok("rotate-to", "mine", "pkcs11:object=own.v2;type=private")
+        assert taken[3:5] == newer[3:5] and taken[3] == "2", (taken, newer)
+        second.fails("missing", "no-such-object", 404, "rotate-to", "mine",
+                     "pkcs11:object=nowhere;type=private")
+        second.wrong("rotate-to", "mine", "pkcs11:" + 1024 * "x")
     keyd.stop()
     other.stop()
 

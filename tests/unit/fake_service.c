@@ -257,6 +257,12 @@ enum kd_err kd_service_key_rotate(struct kd_service *s, const struct kd_caller *
     return key_call(s, caller, "rotate", name, "", done, arg);
 }
 
+enum kd_err kd_service_key_rotate_to(struct kd_service *s, const struct kd_caller *caller,
+                                     const char *name, const char *uri, kd_key_done *done,
+                                     void *arg) {
+    return key_call(s, caller, "rotate-to", name, uri, done, arg);
+}
+
 enum kd_err kd_service_key_set_state(struct kd_service *s, const struct kd_caller *caller,
                                      const char *name, uint32_t number, bool enable,
                                      kd_key_done *done, void *arg) {

@@ -235,6 +235,11 @@ START_TEST(keys_are_changed_and_deleted) {
     ask(&f, "POST", "/v1/keys/k/rotate", JSON_BODY, "{}", &b);
     ck_assert_int_eq(b.status, 201);
     refuse("POST", "/v1/keys/k/rotate", "{\"x\":1}", 400, "field-unknown", "x");
+    refuse("POST", "/v1/keys/k/rotate", "{\"uri\":1}", 400, "field-invalid", "uri");
+    kd_auto(answer) struct answer to = { 0 };
+    ask(&f, "POST", "/v1/keys/k/rotate", JSON_BODY, "{\"uri\":\"pkcs11:object=x\"}", &to);
+    ck_assert_int_eq(to.status, 201);
+    expect_seen("rotate-to", "k", "pkcs11:object=x");
     kd_auto(answer) struct answer c = { 0 };
     ask(&f, "POST", "/v1/keys/k/disable", JSON_BODY, "{\"version\":4}", &c);
     ck_assert_int_eq(c.status, 200);

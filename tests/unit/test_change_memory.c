@@ -110,6 +110,12 @@ static enum kd_err adopt(void) {
         kd_service_key_adopt(sx.service, &c, "new", "pkcs11:id=%41", service_on_key, NULL));
 }
 
+static enum kd_err rotate_to(void) {
+    const struct kd_caller c = service_caller_of(7);
+    return service_wait_for(
+        kd_service_key_rotate_to(sx.service, &c, "old", "pkcs11:id=%41", service_on_key, NULL));
+}
+
 static enum kd_err import_point(void) {
     const struct kd_caller c = service_caller_of(7);
     return service_wait_for(kd_service_key_import(sx.service, &c, "new", KD_KEY_EC_P256, point,
@@ -247,6 +253,15 @@ START_TEST(key_is_adopted_or_there_is_no_memory) {
 }
 END_TEST
 
+START_TEST(version_is_adopted_or_there_is_no_memory) {
+    const struct change c = { .make = rotate_to,
+                              .before = "old=1:1,2:1,;",
+                              .after = "old=1:1,2:1,3:1,;",
+                              .again = KD_ERR_KEY_EXISTS };
+    ck_assert_uint_gt(each_in_turn(&c), 2);
+}
+END_TEST
+
 START_TEST(key_is_imported_or_there_is_no_memory) {
     const struct change by_point = { .make = import_point,
                                      .before = "old=1:1,2:1,;",
@@ -329,6 +344,7 @@ static TCase *tcase_changes(void) {
     tcase_add_test(t, key_is_switched_or_there_is_no_memory);
     tcase_add_test(t, key_is_deleted_or_there_is_no_memory);
     tcase_add_test(t, key_is_adopted_or_there_is_no_memory);
+    tcase_add_test(t, version_is_adopted_or_there_is_no_memory);
     tcase_add_test(t, key_is_imported_or_there_is_no_memory);
     tcase_add_test(t, key_that_the_token_refuses_is_forgotten_also_without_memory);
     tcase_add_test(t, change_that_was_cut_off_is_taken_up_when_there_is_memory);

@@ -163,6 +163,7 @@ static void call_channel(unsigned i) {
         CALL(46, keyd_key_adopt(service, "k", "pkcs11:", &u.key));
         CALL(47, keyd_key_import(service, "k", "x", &u.key));
         CALL(48, keyd_key_import_point(service, "k", KEYD_EC_P256, point, &u.key));
+        CALL(49, keyd_key_rotate_to(service, "k", "pkcs11:", &u.key));
     default:
         ck_abort_msg("there is no call %u", i);
     }

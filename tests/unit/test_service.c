@@ -255,6 +255,46 @@ START_TEST(adopted_key_is_only_forgotten) {
 }
 END_TEST
 
+static enum kd_err rotate_to(const char *name, const char *uri) {
+    const struct kd_caller c = service_caller_of(7);
+    return service_wait_for(
+        kd_service_key_rotate_to(sx.service, &c, name, uri, service_on_key, NULL));
+}
+
+// 41 and 42 are fit, 43 is of another type, 44 has not all usages.
+START_TEST(version_that_is_adopted_is_like_the_key_and_stays_in_the_token) {
+    service_start("start ok\n");
+    fixture_file("script.object-41", "3 3 made elsewhere\n");
+    fixture_file("script.object-42", "3 7 made elsewhere, may do more\n");
+    fixture_file("script.object-43", "4 3 of another type\n");
+    fixture_file("script.object-44", "3 1 signs only\n");
+    ck_assert_err(rotate_to("k", "pkcs11:id=%41"), KD_ERR_NO_KEY);
+    ck_assert_err(service_create(7, "k", KD_KEY_HMAC_SHA256, KD_USE_SIGN | KD_USE_VERIFY), KD_OK);
+    ck_assert_err(rotate_to("k", "file:x"), KD_ERR_BAD_URI);
+    ck_assert_err(rotate_to("k", "pkcs11:id=%41?pin-value=1"), KD_ERR_BAD_URI);
+    ck_assert_err(rotate_to("k", "pkcs11:id=%45"), KD_ERR_NO_OBJECT);
+    ck_assert_err(rotate_to("k", "pkcs11:id=%43"), KD_ERR_OBJECT_UNFIT);
+    ck_assert_err(rotate_to("k", "pkcs11:id=%44"), KD_ERR_OBJECT_UNFIT);
+    ck_assert_err(service_set_state("k", 2, false), KD_ERR_NO_VERSION); // none of them left any
+    ck_assert_err(rotate_to("k", "pkcs11:id=%41"), KD_OK);
+    ck_assert_str_eq(sx.key_text, "k:hmac-sha256:3:1=1,2=1,");
+    ck_assert_err(rotate_to("k", "pkcs11:id=%41"), KD_ERR_KEY_EXISTS);
+    ck_assert_err(rotate_to("k", "pkcs11:id=%42"), KD_OK);
+    ck_assert_err(service_rotate("k"), KD_OK);
+    service_reset();
+    service_open();
+    fixture_run_until(service_ready);
+    ck_assert_err(service_set_state("k", 4, false), KD_OK);
+    ck_assert_str_eq(sx.key_text, "k:hmac-sha256:3:1=1,2=1,3=1,4=2,");
+    ck_assert_err(service_mac("k", "abc"), KD_OK);
+    ck_assert_uint_eq(sx.results[0].version, 3);
+    ck_assert_err(service_delete("k"), KD_OK);
+    ck_assert_uint_eq(fixture_count("request destroy"), 2); // 1 and 4
+    ck_assert_int_eq(access(fixture_path("script.object-41"), F_OK), 0);
+    ck_assert_int_eq(access(fixture_path("script.object-42"), F_OK), 0);
+}
+END_TEST
+
 START_TEST(imported_key_verifies_and_nothing_else) {
     service_start("start ok\n");
     uint8_t p[97];
@@ -277,6 +317,7 @@ START_TEST(imported_key_verifies_and_nothing_else) {
         service_work((struct kd_work) { .operation = KD_OPERATION_SIGN, .key = "i" }, &item, 1),
         KD_ERR_PUBLIC_ONLY);
     ck_assert_err(service_rotate("i"), KD_ERR_PUBLIC_ONLY);
+    ck_assert_err(rotate_to("i", "pkcs11:id=%41"), KD_ERR_PUBLIC_ONLY);
     const struct kd_derivation d = { .key = "i", .peer = point, .type = KD_KEY_AES_256 };
     ck_assert_err(service_derive(&d, 1), KD_ERR_PUBLIC_ONLY);
     ck_assert_err(service_delete("i"), KD_OK);
@@ -302,6 +343,7 @@ static TCase *tcase_keys(void) {
     tcase_add_test(t, many_looks_at_what_was_left_open_do_not_delay_the_next);
     tcase_add_test(t, looks_at_what_was_left_open_are_not_put_off_by_others);
     tcase_add_test(t, adopted_key_is_only_forgotten);
+    tcase_add_test(t, version_that_is_adopted_is_like_the_key_and_stays_in_the_token);
     tcase_add_test(t, imported_key_verifies_and_nothing_else);
     return t;
 }
