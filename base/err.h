@@ -144,6 +144,7 @@ enum kd_err {
     KD_ERR_TOKEN,
     KD_ERR_TOKEN_FULL,
     KD_ERR_SESSION_LOST,
+    KD_ERR_DEVICE,
     // lacking
     KD_ERR_LACKING,
     // deadline

@@ -120,6 +120,7 @@
     X(KD_ERR_TOKEN, "token", KD_CLASS_TOKEN, "The token answered with an error.") \
     X(KD_ERR_TOKEN_FULL, "token-full", KD_CLASS_TOKEN, "The token has no room for more objects or sessions.") \
     X(KD_ERR_SESSION_LOST, "session-lost", KD_CLASS_TOKEN, "The token closed the session.") \
+    X(KD_ERR_DEVICE, "device-error", KD_CLASS_TOKEN, "The token reports an error of its device, which answers otherwise.") \
     \
     X(KD_ERR_LACKING, "token-lacks", KD_CLASS_LACKING, "This token cannot do this.") \
     \

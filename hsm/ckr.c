@@ -20,7 +20,7 @@ static const struct row table[] = {
     // An operation that did not end with its error holds the session for ever;
     // there is no C_SignCancel before PKCS#11 3.0, so another session is the cure.
     ROW(CKR_OPERATION_ACTIVE, KD_ERR_SESSION_LOST),
-    ROW(CKR_DEVICE_ERROR, KD_ERR_TOKEN_AWAY),
+    ROW(CKR_DEVICE_ERROR, KD_ERR_DEVICE),
     ROW(CKR_DEVICE_REMOVED, KD_ERR_TOKEN_AWAY),
     ROW(CKR_TOKEN_NOT_PRESENT, KD_ERR_TOKEN_AWAY),
     ROW(CKR_TOKEN_NOT_RECOGNIZED, KD_ERR_TOKEN_AWAY),
@@ -37,6 +37,9 @@ static const struct row table[] = {
     ROW(CKR_PIN_EXPIRED, KD_ERR_PIN_REFUSED),
     ROW(CKR_PIN_LOCKED, KD_ERR_PIN_LAST_TRY),
     ROW(CKR_MECHANISM_INVALID, KD_ERR_LACKING),
+    // Parameters are always well formed and checked before: it has not this form of it, as
+    // ECDH without a KDF, or GCM with an IV of the caller's.
+    ROW(CKR_MECHANISM_PARAM_INVALID, KD_ERR_LACKING),
     ROW(CKR_FUNCTION_NOT_SUPPORTED, KD_ERR_LACKING),
     ROW(CKR_ATTRIBUTE_SENSITIVE, KD_ERR_LACKING), // this token shows it to nobody
     ROW(CKR_KEY_FUNCTION_NOT_PERMITTED, KD_ERR_KEY_USAGE),
@@ -46,16 +49,23 @@ static const struct row table[] = {
     ROW(CKR_ATTRIBUTE_VALUE_INVALID, KD_ERR_TOKEN),
     ROW(CKR_BUFFER_TOO_SMALL, KD_ERR_TOKEN),
     ROW(CKR_DATA_INVALID, KD_ERR_TOKEN),
+    ROW(CKR_DATA_LEN_RANGE, KD_ERR_TOKEN),
     ROW(CKR_ENCRYPTED_DATA_INVALID, KD_ERR_TOKEN),
+    ROW(CKR_ENCRYPTED_DATA_LEN_RANGE, KD_ERR_TOKEN),
+    ROW(CKR_FUNCTION_CANCELED, KD_ERR_TOKEN),
     ROW(CKR_FUNCTION_FAILED, KD_ERR_TOKEN),
     ROW(CKR_GENERAL_ERROR, KD_ERR_TOKEN),
     ROW(CKR_KEY_SIZE_RANGE, KD_ERR_TOKEN),
-    ROW(CKR_MECHANISM_PARAM_INVALID, KD_ERR_TOKEN),
     ROW(CKR_OPERATION_NOT_INITIALIZED, KD_ERR_TOKEN),
     ROW(CKR_SESSION_READ_ONLY, KD_ERR_TOKEN),
+    ROW(CKR_SESSION_READ_ONLY_EXISTS, KD_ERR_TOKEN),
     ROW(CKR_TEMPLATE_INCOMPLETE, KD_ERR_TOKEN),
     ROW(CKR_TEMPLATE_INCONSISTENT, KD_ERR_TOKEN),
     ROW(CKR_TOKEN_WRITE_PROTECTED, KD_ERR_TOKEN),
+    ROW(CKR_USER_ANOTHER_ALREADY_LOGGED_IN, KD_ERR_TOKEN),
+    ROW(CKR_USER_PIN_NOT_INITIALIZED, KD_ERR_TOKEN),
+    ROW(CKR_USER_TOO_MANY_TYPES, KD_ERR_TOKEN),
+    ROW(CKR_USER_TYPE_INVALID, KD_ERR_TOKEN),
 };
 
 static const struct row *find(CK_RV rv) {
@@ -73,6 +83,11 @@ const char *kd_ckr_name(CK_RV rv) {
 }
 
 static _Thread_local bool quiet;
+static _Thread_local struct kd_ckr_said said = { "-", CKR_OK };
+
+struct kd_ckr_said kd_ckr_said(void) {
+    return said;
+}
 
 void kd_ckr_quiet(bool is_quiet) {
     quiet = is_quiet;
@@ -83,6 +98,7 @@ enum kd_err kd_ckr(const char *call, CK_RV rv) {
         return KD_OK;
     }
     const struct row *row = find(rv);
+    said = (struct kd_ckr_said) { call, rv };
     kd_log(quiet ? KD_LOG_DEBUG : KD_LOG_WARN, "token", "the module refused a call",
            "call=%s rv=0x%lx name=%s", call, (unsigned long)rv, kd_ckr_name(rv));
     return row == NULL ? KD_ERR_TOKEN : row->err;

@@ -3,7 +3,7 @@
 // way is a session object too, and is destroyed before the function returns.
 #include "hsm/session.h"
 
-enum { P256_SECRET_BYTES = 32, P384_SECRET_BYTES = 48, AES_BYTES = 32, TEMPLATE_MAX = 12 };
+enum { P256_SECRET_BYTES = 32, P384_SECRET_BYTES = 48, AES_BYTES = 32, TEMPLATE_MAX = 13 };
 enum { HKDF_LEAST_BYTES = 16, HKDF_MOST_BYTES = 64, RELEASE_MAX_BYTES = 255 };
 
 void kd_destroy(struct kd_session *s, CK_OBJECT_HANDLE handle) {
@@ -35,6 +35,9 @@ static void make_template(struct template *t, const struct kd_secret_form *form,
     t->list[t->n++] = KD_ATTRIBUTE(CKA_CLASS, t->class);
     t->list[t->n++] = KD_ATTRIBUTE(CKA_KEY_TYPE, t->form.type);
     t->list[t->n++] = (CK_ATTRIBUTE) { CKA_TOKEN, &t->no, sizeof(t->no) };
+    if (!form->is_readable) { // Luna Cloud HSM wants both
+        t->list[t->n++] = (CK_ATTRIBUTE) { CKA_PRIVATE, &t->yes, sizeof(t->yes) };
+    }
     t->list[t->n++] =
         (CK_ATTRIBUTE) { CKA_SENSITIVE, form->is_readable ? &t->no : &t->yes, sizeof(t->no) };
     t->list[t->n++] =

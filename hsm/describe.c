@@ -98,6 +98,10 @@ static enum kd_err type_of(struct kd_session *s, CK_OBJECT_HANDLE handle, enum k
         *out = KD_KEY_AES_256;
     } else if (kind == CKK_GENERIC_SECRET && (n == 32 || n == 48)) {
         *out = n == 32 ? KD_KEY_HMAC_SHA256 : KD_KEY_HMAC_SHA384;
+    } else if (kind == CKK_SHA256_HMAC) { // nShield, YubiHSM: for HMAC alone
+        *out = KD_KEY_HMAC_SHA256;
+    } else if (kind == CKK_SHA384_HMAC) {
+        *out = KD_KEY_HMAC_SHA384;
     }
     return KD_OK;
 }

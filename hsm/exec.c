@@ -72,17 +72,21 @@ static enum kd_err run_once(struct kd_session *s, const struct kd_hsm_request *q
 static enum kd_err run_item(struct kd_session *s, const struct kd_hsm_request *q,
                             const struct kd_hsm_item *item, struct kd_hsm_result *result) {
     enum kd_err r = run_once(s, q, item, result);
-    if (r != KD_OK && may_retry(s, q->op, &r)) {
+    for (unsigned n = 0; r != KD_OK && n < 2 && may_retry(s, q->op, &r); n++) {
         reset_result(s, q->op);
         r = run_once(s, q, item, result);
+        if (r != KD_ERR_SESSION_LOST) {
+            break; // else an operation that failed and did not end holds the session
+        }
     }
-    // What is still lost after a new session is away.
-    return r == KD_ERR_SESSION_LOST ? KD_ERR_TOKEN_AWAY : r;
+    return kd_session_blame(s, r);
 }
 
 static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *q,
                              struct kd_reader *in, struct kd_buf *out) {
     bool is_away = false;
+    bool is_done = false;
+    bool has_failed = false;
     for (size_t i = 0; i < q->n_items; i++) {
         struct kd_hsm_session_terms terms;
         struct kd_hsm_handshake handshake = { .terms = &terms };
@@ -99,6 +103,8 @@ static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *
         // The rest of a batch need not wait for a token that is gone.
         r = is_away ? KD_ERR_TOKEN_AWAY : run_item(s, q, &item, &result);
         is_away = r == KD_ERR_TOKEN_AWAY;
+        is_done = is_done || r == KD_OK;
+        has_failed = has_failed || r == KD_ERR_DEVICE || r == KD_ERR_TOKEN;
         result.err = r;
         kd_hsm_put_result(out, q->op, &result);
         reset_result(s, q->op);
@@ -106,7 +112,7 @@ static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *
     if (kd_reader_finish(in) != KD_OK) {
         return KD_ERR_MALFORMED;
     }
-    return is_away ? KD_ERR_TOKEN_AWAY : KD_OK;
+    return is_away || kd_session_is_sick(s, is_done, has_failed) ? KD_ERR_TOKEN_AWAY : KD_OK;
 }
 
 static enum kd_err find_once(struct kd_session *s, struct kd_bytes uri, struct kd_buf *out,
@@ -133,7 +139,7 @@ static enum kd_err run_find(struct kd_session *s, const struct kd_hsm_request *q
         r = find_once(s, item.data, out, n);
     }
     kd_buf_reset(&s->out);
-    return r == KD_ERR_SESSION_LOST ? KD_ERR_TOKEN_AWAY : r;
+    return kd_session_blame(s, r);
 }
 
 // A reply's head has a fixed length while it names no detail, so it is written

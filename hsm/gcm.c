@@ -2,6 +2,11 @@
 // gcm.c: see gcm.h.
 #include "hsm/gcm.h"
 
+#include "channel/channel.h"
+
+#include <openssl/rand.h>
+#include <string.h>
+
 static CK_GCM_PARAMS gcm_params(const uint8_t *iv, struct kd_bytes aad) {
     return (CK_GCM_PARAMS) { .iv_ptr = kd_p11_bytes(iv),
                              .iv_len = KD_HSM_GCM_IV_BYTES,
@@ -11,50 +16,158 @@ static CK_GCM_PARAMS gcm_params(const uint8_t *iv, struct kd_bytes aad) {
                              .tag_bits = KD_HSM_GCM_TAG_BYTES * 8 };
 }
 
-enum kd_err kd_gcm_seal(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
-                        struct kd_bytes aad, struct kd_bytes text, uint8_t *out) {
+static enum kd_err seal(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
+                        struct kd_bytes aad, struct kd_bytes text, uint8_t *out, CK_ULONG *n) {
     CK_FUNCTION_LIST *p11 = s->token->p11;
     const struct kd_bytes some = text.n == 0 ? kd_bytes_of_text("") : text;
     CK_GCM_PARAMS params = gcm_params(iv, aad);
     CK_MECHANISM gcm = { CKM_AES_GCM, &params, sizeof(params) };
-    CK_ULONG n = text.n + KD_HSM_GCM_TAG_BYTES;
-    enum kd_err r;
-    if ((r = kd_ckr("C_EncryptInit", p11->C_EncryptInit(s->handle, &gcm, key))) != KD_OK ||
-        (r = kd_ckr("C_Encrypt",
-                    p11->C_Encrypt(s->handle, kd_p11_bytes(some.p), text.n, out, &n))) != KD_OK) {
-        return r;
-    }
-    return n == text.n + KD_HSM_GCM_TAG_BYTES ? KD_OK : KD_ERR_TOKEN;
+    enum kd_err r = kd_ckr("C_EncryptInit", p11->C_EncryptInit(s->handle, &gcm, key));
+    return r == KD_OK ? kd_ckr("C_Encrypt",
+                               p11->C_Encrypt(s->handle, kd_p11_bytes(some.p), text.n, out, n))
+                      : r;
 }
 
-// A forged tag is CKR_GENERAL_ERROR on SoftHSM and CKR_ENCRYPTED_DATA_INVALID on
-// others: it is the data that is sick, not the token, so these never heal a
-// session or end a worker.  What speaks of the session, the token or the handle
-// is still that.
-static enum kd_err decrypt_error(CK_RV rv) {
+static enum kd_err seal_exactly(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
+                                struct kd_bytes aad, struct kd_bytes text, uint8_t *out) {
+    CK_ULONG n = text.n + KD_HSM_GCM_TAG_BYTES;
+    enum kd_err r = seal(s, key, iv, aad, text, out, &n);
+    return r == KD_OK && n != text.n + KD_HSM_GCM_TAG_BYTES ? KD_ERR_TOKEN : r;
+}
+
+enum kd_err kd_gcm_seal(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
+                        struct kd_bytes aad, struct kd_bytes text, uint8_t *out) {
+    return s->token->gcm_makes_iv ? KD_ERR_LACKING : seal_exactly(s, key, iv, aad, text, out);
+}
+
+enum kd_err kd_gcm_seal_anew(struct kd_session *s, CK_OBJECT_HANDLE key, uint8_t *iv,
+                             struct kd_bytes aad, struct kd_bytes text, uint8_t *out) {
+    memset(iv, 0, KD_HSM_GCM_IV_BYTES);
+    if (!s->token->gcm_makes_iv && RAND_bytes(iv, KD_HSM_GCM_IV_BYTES) != 1) {
+        return KD_ERR_NO_MEMORY;
+    }
+    return seal_exactly(s, key, iv, aad, text, out);
+}
+
+// A forged tag has as many names as there are modules (SoftHSM: CKR_GENERAL_ERROR): it is the data
+// that is sick, not the token, so these never heal a session or end a worker.  What this one says
+// the probe has seen; where it could not, what says nothing in particular is taken for it.
+static enum kd_err meaning_of(const struct kd_token *t, CK_RV rv) {
     switch (rv) {
-    case CKR_GENERAL_ERROR:
-    case CKR_FUNCTION_FAILED:
+    case CKR_OK:
+        return KD_OK;
+    case KD_CKR_AEAD_DECRYPT_FAILED:
     case CKR_ENCRYPTED_DATA_INVALID:
     case CKR_ENCRYPTED_DATA_LEN_RANGE:
     case CKR_DATA_INVALID:
     case CKR_SIGNATURE_INVALID:
         return KD_ERR_NOT_AUTHENTIC;
+    case CKR_GENERAL_ERROR:
+    case CKR_FUNCTION_FAILED:
+        if (t->gcm_forged_rv == CKR_OK) {
+            return KD_ERR_NOT_AUTHENTIC;
+        }
+        break;
     default:
-        return kd_ckr("C_Decrypt", rv);
+        break;
     }
+    return rv == t->gcm_forged_rv ? KD_ERR_NOT_AUTHENTIC : kd_ckr("C_Decrypt", rv);
+}
+
+// *rv: what C_Decrypt gave.
+static enum kd_err open(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
+                        struct kd_bytes aad, struct kd_bytes sealed, uint8_t *out, CK_ULONG *n,
+                        CK_RV *rv) {
+    CK_FUNCTION_LIST *p11 = s->token->p11;
+    CK_GCM_PARAMS params = gcm_params(iv, aad);
+    CK_MECHANISM gcm = { CKM_AES_GCM, &params, sizeof(params) };
+    enum kd_err r = kd_ckr("C_DecryptInit", p11->C_DecryptInit(s->handle, &gcm, key));
+    if (r == KD_OK) {
+        *n = sealed.n;
+        *rv = p11->C_Decrypt(s->handle, kd_p11_bytes(sealed.p), sealed.n, out, n);
+    }
+    return r;
 }
 
 enum kd_err kd_gcm_open(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
                         struct kd_bytes aad, struct kd_bytes sealed, uint8_t *out) {
-    CK_FUNCTION_LIST *p11 = s->token->p11;
-    CK_GCM_PARAMS params = gcm_params(iv, aad);
-    CK_MECHANISM gcm = { CKM_AES_GCM, &params, sizeof(params) };
-    CK_ULONG n = sealed.n;
-    enum kd_err r = kd_ckr("C_DecryptInit", p11->C_DecryptInit(s->handle, &gcm, key));
-    if (r != KD_OK || (r = decrypt_error(p11->C_Decrypt(s->handle, kd_p11_bytes(sealed.p), sealed.n,
-                                                        out, &n))) != KD_OK) {
+    CK_ULONG n;
+    CK_RV rv;
+    enum kd_err r = open(s, key, iv, aad, sealed, out, &n, &rv);
+    if (r != KD_OK || (r = meaning_of(s->token, rv)) != KD_OK) {
         return r;
     }
     return n == sealed.n - KD_HSM_GCM_TAG_BYTES ? KD_OK : KD_ERR_TOKEN;
+}
+
+// ---- the probe -------------------------------------------------------------
+
+enum { PROBE_ROOM_BYTES = 96 };
+
+// Seals and holds the result against OpenSSL's under the IV that stands there then.
+static enum kd_err try_seal(struct kd_session *s, CK_OBJECT_HANDLE key,
+                            const uint8_t value[static 32], struct kd_bytes text, uint8_t *iv,
+                            uint8_t sealed[static PROBE_ROOM_BYTES], bool *is_right) {
+    uint8_t want[PROBE_ROOM_BYTES];
+    CK_ULONG n = PROBE_ROOM_BYTES;
+    enum kd_err r;
+    if ((r = seal(s, key, iv, text, text, sealed, &n)) != KD_OK ||
+        (r = kd_host_seal(KD_AEAD_A256GCM, value, iv, text, text, want)) != KD_OK) {
+        return r;
+    }
+    if (n != text.n + KD_HSM_GCM_TAG_BYTES) {
+        return KD_ERR_LACKING; // Luna in FIPS mode adds its IV to the result
+    }
+    *is_right = kd_ct_equal((struct kd_bytes) { sealed, n }, (struct kd_bytes) { want, n });
+    return KD_OK;
+}
+
+static enum kd_err probe_forgery(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
+                                 struct kd_bytes aad, struct kd_bytes sealed, bool *is_right) {
+    uint8_t forged[PROBE_ROOM_BYTES];
+    uint8_t opened[PROBE_ROOM_BYTES];
+    CK_ULONG n;
+    CK_RV rv;
+    memcpy(forged, sealed.p, sealed.n);
+    forged[0] ^= 1;
+    const struct kd_bytes body = { forged, sealed.n };
+    enum kd_err r = open(s, key, iv, aad, body, opened, &n, &rv);
+    if (r != KD_OK) {
+        return r;
+    }
+    *is_right = *is_right && rv != CKR_OK;
+    r = kd_ckr("C_Decrypt", rv);
+    if (r != KD_OK && r != KD_ERR_TOKEN) {
+        return r; // of the session or the device
+    }
+    s->token->gcm_forged_rv = rv;
+    return KD_OK;
+}
+
+enum kd_err kd_gcm_probe(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t value[static 32],
+                         bool *is_right) {
+    static const uint8_t given[KD_HSM_GCM_IV_BYTES] = { 1 };
+    struct kd_token *t = s->token;
+    const struct kd_bytes text = kd_bytes_of_text("keyd probe");
+    uint8_t iv[KD_HSM_GCM_IV_BYTES];
+    uint8_t sealed[PROBE_ROOM_BYTES];
+    uint8_t opened[PROBE_ROOM_BYTES];
+    memcpy(iv, given, sizeof(iv));
+    enum kd_err r = try_seal(s, key, value, text, iv, sealed, is_right);
+    t->gcm_makes_iv = !kd_bytes_equal((struct kd_bytes) { iv, sizeof(iv) },
+                                      (struct kd_bytes) { given, sizeof(given) });
+    if (r == KD_ERR_LACKING || r == KD_ERR_TOKEN) { // CloudHSM: "Expect IV to be all 0"
+        memset(iv, 0, sizeof(iv));
+        r = try_seal(s, key, value, text, iv, sealed, is_right);
+        t->gcm_makes_iv = r == KD_OK;
+    }
+    if (r != KD_OK) {
+        return r;
+    }
+    const struct kd_bytes body = { sealed, text.n + KD_HSM_GCM_TAG_BYTES };
+    if ((r = kd_gcm_open(s, key, iv, text, body, opened)) != KD_OK) {
+        return r;
+    }
+    *is_right = *is_right && kd_ct_equal((struct kd_bytes) { opened, text.n }, text);
+    return probe_forgery(s, key, iv, text, body, is_right);
 }

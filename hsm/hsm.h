@@ -19,7 +19,7 @@
 #define KD_HSM_BATCH_MAX_ITEMS 1024
 #define KD_HSM_KEYS_MAX 16         // versions tried by one verify or decrypt
 #define KD_HSM_STEPS_MAX 4         // derivation steps behind a secret
-#define KD_HSM_ID_MAX_BYTES 32     // CKA_ID that we use or adopt
+#define KD_HSM_ID_MAX_BYTES 250    // CKA_ID that we use or adopt (kmsp11: a resource name)
 #define KD_HSM_LABEL_MAX_BYTES 128 // CKA_LABEL that we use or adopt
 #define KD_HSM_INFO_MAX_BYTES 1024 // HKDF salt and info, each
 #define KD_HSM_RANDOM_MAX_BYTES 4096
@@ -285,7 +285,8 @@ enum kd_hsm_probe {
     KD_HSM_PROBE_MISSING,  // the module does not offer it
     KD_HSM_PROBE_VERIFIED, // tried with a known answer, right
     KD_HSM_PROBE_UNTRIED,  // offered, but the token lets us try nothing
-    KD_HSM_PROBE_WRONG,    // offered, and the answer was wrong or an error
+    KD_HSM_PROBE_REFUSED,  // offered, and what keyd asks for ends with an error
+    KD_HSM_PROBE_WRONG,    // offered, and the answer was wrong
 };
 const char *kd_hsm_probe_name(enum kd_hsm_probe p);
 

@@ -2,7 +2,7 @@
 // login.c: the only code that sees the PIN.  A token counts wrong tries and
 // locks itself, so a PIN that was refused once is never submitted again: its
 // record (a salted, slow hash) is kept by the front and comes back in HELLO.
-#include "hsm/token.h"
+#include "hsm/session.h"
 
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -56,6 +56,7 @@ static enum kd_err check_tries(struct kd_token *t, struct kd_buf *detail) {
     CK_TOKEN_INFO info;
     enum kd_err r = kd_ckr("C_GetTokenInfo", t->p11->C_GetTokenInfo(t->slot, &info));
     if (r != KD_OK) {
+        kd_buf_text(detail, "The token does not say whether its user PIN is locked.");
         return r;
     }
     if ((info.flags & CKF_USER_PIN_LOCKED) != 0) {
@@ -110,20 +111,49 @@ static CK_RV log_in(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_sec
     return rv;
 }
 
+// The login is the process's (PKCS#11 5.6), and this is CKR_USER_ALREADY_LOGGED_IN; but there are
+// modules where each session has its own (nethsm-pkcs11).
+static void log_in_others(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_secret *pin) {
+    for (const struct kd_session *s = t->sessions_open; s != NULL; s = s->next) {
+        const CK_RV rv = s->handle == session ? CKR_OK : log_in(t, s->handle, pin);
+        if (rv != CKR_OK && rv != CKR_USER_ALREADY_LOGGED_IN) {
+            kd_log(KD_LOG_WARN, "login", "a session is not logged in", "rv=%s", kd_ckr_name(rv));
+        }
+    }
+}
+
+// A wrong PIN is CKR_PIN_INCORRECT; but also CKR_GENERAL_ERROR, CKR_ARGUMENTS_BAD or
+// CKR_DATA_LEN_RANGE, by which the token may have counted a try (OpenSC #871, #1655).  So what has
+// no other meaning is a refusal, as long as the device is there.
+static enum kd_err meaning_of(struct kd_token *t, CK_SESSION_HANDLE session, CK_RV rv) {
+    static const CK_RV others[] = { CKR_USER_ANOTHER_ALREADY_LOGGED_IN, CKR_USER_TOO_MANY_TYPES,
+                                    CKR_USER_PIN_NOT_INITIALIZED,       CKR_USER_TYPE_INVALID,
+                                    CKR_SESSION_READ_ONLY_EXISTS,       CKR_FUNCTION_CANCELED };
+    const enum kd_err r = kd_ckr("C_Login", rv);
+    bool is_other = r != KD_ERR_TOKEN;
+    for (size_t i = 0; i < KD_COUNT_OF(others); i++) {
+        is_other = is_other || rv == others[i];
+    }
+    return is_other ? r : kd_token_answers(t, session) ? KD_ERR_PIN_REFUSED : KD_ERR_TOKEN_AWAY;
+}
+
 static enum kd_err submit(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_secret *pin,
                           struct kd_buf *record, struct kd_buf *detail) {
     const CK_RV rv = log_in(t, session, pin);
-    if (rv == CKR_USER_ALREADY_LOGGED_IN) {
+    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN) {
+        log_in_others(t, session, pin);
         return KD_OK;
     }
-    enum kd_err r = kd_ckr("C_Login", rv);
+    enum kd_err r = meaning_of(t, session, rv);
     if (r != KD_ERR_PIN_REFUSED) {
+        kd_buf_printf(detail, "The token did not log keyd in (%s, 0x%lx).", kd_ckr_name(rv),
+                      (unsigned long)rv);
         return r;
     }
     kd_buf_printf(detail,
-                  "The token refused the PIN in %s (%s). It is not tried again. Write the right "
-                  "PIN to the file and send SIGHUP to keyd.",
-                  t->pin_file, kd_ckr_name(rv));
+                  "The token refused the PIN in %s (%s, 0x%lx). It is not tried again. Write the "
+                  "right PIN to the file and send SIGHUP to keyd.",
+                  t->pin_file, kd_ckr_name(rv), (unsigned long)rv);
     if (make_record(pin, record) != KD_OK) {
         kd_log(KD_LOG_ERROR, "login", "the refused PIN could not be recorded", "");
     }

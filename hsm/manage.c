@@ -3,6 +3,7 @@
 // is: describe.c.
 #include "hsm/exec.h"
 
+#include <assert.h>
 #include <p11-kit/uri.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct template {
 };
 
 static void put(struct template *t, CK_ATTRIBUTE attribute) {
+    assert(t->n < TEMPLATE_MAX);
     t->list[t->n++] = attribute;
 }
 
@@ -60,8 +62,12 @@ static enum kd_err generate_secret(struct kd_session *s, const struct kd_hsm_ite
                                    CK_OBJECT_HANDLE *key) {
     const bool is_aes = item->key.type == KD_KEY_AES_256;
     const CK_ULONG n = item->key.type == KD_KEY_HMAC_SHA384 ? 48 : 32;
+    const CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    const CK_KEY_TYPE type = is_aes ? CKK_AES : CKK_GENERIC_SECRET;
     struct template t;
     begin(&t, &item->key);
+    put(&t, KD_ATTRIBUTE(CKA_CLASS, class));
+    put(&t, KD_ATTRIBUTE(CKA_KEY_TYPE, type));
     put_guards(&t);
     put(&t, KD_ATTRIBUTE(CKA_VALUE_LEN, n));
     for (unsigned usage = 1; usage <= KD_USE_ALL; usage <<= 1) {

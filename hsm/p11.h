@@ -8,6 +8,8 @@
 
 #include <p11-kit/pkcs11.h>
 
+// PKCS#11 3.0, 5.1.6: a forged tag.
+#define KD_CKR_AEAD_DECRYPT_FAILED 0x42UL
 // PKCS#11 3.0, 6.64 HKDF.
 #define KD_CKM_HKDF_DERIVE 0x402aUL
 #define KD_CKF_HKDF_SALT_NULL 1UL
@@ -42,6 +44,12 @@ KD_MUST_CHECK enum kd_err kd_ckr(const char *call, CK_RV rv);
 KD_MUST_CHECK enum kd_err kd_ckr_made(const char *call, CK_RV rv, CK_OBJECT_HANDLE *made);
 // For the probe, which asks for what a token may well refuse.  This thread.
 void kd_ckr_quiet(bool is_quiet);
+struct kd_ckr_said {
+    const char *call;
+    CK_RV rv;
+};
+// The last that kd_ckr was given in this thread, but for CKR_OK.
+struct kd_ckr_said kd_ckr_said(void);
 const char *kd_ckr_name(CK_RV rv); // "CKR_DEVICE_ERROR", or "CKR_?"
 
 #endif

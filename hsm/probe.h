@@ -5,7 +5,8 @@
 
 #include "hsm/session.h"
 
-// Fills token->probe and token->hkdf.  Runs alone, before other threads start.
+// Fills token->probe, token->hkdf and what stands beside them.  Runs alone, before other threads
+// start.
 void kd_probe(struct kd_session *s);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // proof.c: holds an object against what is known of the key, so that a stale
 // handle or a swapped object is found out before it is used.
+#include "channel/channel.h"
 #include "hsm/session.h"
 
 #include <assert.h>
@@ -33,46 +34,6 @@ static enum kd_err check_signer(struct kd_session *s, const struct kd_key_ref *r
     return is_valid ? KD_OK : KD_ERR_OBJECT_CHANGED;
 }
 
-// ECDH with the generator gives the x coordinate of the object's own public key:
-// nothing secret, so it may be read.
-static enum kd_err check_deriver(struct kd_session *s, const struct kd_key_ref *ref,
-                                 CK_OBJECT_HANDLE handle) {
-    const size_t half = (ref->proof.n - 1) / 2;
-    const struct kd_secret_form form = { .type = CKK_GENERIC_SECRET,
-                                         .n = half,
-                                         .is_readable = true };
-    CK_OBJECT_HANDLE x = CK_INVALID_HANDLE;
-    enum kd_err r = kd_derive_ecdh(s, handle, ref->type, kd_host_generator(ref->type), &form, &x);
-    if (r != KD_OK) {
-        return r;
-    }
-    const size_t start = s->out.n;
-    r = kd_read_value(s, x);
-    kd_destroy(s, x);
-    if (r == KD_ERR_LACKING) {
-        // A token that keeps even this to itself: the object was found by id,
-        // label and class, and that must do.  Any other error proves nothing.
-        kd_log(KD_LOG_INFO, "token", "the token does not let a derive key be proved", "");
-        return KD_OK;
-    }
-    if (r != KD_OK) {
-        return r;
-    }
-    const struct kd_bytes got = { s->out.p + start, s->out.n - start };
-    const bool is_same = kd_ct_equal(got, (struct kd_bytes) { ref->proof.p + 1, half });
-    s->out.n = start;
-    return is_same ? KD_OK : KD_ERR_OBJECT_CHANGED;
-}
-
-static enum kd_err get_bool(struct kd_session *s, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type,
-                            bool *out) {
-    CK_BBOOL v = CK_FALSE;
-    CK_ATTRIBUTE a = KD_ATTRIBUTE(type, v);
-    const CK_RV rv = s->token->p11->C_GetAttributeValue(s->handle, handle, &a, 1);
-    *out = rv == CKR_OK && v == CK_TRUE;
-    return rv == CKR_ATTRIBUTE_TYPE_INVALID ? KD_OK : kd_ckr("C_GetAttributeValue", rv);
-}
-
 static enum kd_err mac_of_text(struct kd_session *s, enum kd_key_type type, CK_OBJECT_HANDLE handle,
                                uint8_t *out) {
     CK_FUNCTION_LIST *p11 = s->token->p11;
@@ -88,6 +49,95 @@ static enum kd_err mac_of_text(struct kd_session *s, enum kd_key_type type, CK_O
         memcpy(out, mac, KD_HSM_CHECK_BYTES);
     }
     return r;
+}
+
+// ---- derive keys -------------------------------------------------------------
+//
+// ECDH with the generator gives the x coordinate of the object's own public key: nothing secret,
+// so it may be read; or, where the token makes nothing readable, be the key of a MAC that OpenSSL
+// makes, too.
+
+static enum kd_err derive_x(struct kd_session *s, enum kd_key_type type, CK_OBJECT_HANDLE handle,
+                            const struct kd_secret_form *form, CK_OBJECT_HANDLE *out) {
+    return kd_derive_ecdh(s, handle, type, kd_host_generator(type), form, out);
+}
+
+static enum kd_err compare_by_reading(struct kd_session *s, enum kd_key_type type,
+                                      struct kd_bytes x, CK_OBJECT_HANDLE handle) {
+    const struct kd_secret_form form = { CKK_GENERIC_SECRET, x.n, 0, true };
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
+    enum kd_err r = derive_x(s, type, handle, &form, &made);
+    if (r != KD_OK) {
+        return r;
+    }
+    const size_t start = s->out.n;
+    r = kd_read_value(s, made);
+    kd_destroy(s, made);
+    if (r != KD_OK) {
+        return r;
+    }
+    const struct kd_bytes got = { s->out.p + start, s->out.n - start };
+    const bool is_same = kd_ct_equal(got, x);
+    s->out.n = start;
+    return is_same ? KD_OK : KD_ERR_OBJECT_CHANGED;
+}
+
+static enum kd_err compare_by_mac(struct kd_session *s, enum kd_key_type type, struct kd_bytes x,
+                                  CK_OBJECT_HANDLE handle, bool *is_derived) {
+    const struct kd_secret_form form = { CKK_GENERIC_SECRET, x.n, KD_USE_SIGN, false };
+    const struct kd_bytes text = kd_bytes_of_text(KD_CHECK_TEXT);
+    const bool is_short = type == KD_KEY_EC_P256;
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
+    uint8_t got[KD_HSM_CHECK_BYTES];
+    uint8_t want[KD_MD_MAX_BYTES];
+    enum kd_err r = derive_x(s, type, handle, &form, &made);
+    *is_derived = r == KD_OK;
+    if (r == KD_OK) {
+        r = mac_of_text(s, is_short ? KD_KEY_HMAC_SHA256 : KD_KEY_HMAC_SHA384, made, got);
+    }
+    kd_destroy(s, made);
+    if (r != KD_OK ||
+        (r = kd_host_hmac(is_short ? KD_MD_SHA256 : KD_MD_SHA384, x, &text, 1, want)) != KD_OK) {
+        return r;
+    }
+    return kd_ct_equal((struct kd_bytes) { got, sizeof(got) },
+                       (struct kd_bytes) { want, sizeof(got) })
+               ? KD_OK
+               : KD_ERR_OBJECT_CHANGED;
+}
+
+enum kd_err kd_proof_of_deriver(struct kd_session *s, enum kd_key_type type, struct kd_bytes point,
+                                CK_OBJECT_HANDLE handle, bool *is_derived) {
+    const struct kd_bytes x = { point.p + 1, (point.n - 1) / 2 };
+    *is_derived = false;
+    const enum kd_err r = compare_by_reading(s, type, x, handle);
+    // Refused: LACKING of what is sensitive, or of the mechanism; of a template it is TOKEN.
+    return r == KD_ERR_LACKING || r == KD_ERR_TOKEN ? compare_by_mac(s, type, x, handle, is_derived)
+                                                    : r;
+}
+
+static enum kd_err check_deriver(struct kd_session *s, const struct kd_key_ref *ref,
+                                 CK_OBJECT_HANDLE handle) {
+    bool is_derived;
+    const enum kd_err r = kd_proof_of_deriver(s, ref->type, ref->proof, handle, &is_derived);
+    if (r == KD_ERR_LACKING && is_derived) {
+        // A token that keeps even this to itself: the object was found by id, label and class, and
+        // that must do.  Any other error proves nothing.
+        kd_log(KD_LOG_INFO, "token", "the token does not let a derive key be proved", "");
+        return KD_OK;
+    }
+    return r;
+}
+
+// ---- secret keys -------------------------------------------------------------
+
+static enum kd_err get_bool(struct kd_session *s, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type,
+                            bool *out) {
+    CK_BBOOL v = CK_FALSE;
+    CK_ATTRIBUTE a = KD_ATTRIBUTE(type, v);
+    const CK_RV rv = s->token->p11->C_GetAttributeValue(s->handle, handle, &a, 1);
+    *out = rv == CKR_OK && v == CK_TRUE;
+    return rv == CKR_ATTRIBUTE_TYPE_INVALID ? KD_OK : kd_ckr("C_GetAttributeValue", rv);
 }
 
 // Not the usual block of zeros: encrypted, that is the secret with which GCM

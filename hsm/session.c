@@ -188,12 +188,14 @@ void kd_session_leave(struct kd_session *s) {
     pthread_rwlock_unlock(&s->token->use);
 }
 
-bool kd_session_answers(struct kd_session *s) {
-    uint8_t byte = 0;
-    const CK_RV rv = s->token->p11->C_GenerateRandom(s->handle, &byte, 1);
-    const bool is_there =
-        rv == CKR_OK || rv == CKR_RANDOM_NO_RNG || rv == CKR_FUNCTION_NOT_SUPPORTED;
-    return is_there && is_logged_in(s);
+bool kd_token_answers(const struct kd_token *t, CK_SESSION_HANDLE session) {
+    uint8_t bytes[16]; // Google's kmsp11 gives at least 8
+    const CK_RV rv = t->p11->C_GenerateRandom(session, bytes, sizeof(bytes));
+    return rv == CKR_OK || rv == CKR_RANDOM_NO_RNG || rv == CKR_FUNCTION_NOT_SUPPORTED;
+}
+
+bool kd_session_answers(const struct kd_session *s) {
+    return kd_token_answers(s->token, s->handle) && is_logged_in(s);
 }
 
 enum kd_err kd_session_check(struct kd_session *s) {
@@ -205,17 +207,50 @@ enum kd_err kd_session_check(struct kd_session *s) {
     return is_sound ? KD_OK : kd_session_heal(s, KD_ERR_SESSION_LOST);
 }
 
+static bool is_sound(struct kd_session *s, bool (*asked)(const struct kd_session *s)) {
+    pthread_rwlock_rdlock(&s->token->use);
+    const bool is_good = is_current(s) && asked(s);
+    pthread_rwlock_unlock(&s->token->use);
+    return is_good;
+}
+
 enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause) {
-    const bool is_doubtful = cause == KD_ERR_TOKEN || cause == KD_ERR_NO_OBJECT;
-    if (is_doubtful) {
-        pthread_rwlock_rdlock(&s->token->use);
-        const bool is_sound = is_current(s) && is_logged_in(s);
-        pthread_rwlock_unlock(&s->token->use);
-        if (is_sound) {
-            return cause; // the session lives: the error is the operation's own
-        }
-    } else if (cause != KD_ERR_SESSION_LOST && cause != KD_ERR_TOKEN_AWAY) {
-        return cause;
+    if ((cause == KD_ERR_TOKEN || cause == KD_ERR_NO_OBJECT) && is_sound(s, is_logged_in)) {
+        return cause; // the session lives: the error is the operation's own
     }
-    return renew_alone(s, true);
+    if (cause == KD_ERR_DEVICE && is_sound(s, kd_session_answers)) {
+        return KD_OK;
+    }
+    const bool may_be_lost = cause == KD_ERR_TOKEN || cause == KD_ERR_NO_OBJECT ||
+                             cause == KD_ERR_DEVICE || cause == KD_ERR_TOKEN_AWAY ||
+                             cause == KD_ERR_SESSION_LOST;
+    return may_be_lost ? renew_alone(s, true) : cause;
+}
+
+enum kd_err kd_session_blame(struct kd_session *s, enum kd_err last) {
+    if (last != KD_ERR_SESSION_LOST && last != KD_ERR_DEVICE) {
+        return last;
+    }
+    return !is_sound(s, kd_session_answers) ? KD_ERR_TOKEN_AWAY
+           : last == KD_ERR_DEVICE          ? last
+                                            : KD_ERR_TOKEN;
+}
+
+bool kd_session_is_sick(struct kd_session *s, bool is_done, bool has_failed) {
+    struct kd_token *t = s->token;
+    if (is_done) {
+        if (atomic_load(&t->n_sick) != 0) {
+            atomic_store(&t->n_sick, 0);
+        }
+        return false;
+    }
+    if (!has_failed) {
+        return false;
+    }
+    const uint64_t now = kd_clock_mono_ms();
+    if (atomic_fetch_add(&t->n_sick, 1) == 0) {
+        atomic_store(&t->sick_since_ms, now);
+    }
+    return atomic_load(&t->n_sick) > KD_SESSION_SICK_MAX &&
+           now - atomic_load(&t->sick_since_ms) > KD_SESSION_SICK_MS;
 }

@@ -33,14 +33,27 @@ bool kd_session_try_enter(struct kd_session *s);
 void kd_session_leave(struct kd_session *s);
 
 // After `cause`, outside of enter and leave: KD_OK if the operation may be tried
-// again.  A lost session or a device error waits for the operations of others,
-// loses all sessions and forgets all handles, and opens another session.
-// KD_ERR_TOKEN and KD_ERR_NO_OBJECT ask the module whether the session still lives
-// and is logged in.  KD_ERR_TOKEN_AWAY as above.  Anything else is handed back.
+// again.  A lost session, or a token that is away, waits for the operations of others,
+// loses all sessions and forgets all handles, and opens another session; so does
+// KD_ERR_DEVICE where the device does not answer any more.  KD_ERR_TOKEN and
+// KD_ERR_NO_OBJECT ask the module whether the session still lives and is logged in.
+// KD_ERR_TOKEN_AWAY as above.  Anything else is handed back.
 KD_MUST_CHECK enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause);
+// What an operation's last error is to its caller.  KD_ERR_DEVICE that has come again is the
+// operation's own where the device answers, as some modules say it of a request that they do
+// not like, and whoever makes such requests must not take the token from all others; and so is
+// KD_ERR_SESSION_LOST, which becomes KD_ERR_TOKEN.  Else they are KD_ERR_TOKEN_AWAY.
+enum kd_err kd_session_blame(struct kd_session *s, enum kd_err last);
+// At the end of each request: whether an item of it was done, and whether one met an error of the
+// token or the device.  True when it is time for a fresh worker: nothing was done for
+// KD_SESSION_SICK_MS, and more than KD_SESSION_SICK_MAX requests met such errors.
+bool kd_session_is_sick(struct kd_session *s, bool is_done, bool has_failed);
+#define KD_SESSION_SICK_MS 30000
+#define KD_SESSION_SICK_MAX 16
 // Asks the device for a random number, which a module cannot make up by itself where the device
-// is another, and whether the login still holds.  By who has the session to himself.
-bool kd_session_answers(struct kd_session *s);
+// is another (kd_token_answers), and whether the login still holds.  By who has the session to
+// himself.
+bool kd_session_answers(const struct kd_session *s);
 // The same for a session that has nothing to do, which it keeps alive; heals it if it does not
 // answer.  KD_ERR_TOKEN_AWAY as above.
 KD_MUST_CHECK enum kd_err kd_session_check(struct kd_session *s);
@@ -69,6 +82,11 @@ KD_MUST_CHECK enum kd_err kd_object_find(struct kd_session *s, CK_ATTRIBUTE *tem
 // KD_ERR_OBJECT_CHANGED if not.
 KD_MUST_CHECK enum kd_err kd_proof_check(struct kd_session *s, const struct kd_key_ref *ref,
                                          CK_OBJECT_HANDLE handle);
+// Whether ECDH with this private key belongs to the point: KD_OK, KD_ERR_OBJECT_CHANGED, or why it
+// could not be seen; is_derived: the token does ECDH, at least.
+KD_MUST_CHECK enum kd_err kd_proof_of_deriver(struct kd_session *s, enum kd_key_type type,
+                                              struct kd_bytes point, CK_OBJECT_HANDLE handle,
+                                              bool *is_derived);
 // The check value of a secret key; *n is 0 where its usages allow none.
 KD_MUST_CHECK enum kd_err kd_proof_of_secret(struct kd_session *s, enum kd_key_type type,
                                              unsigned usages, CK_OBJECT_HANDLE handle,

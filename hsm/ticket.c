@@ -155,11 +155,7 @@ static enum kd_err seal_text(struct kd_session *s, const struct kd_key_ref *key,
     if (at == NULL) {
         return kd_buf_finish(&s->out);
     }
-    r = kd_ckr("C_GenerateRandom",
-               s->token->p11->C_GenerateRandom(s->handle, at, KD_HSM_GCM_IV_BYTES));
-    if (r == KD_OK) {
-        r = kd_gcm_seal(s, handle, at, ticket_aad(), text, at + KD_HSM_GCM_IV_BYTES);
-    }
+    r = kd_gcm_seal_anew(s, handle, at, ticket_aad(), text, at + KD_HSM_GCM_IV_BYTES);
     if (r != KD_OK) {
         s->out.n = start;
     }

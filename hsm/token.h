@@ -8,6 +8,7 @@
 #include "hsm/module.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define KD_PIN_MAX_BYTES 255
 
@@ -26,8 +27,15 @@ struct kd_token {
     enum kd_hsm_hkdf hkdf;         // of secrets that stay in the token
     enum kd_hsm_hkdf hkdf_release; // of what is released
     enum kd_hsm_probe probe[KD_HSM_ABILITIES];
+    enum kd_hsm_hkdf hkdf_extract; // of PRK, for the channel: digest-key or extract
+    bool keeps_pairs;              // key pairs are kept, whatever CKA_TOKEN was asked for
+    bool gcm_makes_iv;             // AES-GCM takes no IV from outside
+    CK_RV gcm_forged_rv;           // what C_Decrypt says of a forged tag; CKR_OK: not known
     bool may_extract;
     struct kd_cells cells; // struct kd_traffic_secrets; has a lock of its own
+    // Requests that met errors of the token since anything was done, and when the first was.
+    atomic_uint n_sick;
+    _Atomic uint64_t sick_since_ms;
 
     // Read: an operation goes on.  Write: sessions are opened and closed.  Taken before lock.
     pthread_rwlock_t use;
@@ -59,6 +67,9 @@ KD_MUST_CHECK enum kd_err kd_token_find(const struct kd_modules *modules, const 
 void kd_token_init(struct kd_token *t); // lock and maps; after kd_token_find
 void kd_token_wipe(struct kd_token *t); // the module's objects go with their sessions
 
+// Asks the device for a random number (session.c).
+bool kd_token_answers(const struct kd_token *t, CK_SESSION_HANDLE session);
+
 // An RFC 7512 URI of the token (label, manufacturer, model, serial): appends.
 void kd_token_put_uri(struct kd_buf *out, const CK_TOKEN_INFO *info);
 
@@ -68,7 +79,9 @@ void kd_token_put_uri(struct kd_buf *out, const CK_TOKEN_INFO *info);
 // Nothing is submitted where the token shows its last try or a lock
 // (KD_ERR_PIN_LAST_TRY), or where `refused` is the record of this very PIN
 // (KD_ERR_PIN_REFUSED).  A PIN that the token refuses gives KD_ERR_PIN_REFUSED
-// and its record in *record.  KD_ERR_PIN_MISSING: the file cannot be read.
+// and its record in *record; so does any error that does not speak of something
+// else while the device answers, as not every module has a word for a wrong PIN.
+// KD_ERR_PIN_MISSING: the file cannot be read.
 KD_MUST_CHECK enum kd_err kd_login(struct kd_token *t, CK_SESSION_HANDLE session,
                                    struct kd_bytes refused, struct kd_buf *record,
                                    struct kd_buf *detail);

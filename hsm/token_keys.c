@@ -78,6 +78,9 @@ static enum kd_err token_generate(void *ctx, enum kd_curve curve, uint64_t *key,
     if (!is_current(k)) {
         return KD_ERR_SESSION_LOST;
     }
+    if (s->token->keeps_pairs) {
+        return KD_ERR_LACKING; // each handshake would leave one, if a worker dies
+    }
     enum kd_err r = generate_pair(s, curve, &public_key, &private_key);
     if (r != KD_OK) {
         return r;
@@ -100,7 +103,7 @@ static enum kd_err derive(struct kd_token_keys *k, uint64_t key, const struct kd
         .type = CKK_GENERIC_SECRET,
         .n = kd_curve_bytes(peer->curve),
         .usages = KD_USE_DERIVE,
-        .is_readable = k->session->token->hkdf_release == KD_HSM_HKDF_EXTRACT,
+        .is_readable = k->session->token->hkdf_extract == KD_HSM_HKDF_EXTRACT,
     };
     CK_OBJECT_HANDLE base;
     enum kd_err r = open_key(k, key, &base);
@@ -141,7 +144,7 @@ static enum kd_err token_extract(void *ctx, enum kd_md md, struct kd_bytes salt,
     CK_OBJECT_HANDLE input;
     enum kd_err r = open_key(k, secret, &input);
     return r == KD_OK
-               ? kd_hkdf_extract(k->session, k->session->token->hkdf_release,
+               ? kd_hkdf_extract(k->session, k->session->token->hkdf_extract,
                                  md == KD_MD_SHA384 ? KD_KDF_HKDF_SHA384 : KD_KDF_HKDF_SHA256,
                                  input, salt, prefix, prk)
                : r;

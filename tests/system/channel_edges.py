@@ -5,7 +5,8 @@ import os
 import threading
 import time
 
-from harness import Faulty, SOFTHSM, b64, daemon, expect, main, peer, test, unb64, wait_for
+from harness import (Faulty, SOFTHSM, b64, daemon, expect, kill, main, peer, test, unb64,
+                     wait_for)
 from harness.peer import Server
 
 DEVICE_ERROR = "0x30"
@@ -354,6 +355,8 @@ def a_record_that_the_token_failed_on_opens_when_it_is_well(token):
         exchange(keyd, d, b"before")
         record = d.seal(b"in the fault")
         for function in ("C_DecryptInit", "C_SignInit", "C_Sign"):
+            kill(keyd.workers()[0])  # a fresh one has no password of the time yet
+            well_again(keyd)
             with faulty.fails(function, DEVICE_ERROR):
                 assert keyd.open(record).status >= 500, function
             well_again(keyd)

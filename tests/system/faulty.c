@@ -149,7 +149,6 @@ STAND_IN(C_OpenSession, (CK_SLOT_ID a, CK_FLAGS b, CK_VOID_PTR c, CK_NOTIFY d, C
          (a, b, c, d, e))
 STAND_IN_LAST(C_CloseSession, (CK_SESSION_HANDLE a), (a))
 STAND_IN(C_GetSessionInfo, (CK_SESSION_HANDLE a, CK_SESSION_INFO_PTR b), (a, b))
-STAND_IN(C_Login, (CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_UTF8CHAR_PTR c, CK_ULONG d), (a, b, c, d))
 STAND_IN(C_Logout, (CK_SESSION_HANDLE a), (a))
 STAND_IN(C_FindObjectsInit, (CK_SESSION_HANDLE a, CK_ATTRIBUTE_PTR b, CK_ULONG c), (a, b, c))
 STAND_IN(C_FindObjects, (CK_SESSION_HANDLE a, CK_OBJECT_HANDLE_PTR b, CK_ULONG c, CK_ULONG_PTR d),
@@ -187,6 +186,16 @@ STAND_IN(C_DeriveKey, (CK_SESSION_HANDLE a, CK_MECHANISM_PTR b, CK_OBJECT_HANDLE
                        CK_ULONG e, CK_OBJECT_HANDLE_PTR f), (a, b, c, d, e, f))
 STAND_IN(C_GenerateRandom, (CK_SESSION_HANDLE a, CK_BYTE_PTR b, CK_ULONG c), (a, b, c))
 // clang-format on
+
+// A login of a process that is logged in submits no PIN, and is none of those that are counted.
+static CK_RV stand_in_C_Login(CK_SESSION_HANDLE a, CK_USER_TYPE b, CK_UTF8CHAR_PTR c, CK_ULONG d) {
+    static atomic_ulong n_calls;
+    CK_SESSION_INFO info;
+    const bool is_in = real->C_GetSessionInfo(a, &info) == CKR_OK &&
+                       (info.state == CKS_RW_USER_FUNCTIONS || info.state == CKS_RO_USER_FUNCTIONS);
+    const CK_RV r = is_in ? CKR_OK : disturb("C_Login", &n_calls);
+    return r == CKR_OK ? real->C_Login(a, b, c, d) : r;
+}
 
 static void stand_in(void) {
     list = *real;

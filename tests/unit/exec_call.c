@@ -48,7 +48,7 @@ enum kd_err call_exec(struct kd_session *s, const struct kd_hsm_request *q,
     }
     ck_assert(kd_reader_finish(&in) == KD_OK);
     const enum kd_err r = out->head.err != KD_OK ? out->head.err : out->result.err;
-    ck_assert((out->end == KD_ERR_TOKEN_AWAY) == (r == KD_ERR_TOKEN_AWAY));
+    ck_assert(r != KD_ERR_TOKEN_AWAY || out->end == KD_ERR_TOKEN_AWAY);
     return r;
 }
 

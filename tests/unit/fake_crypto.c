@@ -6,6 +6,7 @@
 #include <openssl/ec.h>
 #include <openssl/ecdsa.h>
 #include <openssl/hmac.h>
+#include <openssl/kdf.h>
 #include <openssl/rand.h>
 #include <string.h>
 
@@ -76,8 +77,9 @@ static CK_RV generate_pair(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_ATTRIBUTE *p
         struct fake_object *b = new_half(s, private, n_private, CKO_PRIVATE_KEY, pair);
         fake_set(b, CKA_EC_PARAMS, oid.p, oid.n);
         EVP_PKEY_free(pair);
-        *out_public = a->handle;
-        *out_private = b->handle;
+        const bool is_kept = fake_does(FAKE_KEEPS_PAIRS);
+        *out_public = is_kept ? fake_keep(a) : a->handle;
+        *out_private = is_kept ? fake_keep(b) : b->handle;
     }
     if (rv != CKR_OK) {
         *out_public = fake_left_behind();
@@ -90,6 +92,9 @@ static CK_RV generate_pair(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_ATTRIBUTE *p
 static CK_RV begin(struct fake_session *s, enum fake_op op, CK_MECHANISM *m, CK_OBJECT_HANDLE key,
                    CK_ATTRIBUTE_TYPE usage) {
     const struct fake_object *o = fake_object_at(key);
+    if (fake_does(FAKE_LOGS_IN_SESSIONS) && !s->is_logged_in) {
+        return CKR_USER_NOT_LOGGED_IN;
+    }
     if (s->op != FAKE_NONE) {
         return CKR_OPERATION_ACTIVE;
     }
@@ -114,9 +119,18 @@ static CK_RV sign_init(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HANDLE ke
     return fake_leave(rv == CKR_OK ? begin(s, FAKE_SIGN, m, key, CKA_SIGN) : rv);
 }
 
+static bool is_zero(const CK_GCM_PARAMS *p) {
+    static const uint8_t zeros[16] = { 0 };
+    return memcmp(p->iv_ptr, zeros, p->iv_len) == 0;
+}
+
 static CK_RV encrypt_init(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HANDLE key) {
     struct fake_session *s;
     CK_RV rv = fake_enter("C_EncryptInit", h, &s);
+    if (rv == CKR_OK && m->mechanism == CKM_AES_GCM && fake_does(FAKE_WANTS_ZERO_IV) &&
+        !is_zero(m->pParameter)) {
+        rv = CKR_ARGUMENTS_BAD;
+    }
     return fake_leave(rv == CKR_OK ? begin(s, FAKE_ENCRYPT, m, key, CKA_ENCRYPT) : rv);
 }
 
@@ -216,6 +230,9 @@ static CK_RV encrypt(CK_SESSION_HANDLE h, CK_BYTE *in, CK_ULONG n, CK_BYTE *out,
     const struct kd_bytes value = fake_get(key, CKA_VALUE);
     bool ok;
     if (s->mechanism == CKM_AES_GCM) {
+        if (fake_does(FAKE_WRITES_IV)) {
+            RAND_bytes(s->gcm.iv_ptr, (int)s->gcm.iv_len);
+        }
         ok = gcm(s, value, true, in, n, out, out + n);
         *out_len = n + TAG_BYTES;
     } else { // one block of CKM_AES_ECB
@@ -341,6 +358,62 @@ static bool cbc_data(const struct fake_object *base, const CK_AES_CBC_ENCRYPT_DA
     return ok;
 }
 
+// As strict as kryoptic: no salt is a NULL pointer.
+static CK_RV hkdf(const struct fake_object *base, const struct kd_hkdf_params *p, uint8_t *out,
+                  size_t n) {
+    const struct kd_bytes value = fake_get(base, CKA_VALUE);
+    if (!fake_does(FAKE_HAS_HKDF)) {
+        return CKR_MECHANISM_INVALID;
+    }
+    if ((p->salt_type == KD_CKF_HKDF_SALT_NULL) != (p->salt == NULL)) {
+        return CKR_MECHANISM_PARAM_INVALID;
+    }
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "HKDF", NULL);
+    const bool ok =
+        EVP_PKEY_derive_init(ctx) == 1 &&
+        EVP_PKEY_CTX_set_hkdf_md(ctx, p->prf_hash == CKM_SHA256 ? EVP_sha256() : EVP_sha384()) ==
+            1 &&
+        EVP_PKEY_CTX_set1_hkdf_key(ctx, value.p, (int)value.n) == 1 &&
+        (p->salt == NULL || EVP_PKEY_CTX_set1_hkdf_salt(ctx, p->salt, (int)p->salt_len) == 1) &&
+        EVP_PKEY_CTX_add1_hkdf_info(ctx, p->info, (int)p->info_len) == 1 &&
+        EVP_PKEY_derive(ctx, out, &n) == 1;
+    EVP_PKEY_CTX_free(ctx);
+    return ok ? CKR_OK : CKR_GENERAL_ERROR;
+}
+
+static CK_RV derive_value(CK_MECHANISM *m, const struct fake_object *from, size_t n_hkdf,
+                          uint8_t *value, size_t *n) {
+    bool ok = false;
+    if (m->mechanism == KD_CKM_HKDF_DERIVE && from->pair == NULL) {
+        *n = n_hkdf;
+        return hkdf(from, m->pParameter, value, n_hkdf);
+    }
+    if (m->mechanism == CKM_ECDH1_DERIVE && from->pair != NULL) {
+        ok = ecdh(from, m->pParameter, value, n);
+    } else if (m->mechanism == CKM_AES_CBC_ENCRYPT_DATA && from->pair == NULL) {
+        ok = cbc_data(from, m->pParameter, value, n);
+    }
+    return ok ? CKR_OK : CKR_MECHANISM_INVALID;
+}
+
+static size_t value_length(const CK_ATTRIBUTE *list, CK_ULONG n) {
+    for (CK_ULONG i = 0; i < n; i++) {
+        if (list[i].type == CKA_VALUE_LEN) {
+            return *(const CK_ULONG *)list[i].pValue;
+        }
+    }
+    return 0;
+}
+
+static bool is_readable(const CK_ATTRIBUTE *list, CK_ULONG n) {
+    for (CK_ULONG i = 0; i < n; i++) {
+        if (list[i].type == CKA_SENSITIVE) {
+            return *(const CK_BBOOL *)list[i].pValue == CK_FALSE;
+        }
+    }
+    return true;
+}
+
 static CK_RV derive_key(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HANDLE base,
                         CK_ATTRIBUTE *list, CK_ULONG n, CK_OBJECT_HANDLE *out) {
     struct fake_session *s;
@@ -356,13 +429,11 @@ static CK_RV derive_key(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_OBJECT_HANDLE b
     }
     uint8_t value[64];
     size_t len = sizeof(value);
-    const bool ok = m->mechanism == CKM_ECDH1_DERIVE && from->pair != NULL
-                        ? ecdh(from, m->pParameter, value, &len)
-                    : m->mechanism == CKM_AES_CBC_ENCRYPT_DATA && from->pair == NULL
-                        ? cbc_data(from, m->pParameter, value, &len)
-                        : false;
-    if (!ok) {
-        return fake_leave_made(CKR_MECHANISM_INVALID, out);
+    if (fake_does(FAKE_SHOWS_NOTHING) && is_readable(list, n)) {
+        return fake_leave_made(CKR_TEMPLATE_INCONSISTENT, out);
+    }
+    if ((rv = derive_value(m, from, value_length(list, n), value, &len)) != CKR_OK) {
+        return fake_leave_made(rv, out);
     }
     struct fake_object *o = fake_object_new(s, list, n);
     if (o == NULL) {

@@ -18,6 +18,7 @@ static struct {
     int login_signal;
     char pin[32];
     CK_FLAGS flags;
+    unsigned habits;
     struct fake_counts counts;
     // the fault
     unsigned fault_in;
@@ -199,6 +200,13 @@ struct fake_object *fake_object_new(struct fake_session *s, const CK_ATTRIBUTE *
 static void free_object(struct fake_object *o) {
     EVP_PKEY_free(o->pair);
     *o = (struct fake_object) { 0 };
+}
+
+CK_OBJECT_HANDLE fake_keep(struct fake_object *o) {
+    const CK_BBOOL yes = CK_TRUE;
+    fake_set(o, CKA_TOKEN, &yes, sizeof(yes));
+    o->owner = 0;
+    return o->handle;
 }
 
 static CK_RV create_object(CK_SESSION_HANDLE h, CK_ATTRIBUTE *list, CK_ULONG n,
@@ -403,17 +411,18 @@ static CK_RV get_session_info(CK_SESSION_HANDLE h, CK_SESSION_INFO *info) {
 static CK_RV login(CK_SESSION_HANDLE h, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG n) {
     struct fake_session *s;
     CK_RV rv = fake_enter("C_Login", h, &s);
-    fake.counts.logins++;
+    fake.counts.logins += !fake.is_logged_in;
     if (fake.login_signal != 0) {
         raise(fake.login_signal);
         fake.login_signal = 0;
     }
-    if (rv == CKR_OK && fake.is_logged_in) {
+    const bool is_by_session = fake_does(FAKE_LOGS_IN_SESSIONS);
+    if (rv == CKR_OK && (is_by_session ? s->is_logged_in : fake.is_logged_in)) {
         rv = CKR_USER_ALREADY_LOGGED_IN;
     } else if (rv == CKR_OK && user == CKU_USER) {
         const struct kd_bytes given = { pin, n };
         rv = kd_bytes_equal(given, kd_bytes_of_text(fake.pin)) ? CKR_OK : CKR_PIN_INCORRECT;
-        fake.is_logged_in = rv == CKR_OK;
+        fake.is_logged_in = s->is_logged_in = rv == CKR_OK;
     }
     return fake_leave(rv);
 }
@@ -482,6 +491,14 @@ bool fake_is_logged_in(void) {
     return fake.is_logged_in;
 }
 
+void fake_set_habits(unsigned habits) {
+    fake.habits = habits;
+}
+
+bool fake_does(enum fake_habit habit) {
+    return (fake.habits & habit) != 0;
+}
+
 void fake_set_pin(const char *pin) {
     strncpy(fake.pin, pin, sizeof(fake.pin) - 1);
 }
@@ -517,6 +534,7 @@ void fake_end(void) {
         free_object(&fake.objects[i]);
     }
     fake.flags = 0;
+    fake.habits = 0;
     fake_count_anew();
 }
 
@@ -526,5 +544,6 @@ struct kd_token fake_token(CK_FUNCTION_LIST *p11, const char *pin_file) {
                                .info = { .flags = CKF_LOGIN_REQUIRED },
                                .pin_file = pin_file,
                                .hkdf = KD_HSM_HKDF_DIGEST,
-                               .hkdf_release = KD_HSM_HKDF_DIGEST };
+                               .hkdf_release = KD_HSM_HKDF_DIGEST,
+                               .hkdf_extract = KD_HSM_HKDF_DIGEST };
 }

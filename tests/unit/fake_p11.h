@@ -13,7 +13,7 @@
 
 struct fake_counts {
     unsigned calls;    // all, since fake_begin or fake_count_anew
-    unsigned logins;   // C_Login submitted
+    unsigned logins;   // C_Login of a process that is not logged in
     unsigned searches; // C_FindObjectsInit
     unsigned opened;   // C_OpenSession that gave a session
     // now
@@ -50,6 +50,16 @@ void fake_log_out(void);
 void fake_signal_in_login(int signal);
 bool fake_is_logged_in(void); // safe in a handler
 void fake_set_pin(const char *pin);
+// What some modules do otherwise; together, until fake_begin.
+enum fake_habit {
+    FAKE_LOGS_IN_SESSIONS = 1, // a login is the session's alone (nethsm-pkcs11)
+    FAKE_KEEPS_PAIRS = 2,      // a key pair stays in the token whatever was asked for (OpenSC)
+    FAKE_WRITES_IV = 4,        // AES-GCM encrypts under an IV of its own, and writes it (CloudHSM)
+    FAKE_WANTS_ZERO_IV = 8,    // and takes none but zeros for it
+    FAKE_SHOWS_NOTHING = 16,   // derives no key that could be read (CloudHSM, Luna)
+    FAKE_HAS_HKDF = 32,        // CKM_HKDF_DERIVE, strict with its parameters (kryoptic)
+};
+void fake_set_habits(unsigned habits);
 void fake_set_token_flags(CK_FLAGS flags); // beside those it always has
 
 // A token on the fake, as kd_token_find would have it; kd_token_wipe is yours.

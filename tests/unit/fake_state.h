@@ -35,6 +35,7 @@ struct fake_session {
     CK_OBJECT_HANDLE key;
     EVP_MD_CTX *digest;
     CK_GCM_PARAMS gcm;
+    bool is_logged_in; // with FAKE_LOGS_IN_SESSIONS
     bool is_searching;
     size_t n_found;
     size_t n_given;
@@ -49,9 +50,11 @@ CK_RV fake_leave(CK_RV rv);
 // the module: here it is the handle of a key that must live.
 CK_RV fake_leave_made(CK_RV rv, CK_OBJECT_HANDLE *made);
 CK_OBJECT_HANDLE fake_left_behind(void);
+bool fake_does(enum fake_habit habit);
 
 struct fake_object *fake_object_at(CK_OBJECT_HANDLE handle); // NULL
 struct fake_object *fake_object_new(struct fake_session *s, const CK_ATTRIBUTE *list, CK_ULONG n);
+CK_OBJECT_HANDLE fake_keep(struct fake_object *o); // makes a token object of it
 struct kd_bytes fake_get(const struct fake_object *o, CK_ATTRIBUTE_TYPE type);
 void fake_set(struct fake_object *o, CK_ATTRIBUTE_TYPE type, const void *value, size_t n);
 bool fake_is(const struct fake_object *o, CK_ATTRIBUTE_TYPE type);

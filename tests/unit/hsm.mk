@@ -6,6 +6,7 @@ hsm_unit_tests = \
 	tests/unit/test_hsm_nss \
 	tests/unit/test_hsm_secrets \
 	tests/unit/test_hsm_softhsm \
+	tests/unit/test_hsm_vendors \
 	tests/unit/test_names \
 	tests/unit/test_serve \
 	tests/unit/test_wire \
@@ -48,6 +49,9 @@ tests_unit_test_hsm_secrets_LDADD = $(hsm_test_libs)
 tests_unit_test_hsm_faults_SOURCES = tests/unit/test_hsm_faults.c $(hsm_fake_sources)
 tests_unit_test_hsm_faults_CFLAGS = $(hsm_test_cflags)
 tests_unit_test_hsm_faults_LDADD = $(hsm_test_libs)
+tests_unit_test_hsm_vendors_SOURCES = tests/unit/test_hsm_vendors.c $(hsm_fake_sources)
+tests_unit_test_hsm_vendors_CFLAGS = $(hsm_test_cflags)
+tests_unit_test_hsm_vendors_LDADD = $(hsm_test_libs)
 tests_unit_test_hsm_memory_SOURCES = tests/unit/test_hsm_memory.c $(hsm_fake_sources) \
 	tests/unit/hsm_channel_peer.c tests/unit/hsm_channel_peer.h \
 	tests/unit/token_fixture.c tests/unit/token_fixture.h $(failing_memory)

@@ -352,7 +352,7 @@ START_TEST(rows_that_keyd_did_not_write_stop_the_start) {
         "UPDATE keys SET origin = 9",
         "UPDATE versions SET state = 7",
         "UPDATE versions SET number = 0",
-        "UPDATE versions SET id = zeroblob(33)",
+        "UPDATE versions SET id = zeroblob(251)",
         "UPDATE versions SET proof = zeroblob(98)",
         "UPDATE versions SET label = zeroblob(129)",
     };

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: Apache-2.0
+// What modules do that are not SoftHSM or NSS, on the fake module with their habits: docs/field.md
+// has where each was seen.
+#include "fake_fixture.h"
+#include "hsm/gcm.h"
+#include "hsm/probe.h"
+#include "hsm/token_keys.h"
+#include "unit.h"
+
+#include <string.h>
+
+static struct kd_session *const s = &hf.sessions[0];
+static const char text[] = "some text";
+
+static enum kd_err sign(void) {
+    kd_auto(call) struct call_result c = { 0 };
+    return call_sign(s, &hf.signer, kd_bytes_of_text(text), &c);
+}
+
+// What its caller is told, and what becomes of the worker.
+static void check_sign(enum kd_err told, enum kd_err end) {
+    kd_auto(call) struct call_result c = { 0 };
+    ck_assert_err(call_sign(s, &hf.signer, kd_bytes_of_text(text), &c), told);
+    ck_assert_err(c.end, end);
+}
+
+static enum kd_err mac(void) {
+    kd_auto(call) struct call_result c = { 0 };
+    return call_mac(s, &hf.mac_key, NULL, kd_bytes_of_text(text), &c);
+}
+
+static enum kd_hsm_probe probed(enum kd_hsm_ability a) {
+    return hf.token.probe[a];
+}
+
+static void check_probe(const enum kd_hsm_probe want[static KD_HSM_ABILITIES]) {
+    kd_probe(s);
+    for (size_t i = 0; i < KD_HSM_ABILITIES; i++) {
+        ck_assert_msg(probed(i) == want[i], "%s: %s", kd_hsm_ability_name(i),
+                      kd_hsm_probe_name(probed(i)));
+    }
+    ck_assert_uint_eq(fake_count().session_objects, 0);
+    ck_assert_uint_eq(fake_count().active, 0);
+}
+
+#define ALL_OF(what)                                                                               \
+    { what, what, what, what, what, what, what, what, what, what }
+
+// ---- errors that are one request's ---------------------------------------------
+
+START_TEST(an_error_that_one_request_meets_ends_no_worker) {
+    static const struct {
+        CK_RV rv;
+        enum kd_err told;
+    } errors[] = { { CKR_DEVICE_ERROR, KD_ERR_DEVICE }, { CKR_OPERATION_ACTIVE, KD_ERR_TOKEN } };
+    for (size_t i = 0; i < KD_COUNT_OF(errors); i++) {
+        for (size_t n = 0; n < 3 * KD_SESSION_SICK_MAX; n++) {
+            fake_fail_always("C_SignInit", errors[i].rv);
+            check_sign(errors[i].told, KD_OK);
+            fake_fail(0, CKR_OK);
+            hf.token.sick_since_ms -= KD_SESSION_SICK_MS + 1;
+            ck_assert_err(mac(), KD_OK); // others are served meanwhile
+        }
+    }
+    ck_assert_uint_eq(fake_count().active, 0);
+    ck_assert_uint_eq(fake_count().logins, 0);
+}
+END_TEST
+
+START_TEST(a_device_that_answers_keeps_its_sessions) {
+    const uint64_t generation = s->generation;
+    fake_fail_always("C_Sign", CKR_DEVICE_ERROR);
+    ck_assert_err(sign(), KD_ERR_DEVICE);
+    ck_assert_uint_eq(fake_count().opened, 0);
+    ck_assert_uint_eq(s->generation, generation);
+}
+END_TEST
+
+START_TEST(a_device_that_does_nothing_but_answer_is_away_in_the_end) {
+    fake_fail_always("C_SignInit", CKR_DEVICE_ERROR);
+    for (size_t n = 0; n < 3 * KD_SESSION_SICK_MAX; n++) {
+        check_sign(KD_ERR_DEVICE, KD_OK); // however many there are in this time
+    }
+    hf.token.sick_since_ms -= KD_SESSION_SICK_MS + 1;
+    check_sign(KD_ERR_DEVICE, KD_ERR_TOKEN_AWAY);
+    fake_fail(0, CKR_OK);
+    ck_assert_err(mac(), KD_OK);
+    fake_fail_always("C_SignInit", CKR_DEVICE_ERROR);
+    for (size_t n = 0; n < KD_SESSION_SICK_MAX; n++) {
+        check_sign(KD_ERR_DEVICE, KD_OK); // however long it has been
+        hf.token.sick_since_ms -= KD_SESSION_SICK_MS + 1;
+    }
+    check_sign(KD_ERR_DEVICE, KD_ERR_TOKEN_AWAY);
+}
+END_TEST
+
+START_TEST(a_device_that_is_removed_is_away_at_once) {
+    fake_fail_always("C_SignInit", CKR_DEVICE_REMOVED);
+    ck_assert_err(sign(), KD_ERR_TOKEN_AWAY);
+}
+END_TEST
+
+// ---- logins ------------------------------------------------------------------
+
+static enum kd_err log_in(size_t *n_record) {
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
+    kd_auto(buf) struct kd_buf detail = KD_BUF_INIT(1024);
+    fake_log_out();
+    const enum kd_err r = kd_login(&hf.token, s->handle, KD_BYTES_NONE, &record, &detail);
+    ck_assert((r == KD_OK) == (detail.n == 0)); // the operator is told
+    *n_record = record.n;
+    return r;
+}
+
+START_TEST(a_wrong_pin_by_whatever_name_is_recorded) {
+    static const CK_RV names[] = { CKR_PIN_INCORRECT, CKR_GENERAL_ERROR,  CKR_FUNCTION_FAILED,
+                                   CKR_ARGUMENTS_BAD, CKR_DATA_LEN_RANGE, CKR_VENDOR_DEFINED | 7 };
+    for (size_t i = 0; i < KD_COUNT_OF(names); i++) {
+        size_t n;
+        fake_fail_call("C_Login", 1, names[i]);
+        ck_assert_err(log_in(&n), KD_ERR_PIN_REFUSED);
+        ck_assert_uint_gt(n, 0);
+    }
+}
+END_TEST
+
+START_TEST(a_login_that_fails_for_another_reason_is_no_refusal) {
+    static const struct {
+        CK_RV rv;
+        enum kd_err told;
+    } reasons[] = { { CKR_DEVICE_ERROR, KD_ERR_DEVICE },
+                    { CKR_DEVICE_REMOVED, KD_ERR_TOKEN_AWAY },
+                    { CKR_SESSION_HANDLE_INVALID, KD_ERR_SESSION_LOST },
+                    { CKR_HOST_MEMORY, KD_ERR_NO_MEMORY },
+                    { CKR_USER_PIN_NOT_INITIALIZED, KD_ERR_TOKEN },
+                    { CKR_USER_ANOTHER_ALREADY_LOGGED_IN, KD_ERR_TOKEN } };
+    for (size_t i = 0; i < KD_COUNT_OF(reasons); i++) {
+        size_t n;
+        fake_fail_call("C_Login", 1, reasons[i].rv);
+        ck_assert_err(log_in(&n), reasons[i].told);
+        ck_assert_uint_eq(n, 0);
+    }
+}
+END_TEST
+
+START_TEST(a_login_that_fails_while_the_device_does_not_answer_is_no_refusal) {
+    size_t n;
+    fake_log_out();
+    fake_fail_always(NULL, CKR_GENERAL_ERROR);
+    hf.token.info.flags = CKF_LOGIN_REQUIRED;
+    ck_assert_err(log_in(&n), KD_ERR_TOKEN); // C_GetTokenInfo: nothing was submitted
+    ck_assert_uint_eq(fake_count().logins, 0);
+    fake_fail(0, CKR_OK);
+    fake_reset_device(); // C_Login and what comes after it meet a session that is gone
+    ck_assert_err(log_in(&n), KD_ERR_SESSION_LOST);
+    ck_assert_uint_eq(n, 0);
+}
+END_TEST
+
+START_TEST(each_session_is_logged_in_where_a_login_is_a_session_s) {
+    size_t n;
+    fake_set_habits(FAKE_LOGS_IN_SESSIONS);
+    ck_assert_err(log_in(&n), KD_OK);
+    for (size_t i = 0; i < SESSIONS; i++) {
+        kd_auto(call) struct call_result c = { 0 };
+        ck_assert_err(call_sign(&hf.sessions[i], &hf.signer, kd_bytes_of_text(text), &c), KD_OK);
+    }
+    ck_assert_uint_eq(fake_count().opened, 0);
+}
+END_TEST
+
+// ---- the probe ---------------------------------------------------------------
+
+START_TEST(a_token_that_can_all_is_verified) {
+    static const enum kd_hsm_probe want[] = ALL_OF(KD_HSM_PROBE_VERIFIED);
+    check_probe(want);
+    ck_assert_int_eq(hf.token.hkdf_extract, KD_HSM_HKDF_DIGEST);
+    ck_assert(!hf.token.gcm_makes_iv && !hf.token.keeps_pairs);
+}
+END_TEST
+
+START_TEST(what_is_refused_is_not_called_wrong) {
+    fake_fail_always("C_DeriveKey", CKR_MECHANISM_PARAM_INVALID); // Luna: no ECDH without a KDF
+    kd_probe(s);
+    ck_assert_int_eq(probed(KD_HSM_CAN_ECDH), KD_HSM_PROBE_MISSING);
+    ck_assert_int_eq(probed(KD_HSM_CAN_EC_P256), KD_HSM_PROBE_VERIFIED);
+    fake_fail_always("C_GenerateKeyPair", CKR_TEMPLATE_INCONSISTENT);
+    kd_probe(s);
+    ck_assert_int_eq(probed(KD_HSM_CAN_EC_P256), KD_HSM_PROBE_REFUSED);
+    ck_assert_int_eq(probed(KD_HSM_CAN_ECDH), KD_HSM_PROBE_REFUSED);
+    ck_assert_int_eq(probed(KD_HSM_CAN_AES_GCM), KD_HSM_PROBE_VERIFIED);
+}
+END_TEST
+
+START_TEST(a_token_that_takes_no_keys_from_outside_is_tried_with_keys_it_derives) {
+    static const enum kd_hsm_probe want[] = { [KD_HSM_CAN_EC_P256] = KD_HSM_PROBE_VERIFIED,
+                                              [KD_HSM_CAN_EC_P384] = KD_HSM_PROBE_VERIFIED,
+                                              [KD_HSM_CAN_ECDSA] = KD_HSM_PROBE_VERIFIED,
+                                              [KD_HSM_CAN_ECDH] = KD_HSM_PROBE_VERIFIED,
+                                              [KD_HSM_CAN_HMAC_SHA256] = KD_HSM_PROBE_VERIFIED,
+                                              [KD_HSM_CAN_HMAC_SHA384] = KD_HSM_PROBE_VERIFIED,
+                                              [KD_HSM_CAN_AES_GCM] = KD_HSM_PROBE_VERIFIED,
+                                              [KD_HSM_CAN_AES_CBC_DATA] = KD_HSM_PROBE_VERIFIED,
+                                              [KD_HSM_CAN_HKDF] = KD_HSM_PROBE_REFUSED,
+                                              [KD_HSM_CAN_RANDOM] = KD_HSM_PROBE_VERIFIED };
+    fake_fail_always("C_CreateObject", CKR_TEMPLATE_INCONSISTENT);
+    check_probe(want);
+    // HKDF's result cannot stay in it as a key; but be released, and a handshake needs PRK alone.
+    ck_assert_int_eq(hf.token.hkdf, KD_HSM_HKDF_NONE);
+    ck_assert_int_eq(hf.token.hkdf_release, KD_HSM_HKDF_DIGEST);
+    ck_assert_int_eq(hf.token.hkdf_extract, KD_HSM_HKDF_DIGEST);
+}
+END_TEST
+
+START_TEST(a_token_that_shows_no_derived_key_is_proved_by_macs) {
+    static const enum kd_hsm_probe want[] = ALL_OF(KD_HSM_PROBE_VERIFIED);
+    kd_auto(call) struct call_result c = { 0 };
+    kd_auto(call) struct call_result refused = { 0 };
+    const struct kd_bytes data = kd_bytes_of_text(text);
+    fake_set_habits(FAKE_SHOWS_NOTHING);
+    check_probe(want);
+    ck_assert_err(call_encrypt(s, NULL, &hf.recipe, data, data, &c), KD_OK);
+    struct kd_recipe wrong = call_recipe(&hf.deriver, hf.signer.ref.proof, 9, KD_KEY_AES_256);
+    wrong.base.proof = hf.signer.ref.proof;
+    ck_assert_err(call_encrypt(s, NULL, &wrong, data, data, &refused), KD_ERR_OBJECT_CHANGED);
+}
+END_TEST
+
+START_TEST(native_hkdf_that_shows_its_results_leaves_handshakes_their_own_way) {
+    static const enum kd_hsm_probe want[] = ALL_OF(KD_HSM_PROBE_VERIFIED);
+    fake_set_habits(FAKE_HAS_HKDF);
+    check_probe(want);
+    ck_assert_int_eq(hf.token.hkdf, KD_HSM_HKDF_NATIVE);
+    ck_assert_int_eq(hf.token.hkdf_release, KD_HSM_HKDF_NATIVE);
+    ck_assert_int_eq(hf.token.hkdf_extract, KD_HSM_HKDF_DIGEST);
+    kd_auto(call) struct call_result c = { 0 };
+    ck_assert_err(call_release(s, &hf.recipe, &c), KD_OK); // which has no salt
+    ck_assert_uint_eq(c.result.out.n, 32);
+}
+END_TEST
+
+// One pair, the first, and it does not stay.
+START_TEST(a_token_that_keeps_session_keys_is_not_filled_with_them) {
+    const unsigned before = fake_count().token_objects;
+    struct kd_token_keys keys = { .session = s, .generation = s->generation };
+    struct kd_point point;
+    uint64_t key;
+    fake_set_habits(FAKE_KEEPS_PAIRS);
+    fake_fail_call("C_GenerateKeyPair", 2, CKR_GENERAL_ERROR);
+    kd_probe(s);
+    ck_assert_ptr_null(fake_failed_call());
+    ck_assert_uint_eq(fake_count().token_objects, before);
+    ck_assert_int_eq(probed(KD_HSM_CAN_EC_P256), KD_HSM_PROBE_UNTRIED);
+    ck_assert_int_eq(probed(KD_HSM_CAN_ECDH), KD_HSM_PROBE_UNTRIED);
+    ck_assert_err(kd_keyops_token.generate(&keys, KD_CURVE_P256, &key, &point), KD_ERR_LACKING);
+    ck_assert_err(sign(), KD_OK);
+}
+END_TEST
+
+// ---- AES-GCM -----------------------------------------------------------------
+
+START_TEST(a_token_that_makes_its_own_ivs_encrypts_and_seals_no_records) {
+    static const unsigned habits[] = { FAKE_WRITES_IV, FAKE_WRITES_IV | FAKE_WANTS_ZERO_IV };
+    for (size_t i = 0; i < KD_COUNT_OF(habits); i++) {
+        kd_auto(call) struct call_result sealed = { 0 };
+        kd_auto(call) struct call_result opened = { 0 };
+        const struct kd_bytes data = kd_bytes_of_text(text);
+        const uint8_t iv[KD_HSM_GCM_IV_BYTES] = { 1 };
+        uint8_t out[64];
+        fake_set_habits(habits[i]);
+        kd_probe(s);
+        ck_assert_int_eq(probed(KD_HSM_CAN_AES_GCM), KD_HSM_PROBE_VERIFIED);
+        ck_assert_err(call_encrypt(s, &hf.aes_key, NULL, data, data, &sealed), KD_OK);
+        ck_assert_err(
+            call_decrypt(s, &hf.aes_key, NULL, sealed.result.iv, sealed.result.out, data, &opened),
+            KD_OK);
+        ck_assert(kd_bytes_equal(opened.result.out, data));
+        // The nonce of a record is not sent: another one would never be opened.
+        ck_assert_err(kd_gcm_seal(s, 1, iv, data, data, out), KD_ERR_LACKING);
+    }
+}
+END_TEST
+
+static enum kd_err open_with(CK_RV rv) {
+    kd_auto(call) struct call_result sealed = { 0 };
+    kd_auto(call) struct call_result opened = { 0 };
+    const struct kd_bytes data = kd_bytes_of_text(text);
+    ck_assert_err(call_encrypt(s, &hf.aes_key, NULL, data, data, &sealed), KD_OK);
+    fake_fail_call("C_Decrypt", 1, rv);
+    return call_decrypt(s, &hf.aes_key, NULL, sealed.result.iv, sealed.result.out, data, &opened);
+}
+
+// The fake says CKR_ENCRYPTED_DATA_INVALID of forged data.
+START_TEST(what_this_token_does_not_say_of_forged_data_is_its_own_failure) {
+    ck_assert_err(open_with(CKR_GENERAL_ERROR), KD_ERR_NOT_AUTHENTIC); // it is not known yet
+    kd_probe(s);
+    ck_assert_uint_eq(hf.token.gcm_forged_rv, CKR_ENCRYPTED_DATA_INVALID);
+    ck_assert_err(open_with(CKR_GENERAL_ERROR), KD_ERR_TOKEN);
+    ck_assert_err(open_with(CKR_FUNCTION_FAILED), KD_ERR_TOKEN);
+    ck_assert_err(open_with(CKR_ENCRYPTED_DATA_INVALID), KD_ERR_NOT_AUTHENTIC);
+    ck_assert_err(open_with(KD_CKR_AEAD_DECRYPT_FAILED), KD_ERR_NOT_AUTHENTIC);
+    hf.token.gcm_forged_rv = CKR_VENDOR_DEFINED | 9;
+    ck_assert_err(open_with(CKR_VENDOR_DEFINED | 9), KD_ERR_NOT_AUTHENTIC);
+}
+END_TEST
+
+// ---- objects -----------------------------------------------------------------
+
+START_TEST(keys_of_an_hmac_type_and_with_long_ids_are_known) {
+    static const struct {
+        CK_KEY_TYPE type;
+        enum kd_key_type want;
+    } types[] = { { CKK_SHA256_HMAC, KD_KEY_HMAC_SHA256 },
+                  { CKK_SHA384_HMAC, KD_KEY_HMAC_SHA384 } };
+    for (size_t i = 0; i < KD_COUNT_OF(types); i++) {
+        kd_auto(call) struct call_result c = { 0 };
+        const CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+        const CK_BBOOL yes = CK_TRUE;
+        const CK_ULONG n = 20;
+        char id[KD_HSM_ID_MAX_BYTES];
+        CK_OBJECT_HANDLE handle;
+        memset(id, 'a' + (int)i, sizeof(id));
+        CK_ATTRIBUTE list[] = { KD_ATTRIBUTE(CKA_CLASS, class),
+                                KD_ATTRIBUTE(CKA_TOKEN, yes),
+                                KD_ATTRIBUTE(CKA_ID, id),
+                                KD_ATTRIBUTE(CKA_LABEL, "long"),
+                                KD_ATTRIBUTE(CKA_KEY_TYPE, types[i].type),
+                                KD_ATTRIBUTE(CKA_VALUE_LEN, n),
+                                KD_ATTRIBUTE(CKA_VALUE, text),
+                                KD_ATTRIBUTE(CKA_SIGN, yes),
+                                KD_ATTRIBUTE(CKA_SENSITIVE, yes) };
+        ck_assert_uint_eq(hf.token.p11->C_CreateObject(s->handle, list, KD_COUNT_OF(list), &handle),
+                          CKR_OK);
+        ck_assert_err(
+            call_find(s, i == 0 ? "pkcs11:object=long%00" : "pkcs11:object=long%00;type=secret-key",
+                      &c),
+            KD_OK);
+        ck_assert_int_eq(c.result.object.ref.type, types[i].want);
+        ck_assert_uint_eq(c.result.object.ref.id.n, sizeof(id));
+        kd_destroy(s, handle);
+    }
+}
+END_TEST
+
+static TCase *tcase_errors(void) {
+    TCase *c = tcase_create("errors");
+    tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
+    tcase_add_test(c, an_error_that_one_request_meets_ends_no_worker);
+    tcase_add_test(c, a_device_that_answers_keeps_its_sessions);
+    tcase_add_test(c, a_device_that_does_nothing_but_answer_is_away_in_the_end);
+    tcase_add_test(c, a_device_that_is_removed_is_away_at_once);
+    tcase_add_test(c, what_this_token_does_not_say_of_forged_data_is_its_own_failure);
+    return c;
+}
+
+static TCase *tcase_logins(void) {
+    TCase *c = tcase_create("logins");
+    tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, a_wrong_pin_by_whatever_name_is_recorded);
+    tcase_add_test(c, a_login_that_fails_for_another_reason_is_no_refusal);
+    tcase_add_test(c, a_login_that_fails_while_the_device_does_not_answer_is_no_refusal);
+    tcase_add_test(c, each_session_is_logged_in_where_a_login_is_a_session_s);
+    return c;
+}
+
+static TCase *tcase_abilities(void) {
+    TCase *c = tcase_create("abilities");
+    tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
+    tcase_add_test(c, a_token_that_can_all_is_verified);
+    tcase_add_test(c, what_is_refused_is_not_called_wrong);
+    tcase_add_test(c, a_token_that_takes_no_keys_from_outside_is_tried_with_keys_it_derives);
+    tcase_add_test(c, a_token_that_shows_no_derived_key_is_proved_by_macs);
+    tcase_add_test(c, native_hkdf_that_shows_its_results_leaves_handshakes_their_own_way);
+    tcase_add_test(c, a_token_that_keeps_session_keys_is_not_filled_with_them);
+    tcase_add_test(c, a_token_that_makes_its_own_ivs_encrypts_and_seals_no_records);
+    tcase_add_test(c, keys_of_an_hmac_type_and_with_long_ids_are_known);
+    return c;
+}
+
+UNIT_MAIN("hsm_vendors", tcase_errors(), tcase_logins(), tcase_abilities())
