@@ -46,7 +46,8 @@ system_tests = \
 	tests/system/tls.py \
 	tests/system/token_faults.py \
 	tests/system/wycheproof.py
-repo_tests = tests/check-analysis.sh tests/check-layers.sh tests/check-style.sh
+repo_tests = tests/check-analysis.sh tests/check-layers.sh tests/check-size.sh \
+	tests/check-style.sh
 
 TESTS += $(system_tests)
 if !SANITIZE
