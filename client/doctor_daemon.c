@@ -36,6 +36,12 @@ static void check_ready(struct kd_doctor *d, const struct kd_rest_answer *a) {
                   "keyd is not ready: %s%s%s", title, detail[0] != '\0' ? " " : "", detail);
 }
 
+// Of no use where there is no channel.
+static bool is_needed(const json_t *status, const char *ability) {
+    const json_t *channel = json_object_get(status, "channel");
+    return strcmp(ability, "handshake") == 0 && json_is_true(json_object_get(channel, "on"));
+}
+
 static void check_abilities(struct kd_doctor *d, const json_t *status) {
     const char *name;
     json_t *probe;
@@ -48,6 +54,10 @@ static void check_abilities(struct kd_doctor *d, const json_t *status) {
             kd_doctor_say(d, "abilities", KD_FINDING_WRONG,
                           "do not use it; ask the maker of the module",
                           "%s: the token's answer is wrong.", name);
+        } else if (is_needed(status, name)) {
+            kd_doctor_say(d, "abilities", KD_FINDING_WRONG,
+                          "another token, or no channel: take its section out of keyd.conf",
+                          "This token cannot make handshakes of the channel.");
         } else {
             kd_doctor_say(d, "abilities", KD_FINDING_NOTE, "", "%s: %s", name,
                           found != NULL ? found : "not said");

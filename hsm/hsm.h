@@ -277,8 +277,11 @@ enum kd_hsm_ability {
     KD_HSM_CAN_AES_CBC_DATA,
     KD_HSM_CAN_HKDF,
     KD_HSM_CAN_RANDOM,
+    // Of the channel, by what was found of those above.
+    KD_HSM_CAN_HANDSHAKE, // session key pairs, ECDH, and HKDF-Extract of its result
+    KD_HSM_CAN_RESIDENT,  // records whose keys stay in the token
 };
-#define KD_HSM_ABILITIES (KD_HSM_CAN_RANDOM + 1)
+#define KD_HSM_ABILITIES (KD_HSM_CAN_RESIDENT + 1)
 const char *kd_hsm_ability_name(enum kd_hsm_ability a);
 
 enum kd_hsm_probe {

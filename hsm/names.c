@@ -72,6 +72,8 @@ static const char *const ability_names[KD_HSM_ABILITIES] = {
     [KD_HSM_CAN_AES_CBC_DATA] = "aes-cbc-data",
     [KD_HSM_CAN_HKDF] = "hkdf",
     [KD_HSM_CAN_RANDOM] = "random",
+    [KD_HSM_CAN_HANDSHAKE] = "handshake",
+    [KD_HSM_CAN_RESIDENT] = "resident-records",
 };
 
 static const char *const probe_names[] = {

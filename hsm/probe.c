@@ -381,6 +381,32 @@ static enum kd_hsm_probe probe_hmac_sha384(struct kd_session *s) {
     return probe_hmac(s, CKM_SHA384_HMAC, EVP_sha384());
 }
 
+// The first that was not verified, of those that are needed.
+static enum kd_hsm_probe weakest(const struct kd_token *t, const enum kd_hsm_ability *needed,
+                                 size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (t->probe[needed[i]] != KD_HSM_PROBE_VERIFIED) {
+            return t->probe[needed[i]];
+        }
+    }
+    return KD_HSM_PROBE_VERIFIED;
+}
+
+static enum kd_hsm_probe probe_handshake(struct kd_session *s) {
+    static const enum kd_hsm_ability needed[] = { KD_HSM_CAN_ECDH };
+    const struct kd_token *t = s->token;
+    return t->keeps_pairs || t->hkdf_extract == KD_HSM_HKDF_NONE
+               ? KD_HSM_PROBE_MISSING
+               : weakest(t, needed, KD_COUNT_OF(needed));
+}
+
+static enum kd_hsm_probe probe_resident(struct kd_session *s) {
+    static const enum kd_hsm_ability needed[] = { KD_HSM_CAN_HANDSHAKE, KD_HSM_CAN_AES_GCM,
+                                                  KD_HSM_CAN_AES_CBC_DATA, KD_HSM_CAN_HMAC_SHA256 };
+    const struct kd_token *t = s->token;
+    return t->gcm_makes_iv ? KD_HSM_PROBE_MISSING : weakest(t, needed, KD_COUNT_OF(needed));
+}
+
 static enum kd_hsm_probe (*const probes[KD_HSM_ABILITIES])(struct kd_session *s) = {
     [KD_HSM_CAN_EC_P256] = probe_p256,
     [KD_HSM_CAN_EC_P384] = probe_p384,
@@ -392,6 +418,8 @@ static enum kd_hsm_probe (*const probes[KD_HSM_ABILITIES])(struct kd_session *s)
     [KD_HSM_CAN_AES_CBC_DATA] = probe_cbc_data,
     [KD_HSM_CAN_HKDF] = probe_hkdf,
     [KD_HSM_CAN_RANDOM] = probe_random,
+    [KD_HSM_CAN_HANDSHAKE] = probe_handshake,
+    [KD_HSM_CAN_RESIDENT] = probe_resident,
 };
 
 static void log_ability(enum kd_hsm_ability a, enum kd_hsm_probe found) {

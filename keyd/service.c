@@ -115,7 +115,23 @@ static void on_pin_record(void *service, struct kd_bytes record) {
 
 // ---- workers and secrets ---------------------------------------------------
 
+// Said at the start, and not by the first device's handshake alone.
+static void check_abilities(const struct kd_service *s) {
+    const struct kd_hsm_status *token = kd_workers_token(s->workers);
+    if (s->channel == NULL || token == NULL) {
+        return;
+    }
+    const bool is_resident = s->config->channel.profile == KD_PROFILE_RESIDENT;
+    const enum kd_hsm_ability needed = is_resident ? KD_HSM_CAN_RESIDENT : KD_HSM_CAN_HANDSHAKE;
+    const enum kd_hsm_probe found = token->probe[needed];
+    if (found != KD_HSM_PROBE_VERIFIED && found != KD_HSM_PROBE_UNTRIED) {
+        kd_log(KD_LOG_ERROR, "channel", "this token cannot do what the channel needs",
+               "ability=%s result=%s", kd_hsm_ability_name(needed), kd_hsm_probe_name(found));
+    }
+}
+
 static void on_ready(void *service) {
+    check_abilities(service);
     kd_service_recover(service);
 }
 

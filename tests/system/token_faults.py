@@ -186,6 +186,21 @@ def a_worker_that_loses_its_session_while_it_tries_the_token_says_nothing_of_its
 
 
 @test(on=SOFTHSM)
+def a_token_that_lacks_what_the_channel_needs_is_told_at_the_start(token):
+    faulty = Faulty(token)
+    keyd = Server(token, {"workers.processes": 1}).set_up()
+    text = "this token cannot do what the channel needs"
+    assert text not in keyd.log()
+    with keyd.device("d") as d, faulty.fails("C_DigestKey", "54"):
+        keyd.restart()
+        wait_for(lambda: text in keyd.log(), what="the line")
+        abilities = expect(keyd.get("/v1/status"), 200).json["abilities"]
+        assert abilities["handshake"] == "missing" and abilities["ecdh"] == "verified", abilities
+        expect(keyd.post("/v1/handshakes", {"message": b64(d.begin())}), 501, "token-lacks")
+        keyd.stop()
+
+
+@test(on=SOFTHSM)
 def a_token_that_goes_while_nothing_is_asked_is_missed_and_welcomed_back(token):
     """yubihsm-shell #541: the device closes idle sessions; readyz must tell by itself."""
     faulty, keyd = set_up(token, {"workers.ping-ms": 200})

@@ -187,6 +187,23 @@ START_TEST(an_ability_whose_answer_is_wrong) {
 }
 END_TEST
 
+START_TEST(a_token_without_handshakes_for_a_channel) {
+    server.answers[1] =
+        FAKE_JSON(200, "{\"abilities\":{\"ecdh\":\"verified\",\"handshake\":\"missing\"},"
+                       "\"channel\":{\"on\":true},\"workers\":[{\"state\":\"ready\"}]}");
+    finds("cannot make handshakes of the channel");
+}
+END_TEST
+
+START_TEST(a_token_without_handshakes_is_a_note_without_a_channel) {
+    server.answers[1] =
+        FAKE_JSON(200, "{\"abilities\":{\"ecdh\":\"verified\",\"handshake\":\"missing\"},"
+                       "\"channel\":{\"on\":false},\"workers\":[{\"state\":\"ready\"}]}");
+    ck_assert_int_eq(doctor(), KD_EXIT_OK);
+    says(out_text, "handshake: missing");
+}
+END_TEST
+
 START_TEST(a_token_of_which_nothing_is_known) {
     server.answers[1] = FAKE_JSON(200, "{\"abilities\":{\"ecdh\":\"missing\",\"hkdf\":1},"
                                        "\"workers\":[{\"state\":\"ready\"}]}");
@@ -238,6 +255,8 @@ static TCase *tcase_doctor(void) {
     tcase_add_test(t, a_daemon_that_is_not_ready_and_then_no_pin_is_used);
     tcase_add_test(t, a_caller_that_is_not_known);
     tcase_add_test(t, an_ability_whose_answer_is_wrong);
+    tcase_add_test(t, a_token_without_handshakes_for_a_channel);
+    tcase_add_test(t, a_token_without_handshakes_is_a_note_without_a_channel);
     tcase_add_test(t, a_token_of_which_nothing_is_known);
     tcase_add_test(t, no_daemon);
     tcase_add_test(t, objects_that_no_key_owns_are_a_note);

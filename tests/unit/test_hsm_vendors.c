@@ -44,7 +44,7 @@ static void check_probe(const enum kd_hsm_probe want[static KD_HSM_ABILITIES]) {
 }
 
 #define ALL_OF(what)                                                                               \
-    { what, what, what, what, what, what, what, what, what, what }
+    { what, what, what, what, what, what, what, what, what, what, what, what }
 
 // ---- errors that are one request's ---------------------------------------------
 
@@ -202,7 +202,9 @@ START_TEST(a_token_that_takes_no_keys_from_outside_is_tried_with_keys_it_derives
                                               [KD_HSM_CAN_AES_GCM] = KD_HSM_PROBE_VERIFIED,
                                               [KD_HSM_CAN_AES_CBC_DATA] = KD_HSM_PROBE_VERIFIED,
                                               [KD_HSM_CAN_HKDF] = KD_HSM_PROBE_REFUSED,
-                                              [KD_HSM_CAN_RANDOM] = KD_HSM_PROBE_VERIFIED };
+                                              [KD_HSM_CAN_RANDOM] = KD_HSM_PROBE_VERIFIED,
+                                              [KD_HSM_CAN_HANDSHAKE] = KD_HSM_PROBE_VERIFIED,
+                                              [KD_HSM_CAN_RESIDENT] = KD_HSM_PROBE_VERIFIED };
     fake_fail_always("C_CreateObject", CKR_TEMPLATE_INCONSISTENT);
     check_probe(want);
     // HKDF's result cannot stay in it as a key; but be released, and a handshake needs PRK alone.
@@ -252,6 +254,7 @@ START_TEST(a_token_that_keeps_session_keys_is_not_filled_with_them) {
     ck_assert_uint_eq(fake_count().token_objects, before);
     ck_assert_int_eq(probed(KD_HSM_CAN_EC_P256), KD_HSM_PROBE_UNTRIED);
     ck_assert_int_eq(probed(KD_HSM_CAN_ECDH), KD_HSM_PROBE_UNTRIED);
+    ck_assert_int_eq(probed(KD_HSM_CAN_HANDSHAKE), KD_HSM_PROBE_MISSING);
     ck_assert_err(kd_keyops_token.generate(&keys, KD_CURVE_P256, &key, &point), KD_ERR_LACKING);
     ck_assert_err(sign(), KD_OK);
 }
@@ -270,6 +273,8 @@ START_TEST(a_token_that_makes_its_own_ivs_encrypts_and_seals_no_records) {
         fake_set_habits(habits[i]);
         kd_probe(s);
         ck_assert_int_eq(probed(KD_HSM_CAN_AES_GCM), KD_HSM_PROBE_VERIFIED);
+        ck_assert_int_eq(probed(KD_HSM_CAN_HANDSHAKE), KD_HSM_PROBE_VERIFIED);
+        ck_assert_int_eq(probed(KD_HSM_CAN_RESIDENT), KD_HSM_PROBE_MISSING);
         ck_assert_err(call_encrypt(s, &hf.aes_key, NULL, data, data, &sealed), KD_OK);
         ck_assert_err(
             call_decrypt(s, &hf.aes_key, NULL, sealed.result.iv, sealed.result.out, data, &opened),
