@@ -91,6 +91,7 @@ struct kd_ckr_said kd_ckr_said(void) {
 
 void kd_ckr_quiet(bool is_quiet) {
     quiet = is_quiet;
+    said = (struct kd_ckr_said) { "-", CKR_OK };
 }
 
 enum kd_err kd_ckr(const char *call, CK_RV rv) {

@@ -82,6 +82,12 @@ static enum kd_err run_item(struct kd_session *s, const struct kd_hsm_request *q
     return kd_session_blame(s, r);
 }
 
+// Whether it shows that the token does more than answer.
+static bool uses_key(enum kd_hsm_op op) {
+    return op != KD_HSM_VERIFY && op != KD_HSM_FORGET && op != KD_HSM_HS_DROP &&
+           op != KD_HSM_RANDOM;
+}
+
 static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *q,
                              struct kd_reader *in, struct kd_buf *out) {
     bool is_away = false;
@@ -103,8 +109,8 @@ static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *
         // The rest of a batch need not wait for a token that is gone.
         r = is_away ? KD_ERR_TOKEN_AWAY : run_item(s, q, &item, &result);
         is_away = r == KD_ERR_TOKEN_AWAY;
-        is_done = is_done || r == KD_OK;
-        has_failed = has_failed || r == KD_ERR_DEVICE || r == KD_ERR_TOKEN;
+        is_done = is_done || (r == KD_OK && uses_key(q->op));
+        has_failed = has_failed || r == KD_ERR_DEVICE;
         result.err = r;
         kd_hsm_put_result(out, q->op, &result);
         reset_result(s, q->op);

@@ -16,6 +16,13 @@ static CK_GCM_PARAMS gcm_params(const uint8_t *iv, struct kd_bytes aad) {
                              .tag_bits = KD_HSM_GCM_TAG_BYTES * 8 };
 }
 
+static const uint8_t zeros[KD_HSM_GCM_IV_BYTES];
+
+static bool is_iv(const uint8_t *a, const uint8_t *b) {
+    return kd_bytes_equal((struct kd_bytes) { a, KD_HSM_GCM_IV_BYTES },
+                          (struct kd_bytes) { b, KD_HSM_GCM_IV_BYTES });
+}
+
 static enum kd_err seal(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
                         struct kd_bytes aad, struct kd_bytes text, uint8_t *out, CK_ULONG *n) {
     CK_FUNCTION_LIST *p11 = s->token->p11;
@@ -35,18 +42,32 @@ static enum kd_err seal_exactly(struct kd_session *s, CK_OBJECT_HANDLE key, cons
     return r == KD_OK && n != text.n + KD_HSM_GCM_TAG_BYTES ? KD_ERR_TOKEN : r;
 }
 
+// A token that encrypts under another nonce than it was given writes that to where it stood: the
+// result would never be opened by who knows the nonce.
 enum kd_err kd_gcm_seal(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
                         struct kd_bytes aad, struct kd_bytes text, uint8_t *out) {
-    return s->token->gcm_makes_iv ? KD_ERR_LACKING : seal_exactly(s, key, iv, aad, text, out);
+    uint8_t nonce[KD_HSM_GCM_IV_BYTES];
+    if (s->token->gcm != KD_GCM_UNDER_GIVEN_IV) {
+        return KD_ERR_LACKING;
+    }
+    memcpy(nonce, iv, sizeof(nonce));
+    const enum kd_err r = seal_exactly(s, key, nonce, aad, text, out);
+    return r == KD_OK && !is_iv(nonce, iv) ? KD_ERR_LACKING : r;
 }
 
+// Zeros are no IV of a token's: two texts under one would show each other.
 enum kd_err kd_gcm_seal_anew(struct kd_session *s, CK_OBJECT_HANDLE key, uint8_t *iv,
                              struct kd_bytes aad, struct kd_bytes text, uint8_t *out) {
+    const enum kd_gcm_way way = s->token->gcm;
     memset(iv, 0, KD_HSM_GCM_IV_BYTES);
-    if (!s->token->gcm_makes_iv && RAND_bytes(iv, KD_HSM_GCM_IV_BYTES) != 1) {
+    if (way == KD_GCM_NOT) {
+        return KD_ERR_LACKING;
+    }
+    if (way == KD_GCM_UNDER_GIVEN_IV && RAND_bytes(iv, KD_HSM_GCM_IV_BYTES) != 1) {
         return KD_ERR_NO_MEMORY;
     }
-    return seal_exactly(s, key, iv, aad, text, out);
+    const enum kd_err r = seal_exactly(s, key, iv, aad, text, out);
+    return r == KD_OK && is_iv(iv, zeros) ? KD_ERR_TOKEN : r;
 }
 
 // A forged tag has as many names as there are modules (SoftHSM: CKR_GENERAL_ERROR): it is the data
@@ -137,30 +158,45 @@ static enum kd_err probe_forgery(struct kd_session *s, CK_OBJECT_HANDLE key, con
     }
     *is_right = *is_right && rv != CKR_OK;
     r = kd_ckr("C_Decrypt", rv);
-    if (r != KD_OK && r != KD_ERR_TOKEN) {
+    if (r != KD_OK && r != KD_ERR_TOKEN && !kd_session_answers(s)) {
         return r; // of the session or the device
     }
     s->token->gcm_forged_rv = rv;
     return KD_OK;
 }
 
+// Finds out whose IV it is, and leaves in `iv` the one that was used.
+static enum kd_err probe_seal(struct kd_session *s, CK_OBJECT_HANDLE key,
+                              const uint8_t value[static 32], struct kd_bytes text, uint8_t *iv,
+                              uint8_t sealed[static PROBE_ROOM_BYTES], bool *is_right) {
+    static const uint8_t given[KD_HSM_GCM_IV_BYTES] = { 1 };
+    enum kd_gcm_way *way = &s->token->gcm;
+    memcpy(iv, given, sizeof(given));
+    const enum kd_err r = try_seal(s, key, value, text, iv, sealed, is_right);
+    *way = r == KD_OK && !is_iv(iv, given) ? KD_GCM_UNDER_OWN_IV : KD_GCM_UNDER_GIVEN_IV;
+    if (r != KD_ERR_LACKING && r != KD_ERR_TOKEN) {
+        return r;
+    }
+    // CloudHSM: "Expect IV to be all 0", and then it writes its own.
+    memset(iv, 0, KD_HSM_GCM_IV_BYTES);
+    const enum kd_err again = try_seal(s, key, value, text, iv, sealed, is_right);
+    if (again == KD_OK && !is_iv(iv, zeros)) {
+        *way = KD_GCM_UNDER_OWN_IV;
+        return KD_OK;
+    }
+    if (r == KD_ERR_LACKING) {
+        *way = KD_GCM_NOT;
+    }
+    return r;
+}
+
 enum kd_err kd_gcm_probe(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t value[static 32],
                          bool *is_right) {
-    static const uint8_t given[KD_HSM_GCM_IV_BYTES] = { 1 };
-    struct kd_token *t = s->token;
     const struct kd_bytes text = kd_bytes_of_text("keyd probe");
     uint8_t iv[KD_HSM_GCM_IV_BYTES];
     uint8_t sealed[PROBE_ROOM_BYTES];
     uint8_t opened[PROBE_ROOM_BYTES];
-    memcpy(iv, given, sizeof(iv));
-    enum kd_err r = try_seal(s, key, value, text, iv, sealed, is_right);
-    t->gcm_makes_iv = !kd_bytes_equal((struct kd_bytes) { iv, sizeof(iv) },
-                                      (struct kd_bytes) { given, sizeof(given) });
-    if (r == KD_ERR_LACKING || r == KD_ERR_TOKEN) { // CloudHSM: "Expect IV to be all 0"
-        memset(iv, 0, sizeof(iv));
-        r = try_seal(s, key, value, text, iv, sealed, is_right);
-        t->gcm_makes_iv = r == KD_OK;
-    }
+    enum kd_err r = probe_seal(s, key, value, text, iv, sealed, is_right);
     if (r != KD_OK) {
         return r;
     }

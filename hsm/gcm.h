@@ -5,7 +5,8 @@
 
 #include "hsm/session.h"
 
-// out: text.n + KD_HSM_GCM_TAG_BYTES.  KD_ERR_LACKING: this token makes its IVs itself.
+// out: text.n + KD_HSM_GCM_TAG_BYTES.  KD_ERR_LACKING: this token makes its IVs itself, or
+// has no AES-GCM as keyd uses it.
 KD_MUST_CHECK enum kd_err kd_gcm_seal(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
                                       struct kd_bytes aad, struct kd_bytes text, uint8_t *out);
 // The same under a new IV, random or the token's own, which is written to `iv`.
@@ -16,8 +17,8 @@ KD_MUST_CHECK enum kd_err kd_gcm_seal_anew(struct kd_session *s, CK_OBJECT_HANDL
 KD_MUST_CHECK enum kd_err kd_gcm_open(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
                                       struct kd_bytes aad, struct kd_bytes sealed, uint8_t *out);
 
-// Tries it with a session key whose value is known: whether the result is what OpenSSL has, which
-// tells of the token who makes IVs and what it says of a forged tag.  Sets token->gcm_*.
+// Tries it with a session key whose value is known: whether the result is what OpenSSL has, who
+// makes IVs, and what the token says of a forged tag.  Sets token->gcm and token->gcm_forged_rv.
 KD_MUST_CHECK enum kd_err kd_gcm_probe(struct kd_session *s, CK_OBJECT_HANDLE key,
                                        const uint8_t value[static 32], bool *is_right);
 

@@ -118,23 +118,40 @@ static void log_in_others(struct kd_token *t, CK_SESSION_HANDLE session, struct 
         const CK_RV rv = s->handle == session ? CKR_OK : log_in(t, s->handle, pin);
         if (rv != CKR_OK && rv != CKR_USER_ALREADY_LOGGED_IN) {
             kd_log(KD_LOG_WARN, "login", "a session is not logged in", "rv=%s", kd_ckr_name(rv));
+            return; // the PIN may have been changed just now
         }
     }
 }
 
-// A wrong PIN is CKR_PIN_INCORRECT; but also CKR_GENERAL_ERROR, CKR_ARGUMENTS_BAD or
-// CKR_DATA_LEN_RANGE, by which the token may have counted a try (OpenSC #871, #1655).  So what has
-// no other meaning is a refusal, as long as the device is there.
-static enum kd_err meaning_of(struct kd_token *t, CK_SESSION_HANDLE session, CK_RV rv) {
+// A wrong PIN is CKR_PIN_INCORRECT; but also CKR_GENERAL_ERROR, CKR_ARGUMENTS_BAD,
+// CKR_DATA_LEN_RANGE or a card's CKR_USER_NOT_LOGGED_IN, by which the token may have counted a try
+// (OpenSC #871, #1655).  So what has no other meaning may be a refusal, as long as the device is
+// there.
+static bool may_be_refusal(struct kd_token *t, CK_SESSION_HANDLE session, CK_RV rv, enum kd_err r) {
     static const CK_RV others[] = { CKR_USER_ANOTHER_ALREADY_LOGGED_IN, CKR_USER_TOO_MANY_TYPES,
                                     CKR_USER_PIN_NOT_INITIALIZED,       CKR_USER_TYPE_INVALID,
                                     CKR_SESSION_READ_ONLY_EXISTS,       CKR_FUNCTION_CANCELED };
-    const enum kd_err r = kd_ckr("C_Login", rv);
-    bool is_other = r != KD_ERR_TOKEN;
     for (size_t i = 0; i < KD_COUNT_OF(others); i++) {
-        is_other = is_other || rv == others[i];
+        if (rv == others[i]) {
+            return false;
+        }
     }
-    return is_other ? r : kd_token_answers(t, session) ? KD_ERR_PIN_REFUSED : KD_ERR_TOKEN_AWAY;
+    return (r == KD_ERR_TOKEN || r == KD_ERR_KEY_TYPE || r == KD_ERR_KEY_USAGE ||
+            rv == CKR_USER_NOT_LOGGED_IN) &&
+           kd_token_answers(t, session);
+}
+
+// Refused for certain: never again.
+static enum kd_err refuse(struct kd_token *t, struct kd_secret *pin, CK_RV rv,
+                          struct kd_buf *record, struct kd_buf *detail) {
+    kd_buf_printf(detail,
+                  "The token refused the PIN in %s (%s). It is not tried again. Write the right "
+                  "PIN to the file and send SIGHUP to keyd.",
+                  t->pin_file, kd_ckr_name(rv));
+    if (make_record(pin, record) != KD_OK) {
+        kd_log(KD_LOG_ERROR, "login", "the refused PIN could not be recorded", "");
+    }
+    return KD_ERR_PIN_REFUSED; // whatever else goes wrong
 }
 
 static enum kd_err submit(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_secret *pin,
@@ -144,20 +161,20 @@ static enum kd_err submit(struct kd_token *t, CK_SESSION_HANDLE session, struct 
         log_in_others(t, session, pin);
         return KD_OK;
     }
-    enum kd_err r = meaning_of(t, session, rv);
-    if (r != KD_ERR_PIN_REFUSED) {
-        kd_buf_printf(detail, "The token did not log keyd in (%s, 0x%lx).", kd_ckr_name(rv),
-                      (unsigned long)rv);
+    const enum kd_err r = kd_ckr("C_Login", rv);
+    if (r == KD_ERR_PIN_REFUSED) {
+        return refuse(t, pin, rv, record, detail);
+    }
+    kd_buf_printf(detail, "The token did not log keyd in (%s, 0x%lx).", kd_ckr_name(rv),
+                  (unsigned long)rv);
+    if (!may_be_refusal(t, session, rv, r)) {
         return r;
     }
     kd_buf_printf(detail,
-                  "The token refused the PIN in %s (%s, 0x%lx). It is not tried again. Write the "
-                  "right PIN to the file and send SIGHUP to keyd.",
-                  t->pin_file, kd_ckr_name(rv), (unsigned long)rv);
-    if (make_record(pin, record) != KD_OK) {
-        kd_log(KD_LOG_ERROR, "login", "the refused PIN could not be recorded", "");
-    }
-    return r; // refused, whatever else goes wrong
+                  " That may be its word for a wrong PIN, so keyd does not try again by itself. "
+                  "See to the PIN in %s, and send SIGHUP to keyd for another try.",
+                  t->pin_file);
+    return KD_ERR_PIN_REFUSED;
 }
 
 enum kd_err kd_login(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_bytes refused,

@@ -102,6 +102,23 @@ enum kd_err kd_exec_generate(struct kd_session *s, const struct kd_hsm_request *
 
 KD_AUTO_DEFINE(p11_uri, P11KitUri *, p11_kit_uri_free)
 
+// Of one that may be adopted: *verdict is KD_ERR_OBJECT_UNFIT if it is another key than its public
+// half says.  What a token does not let us see is no word against it.
+static enum kd_err prove(struct kd_session *s, CK_OBJECT_HANDLE handle,
+                         const struct kd_hsm_object *o, enum kd_err *verdict) {
+    if (!o->is_private || !o->has_type || o->ref.proof.n == 0) {
+        return KD_OK;
+    }
+    const enum kd_err r = kd_proof_check(s, &o->ref, handle);
+    if (r == KD_ERR_OBJECT_CHANGED || r == KD_ERR_BAD_POINT) {
+        *verdict = KD_ERR_OBJECT_UNFIT;
+        return KD_OK;
+    }
+    const bool is_unseen =
+        r == KD_ERR_LACKING || r == KD_ERR_TOKEN || r == KD_ERR_KEY_TYPE || r == KD_ERR_KEY_USAGE;
+    return is_unseen ? KD_OK : r;
+}
+
 static enum kd_err find_class(struct kd_session *s, P11KitUri *uri, CK_OBJECT_CLASS class,
                               struct kd_buf *reply, uint16_t *n_found) {
     CK_ATTRIBUTE template[TEMPLATE_MAX];
@@ -126,7 +143,10 @@ static enum kd_err find_class(struct kd_session *s, P11KitUri *uri, CK_OBJECT_CL
     enum kd_err r = kd_object_find(s, template, n, found, FOUND_MAX, &n_handles);
     for (size_t i = 0; r == KD_OK && i < n_handles; i++) {
         struct kd_hsm_result result = { 0 };
-        if ((r = kd_describe(s, found[i], &result.object)) == KD_OK) {
+        if ((r = kd_describe(s, found[i], &result.object)) == KD_OK && n_handles == 1) {
+            r = prove(s, found[i], &result.object, &result.err);
+        }
+        if (r == KD_OK) {
             kd_hsm_put_result(reply, KD_HSM_FIND, &result);
             r = ++*n_found > FOUND_MAX ? KD_ERR_TOO_MANY : kd_buf_finish(reply);
         }

@@ -77,10 +77,8 @@ static const char *const ability_names[KD_HSM_ABILITIES] = {
 };
 
 static const char *const probe_names[] = {
-    [KD_HSM_PROBE_MISSING] = "missing",
-    [KD_HSM_PROBE_VERIFIED] = "verified",
-    [KD_HSM_PROBE_UNTRIED] = "untried",
-    [KD_HSM_PROBE_REFUSED] = "refused",
+    [KD_HSM_PROBE_MISSING] = "missing", [KD_HSM_PROBE_VERIFIED] = "verified",
+    [KD_HSM_PROBE_UNTRIED] = "untried", [KD_HSM_PROBE_REFUSED] = "refused",
     [KD_HSM_PROBE_WRONG] = "wrong",
 };
 

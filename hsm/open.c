@@ -114,7 +114,7 @@ enum kd_err kd_open_modules(const struct kd_hsm_hello *h, struct kd_opened *o) {
 enum kd_err kd_open(const struct kd_hsm_hello *h, bool with_probe, struct kd_opened *o) {
     enum kd_err r;
     if ((r = kd_open_modules(h, o)) != KD_OK || (r = open_token(h, o)) != KD_OK) {
-        return r;
+        return r == KD_ERR_DEVICE ? KD_ERR_TOKEN_AWAY : r; // it may be better the next time
     }
     if (!with_probe) {
         return KD_OK;

@@ -48,7 +48,7 @@ struct kd_ckr_said {
     const char *call;
     CK_RV rv;
 };
-// The last that kd_ckr was given in this thread, but for CKR_OK.
+// The last that kd_ckr was given in this thread since kd_ckr_quiet, but for CKR_OK.
 struct kd_ckr_said kd_ckr_said(void);
 const char *kd_ckr_name(CK_RV rv); // "CKR_DEVICE_ERROR", or "CKR_?"
 

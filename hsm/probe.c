@@ -404,7 +404,8 @@ static enum kd_hsm_probe probe_resident(struct kd_session *s) {
     static const enum kd_hsm_ability needed[] = { KD_HSM_CAN_HANDSHAKE, KD_HSM_CAN_AES_GCM,
                                                   KD_HSM_CAN_AES_CBC_DATA, KD_HSM_CAN_HMAC_SHA256 };
     const struct kd_token *t = s->token;
-    return t->gcm_makes_iv ? KD_HSM_PROBE_MISSING : weakest(t, needed, KD_COUNT_OF(needed));
+    return t->gcm != KD_GCM_UNDER_GIVEN_IV ? KD_HSM_PROBE_MISSING
+                                           : weakest(t, needed, KD_COUNT_OF(needed));
 }
 
 static enum kd_hsm_probe (*const probes[KD_HSM_ABILITIES])(struct kd_session *s) = {
@@ -424,16 +425,18 @@ static enum kd_hsm_probe (*const probes[KD_HSM_ABILITIES])(struct kd_session *s)
 
 static void log_ability(enum kd_hsm_ability a, enum kd_hsm_probe found) {
     const struct kd_ckr_said said = kd_ckr_said();
-    const enum kd_log_level level = found == KD_HSM_PROBE_WRONG     ? KD_LOG_WARN
-                                    : found == KD_HSM_PROBE_REFUSED ? KD_LOG_INFO
-                                                                    : KD_LOG_DEBUG;
+    const bool is_told =
+        found == KD_HSM_PROBE_REFUSED || (found == KD_HSM_PROBE_MISSING && said.rv != CKR_OK);
+    const enum kd_log_level level = found == KD_HSM_PROBE_WRONG ? KD_LOG_WARN
+                                    : is_told                   ? KD_LOG_INFO
+                                                                : KD_LOG_DEBUG;
     kd_log(level, "probe", "an ability of the token was tried", "ability=%s result=%s said=%s:%s",
            kd_hsm_ability_name(a), kd_hsm_probe_name(found), said.call, kd_ckr_name(said.rv));
 }
 
 void kd_probe(struct kd_session *s) {
-    kd_ckr_quiet(true);
     for (size_t i = 0; i < KD_HSM_ABILITIES; i++) {
+        kd_ckr_quiet(true);
         s->token->probe[i] = probes[i](s);
         log_ability((enum kd_hsm_ability)i, s->token->probe[i]);
     }

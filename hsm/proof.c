@@ -96,6 +96,9 @@ static enum kd_err compare_by_mac(struct kd_session *s, enum kd_key_type type, s
         r = mac_of_text(s, is_short ? KD_KEY_HMAC_SHA256 : KD_KEY_HMAC_SHA384, made, got);
     }
     kd_destroy(s, made);
+    if (r == KD_ERR_KEY_TYPE || r == KD_ERR_KEY_USAGE) {
+        return KD_ERR_LACKING; // no HMAC with what is derived
+    }
     if (r != KD_OK ||
         (r = kd_host_hmac(is_short ? KD_MD_SHA256 : KD_MD_SHA384, x, &text, 1, want)) != KD_OK) {
         return r;

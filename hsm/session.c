@@ -191,7 +191,8 @@ void kd_session_leave(struct kd_session *s) {
 bool kd_token_answers(const struct kd_token *t, CK_SESSION_HANDLE session) {
     uint8_t bytes[16]; // Google's kmsp11 gives at least 8
     const CK_RV rv = t->p11->C_GenerateRandom(session, bytes, sizeof(bytes));
-    return rv == CKR_OK || rv == CKR_RANDOM_NO_RNG || rv == CKR_FUNCTION_NOT_SUPPORTED;
+    return rv == CKR_OK || rv == CKR_RANDOM_NO_RNG || rv == CKR_FUNCTION_NOT_SUPPORTED ||
+           rv == CKR_OPERATION_ACTIVE || rv == CKR_USER_NOT_LOGGED_IN;
 }
 
 bool kd_session_answers(const struct kd_session *s) {
@@ -231,26 +232,29 @@ enum kd_err kd_session_blame(struct kd_session *s, enum kd_err last) {
     if (last != KD_ERR_SESSION_LOST && last != KD_ERR_DEVICE) {
         return last;
     }
-    return !is_sound(s, kd_session_answers) ? KD_ERR_TOKEN_AWAY
-           : last == KD_ERR_DEVICE          ? last
-                                            : KD_ERR_TOKEN;
+    if (kd_session_enter(s) != KD_OK) { // another may have begun a new generation meanwhile
+        return KD_ERR_TOKEN_AWAY;
+    }
+    const bool is_there = kd_session_answers(s);
+    kd_session_leave(s);
+    return is_there ? KD_ERR_DEVICE : KD_ERR_TOKEN_AWAY;
 }
 
 bool kd_session_is_sick(struct kd_session *s, bool is_done, bool has_failed) {
     struct kd_token *t = s->token;
-    if (is_done) {
-        if (atomic_load(&t->n_sick) != 0) {
-            atomic_store(&t->n_sick, 0);
-        }
+    if (is_done && atomic_load(&t->n_sick) != 0) {
+        atomic_store(&t->n_sick, 0);
+    }
+    if (is_done || !has_failed) {
         return false;
     }
-    if (!has_failed) {
-        return false;
-    }
+    pthread_mutex_lock(&t->lock);
     const uint64_t now = kd_clock_mono_ms();
     if (atomic_fetch_add(&t->n_sick, 1) == 0) {
-        atomic_store(&t->sick_since_ms, now);
+        t->sick_since_ms = now;
     }
-    return atomic_load(&t->n_sick) > KD_SESSION_SICK_MAX &&
-           now - atomic_load(&t->sick_since_ms) > KD_SESSION_SICK_MS;
+    const bool is_sick = atomic_load(&t->n_sick) > KD_SESSION_SICK_MAX &&
+                         now - t->sick_since_ms > KD_SESSION_SICK_MS;
+    pthread_mutex_unlock(&t->lock);
+    return is_sick;
 }

@@ -39,14 +39,14 @@ void kd_session_leave(struct kd_session *s);
 // KD_ERR_NO_OBJECT ask the module whether the session still lives and is logged in.
 // KD_ERR_TOKEN_AWAY as above.  Anything else is handed back.
 KD_MUST_CHECK enum kd_err kd_session_heal(struct kd_session *s, enum kd_err cause);
-// What an operation's last error is to its caller.  KD_ERR_DEVICE that has come again is the
-// operation's own where the device answers, as some modules say it of a request that they do
-// not like, and whoever makes such requests must not take the token from all others; and so is
-// KD_ERR_SESSION_LOST, which becomes KD_ERR_TOKEN.  Else they are KD_ERR_TOKEN_AWAY.
+// What an operation's last error is to its caller.  KD_ERR_DEVICE and KD_ERR_SESSION_LOST that have
+// come again are the operation's own (KD_ERR_DEVICE) where the device answers, as some modules say
+// them of a request that they do not like, and whoever makes such requests must not take the token
+// from all others.  Else they are KD_ERR_TOKEN_AWAY.
 enum kd_err kd_session_blame(struct kd_session *s, enum kd_err last);
-// At the end of each request: whether an item of it was done, and whether one met an error of the
-// token or the device.  True when it is time for a fresh worker: nothing was done for
-// KD_SESSION_SICK_MS, and more than KD_SESSION_SICK_MAX requests met such errors.
+// At the end of each request: whether something was done with a key, and whether an item ended with
+// KD_ERR_DEVICE.  True when it is time for a fresh worker: nothing was done for KD_SESSION_SICK_MS,
+// and more than KD_SESSION_SICK_MAX requests have ended so.
 bool kd_session_is_sick(struct kd_session *s, bool is_done, bool has_failed);
 #define KD_SESSION_SICK_MS 30000
 #define KD_SESSION_SICK_MAX 16

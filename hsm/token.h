@@ -12,6 +12,13 @@
 
 #define KD_PIN_MAX_BYTES 255
 
+// How the token does AES-GCM.
+enum kd_gcm_way {
+    KD_GCM_UNDER_GIVEN_IV, // as PKCS#11 has it
+    KD_GCM_UNDER_OWN_IV,   // it takes zeros, and writes the IV that it has made
+    KD_GCM_NOT,            // not as keyd needs it
+};
+
 struct kd_object;       // objects.c
 struct kd_cached;       // secrets.c
 struct kd_traffic_keys; // sessions.c
@@ -29,13 +36,11 @@ struct kd_token {
     enum kd_hsm_probe probe[KD_HSM_ABILITIES];
     enum kd_hsm_hkdf hkdf_extract; // of PRK, for the channel: digest-key or extract
     bool keeps_pairs;              // key pairs are kept, whatever CKA_TOKEN was asked for
-    bool gcm_makes_iv;             // AES-GCM takes no IV from outside
+    enum kd_gcm_way gcm;
     CK_RV gcm_forged_rv;           // what C_Decrypt says of a forged tag; CKR_OK: not known
     bool may_extract;
     struct kd_cells cells; // struct kd_traffic_secrets; has a lock of its own
-    // Requests that met errors of the token since anything was done, and when the first was.
-    atomic_uint n_sick;
-    _Atomic uint64_t sick_since_ms;
+    atomic_uint n_sick; // requests that ended with KD_ERR_DEVICE since anything was done with a key
 
     // Read: an operation goes on.  Write: sessions are opened and closed.  Taken before lock.
     pthread_rwlock_t use;
@@ -48,6 +53,7 @@ struct kd_token {
     pthread_mutex_t lock;
     // under lock; never held across a call of the module
     uint64_t generation;   // of sessions; all handles of an earlier one are forgotten
+    uint64_t sick_since_ms; // when the first of n_sick was
     bool is_login_lost;    // the token has ended the login, and there is no other
     struct kd_map objects; // struct kd_object by reference
     struct kd_map secrets; // struct kd_cached by recipe id
@@ -79,8 +85,9 @@ void kd_token_put_uri(struct kd_buf *out, const CK_TOKEN_INFO *info);
 // Nothing is submitted where the token shows its last try or a lock
 // (KD_ERR_PIN_LAST_TRY), or where `refused` is the record of this very PIN
 // (KD_ERR_PIN_REFUSED).  A PIN that the token refuses gives KD_ERR_PIN_REFUSED
-// and its record in *record; so does any error that does not speak of something
-// else while the device answers, as not every module has a word for a wrong PIN.
+// and its record in *record.  Not every module has a word for a wrong PIN: any error
+// that does not speak of something else, while the device answers, is
+// KD_ERR_PIN_REFUSED too, and leaves no record, as it may have another cause.
 // KD_ERR_PIN_MISSING: the file cannot be read.
 KD_MUST_CHECK enum kd_err kd_login(struct kd_token *t, CK_SESSION_HANDLE session,
                                    struct kd_bytes refused, struct kd_buf *record,

@@ -131,8 +131,11 @@ static void after_add(struct kd_change *c, enum kd_err err) {
         kd_entry_drop_pending(e);
     } else {
         kd_entry_take_pending(e);
+        const bool is_imported = e->key.origin == KD_ORIGIN_IMPORTED;
         kd_log(KD_LOG_INFO, "keys", "a key was registered", "key=%s origin=%s version=%u",
-               e->key.name, kd_key_origin_name(e->key.origin), kd_entry_last_number(e));
+               e->key.name,
+               kd_key_origin_name(is_imported ? KD_ORIGIN_IMPORTED : KD_ORIGIN_ADOPTED),
+               kd_entry_last_number(e));
     }
     kd_change_end(c, err);
 }
@@ -172,6 +175,11 @@ static enum kd_err adopt(struct kd_change *c, const struct kd_hsm_object *o) {
         snprintf(c->detail, sizeof(c->detail), "the object has no CKA_ID; give it one first");
         return KD_ERR_OBJECT_UNFIT;
     }
+    if (kd_key_type_is_ec(o->ref.type) && o->ref.proof.n != kd_key_type_point_bytes(o->ref.type)) {
+        snprintf(c->detail, sizeof(c->detail),
+                 "its public key is not in the token, or not the only one of its CKA_ID");
+        return KD_ERR_OBJECT_UNFIT;
+    }
     // Under a second name another policy would hold for it.
     if (kd_registry_has_object(&c->s->registry, &o->ref)) {
         snprintf(c->detail, sizeof(c->detail), "the object belongs to a key of keyd already");
@@ -199,7 +207,11 @@ static enum kd_err on_found(void *arg, const struct kd_hsm_reply *reply, struct 
             kd_change_end(c, KD_ERR_MALFORMED);
             return KD_ERR_MALFORMED;
         }
-        if (result.err == KD_OK && result.object.is_private) {
+        if (result.err != KD_OK) {
+            snprintf(c->detail, sizeof(c->detail),
+                     "the object is not the private half of the public key beside it");
+            r = result.err;
+        } else if (result.object.is_private) {
             object = result.object;
             n++;
         }

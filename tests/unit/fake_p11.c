@@ -412,6 +412,7 @@ static CK_RV login(CK_SESSION_HANDLE h, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_
     struct fake_session *s;
     CK_RV rv = fake_enter("C_Login", h, &s);
     fake.counts.logins += !fake.is_logged_in;
+    fake.counts.submitted++;
     if (fake.login_signal != 0) {
         raise(fake.login_signal);
         fake.login_signal = 0;

@@ -12,10 +12,11 @@
 #define FAKE_PIN "2468"
 
 struct fake_counts {
-    unsigned calls;    // all, since fake_begin or fake_count_anew
-    unsigned logins;   // C_Login of a process that is not logged in
-    unsigned searches; // C_FindObjectsInit
-    unsigned opened;   // C_OpenSession that gave a session
+    unsigned calls;     // all, since fake_begin or fake_count_anew
+    unsigned logins;    // C_Login of a process that is not logged in
+    unsigned submitted; // C_Login, whether it was needed or not
+    unsigned searches;  // C_FindObjectsInit
+    unsigned opened;    // C_OpenSession that gave a session
     // now
     unsigned sessions;
     unsigned token_objects;

@@ -46,17 +46,13 @@ static void check_probe(const enum kd_hsm_probe want[static KD_HSM_ABILITIES]) {
 #define ALL_OF(what)                                                                               \
     { what, what, what, what, what, what, what, what, what, what, what, what }
 
-// ---- errors that are one request's ---------------------------------------------
-
 START_TEST(an_error_that_one_request_meets_ends_no_worker) {
-    static const struct {
-        CK_RV rv;
-        enum kd_err told;
-    } errors[] = { { CKR_DEVICE_ERROR, KD_ERR_DEVICE }, { CKR_OPERATION_ACTIVE, KD_ERR_TOKEN } };
+    static const CK_RV errors[] = { CKR_DEVICE_ERROR, CKR_OPERATION_ACTIVE,
+                                    CKR_USER_NOT_LOGGED_IN };
     for (size_t i = 0; i < KD_COUNT_OF(errors); i++) {
         for (size_t n = 0; n < 3 * KD_SESSION_SICK_MAX; n++) {
-            fake_fail_always("C_SignInit", errors[i].rv);
-            check_sign(errors[i].told, KD_OK);
+            fake_fail_always("C_SignInit", errors[i]);
+            check_sign(KD_ERR_DEVICE, KD_OK);
             fake_fail(0, CKR_OK);
             hf.token.sick_since_ms -= KD_SESSION_SICK_MS + 1;
             ck_assert_err(mac(), KD_OK); // others are served meanwhile
@@ -82,6 +78,10 @@ START_TEST(a_device_that_does_nothing_but_answer_is_away_in_the_end) {
         check_sign(KD_ERR_DEVICE, KD_OK); // however many there are in this time
     }
     hf.token.sick_since_ms -= KD_SESSION_SICK_MS + 1;
+    const struct kd_hsm_request random = { .op = KD_HSM_RANDOM };
+    const struct kd_hsm_item item = { .n = 16 };
+    kd_auto(call) struct call_result c = { 0 };
+    ck_assert_err(call_exec(s, &random, &item, &c), KD_OK); // an answer, and nothing done
     check_sign(KD_ERR_DEVICE, KD_ERR_TOKEN_AWAY);
     fake_fail(0, CKR_OK);
     ck_assert_err(mac(), KD_OK);
@@ -112,15 +112,34 @@ static enum kd_err log_in(size_t *n_record) {
     return r;
 }
 
-START_TEST(a_wrong_pin_by_whatever_name_is_recorded) {
-    static const CK_RV names[] = { CKR_PIN_INCORRECT, CKR_GENERAL_ERROR,  CKR_FUNCTION_FAILED,
-                                   CKR_ARGUMENTS_BAD, CKR_DATA_LEN_RANGE, CKR_VENDOR_DEFINED | 7 };
+// It is not tried again by itself.  Of a record there is no way back with the same PIN: that is for
+// what can mean nothing else.
+START_TEST(a_wrong_pin_by_whatever_name_is_refused) {
+    static const struct {
+        CK_RV rv;
+        bool is_recorded;
+    } names[] = { { CKR_PIN_INCORRECT, true },       { CKR_PIN_LEN_RANGE, true },
+                  { CKR_GENERAL_ERROR, false },      { CKR_FUNCTION_FAILED, false },
+                  { CKR_ARGUMENTS_BAD, false },      { CKR_DATA_LEN_RANGE, false },
+                  { CKR_USER_NOT_LOGGED_IN, false }, { CKR_KEY_TYPE_INCONSISTENT, false },
+                  { CKR_VENDOR_DEFINED | 7, false } };
     for (size_t i = 0; i < KD_COUNT_OF(names); i++) {
         size_t n;
-        fake_fail_call("C_Login", 1, names[i]);
+        fake_fail_call("C_Login", 1, names[i].rv);
         ck_assert_err(log_in(&n), KD_ERR_PIN_REFUSED);
-        ck_assert_uint_gt(n, 0);
+        ck_assert_msg((n > 0) == names[i].is_recorded, "%s", kd_ckr_name(names[i].rv));
     }
+}
+END_TEST
+
+// The PIN may have been changed: each further try would be one of a wrong one.
+START_TEST(a_session_that_is_not_logged_in_ends_the_logins) {
+    size_t n;
+    fake_set_habits(FAKE_LOGS_IN_SESSIONS);
+    fake_fail_call("C_Login", 2, CKR_PIN_INCORRECT);
+    fake_log_out();
+    ck_assert_err(log_in(&n), KD_OK);
+    ck_assert_uint_eq(fake_count().submitted, 2);
 }
 END_TEST
 
@@ -175,7 +194,7 @@ START_TEST(a_token_that_can_all_is_verified) {
     static const enum kd_hsm_probe want[] = ALL_OF(KD_HSM_PROBE_VERIFIED);
     check_probe(want);
     ck_assert_int_eq(hf.token.hkdf_extract, KD_HSM_HKDF_DIGEST);
-    ck_assert(!hf.token.gcm_makes_iv && !hf.token.keeps_pairs);
+    ck_assert(hf.token.gcm == KD_GCM_UNDER_GIVEN_IV && !hf.token.keeps_pairs);
 }
 END_TEST
 
@@ -286,6 +305,57 @@ START_TEST(a_token_that_makes_its_own_ivs_encrypts_and_seals_no_records) {
 }
 END_TEST
 
+// The probe tries zeros where another IV is refused: what was a failure of the moment must not make
+// keyd encrypt under them.
+START_TEST(no_two_texts_are_encrypted_under_one_iv) {
+    static const CK_RV failures[] = { CKR_GENERAL_ERROR, CKR_MECHANISM_PARAM_INVALID,
+                                      CKR_BUFFER_TOO_SMALL };
+    static const uint8_t zeros[KD_HSM_GCM_IV_BYTES];
+    const struct kd_bytes data = kd_bytes_of_text(text);
+    for (size_t i = 0; i < 2 * KD_COUNT_OF(failures); i++) {
+        kd_auto(call) struct call_result c = { 0 };
+        fake_fail_call(i % 2 == 0 ? "C_EncryptInit" : "C_Encrypt", 1, failures[i / 2]);
+        kd_probe(s);
+        const enum kd_err r = call_encrypt(s, &hf.aes_key, NULL, data, data, &c);
+        ck_assert(r == KD_OK || r == KD_ERR_LACKING);
+        ck_assert(r != KD_OK || memcmp(c.result.iv.p, zeros, sizeof(zeros)) != 0);
+    }
+    hf.token.gcm = KD_GCM_UNDER_OWN_IV; // and this token writes none
+    kd_auto(call) struct call_result c = { 0 };
+    ck_assert_err(call_encrypt(s, &hf.aes_key, NULL, data, data, &c), KD_ERR_TOKEN);
+}
+END_TEST
+
+START_TEST(gcm_that_is_not_as_keyd_needs_it_is_not_used) {
+    kd_auto(call) struct call_result c = { 0 };
+    const struct kd_bytes data = kd_bytes_of_text(text);
+    fake_fail_always("C_EncryptInit", CKR_MECHANISM_PARAM_INVALID);
+    kd_probe(s);
+    fake_fail(0, CKR_OK);
+    fake_count_anew();
+    ck_assert_int_eq(probed(KD_HSM_CAN_AES_GCM), KD_HSM_PROBE_MISSING);
+    ck_assert_err(call_encrypt(s, &hf.aes_key, NULL, data, data, &c), KD_ERR_LACKING);
+    ck_assert_uint_eq(fake_count().active, 0);
+    ck_assert_uint_eq(fake_count().opened, 0);
+}
+END_TEST
+
+// Where the probe could not see it: no record is sealed under a nonce that nobody knows.
+START_TEST(a_nonce_that_the_token_changed_is_seen) {
+    const struct kd_bytes data = kd_bytes_of_text(text);
+    const struct kd_secret_form form = { CKK_AES, 32, KD_USE_ENCRYPT, false };
+    const uint8_t iv[KD_HSM_GCM_IV_BYTES] = { 1 };
+    uint8_t value[32] = { 7 };
+    uint8_t out[64];
+    CK_OBJECT_HANDLE key;
+    ck_assert_err(kd_derive_import(s, (struct kd_bytes) { value, 32 }, &form, &key), KD_OK);
+    ck_assert_err(kd_gcm_seal(s, key, iv, data, data, out), KD_OK);
+    fake_set_habits(FAKE_WRITES_IV);
+    ck_assert_err(kd_gcm_seal(s, key, iv, data, data, out), KD_ERR_LACKING);
+    kd_destroy(s, key);
+}
+END_TEST
+
 static enum kd_err open_with(CK_RV rv) {
     kd_auto(call) struct call_result sealed = { 0 };
     kd_auto(call) struct call_result opened = { 0 };
@@ -304,6 +374,10 @@ START_TEST(what_this_token_does_not_say_of_forged_data_is_its_own_failure) {
     ck_assert_err(open_with(CKR_FUNCTION_FAILED), KD_ERR_TOKEN);
     ck_assert_err(open_with(CKR_ENCRYPTED_DATA_INVALID), KD_ERR_NOT_AUTHENTIC);
     ck_assert_err(open_with(KD_CKR_AEAD_DECRYPT_FAILED), KD_ERR_NOT_AUTHENTIC);
+    fake_fail_call("C_Decrypt", 2, CKR_DEVICE_ERROR); // the probe's forgery, by such a module
+    kd_probe(s);
+    ck_assert_int_eq(probed(KD_HSM_CAN_AES_GCM), KD_HSM_PROBE_VERIFIED);
+    ck_assert_err(open_with(CKR_DEVICE_ERROR), KD_ERR_NOT_AUTHENTIC);
     hf.token.gcm_forged_rv = CKR_VENDOR_DEFINED | 9;
     ck_assert_err(open_with(CKR_VENDOR_DEFINED | 9), KD_ERR_NOT_AUTHENTIC);
 }
@@ -347,6 +421,33 @@ START_TEST(keys_of_an_hmac_type_and_with_long_ids_are_known) {
 }
 END_TEST
 
+// A private key whose public half is another's would be a version that signs nothing.
+START_TEST(a_private_key_is_held_against_the_public_one_beside_it) {
+    static const char uri[] =
+        "pkcs11:id=%01%01%01%01%01%01%01%01%01%01%01%01%01%01%01%01;type=private";
+    kd_auto(call) struct call_result good = { 0 };
+    kd_auto(call) struct call_result wrong = { 0 };
+    kd_auto(call) struct call_result alone = { 0 };
+    const CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
+    const CK_BBOOL yes = CK_TRUE;
+    CK_OBJECT_HANDLE public;
+    size_t n;
+    ck_assert_err(call_find(s, uri, &good), KD_OK);
+    ck_assert_uint_eq(good.result.object.ref.proof.n, 65);
+    CK_ATTRIBUTE list[] = { KD_ATTRIBUTE(CKA_CLASS, class), KD_ATTRIBUTE(CKA_TOKEN, yes),
+                            KD_ATTRIBUTE_BYTES(CKA_ID, hf.signer.ref.id),
+                            KD_ATTRIBUTE_BYTES(CKA_EC_POINT, hf.other_signer.ref.proof) };
+    ck_assert_err(kd_object_find(s, list, 3, &public, 1, &n), KD_OK);
+    ck_assert_uint_eq(n, 1);
+    kd_destroy(s, public);
+    ck_assert_err(call_find(s, uri, &alone), KD_OK);
+    ck_assert_uint_eq(alone.result.object.ref.proof.n, 0);
+    ck_assert_uint_eq(hf.token.p11->C_CreateObject(s->handle, list, KD_COUNT_OF(list), &public),
+                      CKR_OK);
+    ck_assert_err(call_find(s, uri, &wrong), KD_ERR_OBJECT_UNFIT);
+}
+END_TEST
+
 static TCase *tcase_errors(void) {
     TCase *c = tcase_create("errors");
     tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
@@ -362,7 +463,8 @@ static TCase *tcase_logins(void) {
     TCase *c = tcase_create("logins");
     tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
     tcase_set_timeout(c, 60);
-    tcase_add_test(c, a_wrong_pin_by_whatever_name_is_recorded);
+    tcase_add_test(c, a_wrong_pin_by_whatever_name_is_refused);
+    tcase_add_test(c, a_session_that_is_not_logged_in_ends_the_logins);
     tcase_add_test(c, a_login_that_fails_for_another_reason_is_no_refusal);
     tcase_add_test(c, a_login_that_fails_while_the_device_does_not_answer_is_no_refusal);
     tcase_add_test(c, each_session_is_logged_in_where_a_login_is_a_session_s);
@@ -379,7 +481,11 @@ static TCase *tcase_abilities(void) {
     tcase_add_test(c, native_hkdf_that_shows_its_results_leaves_handshakes_their_own_way);
     tcase_add_test(c, a_token_that_keeps_session_keys_is_not_filled_with_them);
     tcase_add_test(c, a_token_that_makes_its_own_ivs_encrypts_and_seals_no_records);
+    tcase_add_test(c, no_two_texts_are_encrypted_under_one_iv);
+    tcase_add_test(c, gcm_that_is_not_as_keyd_needs_it_is_not_used);
+    tcase_add_test(c, a_nonce_that_the_token_changed_is_seen);
     tcase_add_test(c, keys_of_an_hmac_type_and_with_long_ids_are_known);
+    tcase_add_test(c, a_private_key_is_held_against_the_public_one_beside_it);
     return c;
 }
 

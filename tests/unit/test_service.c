@@ -239,11 +239,15 @@ START_TEST(adopted_key_is_only_forgotten) {
     ck_assert_err(kd_service_key_adopt(sx.service, &c, "a", "file:x", service_on_key, NULL),
                   KD_ERR_BAD_URI);
     fixture_file("script.object-41", "3 3 old\n");
-    fixture_file("script.object-42", "1 17 both\n");
+    fixture_file("script.object-42", "1 17 alone\n");
     ck_assert_err(service_wait_for(kd_service_key_adopt(sx.service, &c, "a", "pkcs11:id=%41",
                                                         service_on_key, NULL)),
                   KD_OK);
     ck_assert_str_eq(sx.key_text, "a:hmac-sha256:3:1=1,");
+    // Without its public half it could not be proved, and so not be used.
+    ck_assert_err(service_wait_for(kd_service_key_adopt(sx.service, &c, "b", "pkcs11:id=%42",
+                                                        service_on_key, NULL)),
+                  KD_ERR_OBJECT_UNFIT);
     // The same object under a name with other rights: no.
     ck_assert_err(service_wait_for(kd_service_key_adopt(sx.service, &c, "b", "pkcs11:id=%41",
                                                         service_on_key, NULL)),
