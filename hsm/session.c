@@ -188,15 +188,23 @@ void kd_session_leave(struct kd_session *s) {
     pthread_rwlock_unlock(&s->token->use);
 }
 
-bool kd_token_answers(const struct kd_token *t, CK_SESSION_HANDLE session) {
+static CK_RV ask(const struct kd_token *t, CK_SESSION_HANDLE session) {
     uint8_t bytes[16]; // Google's kmsp11 gives at least 8
-    const CK_RV rv = t->p11->C_GenerateRandom(session, bytes, sizeof(bytes));
+    return t->p11->C_GenerateRandom(session, bytes, sizeof(bytes));
+}
+
+static bool is_answer(CK_RV rv) {
     return rv == CKR_OK || rv == CKR_RANDOM_NO_RNG || rv == CKR_FUNCTION_NOT_SUPPORTED ||
-           rv == CKR_OPERATION_ACTIVE || rv == CKR_USER_NOT_LOGGED_IN;
+           rv == CKR_OPERATION_ACTIVE;
+}
+
+bool kd_token_answers(const struct kd_token *t, CK_SESSION_HANDLE session) {
+    const CK_RV rv = ask(t, session);
+    return is_answer(rv) || rv == CKR_USER_NOT_LOGGED_IN;
 }
 
 bool kd_session_answers(const struct kd_session *s) {
-    return kd_token_answers(s->token, s->handle) && is_logged_in(s);
+    return is_answer(ask(s->token, s->handle)) && is_logged_in(s);
 }
 
 enum kd_err kd_session_check(struct kd_session *s) {

@@ -51,8 +51,7 @@ bool kd_session_is_sick(struct kd_session *s, bool is_done, bool has_failed);
 #define KD_SESSION_SICK_MS 30000
 #define KD_SESSION_SICK_MAX 16
 // Asks the device for a random number, which a module cannot make up by itself where the device
-// is another (kd_token_answers), and whether the login still holds.  By who has the session to
-// himself.
+// is another, and whether the login still holds.  By who has the session to himself.
 bool kd_session_answers(const struct kd_session *s);
 // The same for a session that has nothing to do, which it keeps alive; heals it if it does not
 // answer.  KD_ERR_TOKEN_AWAY as above.

@@ -73,7 +73,7 @@ KD_MUST_CHECK enum kd_err kd_token_find(const struct kd_modules *modules, const 
 void kd_token_init(struct kd_token *t); // lock and maps; after kd_token_find
 void kd_token_wipe(struct kd_token *t); // the module's objects go with their sessions
 
-// Asks the device for a random number (session.c).
+// Asks the device for a random number, logged in or not (session.c).
 bool kd_token_answers(const struct kd_token *t, CK_SESSION_HANDLE session);
 
 // An RFC 7512 URI of the token (label, manufacturer, model, serial): appends.
