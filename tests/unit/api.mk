@@ -39,8 +39,12 @@ tests_unit_test_api_est_SOURCES = tests/unit/test_api_est.c tests/unit/pki.c tes
 tests_unit_test_api_est_LDADD = $(api_unit_libs)
 tests_unit_test_api_problem_CFLAGS = $(unit_cflags)
 tests_unit_test_api_problem_LDADD = $(api_unit_libs)
+tests_unit_test_api_json_in_SOURCES = tests/unit/test_api_json_in.c \
+	tests/unit/json_body.c tests/unit/json_body.h
 tests_unit_test_api_json_in_CFLAGS = $(unit_cflags)
 tests_unit_test_api_json_in_LDADD = $(api_unit_libs)
+tests_unit_test_api_jwk_SOURCES = tests/unit/test_api_jwk.c \
+	tests/unit/json_body.c tests/unit/json_body.h
 tests_unit_test_api_jwk_CFLAGS = $(unit_cflags)
 tests_unit_test_api_jwk_LDADD = $(api_unit_libs)
 tests_unit_test_api_route_CFLAGS = $(unit_cflags)

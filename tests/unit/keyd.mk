@@ -66,6 +66,8 @@ tests_unit_test_bootstrap_memory_SOURCES = tests/unit/test_bootstrap_memory.c $(
 	$(failing_memory)
 tests_unit_test_bootstrap_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_bootstrap_memory_LDADD = $(keyd_unit_libs)
+tests_unit_test_config_SOURCES = tests/unit/test_config.c \
+	tests/unit/text_file.c tests/unit/text_file.h
 tests_unit_test_config_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_config_LDADD = $(keyd_unit_libs)
 tests_unit_test_cookie_CFLAGS = $(keyd_unit_cflags)
@@ -86,6 +88,8 @@ tests_unit_test_issue_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_issue_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_import_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_import_LDADD = $(keyd_unit_libs)
+tests_unit_test_policy_SOURCES = tests/unit/test_policy.c \
+	tests/unit/text_file.c tests/unit/text_file.h
 tests_unit_test_policy_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_policy_LDADD = $(keyd_unit_libs)
 tests_unit_test_registry_CFLAGS = $(keyd_unit_cflags)

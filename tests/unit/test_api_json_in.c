@@ -2,76 +2,44 @@
 // test_api_json_in.c: each reader, each complaint.
 #include "api/json_in.h"
 
-#include "tests/unit/unit.h"
+#include "json_body.h"
 
 #include <string.h>
-
-static struct kd_why why;
-static struct kd_buf arena;
-static struct kd_buf text_read;
-static struct kd_json_tree tree;
-
-static void setup(void) {
-    why = (struct kd_why) { "", "" };
-    arena = KD_BUF_INIT(4096);
-    (void)kd_buf_extend(&arena, 4096);
-    arena.n = 0;
-    text_read = KD_BUF_INIT(1 << 20);
-    tree = KD_JSON_TREE_INIT;
-}
-
-static void teardown(void) {
-    kd_json_wipe(&tree);
-    kd_buf_wipe(&text_read);
-    kd_buf_wipe(&arena);
-}
-
-static enum kd_err parse(const char *text) {
-    kd_json_wipe(&tree);
-    kd_buf_reset(&text_read);
-    kd_buf_text(&text_read, text);
-    return kd_json_parse(&text_read, &why, &tree);
-}
-
-static struct kd_json_in body(const char *text) {
-    ck_assert_err(parse(text), KD_OK);
-    return (struct kd_json_in) { .object = tree.root, .arena = &arena, .why = &why };
-}
 
 START_TEST(text_that_is_not_one_object_is_refused) {
     static const char *const texts[] = { "", "{", "[]", "1", "null", "{}{}", "{\"a\":1,\"a\":2}" };
     for (size_t i = 0; i < KD_COUNT_OF(texts); i++) {
-        why.detail[0] = '\0';
-        ck_assert_err(parse(texts[i]), KD_ERR_BAD_JSON);
-        ck_assert_str_ne(why.detail, "");
+        jb.why.detail[0] = '\0';
+        ck_assert_err(json_body_parse(texts[i]), KD_ERR_BAD_JSON);
+        ck_assert_str_ne(jb.why.detail, "");
     }
-    ck_assert_err(parse("{\"a\":nul}"), KD_ERR_BAD_JSON);
-    ck_assert_str_eq(why.detail, "Not valid JSON, at byte 9");
+    ck_assert_err(json_body_parse("{\"a\":nul}"), KD_ERR_BAD_JSON);
+    ck_assert_str_eq(jb.why.detail, "Not valid JSON, at byte 9");
 }
 END_TEST
 
 START_TEST(complaint_does_not_quote_the_body) {
-    ck_assert_err(parse("{\"plaintext\": topsecret}"), KD_ERR_BAD_JSON);
-    ck_assert_ptr_null(strstr(why.detail, "topsecret"));
+    ck_assert_err(json_body_parse("{\"plaintext\": topsecret}"), KD_ERR_BAD_JSON);
+    ck_assert_ptr_null(strstr(jb.why.detail, "topsecret"));
 }
 END_TEST
 
 START_TEST(members_that_are_not_known_are_named) {
     static const char *const names[] = { "a", "b" };
-    struct kd_json_in in = body("{\"a\":1,\"b\":2}");
+    struct kd_json_in in = json_body("{\"a\":1,\"b\":2}");
     ck_assert_err(kd_json_only(&in, names, 2), KD_OK);
     ck_assert_err(kd_json_only(&in, names, 1), KD_ERR_FIELD_UNKNOWN);
-    ck_assert_str_eq(why.field, "b");
+    ck_assert_str_eq(jb.why.field, "b");
     ck_assert_err(kd_json_only(&in, NULL, 0), KD_ERR_FIELD_UNKNOWN);
-    in = body("{}");
+    in = json_body("{}");
     ck_assert_err(kd_json_only(&in, NULL, 0), KD_OK);
 }
 END_TEST
 
 START_TEST(bytes_are_strict_base64url) {
     const struct kd_json_in in =
-        body("{\"good\":\"aGVsbG8\",\"more\":\"AQ\",\"empty\":\"\",\"padded\":\"AQ==\","
-             "\"bits\":\"AR\",\"blank\":\"A Q\",\"plus\":\"++++\",\"number\":1}");
+        json_body("{\"good\":\"aGVsbG8\",\"more\":\"AQ\",\"empty\":\"\",\"padded\":\"AQ==\","
+                  "\"bits\":\"AR\",\"blank\":\"A Q\",\"plus\":\"++++\",\"number\":1}");
     struct kd_bytes v = KD_BYTES_NONE;
     ck_assert_err(kd_json_bytes(&in, "good", true, &v), KD_OK);
     ck_assert(kd_bytes_equal(v, kd_bytes_of_text("hello")));
@@ -83,12 +51,12 @@ START_TEST(bytes_are_strict_base64url) {
     ck_assert_uint_eq(v.n, 0);
     ck_assert_err(kd_json_bytes(&in, "absent", false, &v), KD_OK);
     ck_assert_err(kd_json_bytes(&in, "absent", true, &v), KD_ERR_FIELD_MISSING);
-    ck_assert_str_eq(why.field, "absent");
+    ck_assert_str_eq(jb.why.field, "absent");
     ck_assert_err(kd_json_bytes(&in, "number", true, &v), KD_ERR_FIELD_INVALID);
     static const char *const bad[] = { "padded", "bits", "blank", "plus" };
     for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
         ck_assert_err(kd_json_bytes(&in, bad[i], true, &v), KD_ERR_BAD_BASE64);
-        ck_assert_str_eq(why.field, bad[i]);
+        ck_assert_str_eq(jb.why.field, bad[i]);
     }
 }
 END_TEST
@@ -97,7 +65,7 @@ START_TEST(arena_without_room_is_our_bug) {
     kd_auto(buf) struct kd_buf small = KD_BUF_INIT(4);
     (void)kd_buf_extend(&small, 4);
     small.n = 0;
-    struct kd_json_in in = body("{\"a\":\"aGVsbG8\"}");
+    struct kd_json_in in = json_body("{\"a\":\"aGVsbG8\"}");
     in.arena = &small;
     struct kd_bytes v = KD_BYTES_NONE;
     ck_assert_err(kd_json_bytes(&in, "a", true, &v), KD_ERR_BUG);
@@ -105,8 +73,8 @@ START_TEST(arena_without_room_is_our_bug) {
 END_TEST
 
 START_TEST(numbers_have_bounds) {
-    const struct kd_json_in in = body("{\"one\":1,\"nine\":9,\"minus\":-1,\"real\":1.0,"
-                                      "\"big\":4294967296,\"text\":\"1\",\"no\":null}");
+    const struct kd_json_in in = json_body("{\"one\":1,\"nine\":9,\"minus\":-1,\"real\":1.0,"
+                                           "\"big\":4294967296,\"text\":\"1\",\"no\":null}");
     uint32_t v = 77;
     ck_assert_err(kd_json_number(&in, "one", true, 1, 9, &v), KD_OK);
     ck_assert_uint_eq(v, 1);
@@ -126,7 +94,7 @@ START_TEST(numbers_have_bounds) {
 END_TEST
 
 START_TEST(bools_and_texts_have_their_type) {
-    const struct kd_json_in in = body("{\"yes\":true,\"no\":false,\"one\":1,\"text\":\"t\"}");
+    const struct kd_json_in in = json_body("{\"yes\":true,\"no\":false,\"one\":1,\"text\":\"t\"}");
     bool b = false;
     const char *t = "before";
     ck_assert_err(kd_json_bool(&in, "yes", true, &b), KD_OK);
@@ -145,27 +113,27 @@ START_TEST(bools_and_texts_have_their_type) {
 END_TEST
 
 START_TEST(complaint_names_the_item) {
-    struct kd_json_in in = body("{}");
+    struct kd_json_in in = json_body("{}");
     in.is_item = true;
     in.index = 1023;
     struct kd_bytes v = KD_BYTES_NONE;
     ck_assert_err(kd_json_bytes(&in, "data", true, &v), KD_ERR_FIELD_MISSING);
-    ck_assert_str_eq(why.field, "items[1023].data");
+    ck_assert_str_eq(jb.why.field, "items[1023].data");
 }
 END_TEST
 
 START_TEST(items_are_counted) {
     const struct kd_json *array = NULL;
     size_t n = 0;
-    struct kd_json_in in = body("{\"data\":1}");
+    struct kd_json_in in = json_body("{\"data\":1}");
     ck_assert_err(kd_json_items(&in, &array, &n), KD_OK);
     ck_assert_ptr_null(array);
     ck_assert_uint_eq(n, 1);
-    in = body("{\"items\":[]}");
+    in = json_body("{\"items\":[]}");
     ck_assert_err(kd_json_items(&in, &array, &n), KD_ERR_BATCH_EMPTY);
-    in = body("{\"items\":7}");
+    in = json_body("{\"items\":7}");
     ck_assert_err(kd_json_items(&in, &array, &n), KD_ERR_FIELD_INVALID);
-    in = body("{\"items\":[{\"data\":[1,2]},{},7]}");
+    in = json_body("{\"items\":[{\"data\":[1,2]},{},7]}");
     ck_assert_err(kd_json_items(&in, &array, &n), KD_OK);
     ck_assert_uint_eq(n, 3);
     const struct kd_json *at = kd_json_first(array);
@@ -175,14 +143,14 @@ START_TEST(items_are_counted) {
     ck_assert_err(kd_json_item(&in, 1, &at, &item), KD_OK);
     ck_assert(!kd_json_has(&item, "data"));
     ck_assert_err(kd_json_item(&in, 2, &at, &item), KD_ERR_FIELD_INVALID);
-    ck_assert_str_eq(why.field, "items[2]");
+    ck_assert_str_eq(jb.why.field, "items[2]");
     ck_assert_ptr_eq(at, kd_json_end(array));
 }
 END_TEST
 
 static TCase *tcase_in(void) {
     TCase *c = tcase_create("json_in");
-    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_checked_fixture(c, json_body_setup, json_body_teardown);
     tcase_add_test(c, text_that_is_not_one_object_is_refused);
     tcase_add_test(c, complaint_does_not_quote_the_body);
     tcase_add_test(c, members_that_are_not_known_are_named);

@@ -2,7 +2,7 @@
 // test_api_jwk.c: public keys in and out, against OpenSSL's own.
 #include "api/jwk.h"
 
-#include "tests/unit/unit.h"
+#include "json_body.h"
 
 #include <jansson.h>
 #include <openssl/core_names.h>
@@ -14,44 +14,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct kd_why why;
-static struct kd_buf arena;
-static struct kd_buf text_read;
-static struct kd_json_tree tree;
-
-static void setup(void) {
-    why = (struct kd_why) { "", "" };
-    arena = KD_BUF_INIT(8192);
-    (void)kd_buf_extend(&arena, 8192);
-    arena.n = 0;
-    text_read = KD_BUF_INIT(1 << 20);
-    tree = KD_JSON_TREE_INIT;
-}
-
-static void teardown(void) {
-    kd_json_wipe(&tree);
-    kd_buf_wipe(&text_read);
-    kd_buf_wipe(&arena);
-}
-
-static enum kd_err parse(const char *text) {
-    kd_json_wipe(&tree);
-    kd_buf_reset(&text_read);
-    kd_buf_text(&text_read, text);
-    return kd_json_parse(&text_read, &why, &tree);
-}
-
-static struct kd_json_in body(const char *text) {
-    ck_assert_err(parse(text), KD_OK);
-    return (struct kd_json_in) { .object = tree.root, .arena = &arena, .why = &why };
-}
-
 static struct kd_json_in pem_body(const char *pem) {
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(16384);
     kd_buf_text(&text, "{\"pem\":");
     kd_json_put_text(&text, pem);
     kd_buf_u8(&text, '}');
-    return body(kd_buf_get_text(&text));
+    return json_body(kd_buf_get_text(&text));
 }
 
 #define X256 "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY"
@@ -61,10 +29,10 @@ static struct kd_json_in pem_body(const char *pem) {
 static void expect_jwk(const char *jwk, enum kd_err expected) {
     char text[1024];
     snprintf(text, sizeof(text), "{\"jwk\":%s}", jwk);
-    const struct kd_json_in in = body(text);
+    const struct kd_json_in in = json_body(text);
     struct kd_public_key key;
     ck_assert_msg(kd_jwk_read(&in, "jwk", &key) == expected, "%s", jwk);
-    ck_assert(expected == KD_OK || strcmp(why.field, "jwk") == 0);
+    ck_assert(expected == KD_OK || strcmp(jb.why.field, "jwk") == 0);
 }
 
 START_TEST(jwk_that_is_not_an_ec_public_key_is_refused) {
@@ -117,11 +85,12 @@ END_TEST
 
 START_TEST(point_off_the_curve_is_seen) {
     struct kd_public_key key;
-    struct kd_json_in in = body("{\"jwk\":{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" X256
-                                "\",\"y\":\"" Y256_BAD "\"}}");
+    struct kd_json_in in = json_body("{\"jwk\":{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" X256
+                                     "\",\"y\":\"" Y256_BAD "\"}}");
     ck_assert_err(kd_jwk_read(&in, "jwk", &key), KD_OK);
     ck_assert(!kd_public_key_is_on_curve(&key));
-    in = body("{\"jwk\":{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" X256 "\",\"y\":\"" Y256 "\"}}");
+    in = json_body("{\"jwk\":{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"" X256 "\",\"y\":\"" Y256
+                   "\"}}");
     ck_assert_err(kd_jwk_read(&in, "jwk", &key), KD_OK);
     ck_assert(kd_public_key_is_on_curve(&key));
     memset(key.point + 1, 0, key.n - 1); // (0, 0) is on neither curve
@@ -240,7 +209,7 @@ START_TEST(pem_and_jwk_come_back_as_they_were_written) {
         kd_buf_text(&out, "{\"jwk\":");
         kd_jwk_write(&out, key.type, point);
         kd_buf_u8(&out, '}');
-        const struct kd_json_in in = body(kd_buf_get_text(&out));
+        const struct kd_json_in in = json_body(kd_buf_get_text(&out));
         struct kd_public_key again;
         ck_assert_err(kd_jwk_read(&in, "jwk", &again), KD_OK);
         ck_assert(kd_bytes_equal((struct kd_bytes) { again.point, again.n }, point));
@@ -274,7 +243,7 @@ END_TEST
 
 static TCase *tcase_jwk(void) {
     TCase *c = tcase_create("jwk");
-    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_checked_fixture(c, json_body_setup, json_body_teardown);
     tcase_add_test(c, jwk_that_is_not_an_ec_public_key_is_refused);
     tcase_add_test(c, private_part_is_refused_whatever_else_is_there);
     tcase_add_test(c, coordinates_have_the_length_of_the_field);

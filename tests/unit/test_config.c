@@ -3,52 +3,37 @@
 // where it is said to be, and the sample and man page against the table.
 #include "keyd/config.h"
 #include "api/api.h"
-#include "unit.h"
+#include "text_file.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char path[64];
 static struct kd_config *config;
-static struct kd_buf errors;
 
 static void setup(void) {
-    snprintf(path, sizeof(path), "%s", "/tmp/keyd-test-conf-XXXXXX");
-    int fd = mkstemp(path);
-    ck_assert_int_ge(fd, 0);
-    close(fd);
-    errors = KD_BUF_INIT(65536);
+    text_file_setup();
     config = NULL;
 }
 
 static void teardown(void) {
     kd_config_free(config);
-    kd_buf_wipe(&errors);
-    unlink(path);
+    text_file_teardown();
 }
 
 static enum kd_err read_text(const char *text) {
-    FILE *f = fopen(path, "w");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    fclose(f);
+    text_file_write(text);
     kd_config_free(config);
     config = NULL;
-    kd_buf_reset(&errors);
-    return kd_config_read(path, &errors, &config);
+    return kd_config_read(tf.path, &tf.errors, &config);
 }
 
-// Refused, with this line number and this word.
+// With this line number and this word.
 static void refused(const char *text, int line, const char *word) {
-    char at[96];
-    snprintf(at, sizeof(at), "%s:%d: ", path, line);
     ck_assert_msg(read_text(text) == KD_ERR_CONFIG, "took: %s", text);
     ck_assert_ptr_null(config);
-    const char *said = kd_buf_get_text(&errors);
-    ck_assert_msg(line == 0 || strstr(said, at) != NULL, "'%s' does not say line %d", said, line);
-    ck_assert_msg(strstr(said, word) != NULL, "'%s' does not say '%s'", said, word);
+    text_file_says(line, word);
 }
 
 #define PIN "token { pin-file = \"/p\" }\n"
@@ -89,7 +74,7 @@ START_TEST(pin_has_no_place_here) {
     refused("token {\n uri = \"pkcs11:token=a?pin-value=1234\"\n pin-file = \"/p\"\n}\n", 2, "PIN");
     refused("token {\n uri = \"pkcs11:token=a?pin-source=/p\"\n pin-file = \"/p\"\n}\n", 2, "PIN");
     refused("token {\n pin = \"1234\"\n}\n", 2, "pin");
-    ck_assert_ptr_null(strstr(kd_buf_get_text(&errors), "1234"));
+    ck_assert_ptr_null(strstr(kd_buf_get_text(&tf.errors), "1234"));
     refused("token {\n uri = \"softhsm\"\n pin-file = \"/p\"\n}\n", 2, "pkcs11:");
     refused("log-level = \"info\"\n", 0, "pin-file");
     refused("token { pin-file = \"/p\" pin-credential = \"pin\" }\n", 0, "both");
@@ -164,9 +149,9 @@ START_TEST(numbers_at_their_edges) {
         ck_assert_msg(k.low == 0 || read_number(&k, k.low - 1) == KD_ERR_CONFIG, "%s low-1",
                       k.name);
         ck_assert_msg(read_number(&k, k.low) == KD_OK, "%s low: %s", k.name,
-                      kd_buf_get_text(&errors));
+                      kd_buf_get_text(&tf.errors));
         ck_assert_msg(read_number(&k, k.high) == KD_OK, "%s high: %s", k.name,
-                      kd_buf_get_text(&errors));
+                      kd_buf_get_text(&tf.errors));
         ck_assert_msg(read_number(&k, k.high + 1) == KD_ERR_CONFIG, "%s high+1", k.name);
     }
     ck_assert_uint_gt(n, 15);
@@ -191,7 +176,7 @@ START_TEST(texts_at_their_edges) {
             memcpy(value + 1 + k.high + over, "\"", 2);
             assignment(&k, value, text, sizeof(text));
             ck_assert_msg(read_text(text) == (over == 0 ? KD_OK : KD_ERR_CONFIG), "%s +%zu: %s",
-                          k.name, over, kd_buf_get_text(&errors));
+                          k.name, over, kd_buf_get_text(&tf.errors));
         }
     }
 }
@@ -228,10 +213,10 @@ START_TEST(software_tokens_get_processes_and_others_threads) {
 END_TEST
 
 START_TEST(files_that_are_none_are_refused_and_do_not_end_the_process) {
-    ck_assert_err(kd_config_read("/nonexistent/keyd.conf", &errors, &config), KD_ERR_NO_FILE);
-    kd_buf_reset(&errors);
-    ck_assert_err(kd_config_read("/tmp", &errors, &config), KD_ERR_CONFIG);
-    ck_assert_ptr_nonnull(strstr(kd_buf_get_text(&errors), "regular"));
+    ck_assert_err(kd_config_read("/nonexistent/keyd.conf", &tf.errors, &config), KD_ERR_NO_FILE);
+    kd_buf_reset(&tf.errors);
+    ck_assert_err(kd_config_read("/tmp", &tf.errors, &config), KD_ERR_CONFIG);
+    ck_assert_ptr_nonnull(strstr(kd_buf_get_text(&tf.errors), "regular"));
     refused("", 0, "pin-file");
 }
 END_TEST

@@ -1,50 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 // The policy: denials first.
 #include "keyd/policy.h"
-#include "unit.h"
+#include "text_file.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static char path[64];
 static struct kd_policy *policy;
-static struct kd_buf errors;
 
 static void setup(void) {
-    snprintf(path, sizeof(path), "%s", "/tmp/keyd-test-policy-XXXXXX");
-    int fd = mkstemp(path);
-    ck_assert_int_ge(fd, 0);
-    close(fd);
-    errors = KD_BUF_INIT(65536);
+    text_file_setup();
     policy = NULL;
 }
 
 static void teardown(void) {
     kd_policy_free(policy);
-    kd_buf_wipe(&errors);
-    unlink(path);
+    text_file_teardown();
 }
 
 static enum kd_err read_text(const char *text) {
-    FILE *f = fopen(path, "w");
-    ck_assert_ptr_nonnull(f);
-    fputs(text, f);
-    fclose(f);
+    text_file_write(text);
     kd_policy_free(policy);
     policy = NULL;
-    kd_buf_reset(&errors);
-    return kd_policy_read(path, &errors, &policy);
+    return kd_policy_read(tf.path, &tf.errors, &policy);
 }
 
+// With this line number and this word.
 static void refused(const char *text, int line, const char *word) {
-    char at[96];
-    snprintf(at, sizeof(at), "%s:%d: ", path, line);
     ck_assert_msg(read_text(text) == KD_ERR_CONFIG, "took: %s", text);
     ck_assert_ptr_null(policy);
-    const char *said = kd_buf_get_text(&errors);
-    ck_assert_msg(strstr(said, at) != NULL, "'%s' does not say line %d", said, line);
-    ck_assert_msg(strstr(said, word) != NULL, "'%s' does not say '%s'", said, word);
+    text_file_says(line, word);
 }
 
 START_TEST(broken_policies_are_refused_with_their_place) {
@@ -76,7 +62,7 @@ END_TEST
 
 START_TEST(token_that_is_not_a_hash_is_refused_and_not_repeated) {
     refused("principal \"a\" {\n token = \"hunter2\"\n}\n", 2, "sha256");
-    ck_assert_ptr_null(strstr(kd_buf_get_text(&errors), "hunter2"));
+    ck_assert_ptr_null(strstr(kd_buf_get_text(&tf.errors), "hunter2"));
     refused("principal \"a\" {\n token = \"sha256:abcd\"\n}\n", 2, "64");
     refused("principal \"a\" {\n certificate = \"sha256:zz\"\n}\n", 2, "64");
 }
