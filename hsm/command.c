@@ -194,7 +194,7 @@ int kd_command_objects(const struct kd_command_options *o) {
     kd_auto(buf) struct kd_buf found = KD_BUF_INIT(KD_HSM_FRAME_MAX_BYTES);
     uint16_t n = 0;
     const enum kd_err r =
-        kd_exec_find(&opened->sessions[0], kd_bytes_of_text("pkcs11:"), &found, &n);
+        kd_exec_find(&opened->sessions[0], kd_bytes_of_text("pkcs11:"), false, &found, &n);
     if (r != KD_OK) {
         kd_command_close(opened);
         return fail("the objects cannot be listed", NULL, r);

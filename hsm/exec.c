@@ -85,7 +85,7 @@ static enum kd_err run_item(struct kd_session *s, const struct kd_hsm_request *q
 // Whether it shows that the token does more than answer.
 static bool uses_key(enum kd_hsm_op op) {
     return op != KD_HSM_VERIFY && op != KD_HSM_FORGET && op != KD_HSM_HS_DROP &&
-           op != KD_HSM_RANDOM;
+           op != KD_HSM_RANDOM && op != KD_HSM_DERIVE && op != KD_HSM_SESSION_RELEASE;
 }
 
 static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *q,
@@ -110,7 +110,7 @@ static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *
         r = is_away ? KD_ERR_TOKEN_AWAY : run_item(s, q, &item, &result);
         is_away = r == KD_ERR_TOKEN_AWAY;
         is_done = is_done || (r == KD_OK && uses_key(q->op));
-        has_failed = has_failed || r == KD_ERR_DEVICE;
+        has_failed = has_failed || r == KD_ERR_DEVICE || r == KD_ERR_TOKEN;
         result.err = r;
         kd_hsm_put_result(out, q->op, &result);
         reset_result(s, q->op);
@@ -121,11 +121,14 @@ static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *
     return is_away || kd_session_is_sick(s, is_done, has_failed) ? KD_ERR_TOKEN_AWAY : KD_OK;
 }
 
-static enum kd_err find_once(struct kd_session *s, struct kd_bytes uri, struct kd_buf *out,
-                             uint16_t *n) {
+// A token that has ended the login shows no private object: that none was found is true only
+// while it holds.
+static enum kd_err find_once(struct kd_session *s, const struct kd_hsm_item *item,
+                             struct kd_buf *out, uint16_t *n) {
     enum kd_err r = kd_session_enter(s);
     if (r == KD_OK) {
-        r = kd_exec_find(s, uri, out, n);
+        r = kd_exec_find(s, item->data, item->n != 0, out, n);
+        r = r == KD_OK && *n == 0 && !kd_session_answers(s) ? KD_ERR_SESSION_LOST : r;
         kd_session_leave(s);
     }
     return r;
@@ -139,10 +142,10 @@ static enum kd_err run_find(struct kd_session *s, const struct kd_hsm_request *q
         return KD_ERR_MALFORMED;
     }
     const size_t start = out->n;
-    enum kd_err r = find_once(s, item.data, out, n);
+    enum kd_err r = find_once(s, &item, out, n);
     if (r == KD_ERR_NO_OBJECT || (r != KD_OK && kd_session_heal(s, r) == KD_OK)) {
         out->n = start; // changes nothing, so it may be done again
-        r = find_once(s, item.data, out, n);
+        r = find_once(s, &item, out, n);
     }
     kd_buf_reset(&s->out);
     return kd_session_blame(s, r);

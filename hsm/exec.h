@@ -14,8 +14,9 @@ kd_exec_fn kd_exec_sign, kd_exec_verify, kd_exec_mac, kd_exec_mac_verify, kd_exe
     kd_exec_decrypt, kd_exec_derive, kd_exec_release, kd_exec_random; // operate.c
 kd_exec_fn kd_exec_generate, kd_exec_destroy, kd_exec_forget;         // manage.c
 
-// FIND gives several results: writes them to `reply` and their number to *n.
-KD_MUST_CHECK enum kd_err kd_exec_find(struct kd_session *s, struct kd_bytes uri,
+// FIND gives several results: writes them to `reply` and their number to *n.  is_proved: of a
+// single one it is seen whether it is the key that its public half says, else KD_ERR_OBJECT_UNFIT.
+KD_MUST_CHECK enum kd_err kd_exec_find(struct kd_session *s, struct kd_bytes uri, bool is_proved,
                                        struct kd_buf *reply, uint16_t *n);
 
 // describe.c: what a key object is, and the attribute of a usage.

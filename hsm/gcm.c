@@ -110,8 +110,8 @@ static enum kd_err open(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_
     return r;
 }
 
-enum kd_err kd_gcm_open(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
-                        struct kd_bytes aad, struct kd_bytes sealed, uint8_t *out) {
+static enum kd_err open_exactly(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
+                                struct kd_bytes aad, struct kd_bytes sealed, uint8_t *out) {
     CK_ULONG n;
     CK_RV rv;
     enum kd_err r = open(s, key, iv, aad, sealed, out, &n, &rv);
@@ -119,6 +119,12 @@ enum kd_err kd_gcm_open(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_
         return r;
     }
     return n == sealed.n - KD_HSM_GCM_TAG_BYTES ? KD_OK : KD_ERR_TOKEN;
+}
+
+enum kd_err kd_gcm_open(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
+                        struct kd_bytes aad, struct kd_bytes sealed, uint8_t *out) {
+    return s->token->gcm == KD_GCM_NOT ? KD_ERR_LACKING
+                                       : open_exactly(s, key, iv, aad, sealed, out);
 }
 
 // ---- the probe -------------------------------------------------------------
@@ -143,25 +149,34 @@ static enum kd_err try_seal(struct kd_session *s, CK_OBJECT_HANDLE key,
     return KD_OK;
 }
 
-static enum kd_err probe_forgery(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
-                                 struct kd_bytes aad, struct kd_bytes sealed, bool *is_right) {
+static enum kd_err open_forged(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
+                               struct kd_bytes aad, struct kd_bytes sealed, CK_RV *rv) {
     uint8_t forged[PROBE_ROOM_BYTES];
     uint8_t opened[PROBE_ROOM_BYTES];
     CK_ULONG n;
-    CK_RV rv;
     memcpy(forged, sealed.p, sealed.n);
     forged[0] ^= 1;
-    const struct kd_bytes body = { forged, sealed.n };
-    enum kd_err r = open(s, key, iv, aad, body, opened, &n, &rv);
-    if (r != KD_OK) {
+    return open(s, key, iv, aad, (struct kd_bytes) { forged, sealed.n }, opened, &n, rv);
+}
+
+// Twice, as the first may have been a failure of the moment; and what speaks of session, handle or
+// memory is never taken for a word on the data.
+static enum kd_err probe_forgery(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
+                                 struct kd_bytes aad, struct kd_bytes sealed, bool *is_right) {
+    CK_RV first;
+    CK_RV second;
+    enum kd_err r;
+    s->token->gcm_forged_rv = CKR_OK;
+    if ((r = open_forged(s, key, iv, aad, sealed, &first)) != KD_OK ||
+        (r = open_forged(s, key, iv, aad, sealed, &second)) != KD_OK) {
         return r;
     }
-    *is_right = *is_right && rv != CKR_OK;
-    r = kd_ckr("C_Decrypt", rv);
-    if (r != KD_OK && r != KD_ERR_TOKEN && !kd_session_answers(s)) {
-        return r; // of the session or the device
+    *is_right = *is_right && first != CKR_OK && second != CKR_OK;
+    r = kd_ckr("C_Decrypt", first);
+    const bool is_of_data = r == KD_ERR_TOKEN || r == KD_ERR_DEVICE || r == KD_ERR_LACKING;
+    if (is_of_data && first == second) {
+        s->token->gcm_forged_rv = first;
     }
-    s->token->gcm_forged_rv = rv;
     return KD_OK;
 }
 
@@ -174,7 +189,7 @@ static enum kd_err probe_seal(struct kd_session *s, CK_OBJECT_HANDLE key,
     memcpy(iv, given, sizeof(given));
     const enum kd_err r = try_seal(s, key, value, text, iv, sealed, is_right);
     *way = r == KD_OK && !is_iv(iv, given) ? KD_GCM_UNDER_OWN_IV : KD_GCM_UNDER_GIVEN_IV;
-    if (r != KD_ERR_LACKING && r != KD_ERR_TOKEN) {
+    if (r != KD_ERR_LACKING && r != KD_ERR_TOKEN && r != KD_ERR_DEVICE) {
         return r;
     }
     // CloudHSM: "Expect IV to be all 0", and then it writes its own.
@@ -190,7 +205,7 @@ static enum kd_err probe_seal(struct kd_session *s, CK_OBJECT_HANDLE key,
     return r;
 }
 
-enum kd_err kd_gcm_probe(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t value[static 32],
+static enum kd_err probe(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t value[static 32],
                          bool *is_right) {
     const struct kd_bytes text = kd_bytes_of_text("keyd probe");
     uint8_t iv[KD_HSM_GCM_IV_BYTES];
@@ -201,9 +216,18 @@ enum kd_err kd_gcm_probe(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8
         return r;
     }
     const struct kd_bytes body = { sealed, text.n + KD_HSM_GCM_TAG_BYTES };
-    if ((r = kd_gcm_open(s, key, iv, text, body, opened)) != KD_OK) {
+    if ((r = open_exactly(s, key, iv, text, body, opened)) != KD_OK) {
         return r;
     }
     *is_right = *is_right && kd_ct_equal((struct kd_bytes) { opened, text.n }, text);
     return probe_forgery(s, key, iv, text, body, is_right);
+}
+
+enum kd_err kd_gcm_probe(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t value[static 32],
+                         bool *is_right) {
+    const enum kd_err r = probe(s, key, value, is_right);
+    if (r == KD_OK && !*is_right) {
+        s->token->gcm = KD_GCM_NOT; // what is wrong is not used
+    }
+    return r;
 }

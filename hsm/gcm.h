@@ -13,7 +13,8 @@ KD_MUST_CHECK enum kd_err kd_gcm_seal(struct kd_session *s, CK_OBJECT_HANDLE key
 KD_MUST_CHECK enum kd_err kd_gcm_seal_anew(struct kd_session *s, CK_OBJECT_HANDLE key, uint8_t *iv,
                                            struct kd_bytes aad, struct kd_bytes text, uint8_t *out);
 // out has room for sealed.n bytes (SoftHSM wants that), which are at least those of
-// the tag; sealed.n - KD_HSM_GCM_TAG_BYTES of them are the text.  KD_ERR_NOT_AUTHENTIC.
+// the tag; sealed.n - KD_HSM_GCM_TAG_BYTES of them are the text.  KD_ERR_NOT_AUTHENTIC;
+// KD_ERR_LACKING as above.
 KD_MUST_CHECK enum kd_err kd_gcm_open(struct kd_session *s, CK_OBJECT_HANDLE key, const uint8_t *iv,
                                       struct kd_bytes aad, struct kd_bytes sealed, uint8_t *out);
 

@@ -176,7 +176,8 @@ struct kd_hsm_session_terms;
 //   RELEASE     recipe                   -> out: the bytes
 //   RANDOM      n: how many              -> out
 //   GENERATE    key (type, id, label), usages -> object
-//   FIND        data: a PKCS#11 URI of keys (RFC 7512; may match several) -> objects
+//   FIND        data: a PKCS#11 URI of keys (RFC 7512; may match several), n: not 0 where a single
+//               one is to be held against its public half -> objects
 //   DESTROY     key                      -> (also where it is already gone: KD_ERR_NO_OBJECT)
 //   FORGET      data: id of a secret or (cache) of a session's keys ->
 // GENERATE, FIND and DESTROY have exactly one item.

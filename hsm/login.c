@@ -8,9 +8,11 @@
 #include <openssl/rand.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 
-// The record: 16 bytes of salt, 32 of scrypt(PIN, salt).
-enum { SALT_BYTES = 16, RECORD_BYTES = 48 };
+// The record: 16 bytes of salt, 32 of scrypt(PIN, salt); and, where the refusal was not certain,
+// the time of the PIN's file: to write it anew is to say that the PIN is right.
+enum { SALT_BYTES = 16, RECORD_BYTES = 48, TIME_BYTES = 8 };
 enum { SCRYPT_N = 32768, SCRYPT_R = 8, SCRYPT_P = 1, SCRYPT_MEMORY = 64 << 20 };
 
 static enum kd_err hash_pin(struct kd_secret *pin, const uint8_t salt[static SALT_BYTES],
@@ -22,6 +24,13 @@ static enum kd_err hash_pin(struct kd_secret *pin, const uint8_t salt[static SAL
         return KD_ERR_NO_MEMORY;
     }
     return KD_OK;
+}
+
+static uint64_t time_of(const char *file) {
+    struct stat st;
+    return stat(file, &st) == 0
+               ? (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec
+               : 0;
 }
 
 static enum kd_err make_record(struct kd_secret *pin, struct kd_buf *record) {
@@ -37,18 +46,23 @@ static enum kd_err make_record(struct kd_secret *pin, struct kd_buf *record) {
     return r;
 }
 
-static enum kd_err check_refused(struct kd_secret *pin, struct kd_bytes refused, bool *is_same) {
+static enum kd_err check_refused(const struct kd_token *t, struct kd_secret *pin,
+                                 struct kd_bytes refused, bool *is_same) {
     uint8_t hash[RECORD_BYTES - SALT_BYTES];
-    if (refused.n != RECORD_BYTES) {
-        *is_same = false;
+    struct kd_reader r = kd_reader_of(refused);
+    const struct kd_bytes certain = kd_read_bytes(&r, RECORD_BYTES);
+    const bool has_time = refused.n == RECORD_BYTES + TIME_BYTES;
+    const uint64_t time = has_time ? kd_read_u64(&r) : 0;
+    *is_same = false;
+    if (kd_reader_finish(&r) != KD_OK || (has_time && time != time_of(t->pin_file))) {
         return KD_OK;
     }
-    enum kd_err r = hash_pin(pin, refused.p, hash);
-    if (r == KD_OK) {
+    enum kd_err e = hash_pin(pin, certain.p, hash);
+    if (e == KD_OK) {
         *is_same = kd_ct_equal((struct kd_bytes) { hash, sizeof(hash) },
-                               (struct kd_bytes) { refused.p + SALT_BYTES, sizeof(hash) });
+                               (struct kd_bytes) { certain.p + SALT_BYTES, sizeof(hash) });
     }
-    return r;
+    return e;
 }
 
 // The token's own word on how many tries are left.
@@ -141,14 +155,15 @@ static bool may_be_refusal(struct kd_token *t, CK_SESSION_HANDLE session, CK_RV 
            kd_token_answers(t, session);
 }
 
-// Refused for certain: never again.
-static enum kd_err refuse(struct kd_token *t, struct kd_secret *pin, CK_RV rv,
-                          struct kd_buf *record, struct kd_buf *detail) {
-    kd_buf_printf(detail,
-                  "The token refused the PIN in %s (%s). It is not tried again. Write the right "
-                  "PIN to the file and send SIGHUP to keyd.",
-                  t->pin_file, kd_ckr_name(rv));
-    if (make_record(pin, record) != KD_OK) {
+// To be kept, so that it is not tried again; certain: never with this PIN.
+static enum kd_err refuse(struct kd_token *t, struct kd_secret *pin, bool is_certain,
+                          struct kd_buf *record) {
+    enum kd_err r = make_record(pin, record);
+    if (r == KD_OK && !is_certain) {
+        kd_buf_u64(record, time_of(t->pin_file));
+        r = kd_buf_finish(record);
+    }
+    if (r != KD_OK) {
         kd_log(KD_LOG_ERROR, "login", "the refused PIN could not be recorded", "");
     }
     return KD_ERR_PIN_REFUSED; // whatever else goes wrong
@@ -163,18 +178,24 @@ static enum kd_err submit(struct kd_token *t, CK_SESSION_HANDLE session, struct 
     }
     const enum kd_err r = kd_ckr("C_Login", rv);
     if (r == KD_ERR_PIN_REFUSED) {
-        return refuse(t, pin, rv, record, detail);
+        kd_buf_printf(
+            detail,
+            "The token refused the PIN in %s (%s). It is not tried again. Write the right "
+            "PIN to the file and send SIGHUP to keyd.",
+            t->pin_file, kd_ckr_name(rv));
+        return refuse(t, pin, true, record);
     }
     kd_buf_printf(detail, "The token did not log keyd in (%s, 0x%lx).", kd_ckr_name(rv),
                   (unsigned long)rv);
     if (!may_be_refusal(t, session, rv, r)) {
         return r;
     }
-    kd_buf_printf(detail,
-                  " That may be its word for a wrong PIN, so keyd does not try again by itself. "
-                  "See to the PIN in %s, and send SIGHUP to keyd for another try.",
-                  t->pin_file);
-    return KD_ERR_PIN_REFUSED;
+    kd_buf_printf(
+        detail,
+        " That may be its word for a wrong PIN, so it is not tried again. Write the right "
+        "PIN to %s, or touch the file if it is right, and send SIGHUP to keyd.",
+        t->pin_file);
+    return refuse(t, pin, false, record);
 }
 
 enum kd_err kd_login(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_bytes refused,
@@ -186,7 +207,7 @@ enum kd_err kd_login(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_by
         return KD_OK;
     }
     if ((r = read_pin(t, &pin, detail)) != KD_OK ||
-        (r = check_refused(pin, refused, &is_refused)) != KD_OK) {
+        (r = check_refused(t, pin, refused, &is_refused)) != KD_OK) {
         return r;
     }
     if (is_refused) {

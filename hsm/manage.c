@@ -120,7 +120,7 @@ static enum kd_err prove(struct kd_session *s, CK_OBJECT_HANDLE handle,
 }
 
 static enum kd_err find_class(struct kd_session *s, P11KitUri *uri, CK_OBJECT_CLASS class,
-                              struct kd_buf *reply, uint16_t *n_found) {
+                              bool is_proved, struct kd_buf *reply, uint16_t *n_found) {
     CK_ATTRIBUTE template[TEMPLATE_MAX];
     const CK_BBOOL yes = CK_TRUE;
     CK_ULONG n_given = 0;
@@ -143,7 +143,8 @@ static enum kd_err find_class(struct kd_session *s, P11KitUri *uri, CK_OBJECT_CL
     enum kd_err r = kd_object_find(s, template, n, found, FOUND_MAX, &n_handles);
     for (size_t i = 0; r == KD_OK && i < n_handles; i++) {
         struct kd_hsm_result result = { 0 };
-        if ((r = kd_describe(s, found[i], &result.object)) == KD_OK && n_handles == 1) {
+        if ((r = kd_describe(s, found[i], &result.object)) == KD_OK && is_proved &&
+            n_handles == 1) {
             r = prove(s, found[i], &result.object, &result.err);
         }
         if (r == KD_OK) {
@@ -154,8 +155,8 @@ static enum kd_err find_class(struct kd_session *s, P11KitUri *uri, CK_OBJECT_CL
     return r;
 }
 
-enum kd_err kd_exec_find(struct kd_session *s, struct kd_bytes text, struct kd_buf *reply,
-                         uint16_t *n) {
+enum kd_err kd_exec_find(struct kd_session *s, struct kd_bytes text, bool is_proved,
+                         struct kd_buf *reply, uint16_t *n) {
     static const CK_OBJECT_CLASS classes[] = { CKO_PRIVATE_KEY, CKO_SECRET_KEY };
     kd_auto(p11_uri) P11KitUri *uri = p11_kit_uri_new();
     kd_auto(buf) struct kd_buf copy = KD_BUF_INIT(4096);
@@ -176,7 +177,7 @@ enum kd_err kd_exec_find(struct kd_session *s, struct kd_bytes text, struct kd_b
     }
     enum kd_err r = KD_OK;
     for (size_t i = 0; r == KD_OK && i < KD_COUNT_OF(classes); i++) {
-        r = find_class(s, uri, classes[i], reply, n);
+        r = find_class(s, uri, classes[i], is_proved, reply, n);
     }
     return r;
 }

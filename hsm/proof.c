@@ -115,8 +115,9 @@ enum kd_err kd_proof_of_deriver(struct kd_session *s, enum kd_key_type type, str
     *is_derived = false;
     const enum kd_err r = compare_by_reading(s, type, x, handle);
     // Refused: LACKING of what is sensitive, or of the mechanism; of a template it is TOKEN.
-    return r == KD_ERR_LACKING || r == KD_ERR_TOKEN ? compare_by_mac(s, type, x, handle, is_derived)
-                                                    : r;
+    return r == KD_ERR_LACKING || r == KD_ERR_TOKEN || r == KD_ERR_DEVICE
+               ? compare_by_mac(s, type, x, handle, is_derived)
+               : r;
 }
 
 static enum kd_err check_deriver(struct kd_session *s, const struct kd_key_ref *ref,

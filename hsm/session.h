@@ -45,8 +45,8 @@ KD_MUST_CHECK enum kd_err kd_session_heal(struct kd_session *s, enum kd_err caus
 // from all others.  Else they are KD_ERR_TOKEN_AWAY.
 enum kd_err kd_session_blame(struct kd_session *s, enum kd_err last);
 // At the end of each request: whether something was done with a key, and whether an item ended with
-// KD_ERR_DEVICE.  True when it is time for a fresh worker: nothing was done for KD_SESSION_SICK_MS,
-// and more than KD_SESSION_SICK_MAX requests have ended so.
+// KD_ERR_DEVICE or KD_ERR_TOKEN.  True when it is time for a fresh worker: nothing was done for
+// KD_SESSION_SICK_MS, and more than KD_SESSION_SICK_MAX requests have ended so.
 bool kd_session_is_sick(struct kd_session *s, bool is_done, bool has_failed);
 #define KD_SESSION_SICK_MS 30000
 #define KD_SESSION_SICK_MAX 16

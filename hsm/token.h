@@ -40,7 +40,7 @@ struct kd_token {
     CK_RV gcm_forged_rv;           // what C_Decrypt says of a forged tag; CKR_OK: not known
     bool may_extract;
     struct kd_cells cells; // struct kd_traffic_secrets; has a lock of its own
-    atomic_uint n_sick; // requests that ended with KD_ERR_DEVICE since anything was done with a key
+    atomic_uint n_sick; // requests that met errors since anything was done with a key
 
     // Read: an operation goes on.  Write: sessions are opened and closed.  Taken before lock.
     pthread_rwlock_t use;
@@ -87,7 +87,7 @@ void kd_token_put_uri(struct kd_buf *out, const CK_TOKEN_INFO *info);
 // (KD_ERR_PIN_REFUSED).  A PIN that the token refuses gives KD_ERR_PIN_REFUSED
 // and its record in *record.  Not every module has a word for a wrong PIN: any error
 // that does not speak of something else, while the device answers, is
-// KD_ERR_PIN_REFUSED too, and leaves no record, as it may have another cause.
+// KD_ERR_PIN_REFUSED too, and its record is good until the file is written anew.
 // KD_ERR_PIN_MISSING: the file cannot be read.
 KD_MUST_CHECK enum kd_err kd_login(struct kd_token *t, CK_SESSION_HANDLE session,
                                    struct kd_bytes refused, struct kd_buf *record,

@@ -37,7 +37,7 @@ static const struct {
     unsigned failure; // what a result has beside its error
 } fields[KD_HSM_OP_LAST + 1] = {
     [KD_HSM_GENERATE] = { F_KEY | F_USAGES, F_OBJECT, 0 },
-    [KD_HSM_FIND] = { F_DATA, F_OBJECT, 0 },
+    [KD_HSM_FIND] = { F_DATA | F_N, F_OBJECT, 0 },
     [KD_HSM_DESTROY] = { F_KEY, 0, 0 },
     [KD_HSM_FORGET] = { F_DATA, 0, 0 },
     [KD_HSM_SIGN] = { F_DATA, F_OUT, 0 },

@@ -233,7 +233,7 @@ static enum kd_err check_uri(const char *uri) {
 }
 
 static enum kd_err find_object(struct kd_change *c, const char *uri) {
-    const struct kd_hsm_item item = { .data = kd_bytes_of_text(uri) };
+    const struct kd_hsm_item item = { .data = kd_bytes_of_text(uri), .n = 1 }; // and prove it
     enum kd_err r = kd_change_ask(c, KD_HSM_FIND, &item, on_found);
     if (r != KD_OK) {
         kd_change_free(c);

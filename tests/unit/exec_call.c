@@ -130,7 +130,7 @@ enum kd_err call_release(struct kd_session *s, const struct kd_recipe *recipe,
 
 enum kd_err call_find(struct kd_session *s, const char *uri, struct call_result *out) {
     const struct kd_hsm_request q = { .op = KD_HSM_FIND };
-    const struct kd_hsm_item item = { .data = kd_bytes_of_text(uri) };
+    const struct kd_hsm_item item = { .data = kd_bytes_of_text(uri), .n = 1 };
     return call_exec(s, &q, &item, out);
 }
 

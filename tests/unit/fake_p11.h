@@ -58,6 +58,7 @@ enum fake_habit {
     FAKE_WRITES_IV = 4,        // AES-GCM encrypts under an IV of its own, and writes it (CloudHSM)
     FAKE_WANTS_ZERO_IV = 8,    // and takes none but zeros for it
     FAKE_SHOWS_NOTHING = 16,   // derives no key that could be read (CloudHSM, Luna)
+    FAKE_TAKES_FORGERIES = 64, // AES-GCM decrypts whatever the tag is
     FAKE_HAS_HKDF = 32,        // CKM_HKDF_DERIVE, strict with its parameters (kryoptic)
 };
 void fake_set_habits(unsigned habits);
