@@ -10,10 +10,9 @@
 #include <openssl/hmac.h>
 #include <string.h>
 
-enum { KEY_BYTES = 32, LONG_KEY_BYTES = 48, OUT_MAX_BYTES = 64 };
+enum { KEY_BYTES = 32, LONG_KEY_BYTES = 48, BLOCK_BYTES = 64 };
 
 static const uint8_t key_bytes[LONG_KEY_BYTES] = "keyd probe: this is no secret, it stands here";
-static const char text[] = "keyd probe";
 
 // Not asked for derivations: NSS has some that it does not list.
 static bool is_offered(struct kd_session *s, CK_MECHANISM_TYPE type) {
@@ -27,6 +26,10 @@ static enum kd_hsm_probe verdict(enum kd_err r, bool is_right) {
         return r == KD_ERR_LACKING ? KD_HSM_PROBE_MISSING : KD_HSM_PROBE_REFUSED;
     }
     return is_right ? KD_HSM_PROBE_VERIFIED : KD_HSM_PROBE_WRONG;
+}
+
+static enum kd_hsm_probe proof_verdict(enum kd_err r) {
+    return r == KD_ERR_OBJECT_CHANGED ? KD_HSM_PROBE_WRONG : verdict(r, true);
 }
 
 // ---- elliptic curves -------------------------------------------------------
@@ -122,7 +125,7 @@ static enum kd_hsm_probe probe_ecdh(struct kd_session *s) {
     if (s->token->keeps_pairs || (r == KD_ERR_LACKING && is_derived)) {
         return KD_HSM_PROBE_UNTRIED; // nothing wrong was seen
     }
-    return r == KD_ERR_OBJECT_CHANGED ? KD_HSM_PROBE_WRONG : verdict(r, true);
+    return proof_verdict(r);
 }
 
 // ---- secret keys -----------------------------------------------------------
@@ -165,40 +168,20 @@ static bool make_test_key(struct kd_session *s, size_t n, CK_KEY_TYPE type, unsi
            derive_test_key(s, &form, out) == KD_OK;
 }
 
-// The token's MAC of the text with a key, held against that with its value.
-static enum kd_err compare_mac(struct kd_session *s, CK_MECHANISM_TYPE type, CK_OBJECT_HANDLE key,
-                               const EVP_MD *md, struct kd_bytes value, bool *is_right) {
-    CK_FUNCTION_LIST *p11 = s->token->p11;
-    CK_MECHANISM hmac = { type, NULL, 0 };
-    uint8_t got[OUT_MAX_BYTES] = { 0 };
-    uint8_t want[OUT_MAX_BYTES];
-    CK_ULONG n = sizeof(got);
-    unsigned n_want = 0;
-    enum kd_err r;
-    if ((r = kd_ckr("C_SignInit", p11->C_SignInit(s->handle, &hmac, key))) == KD_OK) {
-        r = kd_ckr("C_Sign", p11->C_Sign(s->handle, kd_p11_bytes(text), sizeof(text) - 1, got, &n));
-    }
-    HMAC(md, value.p, (int)value.n, (const uint8_t *)text, sizeof(text) - 1, want, &n_want);
-    *is_right =
-        r == KD_OK && kd_ct_equal((struct kd_bytes) { got, n }, (struct kd_bytes) { want, n_want });
-    return r;
-}
-
-static enum kd_hsm_probe probe_hmac(struct kd_session *s, CK_MECHANISM_TYPE type,
-                                    const EVP_MD *md) {
+static enum kd_hsm_probe probe_hmac(struct kd_session *s, enum kd_key_type type) {
+    const bool is_short = type == KD_KEY_HMAC_SHA256;
     struct test_key key;
-    // A key as long as the hash: SoftHSM takes no shorter one.
-    const size_t n = type == CKM_SHA256_HMAC ? KEY_BYTES : LONG_KEY_BYTES;
-    if (!is_offered(s, type)) {
+    if (!is_offered(s, is_short ? CKM_SHA256_HMAC : CKM_SHA384_HMAC)) {
         return KD_HSM_PROBE_MISSING;
     }
-    if (!make_test_key(s, n, CKK_GENERIC_SECRET, KD_USE_SIGN, false, &key)) {
+    // A key as long as the hash: SoftHSM takes no shorter one.
+    if (!make_test_key(s, is_short ? KEY_BYTES : LONG_KEY_BYTES, CKK_GENERIC_SECRET, KD_USE_SIGN,
+                       false, &key)) {
         return KD_HSM_PROBE_UNTRIED;
     }
-    bool is_right;
-    const enum kd_err r = compare_mac(s, type, key.handle, md, key.value, &is_right);
+    const enum kd_err r = kd_proof_by_mac(s, type, key.handle, key.value);
     kd_destroy(s, key.handle);
-    return verdict(r, is_right);
+    return proof_verdict(r);
 }
 
 static enum kd_hsm_probe probe_gcm(struct kd_session *s) {
@@ -240,25 +223,24 @@ static enum kd_hsm_probe probe_cbc_data(struct kd_session *s) {
     if (!make_test_key(s, KEY_BYTES, CKK_AES, KD_USE_DERIVE, false, &key)) {
         return KD_HSM_PROBE_UNTRIED;
     }
-    bool is_right = false;
     enum kd_err r =
         kd_derive_cbc_data(s, key.handle, (struct kd_bytes) { data, KEY_BYTES }, &mac_form, &made);
+    if (r == KD_OK && !cbc_by_host(key.bytes, data, want)) {
+        r = KD_ERR_NO_MEMORY;
+    }
     if (r == KD_OK) {
-        r = compare_mac(
-            s, CKM_SHA256_HMAC, made, EVP_sha256(),
-            (struct kd_bytes) { want, cbc_by_host(key.bytes, data, want) ? KEY_BYTES : 0 },
-            &is_right);
+        r = kd_proof_by_mac(s, KD_KEY_HMAC_SHA256, made, (struct kd_bytes) { want, KEY_BYTES });
     }
     kd_destroy(s, made);
     kd_destroy(s, key.handle);
-    return verdict(r, is_right);
+    return proof_verdict(r);
 }
 
 // HKDF of a key, by HMAC twice (RFC 5869 2.2, 2.3; one block).
 static void hkdf_by_host(struct kd_bytes key, struct kd_bytes salt, struct kd_bytes info,
                          uint8_t out[static KEY_BYTES]) {
     uint8_t prk[KEY_BYTES];
-    uint8_t block[OUT_MAX_BYTES];
+    uint8_t block[BLOCK_BYTES];
     memcpy(block, info.p, info.n);
     block[info.n] = 1;
     HMAC(EVP_sha256(), salt.n == 0 ? block : salt.p, (int)salt.n, key.p, key.n, prk, NULL);
@@ -267,49 +249,47 @@ static void hkdf_by_host(struct kd_bytes key, struct kd_bytes salt, struct kd_by
 
 static enum kd_err hkdf_inside(struct kd_session *s, enum kd_hsm_hkdf strategy,
                                CK_OBJECT_HANDLE key, const struct kd_derive_step *step,
-                               const uint8_t want[static KEY_BYTES], bool *is_right) {
+                               struct kd_bytes want) {
     CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
     enum kd_err r = kd_hkdf(s, strategy, key, step, &mac_form, &made);
     if (r == KD_OK) {
-        r = compare_mac(s, CKM_SHA256_HMAC, made, EVP_sha256(),
-                        (struct kd_bytes) { want, KEY_BYTES }, is_right);
+        r = kd_proof_by_mac(s, KD_KEY_HMAC_SHA256, made, want);
     }
     kd_destroy(s, made);
     return r;
 }
 
-static enum kd_hsm_probe try_hkdf_with(struct kd_session *s, enum kd_hsm_hkdf strategy,
-                                       bool is_released, struct kd_bytes salt) {
-    const struct kd_derive_step step = { .kdf = KD_KDF_HKDF_SHA256,
-                                         .salt = salt,
-                                         .info = kd_bytes_of_text("info"),
-                                         .out_len = KEY_BYTES };
+static enum kd_err hkdf_released(struct kd_session *s, enum kd_hsm_hkdf strategy,
+                                 CK_OBJECT_HANDLE key, const struct kd_derive_step *step,
+                                 struct kd_bytes want) {
+    kd_buf_reset(&s->out);
+    const enum kd_err r = kd_hkdf_release(s, strategy, key, step);
+    return r == KD_OK && !kd_ct_equal(kd_buf_get(&s->out), want) ? KD_ERR_OBJECT_CHANGED : r;
+}
+
+// With a salt and without: those are different parameters of CKM_HKDF_DERIVE.
+static enum kd_hsm_probe try_hkdf(struct kd_session *s, enum kd_hsm_hkdf strategy,
+                                  bool is_released) {
+    const struct kd_bytes salts[] = { kd_bytes_of_text("salt"), KD_BYTES_NONE };
     const bool is_readable = strategy == KD_HSM_HKDF_EXTRACT;
     struct test_key key;
-    uint8_t want[KEY_BYTES];
-    bool is_right = false;
-    enum kd_err r;
+    enum kd_err r = KD_OK;
     if (!make_test_key(s, KEY_BYTES, CKK_GENERIC_SECRET, KD_USE_DERIVE, is_readable, &key)) {
         return KD_HSM_PROBE_UNTRIED;
     }
-    hkdf_by_host(key.value, step.salt, step.info, want);
-    if (is_released) {
-        kd_buf_reset(&s->out);
-        r = kd_hkdf_release(s, strategy, key.handle, &step);
-        is_right = kd_ct_equal(kd_buf_get(&s->out), (struct kd_bytes) { want, KEY_BYTES });
-    } else {
-        r = hkdf_inside(s, strategy, key.handle, &step, want, &is_right);
+    for (size_t i = 0; r == KD_OK && i < KD_COUNT_OF(salts); i++) {
+        const struct kd_derive_step step = { .kdf = KD_KDF_HKDF_SHA256,
+                                             .salt = salts[i],
+                                             .info = kd_bytes_of_text("info"),
+                                             .out_len = KEY_BYTES };
+        uint8_t bytes[KEY_BYTES];
+        const struct kd_bytes want = { bytes, sizeof(bytes) };
+        hkdf_by_host(key.value, step.salt, step.info, bytes);
+        r = is_released ? hkdf_released(s, strategy, key.handle, &step, want)
+                        : hkdf_inside(s, strategy, key.handle, &step, want);
     }
     kd_destroy(s, key.handle);
-    return verdict(r, is_right);
-}
-
-static enum kd_hsm_probe try_hkdf(struct kd_session *s, enum kd_hsm_hkdf strategy,
-                                  bool is_released) {
-    const enum kd_hsm_probe salted =
-        try_hkdf_with(s, strategy, is_released, kd_bytes_of_text("salt"));
-    return salted != KD_HSM_PROBE_VERIFIED ? salted
-                                           : try_hkdf_with(s, strategy, is_released, KD_BYTES_NONE);
+    return proof_verdict(r);
 }
 
 // The best strategy that gives the right answer, from the `first` on.  NSS derives natively, but
@@ -374,38 +354,30 @@ static enum kd_hsm_probe probe_p384(struct kd_session *s) {
 }
 
 static enum kd_hsm_probe probe_hmac_sha256(struct kd_session *s) {
-    return probe_hmac(s, CKM_SHA256_HMAC, EVP_sha256());
+    return probe_hmac(s, KD_KEY_HMAC_SHA256);
 }
 
 static enum kd_hsm_probe probe_hmac_sha384(struct kd_session *s) {
-    return probe_hmac(s, CKM_SHA384_HMAC, EVP_sha384());
-}
-
-// The first that was not verified, of those that are needed.
-static enum kd_hsm_probe weakest(const struct kd_token *t, const enum kd_hsm_ability *needed,
-                                 size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (t->probe[needed[i]] != KD_HSM_PROBE_VERIFIED) {
-            return t->probe[needed[i]];
-        }
-    }
-    return KD_HSM_PROBE_VERIFIED;
+    return probe_hmac(s, KD_KEY_HMAC_SHA384);
 }
 
 static enum kd_hsm_probe probe_handshake(struct kd_session *s) {
-    static const enum kd_hsm_ability needed[] = { KD_HSM_CAN_ECDH };
     const struct kd_token *t = s->token;
-    return t->keeps_pairs || t->hkdf_extract == KD_HSM_HKDF_NONE
-               ? KD_HSM_PROBE_MISSING
-               : weakest(t, needed, KD_COUNT_OF(needed));
+    return t->keeps_pairs || t->hkdf_extract == KD_HSM_HKDF_NONE ? KD_HSM_PROBE_MISSING
+                                                                 : t->probe[KD_HSM_CAN_ECDH];
 }
 
+// As the first that it needs and that was not verified.
 static enum kd_hsm_probe probe_resident(struct kd_session *s) {
     static const enum kd_hsm_ability needed[] = { KD_HSM_CAN_HANDSHAKE, KD_HSM_CAN_AES_GCM,
                                                   KD_HSM_CAN_AES_CBC_DATA, KD_HSM_CAN_HMAC_SHA256 };
     const struct kd_token *t = s->token;
-    return t->gcm != KD_GCM_UNDER_GIVEN_IV ? KD_HSM_PROBE_MISSING
-                                           : weakest(t, needed, KD_COUNT_OF(needed));
+    enum kd_hsm_probe found =
+        t->gcm == KD_GCM_UNDER_GIVEN_IV ? KD_HSM_PROBE_VERIFIED : KD_HSM_PROBE_MISSING;
+    for (size_t i = 0; found == KD_HSM_PROBE_VERIFIED && i < KD_COUNT_OF(needed); i++) {
+        found = t->probe[needed[i]];
+    }
+    return found;
 }
 
 static enum kd_hsm_probe (*const probes[KD_HSM_ABILITIES])(struct kd_session *s) = {

@@ -34,21 +34,40 @@ static enum kd_err check_signer(struct kd_session *s, const struct kd_key_ref *r
     return is_valid ? KD_OK : KD_ERR_OBJECT_CHANGED;
 }
 
+static bool is_sha256(enum kd_key_type type) {
+    return type == KD_KEY_HMAC_SHA256 || type == KD_KEY_EC_P256;
+}
+
+// HMAC with the hash of the type, also where the key is what an EC key of that size agreed on.
 static enum kd_err mac_of_text(struct kd_session *s, enum kd_key_type type, CK_OBJECT_HANDLE handle,
-                               uint8_t *out) {
+                               uint8_t out[static KD_MD_MAX_BYTES], size_t *n_out) {
     CK_FUNCTION_LIST *p11 = s->token->p11;
-    CK_MECHANISM hmac = { type == KD_KEY_HMAC_SHA256 ? CKM_SHA256_HMAC : CKM_SHA384_HMAC, NULL, 0 };
-    uint8_t mac[48];
-    CK_ULONG n = sizeof(mac);
+    CK_MECHANISM hmac = { is_sha256(type) ? CKM_SHA256_HMAC : CKM_SHA384_HMAC, NULL, 0 };
+    CK_ULONG n = KD_MD_MAX_BYTES;
     enum kd_err r = kd_ckr("C_SignInit", p11->C_SignInit(s->handle, &hmac, handle));
     if (r == KD_OK) {
         r = kd_ckr("C_Sign", p11->C_Sign(s->handle, kd_p11_bytes(KD_CHECK_TEXT),
-                                         strlen(KD_CHECK_TEXT), mac, &n));
+                                         strlen(KD_CHECK_TEXT), out, &n));
     }
-    if (r == KD_OK) {
-        memcpy(out, mac, KD_HSM_CHECK_BYTES);
-    }
+    *n_out = n;
     return r;
+}
+
+enum kd_err kd_proof_by_mac(struct kd_session *s, enum kd_key_type type, CK_OBJECT_HANDLE handle,
+                            struct kd_bytes value) {
+    const enum kd_md md = is_sha256(type) ? KD_MD_SHA256 : KD_MD_SHA384;
+    const struct kd_bytes text = kd_bytes_of_text(KD_CHECK_TEXT);
+    uint8_t got[KD_MD_MAX_BYTES];
+    uint8_t want[KD_MD_MAX_BYTES];
+    size_t n;
+    enum kd_err r;
+    if ((r = mac_of_text(s, type, handle, got, &n)) != KD_OK ||
+        (r = kd_host_hmac(md, value, &text, 1, want)) != KD_OK) {
+        return r;
+    }
+    return kd_ct_equal((struct kd_bytes) { got, n }, (struct kd_bytes) { want, kd_md_bytes(md) })
+               ? KD_OK
+               : KD_ERR_OBJECT_CHANGED;
 }
 
 // ---- derive keys -------------------------------------------------------------
@@ -85,28 +104,15 @@ static enum kd_err compare_by_reading(struct kd_session *s, enum kd_key_type typ
 static enum kd_err compare_by_mac(struct kd_session *s, enum kd_key_type type, struct kd_bytes x,
                                   CK_OBJECT_HANDLE handle, bool *is_derived) {
     const struct kd_secret_form form = { CKK_GENERIC_SECRET, x.n, KD_USE_SIGN, false };
-    const struct kd_bytes text = kd_bytes_of_text(KD_CHECK_TEXT);
-    const bool is_short = type == KD_KEY_EC_P256;
     CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
-    uint8_t got[KD_HSM_CHECK_BYTES];
-    uint8_t want[KD_MD_MAX_BYTES];
     enum kd_err r = derive_x(s, type, handle, &form, &made);
     *is_derived = r == KD_OK;
     if (r == KD_OK) {
-        r = mac_of_text(s, is_short ? KD_KEY_HMAC_SHA256 : KD_KEY_HMAC_SHA384, made, got);
+        r = kd_proof_by_mac(s, type, made, x);
     }
     kd_destroy(s, made);
-    if (r == KD_ERR_KEY_TYPE || r == KD_ERR_KEY_USAGE) {
-        return KD_ERR_LACKING; // no HMAC with what is derived
-    }
-    if (r != KD_OK ||
-        (r = kd_host_hmac(is_short ? KD_MD_SHA256 : KD_MD_SHA384, x, &text, 1, want)) != KD_OK) {
-        return r;
-    }
-    return kd_ct_equal((struct kd_bytes) { got, sizeof(got) },
-                       (struct kd_bytes) { want, sizeof(got) })
-               ? KD_OK
-               : KD_ERR_OBJECT_CHANGED;
+    // No HMAC with what is derived.
+    return r == KD_ERR_KEY_TYPE || r == KD_ERR_KEY_USAGE ? KD_ERR_LACKING : r;
 }
 
 enum kd_err kd_proof_of_deriver(struct kd_session *s, enum kd_key_type type, struct kd_bytes point,
@@ -170,7 +176,10 @@ enum kd_err kd_proof_of_secret(struct kd_session *s, enum kd_key_type type, unsi
     if (type == KD_KEY_AES_256 && (usages & KD_USE_ENCRYPT) != 0) {
         r = encrypted_text(s, handle, out);
     } else if (type != KD_KEY_AES_256 && (usages & KD_USE_SIGN) != 0) {
-        r = mac_of_text(s, type, handle, out);
+        uint8_t mac[KD_MD_MAX_BYTES];
+        size_t n_mac;
+        r = mac_of_text(s, type, handle, mac, &n_mac);
+        memcpy(out, mac, r == KD_OK ? KD_HSM_CHECK_BYTES : 0);
     }
     *n = r == KD_OK ? KD_HSM_CHECK_BYTES : 0;
     return r == KD_ERR_LACKING ? KD_OK : r; // no check value, no complaint

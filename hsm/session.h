@@ -86,6 +86,10 @@ KD_MUST_CHECK enum kd_err kd_proof_check(struct kd_session *s, const struct kd_k
 KD_MUST_CHECK enum kd_err kd_proof_of_deriver(struct kd_session *s, enum kd_key_type type,
                                               struct kd_bytes point, CK_OBJECT_HANDLE handle,
                                               bool *is_derived);
+// Whether an HMAC key has this value, by a MAC with the hash of `type`, an HMAC or EC type; else
+// KD_ERR_OBJECT_CHANGED.
+KD_MUST_CHECK enum kd_err kd_proof_by_mac(struct kd_session *s, enum kd_key_type type,
+                                          CK_OBJECT_HANDLE handle, struct kd_bytes value);
 // The check value of a secret key; *n is 0 where its usages allow none.
 KD_MUST_CHECK enum kd_err kd_proof_of_secret(struct kd_session *s, enum kd_key_type type,
                                              unsigned usages, CK_OBJECT_HANDLE handle,
