@@ -81,7 +81,7 @@ pkgconfigdir = $(libdir)/pkgconfig
 pkgconfig_DATA = client/keyd.pc client/keyd-service.pc
 small_library_cflags = -fvisibility=hidden -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables -falign-functions=1 -falign-jumps=1 -falign-loops=1 \
-	-fno-inline-functions -fno-plt -fno-tree-vectorize
+	-fno-inline-functions -fno-plt -fno-tree-vectorize -fno-tree-ch -fno-gcse
 small_library_ldflags = -no-undefined -Wl,--gc-sections $(PACK_RELOCATIONS)
 client_libkeyd_la_SOURCES = $(libkeyd_sources) $(libchannel_a_SOURCES) $(libbase_a_SOURCES)
 client_libkeyd_la_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(small_library_cflags)
