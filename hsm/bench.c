@@ -19,10 +19,9 @@ struct bench {
     struct kd_session *s;
     CK_OBJECT_HANDLE mac_key;
     CK_OBJECT_HANDLE aes_key;
-    CK_OBJECT_HANDLE sign_key;
-    CK_OBJECT_HANDLE derive_key;
+    struct kd_pair sign_pair;
+    struct kd_pair derive_pair;
     CK_OBJECT_HANDLE root_key; // AES, of which keys are derived
-    CK_OBJECT_HANDLE public_keys[2];
     uint8_t data[DATA_BYTES];
     uint8_t out[DATA_BYTES + 64];
     uint8_t iv[KD_HSM_GCM_IV_BYTES];
@@ -45,7 +44,7 @@ static enum kd_err run_mac(struct bench *b) {
 }
 
 static enum kd_err run_sign(struct bench *b) {
-    return sign_with(b, CKM_ECDSA, b->sign_key);
+    return sign_with(b, CKM_ECDSA, b->sign_pair.private_key);
 }
 
 // As a secret is released: derived, read, destroyed.
@@ -58,8 +57,8 @@ static enum kd_err read_and_destroy(struct bench *b, CK_OBJECT_HANDLE secret) {
 
 static enum kd_err agree(struct bench *b, const struct kd_secret_form *form,
                          CK_OBJECT_HANDLE *out) {
-    return kd_derive_ecdh(b->s, b->derive_key, KD_KEY_EC_P256, kd_host_generator(KD_KEY_EC_P256),
-                          form, out);
+    return kd_derive_ecdh(b->s, b->derive_pair.private_key, KD_KEY_EC_P256,
+                          kd_host_generator(KD_KEY_EC_P256), form, out);
 }
 
 static enum kd_err run_ecdh(struct bench *b) {
@@ -95,7 +94,7 @@ static enum kd_err run_encrypt(struct bench *b) {
 }
 
 static enum kd_err make_pair(struct bench *b, CK_ATTRIBUTE_TYPE usage, bool is_token,
-                             CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *out) {
+                             struct kd_pair *out) {
     const struct kd_bytes p256 = kd_host_curve_oid(KD_KEY_EC_P256);
     const CK_BBOOL yes = CK_TRUE;
     const CK_BBOOL token = is_token;
@@ -104,8 +103,7 @@ static enum kd_err make_pair(struct bench *b, CK_ATTRIBUTE_TYPE usage, bool is_t
                               KD_ATTRIBUTE(CKA_LABEL, label) };
     CK_ATTRIBUTE private[] = { KD_ATTRIBUTE(CKA_TOKEN, token), KD_ATTRIBUTE(CKA_SENSITIVE, yes),
                                KD_ATTRIBUTE(usage, yes), KD_ATTRIBUTE(CKA_LABEL, label) };
-    return kd_generate_pair(b->s, public, KD_COUNT_OF(public), private, KD_COUNT_OF(private),
-                            public_key, out);
+    return kd_generate_pair(b->s, public, KD_COUNT_OF(public), private, KD_COUNT_OF(private), out);
 }
 
 static enum kd_err run_derive(struct bench *b) {
@@ -118,11 +116,10 @@ static enum kd_err run_derive(struct bench *b) {
 
 // A key pair for one handshake.
 static enum kd_err run_generate(struct bench *b) {
-    CK_OBJECT_HANDLE public_key = CK_INVALID_HANDLE, private_key = CK_INVALID_HANDLE;
-    enum kd_err r = make_pair(b, CKA_DERIVE, false, &public_key, &private_key);
+    struct kd_pair pair;
+    const enum kd_err r = kd_session_pair_make(b->s, KD_KEY_EC_P256, KD_USE_DERIVE, &pair);
     if (r == KD_OK) {
-        kd_destroy(b->s, public_key);
-        kd_destroy(b->s, private_key);
+        kd_pair_destroy(b->s, &pair);
     }
     return r;
 }
@@ -157,19 +154,19 @@ static enum kd_err make_keys(struct bench *b, bool is_token) {
             KD_OK ||
         (r = make_secret(b, CKM_AES_KEY_GEN, CKA_ENCRYPT, is_token, &b->aes_key)) != KD_OK ||
         (r = make_secret(b, CKM_AES_KEY_GEN, CKA_DERIVE, is_token, &b->root_key)) != KD_OK ||
-        (r = make_pair(b, CKA_SIGN, is_token, &b->public_keys[0], &b->sign_key)) != KD_OK) {
+        (r = make_pair(b, CKA_SIGN, is_token, &b->sign_pair)) != KD_OK) {
         return r;
     }
-    return make_pair(b, CKA_DERIVE, is_token, &b->public_keys[1], &b->derive_key);
+    return make_pair(b, CKA_DERIVE, is_token, &b->derive_pair);
 }
 
 static void destroy_keys(struct bench *b) {
-    const CK_OBJECT_HANDLE keys[] = { b->mac_key,       b->aes_key,  b->sign_key,
-                                      b->derive_key,    b->root_key, b->public_keys[0],
-                                      b->public_keys[1] };
-    for (size_t i = 0; i < KD_COUNT_OF(keys); i++) {
-        kd_destroy(b->s, keys[i]);
+    const CK_OBJECT_HANDLE secrets[] = { b->mac_key, b->aes_key, b->root_key };
+    for (size_t i = 0; i < KD_COUNT_OF(secrets); i++) {
+        kd_destroy(b->s, secrets[i]);
     }
+    kd_pair_destroy(b->s, &b->sign_pair);
+    kd_pair_destroy(b->s, &b->derive_pair);
 }
 
 // One thread's part.

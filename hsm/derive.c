@@ -54,18 +54,6 @@ static void make_template(struct template *t, const struct kd_secret_form *form,
 
 // ---- single steps ----------------------------------------------------------
 
-enum kd_err kd_generate_pair(struct kd_session *s, CK_ATTRIBUTE *public, CK_ULONG n_public,
-                             CK_ATTRIBUTE *private, CK_ULONG n_private,
-                             CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *private_key) {
-    CK_MECHANISM make = { CKM_EC_KEY_PAIR_GEN, NULL, 0 };
-    const CK_RV rv = s->token->p11->C_GenerateKeyPair(s->handle, &make, public, n_public, private,
-                                                      n_private, public_key, private_key);
-    if (rv != CKR_OK) {
-        *public_key = CK_INVALID_HANDLE;
-    }
-    return kd_ckr_made("C_GenerateKeyPair", rv, private_key);
-}
-
 enum kd_err kd_derive_by(struct kd_session *s, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE input,
                          const struct kd_secret_form *form, CK_OBJECT_HANDLE *out) {
     struct template t;

@@ -106,23 +106,13 @@ static enum kd_err type_of(struct kd_session *s, CK_OBJECT_HANDLE handle, enum k
     return KD_OK;
 }
 
-// CKA_EC_POINT is a DER OCTET STRING (PKCS#11 2.3.3); some modules give the
-// point itself.
-static struct kd_bytes unwrap_point(enum kd_key_type type, struct kd_bytes v) {
-    const size_t n = kd_key_type_point_bytes(type);
-    if (v.n == n + 2 && v.p[0] == 0x04 && v.p[1] == n) {
-        return (struct kd_bytes) { v.p + 2, n };
-    }
-    return v.n == n ? v : KD_BYTES_NONE;
-}
-
 // The public half stands beside the private one under the same id.
 static enum kd_err point_of(struct kd_session *s, CK_OBJECT_HANDLE handle, bool is_private,
                             const struct kd_key_ref *ref, struct kd_bytes *out) {
     struct kd_bytes value;
     enum kd_err r = get_bytes(s, handle, CKA_EC_POINT, 256, &value);
     if (r != KD_OK || value.n > 0 || !is_private) {
-        *out = unwrap_point(ref->type, value);
+        *out = kd_ec_point_of(ref->type, value);
         return r;
     }
     const CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
@@ -136,7 +126,7 @@ static enum kd_err point_of(struct kd_session *s, CK_OBJECT_HANDLE handle, bool 
         return KD_OK; // not known, or not certain
     }
     if (r == KD_OK && (r = get_bytes(s, found[0], CKA_EC_POINT, 256, &value)) == KD_OK) {
-        *out = unwrap_point(ref->type, value);
+        *out = kd_ec_point_of(ref->type, value);
     }
     return r;
 }

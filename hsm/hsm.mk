@@ -25,6 +25,7 @@ libhsm_a_SOURCES = \
 	hsm/objects.c \
 	hsm/open.c hsm/open.h \
 	hsm/operate.c \
+	hsm/pair.c \
 	hsm/probe.c hsm/probe.h \
 	hsm/proof.c \
 	hsm/records.c \

@@ -42,7 +42,7 @@ static void put_guards(struct template *t) {
 }
 
 static enum kd_err generate_pair(struct kd_session *s, const struct kd_hsm_item *item,
-                                 CK_OBJECT_HANDLE made[static 2]) {
+                                 struct kd_pair *made) {
     const struct kd_bytes oid = kd_host_curve_oid(item->key.type);
     struct template public;
     begin(&public, &item->key);
@@ -55,7 +55,7 @@ static enum kd_err generate_pair(struct kd_session *s, const struct kd_hsm_item 
     put_flag(&private, CKA_DERIVE, (item->usages & KD_USE_DERIVE) != 0);
     put_flag(&private, CKA_DECRYPT, false);
     put_flag(&private, CKA_UNWRAP, false);
-    return kd_generate_pair(s, public.list, public.n, private.list, private.n, &made[1], &made[0]);
+    return kd_generate_pair(s, public.list, public.n, private.list, private.n, made);
 }
 
 static enum kd_err generate_secret(struct kd_session *s, const struct kd_hsm_item *item,
@@ -85,16 +85,15 @@ enum kd_err kd_exec_generate(struct kd_session *s, const struct kd_hsm_request *
     if (!kd_key_usages_fit(item->key.type, item->usages)) {
         return KD_ERR_KEY_USAGE;
     }
-    CK_OBJECT_HANDLE made[2] = { CK_INVALID_HANDLE, CK_INVALID_HANDLE }; // [1]: the public half
-    enum kd_err r = kd_key_type_is_ec(item->key.type) ? generate_pair(s, item, made)
-                                                      : generate_secret(s, item, &made[0]);
-    if (r != KD_OK || (r = kd_describe(s, made[0], &result->object)) == KD_OK) {
+    struct kd_pair made = { CK_INVALID_HANDLE, CK_INVALID_HANDLE }; // of a secret: private_key
+    enum kd_err r = kd_key_type_is_ec(item->key.type) ? generate_pair(s, item, &made)
+                                                      : generate_secret(s, item, &made.private_key);
+    if (r != KD_OK || (r = kd_describe(s, made.private_key, &result->object)) == KD_OK) {
         return r;
     }
     // A key that nobody will know of must not stay, and a lost session, which
     // would have the whole repeated, must not make a second one.
-    kd_destroy(s, made[0]);
-    kd_destroy(s, made[1]);
+    kd_pair_destroy(s, &made);
     return r == KD_ERR_SESSION_LOST ? KD_ERR_TOKEN : r;
 }
 

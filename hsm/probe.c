@@ -34,21 +34,6 @@ static enum kd_hsm_probe proof_verdict(enum kd_err r) {
 
 // ---- elliptic curves -------------------------------------------------------
 
-static enum kd_err make_pair(struct kd_session *s, enum kd_key_type type, bool can_sign,
-                             CK_OBJECT_HANDLE pair[static 2]) {
-    const struct kd_bytes oid = kd_host_curve_oid(type);
-    const CK_BBOOL no = CK_FALSE;
-    const CK_BBOOL yes = CK_TRUE;
-    CK_ATTRIBUTE public[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE_BYTES(CKA_EC_PARAMS, oid) };
-    CK_ATTRIBUTE private[] = { KD_ATTRIBUTE(CKA_TOKEN, no),
-                               KD_ATTRIBUTE(CKA_SENSITIVE, yes),
-                               KD_ATTRIBUTE(CKA_EXTRACTABLE, no),
-                               { can_sign ? CKA_SIGN : CKA_DERIVE, kd_p11_bytes(&yes),
-                                 sizeof(yes) } };
-    return kd_generate_pair(s, public, KD_COUNT_OF(public), private, KD_COUNT_OF(private), &pair[0],
-                            &pair[1]);
-}
-
 // Some tokens keep what was to be a session object, and the probe would fill them: it makes no
 // second one there.
 static bool is_kept(struct kd_session *s, CK_OBJECT_HANDLE handle) {
@@ -58,32 +43,19 @@ static bool is_kept(struct kd_session *s, CK_OBJECT_HANDLE handle) {
            is_token != CK_FALSE;
 }
 
-static enum kd_err make_session_pair(struct kd_session *s, enum kd_key_type type, bool can_sign,
-                                     CK_OBJECT_HANDLE pair[static 2]) {
-    enum kd_err r = s->token->keeps_pairs ? KD_ERR_LACKING : make_pair(s, type, can_sign, pair);
-    if (r == KD_OK && is_kept(s, pair[1])) {
+static enum kd_err make_pair(struct kd_session *s, enum kd_key_type type, enum kd_key_usage usage,
+                             struct kd_pair *out) {
+    const enum kd_err r = kd_session_pair_make(s, type, usage, out);
+    if (r == KD_OK && is_kept(s, out->private_key)) {
         s->token->keeps_pairs = true;
-        r = KD_ERR_LACKING;
+        return KD_ERR_LACKING;
     }
     return r;
 }
 
-// The uncompressed point of a public key, in s->out.
-static struct kd_bytes read_point(struct kd_session *s, CK_OBJECT_HANDLE public,
-                                  enum kd_key_type type) {
-    uint8_t value[KD_HSM_POINT_MAX_BYTES + 8];
-    CK_ATTRIBUTE a = { CKA_EC_POINT, value, sizeof(value) };
-    const size_t n = kd_key_type_point_bytes(type);
-    kd_buf_reset(&s->out);
-    if (s->token->p11->C_GetAttributeValue(s->handle, public, &a, 1) == CKR_OK &&
-        a.ulValueLen >= n && a.ulValueLen <= n + 2) {
-        kd_buf_put(&s->out, value + a.ulValueLen - n, n);
-    }
-    return kd_buf_get(&s->out);
-}
-
 static enum kd_hsm_probe probe_sign(struct kd_session *s, enum kd_key_type type) {
-    CK_OBJECT_HANDLE pair[2] = { 0 };
+    struct kd_pair pair;
+    uint8_t point[KD_HSM_POINT_MAX_BYTES];
     uint8_t digest[48] = "keyd probe: a digest to sign";
     uint8_t signature[96];
     CK_ULONG n = sizeof(signature);
@@ -91,37 +63,29 @@ static enum kd_hsm_probe probe_sign(struct kd_session *s, enum kd_key_type type)
     CK_MECHANISM ecdsa = { CKM_ECDSA, NULL, 0 };
     CK_FUNCTION_LIST *p11 = s->token->p11;
     bool is_valid = false;
-    enum kd_err r = make_session_pair(s, type, true, pair);
-    if (r == KD_OK &&
-        (r = kd_ckr("C_SignInit", p11->C_SignInit(s->handle, &ecdsa, pair[1]))) == KD_OK &&
+    enum kd_err r = make_pair(s, type, KD_USE_SIGN, &pair);
+    if (r == KD_OK && (r = kd_public_point(s, type, pair.public_key, point)) == KD_OK &&
+        (r = kd_ckr("C_SignInit", p11->C_SignInit(s->handle, &ecdsa, pair.private_key))) == KD_OK &&
         (r = kd_ckr("C_Sign", p11->C_Sign(s->handle, digest, size, signature, &n))) == KD_OK) {
-        r = kd_host_ecdsa_verify(type, read_point(s, pair[0], type),
+        r = kd_host_ecdsa_verify(type, (struct kd_bytes) { point, kd_key_type_point_bytes(type) },
                                  (struct kd_bytes) { digest, size },
                                  (struct kd_bytes) { signature, n }, &is_valid);
     }
-    kd_destroy(s, pair[0]);
-    kd_destroy(s, pair[1]);
+    kd_pair_destroy(s, &pair);
     return s->token->keeps_pairs ? KD_HSM_PROBE_UNTRIED : verdict(r, is_valid);
 }
 
 static enum kd_hsm_probe probe_ecdh(struct kd_session *s) {
     const enum kd_key_type type = KD_KEY_EC_P256;
-    CK_OBJECT_HANDLE pair[2] = { 0 };
-    uint8_t bytes[KD_HSM_POINT_MAX_BYTES];
+    struct kd_pair pair;
+    uint8_t point[KD_HSM_POINT_MAX_BYTES];
     bool is_derived = false;
-    enum kd_err r = make_session_pair(s, type, false, pair);
-    if (r == KD_OK) {
-        struct kd_bytes point = read_point(s, pair[0], type);
-        if (point.n > 0) {
-            memcpy(bytes, point.p, point.n);
-            point.p = bytes;
-        }
-        r = point.n == kd_key_type_point_bytes(type)
-                ? kd_proof_of_deriver(s, type, point, pair[1], &is_derived)
-                : KD_ERR_TOKEN;
+    enum kd_err r = make_pair(s, type, KD_USE_DERIVE, &pair);
+    if (r == KD_OK && (r = kd_public_point(s, type, pair.public_key, point)) == KD_OK) {
+        r = kd_proof_of_deriver(s, type, (struct kd_bytes) { point, kd_key_type_point_bytes(type) },
+                                pair.private_key, &is_derived);
     }
-    kd_destroy(s, pair[0]);
-    kd_destroy(s, pair[1]);
+    kd_pair_destroy(s, &pair);
     if (s->token->keeps_pairs || (r == KD_ERR_LACKING && is_derived)) {
         return KD_HSM_PROBE_UNTRIED; // nothing wrong was seen
     }
@@ -142,18 +106,14 @@ struct test_key {
 static enum kd_err derive_test_key(struct kd_session *s, const struct kd_secret_form *form,
                                    struct test_key *out) {
     const enum kd_key_type type = form->n == KEY_BYTES ? KD_KEY_EC_P256 : KD_KEY_EC_P384;
-    CK_OBJECT_HANDLE pair[2] = { 0 };
-    enum kd_err r = make_session_pair(s, type, false, pair);
-    if (r == KD_OK) {
-        const struct kd_bytes point = read_point(s, pair[0], type);
-        r = point.n == 0 ? KD_ERR_TOKEN : KD_OK;
-        memcpy(out->bytes, point.n == 0 ? key_bytes : point.p + 1, form->n);
+    struct kd_pair pair;
+    uint8_t point[KD_HSM_POINT_MAX_BYTES];
+    enum kd_err r = make_pair(s, type, KD_USE_DERIVE, &pair);
+    if (r == KD_OK && (r = kd_public_point(s, type, pair.public_key, point)) == KD_OK) {
+        memcpy(out->bytes, point + 1, form->n);
+        r = kd_derive_ecdh(s, pair.private_key, type, kd_host_generator(type), form, &out->handle);
     }
-    if (r == KD_OK) {
-        r = kd_derive_ecdh(s, pair[1], type, kd_host_generator(type), form, &out->handle);
-    }
-    kd_destroy(s, pair[0]);
-    kd_destroy(s, pair[1]);
+    kd_pair_destroy(s, &pair);
     return r;
 }
 

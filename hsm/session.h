@@ -95,6 +95,29 @@ KD_MUST_CHECK enum kd_err kd_proof_of_secret(struct kd_session *s, enum kd_key_t
                                              unsigned usages, CK_OBJECT_HANDLE handle,
                                              uint8_t out[static KD_HSM_CHECK_BYTES], size_t *n);
 
+// ---- pair.c: EC key pairs ----------------------------------------------------
+
+struct kd_pair {
+    CK_OBJECT_HANDLE public_key;
+    CK_OBJECT_HANDLE private_key;
+};
+// C_GenerateKeyPair; after an error both handles are CK_INVALID_HANDLE.
+KD_MUST_CHECK enum kd_err kd_generate_pair(struct kd_session *s, CK_ATTRIBUTE *public,
+                                           CK_ULONG n_public, CK_ATTRIBUTE *private,
+                                           CK_ULONG n_private, struct kd_pair *out);
+// A pair that ends with the session, sensitive, for KD_USE_DERIVE or KD_USE_SIGN: a handshake's,
+// and what the probe tries.  KD_ERR_LACKING where the token is known to keep such pairs.
+KD_MUST_CHECK enum kd_err kd_session_pair_make(struct kd_session *s, enum kd_key_type type,
+                                               enum kd_key_usage usage, struct kd_pair *out);
+void kd_pair_destroy(struct kd_session *s, const struct kd_pair *pair);
+// The uncompressed point that a CKA_EC_POINT holds, a part of `value`: in a DER OCTET STRING
+// (PKCS#11 2.3.3), or by itself, as some modules (NSS) have it.  None: neither.
+struct kd_bytes kd_ec_point_of(enum kd_key_type type, struct kd_bytes value);
+// The point of a public key's object, of kd_key_type_point_bytes(type).
+KD_MUST_CHECK enum kd_err kd_public_point(struct kd_session *s, enum kd_key_type type,
+                                          CK_OBJECT_HANDLE public,
+                                          uint8_t out[static KD_HSM_POINT_MAX_BYTES]);
+
 // ---- derive.c --------------------------------------------------------------
 
 // Derives what the recipe says as a session object: sensitive, not extractable,
@@ -112,11 +135,6 @@ struct kd_secret_form {
     unsigned usages;
     bool is_readable; // not sensitive, extractable: to be read and destroyed at once
 };
-// C_GenerateKeyPair, of an EC key.
-KD_MUST_CHECK enum kd_err kd_generate_pair(struct kd_session *s, CK_ATTRIBUTE *public,
-                                           CK_ULONG n_public, CK_ATTRIBUTE *private,
-                                           CK_ULONG n_private, CK_OBJECT_HANDLE *public_key,
-                                           CK_OBJECT_HANDLE *private_key);
 // C_DeriveKey.
 KD_MUST_CHECK enum kd_err kd_derive_by(struct kd_session *s, CK_MECHANISM *mechanism,
                                        CK_OBJECT_HANDLE input, const struct kd_secret_form *form,

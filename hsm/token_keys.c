@@ -3,10 +3,6 @@
 // what comes out is PRK, which EDHOC needs in memory (docs/protocol.md).
 #include "hsm/token_keys.h"
 
-#include <string.h>
-
-enum { POINT_DER_MAX_BYTES = KD_POINT_MAX_BYTES + 8 };
-
 enum kd_curve kd_curve_of(enum kd_key_type type) {
     return type == KD_KEY_EC_P384 ? KD_CURVE_P384 : KD_CURVE_P256;
 }
@@ -38,60 +34,31 @@ static enum kd_err open_key(struct kd_token_keys *k, uint64_t key, CK_OBJECT_HAN
 
 // ---- generate --------------------------------------------------------------
 
-static enum kd_err generate_pair(struct kd_session *s, enum kd_curve curve,
-                                 CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *private_key) {
-    const struct kd_bytes oid = kd_host_curve_oid(kd_key_type_of(curve));
-    const CK_BBOOL no = CK_FALSE;
-    const CK_BBOOL yes = CK_TRUE;
-    CK_ATTRIBUTE public[] = { KD_ATTRIBUTE(CKA_TOKEN, no), KD_ATTRIBUTE_BYTES(CKA_EC_PARAMS, oid) };
-    CK_ATTRIBUTE private[] = { KD_ATTRIBUTE(CKA_TOKEN, no),      KD_ATTRIBUTE(CKA_PRIVATE, yes),
-                               KD_ATTRIBUTE(CKA_SENSITIVE, yes), KD_ATTRIBUTE(CKA_EXTRACTABLE, no),
-                               KD_ATTRIBUTE(CKA_DERIVE, yes),    KD_ATTRIBUTE(CKA_SIGN, no) };
-    return kd_generate_pair(s, public, KD_COUNT_OF(public), private, KD_COUNT_OF(private),
-                            public_key, private_key);
-}
-
-// CKA_EC_POINT: an octet string in DER, or (NSS may) the point itself.
-static enum kd_err read_point(struct kd_session *s, CK_OBJECT_HANDLE public_key,
-                              enum kd_curve curve, struct kd_point *out) {
-    uint8_t value[POINT_DER_MAX_BYTES];
-    CK_ATTRIBUTE a = { CKA_EC_POINT, value, sizeof(value) };
-    const size_t n = kd_point_bytes(curve);
-    enum kd_err r = kd_ckr("C_GetAttributeValue",
-                           s->token->p11->C_GetAttributeValue(s->handle, public_key, &a, 1));
-    if (r != KD_OK) {
-        return r;
-    }
-    if (a.ulValueLen < n || a.ulValueLen > sizeof(value)) {
-        return KD_ERR_TOKEN;
-    }
-    r = kd_point_read(curve, (struct kd_bytes) { value + a.ulValueLen - n, n }, out);
-    return r == KD_ERR_BAD_POINT ? KD_ERR_TOKEN : r;
-}
-
 static enum kd_err token_generate(void *ctx, enum kd_curve curve, uint64_t *key,
                                   struct kd_point *point) {
     struct kd_token_keys *k = ctx;
     struct kd_session *s = k->session;
-    CK_OBJECT_HANDLE public_key = CK_INVALID_HANDLE;
-    CK_OBJECT_HANDLE private_key = CK_INVALID_HANDLE;
+    const enum kd_key_type type = kd_key_type_of(curve);
+    struct kd_pair pair;
+    uint8_t bytes[KD_HSM_POINT_MAX_BYTES];
     if (!is_current(k)) {
         return KD_ERR_SESSION_LOST;
     }
-    if (s->token->keeps_pairs) {
-        return KD_ERR_LACKING; // each handshake would leave one, if a worker dies
-    }
-    enum kd_err r = generate_pair(s, curve, &public_key, &private_key);
+    enum kd_err r = kd_session_pair_make(s, type, KD_USE_DERIVE, &pair);
     if (r != KD_OK) {
         return r;
     }
-    r = read_point(s, public_key, curve, point);
-    kd_destroy(s, public_key);
+    r = kd_public_point(s, type, pair.public_key, bytes);
+    if (r == KD_OK) {
+        r = kd_point_read(curve, (struct kd_bytes) { bytes, kd_point_bytes(curve) }, point);
+        r = r == KD_ERR_BAD_POINT ? KD_ERR_TOKEN : r;
+    }
     if (r != KD_OK) {
-        kd_destroy(s, private_key);
+        kd_pair_destroy(s, &pair);
         return r;
     }
-    *key = private_key;
+    kd_destroy(s, pair.public_key);
+    *key = pair.private_key;
     return KD_OK;
 }
 

@@ -484,6 +484,38 @@ START_TEST(a_private_key_is_held_against_the_public_one_beside_it) {
 }
 END_TEST
 
+START_TEST(a_point_is_read_in_its_octet_string_and_alone) {
+    static const struct {
+        enum kd_key_type type;
+        uint8_t head[3];
+        size_t n_head;
+        size_t n; // of what follows
+        bool is_point;
+    } rows[] = {
+        { KD_KEY_EC_P256, { 0x04, 65 }, 2, 65, true },
+        { KD_KEY_EC_P384, { 0x04, 97 }, 2, 97, true },
+        { KD_KEY_EC_P256, { 0 }, 0, 65, true },
+        { KD_KEY_EC_P384, { 0 }, 0, 97, true },
+        { KD_KEY_EC_P256, { 0x04, 64 }, 2, 65, false }, // another length
+        { KD_KEY_EC_P256, { 0x05, 65 }, 2, 65, false }, // not an octet string
+        { KD_KEY_EC_P256, { 0x04, 65 }, 2, 64, false }, // cut off
+        { KD_KEY_EC_P256, { 0x04, 65 }, 2, 66, false },
+        { KD_KEY_EC_P256, { 0x03, 66, 0 }, 3, 65, false },
+        { KD_KEY_EC_P256, { 0x04, 97 }, 2, 97, false }, // of the other curve
+        { KD_KEY_EC_P256, { 0 }, 0, 0, false },
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+        uint8_t value[KD_HSM_POINT_MAX_BYTES + 3] = { 0 };
+        memcpy(value, rows[i].head, rows[i].n_head);
+        memset(value + rows[i].n_head, 0x5a, rows[i].n);
+        const struct kd_bytes point =
+            kd_ec_point_of(rows[i].type, (struct kd_bytes) { value, rows[i].n_head + rows[i].n });
+        ck_assert_msg(point.n == (rows[i].is_point ? rows[i].n : 0), "row %zu", i);
+        ck_assert(point.n == 0 || point.p == value + rows[i].n_head);
+    }
+}
+END_TEST
+
 static TCase *tcase_errors(void) {
     TCase *c = tcase_create("errors");
     tcase_add_checked_fixture(c, hsm_fixture_setup, hsm_fixture_teardown);
@@ -523,6 +555,7 @@ static TCase *tcase_abilities(void) {
     tcase_add_test(c, a_nonce_that_the_token_changed_is_seen);
     tcase_add_test(c, keys_of_an_hmac_type_and_with_long_ids_are_known);
     tcase_add_test(c, a_private_key_is_held_against_the_public_one_beside_it);
+    tcase_add_test(c, a_point_is_read_in_its_octet_string_and_alone);
     return c;
 }
 
