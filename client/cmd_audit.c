@@ -9,6 +9,8 @@
 
 enum { PATH_MAX_BYTES = 256 };
 
+static const char no_such_version[] = "urn:keyd:problem:no-such-version";
+
 enum kd_exit kd_cmd_audit_status(struct kd_ctl *ctl) {
     kd_auto(json) json_t *status = NULL;
     enum kd_exit code = kd_ctl_call(ctl, "GET", "/v1/audit", NULL, &status);
@@ -50,31 +52,55 @@ static void on_fault(void *arg, const struct kd_audit_at *at, const char *what) 
                                     "seq", (json_int_t)at->seq, "what", what));
 }
 
+// The seal's version by name: keyd tries but the newest of those that have no name.
+static enum kd_exit put_seal(struct verify *v, const struct kd_audit_seal *seal, json_t *body) {
+    uint8_t data[KD_CHAIN_SEAL_BYTES];
+    enum kd_exit code;
+    kd_chain_seal_input(&seal->covers, data);
+    if ((code = kd_ctl_put_bytes(v->ctl, body, "data", (struct kd_bytes) { data, sizeof(data) })) !=
+            KD_EXIT_OK ||
+        (code = kd_ctl_put_bytes(v->ctl, body, "mac", seal->mac)) != KD_EXIT_OK) {
+        return code;
+    }
+    return seal->version == 0 ||
+                   json_object_set_new(body, "version", json_integer(seal->version)) == 0
+               ? KD_EXIT_OK
+               : kd_ctl_fail(v->ctl, KD_EXIT_USAGE, "There is not enough memory.");
+}
+
+static enum kd_exit ask_seal(struct verify *v, const struct kd_audit_seal *seal, bool *is_valid) {
+    kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
+    kd_auto(json) json_t *body = json_object();
+    kd_auto(rest_answer) struct kd_rest_answer a = KD_REST_ANSWER_INIT;
+    enum kd_exit code;
+    if ((code = put_seal(v, seal, body)) != KD_EXIT_OK ||
+        (code = kd_ctl_key_path(v->ctl, seal->key, "mac-verify", &path)) != KD_EXIT_OK) {
+        return code;
+    }
+    if (kd_rest_call(v->ctl->rest, "POST", kd_buf_get_text(&path), body, &a) != KD_OK) {
+        return kd_ctl_fail(v->ctl, KD_EXIT_UNREACHABLE, "%s", kd_rest_failure(v->ctl->rest));
+    }
+    const bool is_problem = kd_rest_is_problem(a.status);
+    if (is_problem && strcmp(kd_json_text(a.json, "type"), no_such_version) != 0) {
+        return kd_ctl_problem(v->ctl, a.status, a.json);
+    }
+    *is_valid = !is_problem && json_is_true(json_object_get(a.json, "valid"));
+    return KD_EXIT_OK;
+}
+
 // Only the key that keyd itself names: a line may name any.
 static bool on_seal(void *arg, const struct kd_audit_at *at KD_UNUSED,
                     const struct kd_audit_seal *seal) {
     struct verify *v = arg;
+    bool is_valid = false;
     if (v->is_offline || v->failed != KD_EXIT_OK) {
         return true;
     }
     if (strcmp(seal->key, v->key) != 0) {
         return false;
     }
-    uint8_t data[KD_CHAIN_SEAL_BYTES];
-    kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
-    kd_auto(json) json_t *body = json_object();
-    kd_auto(json) json_t *answer = NULL;
-    enum kd_exit code;
-    kd_chain_seal_input(&seal->covers, data);
-    if ((code = kd_ctl_key_path(v->ctl, seal->key, "mac-verify", &path)) != KD_EXIT_OK ||
-        (code = kd_ctl_put_bytes(v->ctl, body, "data", (struct kd_bytes) { data, sizeof(data) })) !=
-            KD_EXIT_OK ||
-        (code = kd_ctl_put_bytes(v->ctl, body, "mac", seal->mac)) != KD_EXIT_OK ||
-        (code = kd_ctl_call(v->ctl, "POST", kd_buf_get_text(&path), body, &answer)) != KD_EXIT_OK) {
-        v->failed = code;
-        return true;
-    }
-    return json_is_true(json_object_get(answer, "valid"));
+    v->failed = ask_seal(v, seal, &is_valid);
+    return v->failed != KD_EXIT_OK || is_valid;
 }
 
 // What keyd says before the files are read, so that all of it must be there.

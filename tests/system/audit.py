@@ -21,6 +21,8 @@ allow "tests" {{ operations = {{ "*" }} keys = {{ "*" }} }}
 allow "guest" {{ operations = {{ show }} keys = {{ "orders" }} }}
 """
 
+TRIED_UNNAMED = 16  # KD_HSM_KEYS_MAX
+
 
 def set_up(token, make=Keyd, **config):
     keyd = make(token, {}, POLICY)
@@ -144,6 +146,33 @@ def seals_are_keyds_alone_and_anybody_may_check_them(token):
     assert len(events(keyd, "audit.seal")) <= n + 1, "nothing happens, so nothing is sealed"
     keyd.restart()
     verify(keyd, say="are keyd's")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def seals_of_all_versions_are_found_and_of_none_that_there_is_not(token):
+    keyd = set_up(token).start()
+    keyd.create("audit", "hmac-sha256", "sign", "verify")
+    seal = wait_for(lambda: events(keyd, "audit.seal"), what="a seal")[0]
+    assert seal["version"] == 1, seal
+    for _ in range(TRIED_UNNAMED):  # as many as keyd tries, all of them newer
+        keyd.ok("/v1/keys/audit/rotate", {}, 201)
+    data = (b"keyd audit seal\0" + seal["covers"].to_bytes(8, "big") + bytes.fromhex(seal["head"]))
+    body = {"data": b64(data), "mac": seal["mac"]}
+    assert not keyd.ok("/v1/keys/audit/mac-verify", body)["valid"], "it is tried by its name alone"
+    assert keyd.ok("/v1/keys/audit/mac-verify", {**body, "version": 1})["valid"]
+    keyd.restart()
+    verify(keyd, say="are keyd's")
+    keyd.stop()
+    keyd.start()
+    with open(keyd.audit_file, encoding="ascii") as f:
+        text = f.read()
+    forged = os.path.join(keyd.directory, "forged")
+    with open(forged, "w", encoding="ascii") as f:
+        f.write(text.replace('"version":1,', '"version":4000000000,', 1))
+    verify(keyd, files=[forged], status=1, say="did not make")
+    expect(keyd.post("/v1/keys/audit/disable", {"version": 1}), 200)
+    verify(keyd, status=3, say="disabled")
     keyd.stop()
 
 
