@@ -26,17 +26,18 @@ libhsm_a_SOURCES = \
 	hsm/open.c hsm/open.h \
 	hsm/operate.c \
 	hsm/pair.c \
+	hsm/pinned.c hsm/pinned.h \
 	hsm/probe.c hsm/probe.h \
 	hsm/proof.c \
 	hsm/records.c \
 	hsm/secrets.c \
 	hsm/serve.c hsm/serve.h \
-	hsm/sessions.c \
 	hsm/session.c hsm/session.h \
 	hsm/ticket.c hsm/ticket.h \
 	hsm/steps.c \
 	hsm/token.c hsm/token.h \
 	hsm/token_keys.c hsm/token_keys.h \
+	hsm/traffic_cache.c \
 	hsm/traffic_token.c hsm/traffic_token.h
 libhsm_a_CFLAGS = $(AM_CFLAGS) $(P11KIT_CFLAGS) $(JANSSON_CFLAGS)
 

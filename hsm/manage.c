@@ -218,6 +218,6 @@ enum kd_err kd_exec_destroy(struct kd_session *s, const struct kd_hsm_request *q
 enum kd_err kd_exec_forget(struct kd_session *s, const struct kd_hsm_request *q KD_UNUSED,
                            const struct kd_hsm_item *item, struct kd_hsm_result *result KD_UNUSED) {
     kd_cached_forget(s, item->data);
-    kd_sessions_forget(s, item->data);
+    kd_traffic_cache_forget(s, item->data);
     return KD_OK;
 }

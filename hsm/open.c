@@ -134,7 +134,7 @@ void kd_close(struct kd_opened *o) {
         }
         kd_objects_wipe(&o->token);
         kd_cached_wipe(&o->token);
-        kd_sessions_wipe(&o->token);
+        kd_traffic_cache_wipe(&o->token);
         for (size_t i = 0; i < o->threads; i++) {
             kd_session_close(&o->sessions[i]);
         }

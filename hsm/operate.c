@@ -31,10 +31,7 @@ static enum kd_err open_subject(struct kd_session *s, const struct kd_hsm_reques
 static void close_subject(struct kd_session *s, const struct kd_hsm_request *q, size_t i,
                           struct subject *subject, enum kd_err r) {
     if (subject->cached != NULL) {
-        kd_cached_release(s, subject->cached);
-        if (r == KD_ERR_NO_OBJECT) {
-            kd_cached_forget(s, (struct kd_bytes) { q->recipe.id, sizeof(q->recipe.id) });
-        }
+        kd_cached_release(s, subject->cached, r == KD_ERR_NO_OBJECT);
     } else if (r == KD_ERR_NO_OBJECT) {
         kd_object_forget(s, &q->keys[i]);
     }
@@ -271,7 +268,7 @@ enum kd_err kd_exec_derive(struct kd_session *s, const struct kd_hsm_request *q 
     CK_OBJECT_HANDLE handle;
     enum kd_err r = kd_cached_get(s, &item->recipe, &cached, &handle);
     if (r == KD_OK) {
-        kd_cached_release(s, cached);
+        kd_cached_release(s, cached, false);
     }
     return r;
 }

@@ -31,12 +31,12 @@ static enum kd_err check_time(const struct kd_traffic_keys *k, bool is_farewell)
 static enum kd_err take_keys(struct kd_session *s, const struct kd_hsm_request *q,
                              const struct kd_hsm_item *item, bool is_seal,
                              struct kd_traffic_keys **out) {
-    enum kd_err r = kd_sessions_get(s, &q->keys[0], root_of(q), item->session, out);
+    enum kd_err r = kd_traffic_cache_get(s, &q->keys[0], root_of(q), item->session, out);
     if (r != KD_OK) {
         return r;
     }
-    if ((r = kd_sessions_ready(s, *out, is_seal)) != KD_OK) {
-        kd_sessions_release(s, *out, r == KD_ERR_NO_OBJECT);
+    if ((r = kd_traffic_cache_ready(s, *out, is_seal)) != KD_OK) {
+        kd_traffic_cache_release(s, *out, r == KD_ERR_NO_OBJECT);
     }
     return r;
 }
@@ -54,7 +54,7 @@ static enum kd_err seal_record(struct kd_session *s, const struct kd_hsm_request
     if (r == KD_OK) {
         r = kd_record_seal(&end, item->sequence, kd_clock_wall_ms(), item->aad, &record, &s->out);
     }
-    kd_sessions_release(s, use.keys, r == KD_ERR_NO_OBJECT);
+    kd_traffic_cache_release(s, use.keys, r == KD_ERR_NO_OBJECT);
     return r;
 }
 
@@ -97,7 +97,7 @@ enum kd_err kd_exec_record_open(struct kd_session *s, const struct kd_hsm_reques
     struct kd_record record;
     const size_t start = s->out.n;
     r = open_record(&use, item, &text, &record);
-    kd_sessions_release(s, use.keys, r == KD_ERR_NO_OBJECT);
+    kd_traffic_cache_release(s, use.keys, r == KD_ERR_NO_OBJECT);
     if (r == KD_OK) {
         kd_buf_put(&s->out, record.body.p, record.body.n);
         r = kd_buf_finish(&s->out);
@@ -132,7 +132,7 @@ enum kd_err kd_exec_session_release(struct kd_session *s, const struct kd_hsm_re
                                     const struct kd_hsm_item *item, struct kd_hsm_result *result) {
     struct kd_traffic_keys *keys = NULL;
     const size_t start = s->out.n;
-    enum kd_err r = kd_sessions_get(s, &q->keys[0], NULL, item->session, &keys);
+    enum kd_err r = kd_traffic_cache_get(s, &q->keys[0], NULL, item->session, &keys);
     if (r != KD_OK) {
         return r;
     }
@@ -141,7 +141,7 @@ enum kd_err kd_exec_session_release(struct kd_session *s, const struct kd_hsm_re
     } else if ((r = check_time(keys, false)) == KD_OK) {
         r = put_keys(s, keys);
     }
-    kd_sessions_release(s, keys, r == KD_OK); // they are somebody else's from now on
+    kd_traffic_cache_release(s, keys, r == KD_OK); // they are somebody else's from now on
     if (r == KD_OK) {
         result->out = (struct kd_bytes) { s->out.p + start, s->out.n - start };
     }

@@ -195,7 +195,7 @@ static void answer_ping(struct thread *t, struct kd_bytes frame) {
 // What can be done when the answer has been sent.
 static void tidy(struct kd_session *s) {
     if (kd_session_try_enter(s)) {
-        kd_sessions_make_room(s);
+        kd_traffic_cache_make_room(s);
         kd_session_leave(s);
     }
 }
@@ -204,7 +204,7 @@ static void tidy(struct kd_session *s) {
 static void expire(struct kd_session *s) {
     if (kd_session_try_enter(s)) {
         kd_handshakes_expire(s);
-        kd_sessions_expire(s);
+        kd_traffic_cache_expire(s);
         kd_session_leave(s);
     }
 }

@@ -80,7 +80,7 @@ static void forget_all(struct kd_token *t) {
     t->generation++;
     kd_objects_wipe(t);
     kd_cached_wipe(t);
-    kd_sessions_wipe(t);
+    kd_traffic_cache_wipe(t);
     pthread_mutex_unlock(&t->lock);
 }
 

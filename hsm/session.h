@@ -176,9 +176,11 @@ KD_MUST_CHECK enum kd_err kd_read_value(struct kd_session *s, CK_OBJECT_HANDLE h
 // destroyed to make room, until kd_cached_release.
 KD_MUST_CHECK enum kd_err kd_cached_get(struct kd_session *s, const struct kd_recipe *r,
                                         struct kd_cached **out, CK_OBJECT_HANDLE *handle);
-void kd_cached_release(struct kd_session *s, struct kd_cached *c);
+// is_stale: its handle names nothing any more.
+void kd_cached_release(struct kd_session *s, struct kd_cached *c, bool is_stale);
 void kd_cached_forget(struct kd_session *s, struct kd_bytes id);
 size_t kd_cached_count(struct kd_token *t);
+void kd_cached_init(struct kd_token *t);
 void kd_cached_wipe(struct kd_token *t); // under lock, or alone: sessions are gone
 
 // ---- handshakes.c ------------------------------------------------------------
@@ -186,14 +188,15 @@ void kd_cached_wipe(struct kd_token *t); // under lock, or alone: sessions are g
 void kd_handshakes_expire(struct kd_session *s); // those whose time is over; now and then
 void kd_handshakes_wipe(struct kd_session *s);   // all of them; the worker ends
 
-// ---- sessions.c --------------------------------------------------------------
+// ---- traffic_cache.c: keys of the channel's sessions -------------------------
 
-void kd_sessions_forget(struct kd_session *s, struct kd_bytes id); // the cache's id
+void kd_traffic_cache_init(struct kd_token *t);
+void kd_traffic_cache_forget(struct kd_session *s, struct kd_bytes id); // the cache's id
 // To the limit, over which one may be until its answer has been sent.
-void kd_sessions_make_room(struct kd_session *s);
-void kd_sessions_expire(struct kd_session *s); // those whose time is over; now and then
-size_t kd_sessions_count(struct kd_token *t);  // of the channel, whose keys are kept
-void kd_sessions_wipe(struct kd_token *t);     // under lock, or alone: sessions are gone
+void kd_traffic_cache_make_room(struct kd_session *s);
+void kd_traffic_cache_expire(struct kd_session *s); // those whose time is over; now and then
+size_t kd_traffic_cache_count(struct kd_token *t);
+void kd_traffic_cache_wipe(struct kd_token *t); // under lock, or alone: sessions are gone
 
 // ---- host.c: what needs no key: OpenSSL -------------------------------------
 

@@ -119,16 +119,16 @@ void kd_token_init(struct kd_token *t) {
     pthread_mutex_init(&t->lock, NULL);
     kd_cells_init(&t->cells, sizeof(struct kd_traffic_secrets));
     t->objects = KD_MAP_INIT;
-    t->secrets = KD_MAP_INIT;
+    kd_cached_init(t);
+    kd_traffic_cache_init(t);
     t->handshakes = KD_MAP_INIT;
-    t->sessions = KD_MAP_INIT;
 }
 
 void kd_token_wipe(struct kd_token *t) {
     kd_map_wipe(&t->objects);
-    kd_map_wipe(&t->secrets);
+    kd_map_wipe(&t->secrets.by_id);
     kd_map_wipe(&t->handshakes);
-    kd_map_wipe(&t->sessions);
+    kd_map_wipe(&t->traffic.by_id);
     pthread_mutex_destroy(&t->lock);
     pthread_rwlock_destroy(&t->copying);
     pthread_rwlock_destroy(&t->use);

@@ -6,6 +6,7 @@
 
 #include "hsm/hsm.h"
 #include "hsm/module.h"
+#include "hsm/pinned.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,9 +20,8 @@ enum kd_gcm_way {
     KD_GCM_NOT,            // not as keyd needs it
 };
 
-struct kd_object;       // objects.c
-struct kd_cached;       // secrets.c
-struct kd_traffic_keys; // sessions.c
+struct kd_object; // objects.c
+struct kd_cached; // secrets.c
 
 struct kd_token {
     CK_FUNCTION_LIST *p11;
@@ -55,15 +55,11 @@ struct kd_token {
     uint64_t generation;   // of sessions; all handles of an earlier one are forgotten
     uint64_t sick_since_ms; // when the first of n_sick was
     bool is_login_lost;    // the token has ended the login, and there is no other
-    struct kd_map objects; // struct kd_object by reference
-    struct kd_map secrets; // struct kd_cached by recipe id
-    struct kd_cached *newest;
-    struct kd_cached *oldest;
-    size_t secrets_max;
-    struct kd_map handshakes; // struct kd_handshake by id (handshakes.c)
-    struct kd_map sessions;   // struct kd_traffic_keys by cache id (sessions.c)
-    struct kd_traffic_keys *newest_session;
-    struct kd_traffic_keys *oldest_session;
+    struct kd_map objects;          // struct kd_object by reference
+    struct kd_pinned_cache secrets; // struct kd_cached by recipe id
+    struct kd_pinned_cache traffic; // struct kd_traffic_keys by cache id (traffic_cache.c)
+    size_t secrets_max;             // of each of these
+    struct kd_map handshakes;       // struct kd_handshake by id (handshakes.c)
 };
 
 // Finds the one token that the URI names.  KD_ERR_NO_TOKEN with the tokens that

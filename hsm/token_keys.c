@@ -45,6 +45,9 @@ static enum kd_err token_generate(void *ctx, enum kd_curve curve, uint64_t *key,
         return KD_ERR_SESSION_LOST;
     }
     enum kd_err r = kd_session_pair_make(s, type, KD_USE_DERIVE, &pair);
+    if (kd_pinned_gives_way(s, &s->token->traffic, r)) {
+        r = kd_session_pair_make(s, type, KD_USE_DERIVE, &pair);
+    }
     if (r != KD_OK) {
         return r;
     }
@@ -96,7 +99,8 @@ static enum kd_err token_ecdh(void *ctx, uint64_t key, const struct kd_point *pe
         return KD_ERR_KEY_TYPE;
     }
     enum kd_err r = derive(k, key, peer, &made);
-    if (may_try_again(k, key, r)) {
+    if (may_try_again(k, key, r) ||
+        kd_pinned_gives_way(k->session, &k->session->token->traffic, r)) {
         r = derive(k, key, peer, &made);
     }
     if (r == KD_OK) {

@@ -101,12 +101,11 @@ static enum kd_err fill(struct kd_session *s, const struct kd_key_ref *root,
                         struct kd_traffic_keys *k) {
     kd_auto(secret) struct kd_secret *secret = NULL; // S
     const struct kd_attachment attachment = { request->client_nonce, request->node_nonce };
-    memcpy(k->id, request->cache, sizeof(k->id));
+    memcpy(k->pinned.id, request->cache, sizeof(k->pinned.id));
     memcpy(k->session_id, t->terms.id, sizeof(k->session_id));
     k->profile = t->terms.profile;
     k->is_client = t->terms.is_client;
     k->expires_ms = t->terms.expires_ms;
-    k->generation = s->generation;
     k->otp = t->terms.otp;
     void *cell = NULL;
     enum kd_err r = kd_cells_get(&s->token->cells, &cell);
@@ -134,30 +133,25 @@ enum kd_err kd_traffic_make(struct kd_session *s, const struct kd_key_ref *ticke
     pthread_mutex_init(&k->derive_lock, NULL);
     r = fill(s, root, request, &t, k);
     if (r != KD_OK) {
-        kd_traffic_free(s, k);
+        kd_traffic_destroy(s, k);
+        kd_traffic_free(s->token, k);
         return r;
     }
     *out = k;
     return KD_OK;
 }
 
-void kd_traffic_forget(struct kd_token *t, struct kd_traffic_keys *k) {
+void kd_traffic_free(struct kd_token *t, struct kd_traffic_keys *k) {
     kd_cells_put(&t->cells, k->secrets);
     pthread_mutex_destroy(&k->derive_lock);
     free(k);
 }
 
-void kd_traffic_free(struct kd_session *s, struct kd_traffic_keys *k) {
-    pthread_mutex_lock(&s->token->lock);
-    const bool is_live = k->generation == s->token->generation;
-    pthread_mutex_unlock(&s->token->lock);
-    if (is_live) {
-        kd_destroy(s, k->share);
-        for (size_t i = 0; i < KD_TRAFFIC_KEYS; i++) {
-            kd_destroy(s, k->handles[i]);
-        }
+void kd_traffic_destroy(struct kd_session *s, struct kd_traffic_keys *k) {
+    kd_destroy(s, k->share);
+    for (size_t i = 0; i < KD_TRAFFIC_KEYS; i++) {
+        kd_destroy(s, k->handles[i]);
     }
-    kd_traffic_forget(s->token, k);
 }
 
 // ---- the table -------------------------------------------------------------

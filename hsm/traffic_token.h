@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // traffic_token.h: the traffic keys of a session of the channel: as session
 // objects of the token (profile resident), or computed in locked memory (released).
-// sessions.c keeps those that were used last.
+// traffic_cache.c keeps those that were used last.
 #ifndef KD_HSM_TRAFFIC_TOKEN_H
 #define KD_HSM_TRAFFIC_TOKEN_H
 
@@ -21,12 +21,11 @@ struct kd_traffic_secrets {
 };
 
 struct kd_traffic_keys {
-    uint8_t id[KD_HSM_SECRET_ID_BYTES];
+    struct kd_pinned pinned;
     uint8_t session_id[KD_HSM_SESSION_ID_BYTES];
     enum kd_profile profile;
     bool is_client;
     uint64_t expires_ms;
-    uint64_t generation;
     struct kd_otp_params otp;
     struct kd_record_ivs ivs;
     struct kd_traffic_secrets *secrets; // a cell of the token's
@@ -36,11 +35,6 @@ struct kd_traffic_keys {
     pthread_mutex_t derive_lock; // of `share`, and of handles that are 0
     CK_OBJECT_HANDLE share;      // R
     CK_OBJECT_HANDLE handles[KD_TRAFFIC_KEYS];
-    // of sessions.c, under the token's lock
-    unsigned pins;
-    bool is_forgotten;
-    struct kd_traffic_keys *newer;
-    struct kd_traffic_keys *older;
 };
 
 // The keys of a request's session.  ticket key: keys[0]; channel root: keys[1] or NULL.
@@ -51,9 +45,8 @@ KD_MUST_CHECK enum kd_err kd_traffic_make(struct kd_session *s, const struct kd_
 // The key of the direction that is sealed in, or of the other, is there after this.
 KD_MUST_CHECK enum kd_err kd_traffic_ready(struct kd_session *s, struct kd_traffic_keys *k,
                                            bool is_seal);
-// Destroys its objects too, unless the generation is over.
-void kd_traffic_free(struct kd_session *s, struct kd_traffic_keys *k);
-void kd_traffic_forget(struct kd_token *t, struct kd_traffic_keys *k); // its objects are gone
+void kd_traffic_destroy(struct kd_session *s, struct kd_traffic_keys *k); // its objects
+void kd_traffic_free(struct kd_token *t, struct kd_traffic_keys *k);
 
 // ctx of the table: the thread that uses the keys.
 struct kd_traffic_use {
@@ -62,16 +55,17 @@ struct kd_traffic_use {
 };
 extern const struct kd_traffic_ops kd_traffic_ops_token; // both profiles
 
-// ---- sessions.c ------------------------------------------------------------
+// ---- traffic_cache.c -------------------------------------------------------
 
 // From the cache, or made: pinned until it is released.
-KD_MUST_CHECK enum kd_err kd_sessions_get(struct kd_session *s, const struct kd_key_ref *ticket_key,
-                                          const struct kd_key_ref *root,
-                                          const struct kd_hsm_session *request,
-                                          struct kd_traffic_keys **out);
+KD_MUST_CHECK enum kd_err kd_traffic_cache_get(struct kd_session *s,
+                                               const struct kd_key_ref *ticket_key,
+                                               const struct kd_key_ref *root,
+                                               const struct kd_hsm_session *request,
+                                               struct kd_traffic_keys **out);
 // Before a record is sealed, or opened, with keys that are pinned.
-KD_MUST_CHECK enum kd_err kd_sessions_ready(struct kd_session *s, struct kd_traffic_keys *k,
-                                            bool is_seal);
-void kd_sessions_release(struct kd_session *s, struct kd_traffic_keys *k, bool is_stale);
+KD_MUST_CHECK enum kd_err kd_traffic_cache_ready(struct kd_session *s, struct kd_traffic_keys *k,
+                                                 bool is_seal);
+void kd_traffic_cache_release(struct kd_session *s, struct kd_traffic_keys *k, bool is_stale);
 
 #endif

@@ -19,6 +19,7 @@ static struct {
     char pin[32];
     CK_FLAGS flags;
     unsigned habits;
+    unsigned session_objects_max; // 0: no limit
     struct fake_counts counts;
     // the fault
     unsigned fault_in;
@@ -191,6 +192,10 @@ struct fake_object *fake_object_new(struct fake_session *s, const CK_ATTRIBUTE *
     }
     o->owner = fake_is(o, CKA_TOKEN) ? 0 : s->handle;
     const unsigned now = count_objects(true);
+    if (o->owner != 0 && fake.session_objects_max > 0 && now > fake.session_objects_max) {
+        *o = (struct fake_object) { 0 };
+        return NULL;
+    }
     if (now > fake.counts.most_session_objects) {
         fake.counts.most_session_objects = now;
     }
@@ -496,6 +501,10 @@ void fake_set_habits(unsigned habits) {
     fake.habits = habits;
 }
 
+void fake_limit_session_objects(unsigned most) {
+    fake.session_objects_max = most;
+}
+
 bool fake_does(enum fake_habit habit) {
     return (fake.habits & habit) != 0;
 }
@@ -536,6 +545,7 @@ void fake_end(void) {
     }
     fake.flags = 0;
     fake.habits = 0;
+    fake.session_objects_max = 0;
     fake_count_anew();
 }
 

@@ -62,6 +62,7 @@ enum fake_habit {
     FAKE_HAS_HKDF = 32,        // CKM_HKDF_DERIVE, strict with its parameters (kryoptic)
 };
 void fake_set_habits(unsigned habits);
+void fake_limit_session_objects(unsigned most); // 0: not; until fake_begin
 void fake_set_token_flags(CK_FLAGS flags); // beside those it always has
 
 // A token on the fake, as kd_token_find would have it; kd_token_wipe is yours.

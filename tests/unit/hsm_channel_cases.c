@@ -374,9 +374,9 @@ END_TEST
 
 // The limit is 2; one more may be there until its answer has been sent.
 static void check_room(void) {
-    ck_assert_uint_le(kd_sessions_count(&token_opened()->token), 3);
-    kd_sessions_make_room(token_session());
-    ck_assert_uint_le(kd_sessions_count(&token_opened()->token), 2);
+    ck_assert_uint_le(kd_traffic_cache_count(&token_opened()->token), 3);
+    kd_traffic_cache_make_room(token_session());
+    ck_assert_uint_le(kd_traffic_cache_count(&token_opened()->token), 2);
 }
 
 START_TEST(keys_that_were_lost_or_gave_way_are_made_again) {
@@ -390,7 +390,7 @@ START_TEST(keys_that_were_lost_or_gave_way_are_made_again) {
     }
     check_room();
     ck_assert_err(kd_session_heal(token_session(), KD_ERR_SESSION_LOST), KD_OK);
-    ck_assert_uint_eq(kd_sessions_count(&token_opened()->token), 0);
+    ck_assert_uint_eq(kd_traffic_cache_count(&token_opened()->token), 0);
     check_records(&m, 7);
 }
 END_TEST
@@ -415,18 +415,18 @@ START_TEST(keys_that_are_forgotten_or_late_are_destroyed) {
     meeting_init(&m, token_session());
     meeting_hold(&m);
     check_records(&m, 0);
-    ck_assert_uint_eq(kd_sessions_count(t), 1);
+    ck_assert_uint_eq(kd_traffic_cache_count(t), 1);
     const struct kd_hsm_request q = { .op = KD_HSM_FORGET };
     const struct kd_hsm_item item = { .data = { m.session.cache, sizeof(m.session.cache) } };
     ck_assert_err(call_exec(token_session(), &q, &item, &c), KD_OK);
-    ck_assert_uint_eq(kd_sessions_count(t), 0);
+    ck_assert_uint_eq(kd_traffic_cache_count(t), 0);
     check_records(&m, 1);
-    kd_sessions_expire(token_session());
-    ck_assert_uint_eq(kd_sessions_count(t), 1);
+    kd_traffic_cache_expire(token_session());
+    ck_assert_uint_eq(kd_traffic_cache_count(t), 1);
     kd_clock_hold(kd_clock_mono_ms(), m.terms.expires_ms);
-    kd_sessions_expire(token_session());
+    kd_traffic_cache_expire(token_session());
     kd_clock_release();
-    ck_assert_uint_eq(kd_sessions_count(t), 0);
+    ck_assert_uint_eq(kd_traffic_cache_count(t), 0);
     ck_assert_uint_le(secret_objects(CKA_ENCRYPT), 1); // at most the copy of the ticket key
     ck_assert_uint_eq(secret_objects(CKA_SIGN), 0);
     ck_assert_uint_eq(secret_objects(CKA_DERIVE), 0);
@@ -536,12 +536,12 @@ START_TEST(released_keys_are_the_client_s_and_the_worker_keeps_none) {
     meeting_hold(&m);
     ck_assert_err(ask_release(&m, &c), KD_OK); // from the ticket alone
     check_released(&m, c.result.out);
-    ck_assert_uint_eq(kd_sessions_count(t), 0);
+    ck_assert_uint_eq(kd_traffic_cache_count(t), 0);
     check_records(&m, 0); // for the worker this is no state: it is the front's
-    ck_assert_uint_eq(kd_sessions_count(t), 1);
+    ck_assert_uint_eq(kd_traffic_cache_count(t), 1);
     ck_assert_err(ask_release(&m, &c), KD_OK);
     check_released(&m, c.result.out);
-    ck_assert_uint_eq(kd_sessions_count(t), 0);
+    ck_assert_uint_eq(kd_traffic_cache_count(t), 0);
     kd_clock_hold(kd_clock_mono_ms(), m.terms.expires_ms);
     ck_assert_err(ask_release(&m, &c), KD_ERR_SESSION_EXPIRED);
     kd_clock_release();

@@ -281,10 +281,10 @@ START_TEST(a_session_lives_or_there_is_no_memory) {
         memory_pause();
         ck_assert_err(drop(&m), KD_OK); // of one that has begun
         const struct kd_bytes kept = { m.session.cache, sizeof(m.session.cache) };
-        kd_sessions_forget(token_session(), kept);
+        kd_traffic_cache_forget(token_session(), kept);
         kd_objects_wipe(t);
         ck_assert_uint_eq(kd_map_count(&t->handshakes), 0);
-        ck_assert_uint_eq(kd_sessions_count(t), 0);
+        ck_assert_uint_eq(kd_traffic_cache_count(t), 0);
         meeting_again(&m);
         memory_resume();
     }

@@ -70,9 +70,31 @@ START_TEST(a_secret_in_use_is_not_destroyed_to_make_room) {
     ck_assert_err(call_forget(s, &first), KD_OK);
     ck_assert_uint_eq(fake_count().session_objects, SECRETS); // still in use
     for (size_t i = 0; i < SECRETS; i++) {
-        kd_cached_release(s, pinned[i]);
+        kd_cached_release(s, pinned[i], false);
     }
     ck_assert_uint_eq(fake_count().session_objects, 2);
+}
+END_TEST
+
+// The token holds fewer objects than keyd was told to keep.
+START_TEST(a_full_token_bounds_the_speed_and_not_the_number_of_secrets) {
+    uint8_t macs[SECRETS][32];
+    mac_all(s, macs, true);
+    hf.token.secrets_max = 100;
+    // What is on the way to a secret, and the secret.
+    for (unsigned objects = 2; objects <= SECRETS + 1; objects++) {
+        fake_limit_session_objects(objects);
+        for (size_t round = 0; round < 3; round++) {
+            mac_all(&hf.sessions[round % SESSIONS], macs, false);
+        }
+        ck_assert_uint_le(fake_count().session_objects, objects);
+    }
+    fake_limit_session_objects(1);
+    kd_auto(call) struct call_result c = { 0 };
+    const struct kd_recipe r = secret_number(SECRETS);
+    ck_assert_err(call_mac(s, NULL, &r, kd_bytes_of_text(text), &c), KD_ERR_TOKEN_FULL);
+    fake_limit_session_objects(0);
+    ck_assert_err(call_mac(s, NULL, &r, kd_bytes_of_text(text), &c), KD_OK);
 }
 END_TEST
 
@@ -88,7 +110,7 @@ START_TEST(a_secret_of_before_a_reset_is_never_destroyed_by_its_handle) {
                   KD_OK); // session 0 has healed, session 1 does not know yet
     ck_assert_err(call_forget(s, &r), KD_OK);
     fake_fail_always("C_DestroyObject", CKR_GENERAL_ERROR);
-    kd_cached_release(&hf.sessions[1], pinned);
+    kd_cached_release(&hf.sessions[1], pinned, false);
     ck_assert_ptr_null(fake_failed_call()); // was not called
     fake_fail(0, CKR_OK);
 }
@@ -134,6 +156,7 @@ static TCase *tcase_secrets(void) {
     tcase_add_test(c, no_more_secrets_are_kept_than_said_and_all_stay_right);
     tcase_add_test(c, a_forgotten_secret_is_gone_from_the_token);
     tcase_add_test(c, a_secret_in_use_is_not_destroyed_to_make_room);
+    tcase_add_test(c, a_full_token_bounds_the_speed_and_not_the_number_of_secrets);
     tcase_add_test(c, a_secret_of_before_a_reset_is_never_destroyed_by_its_handle);
     tcase_add_test(c, threads_share_secrets_while_they_give_way_and_the_device_resets);
     return c;
