@@ -97,8 +97,8 @@ static enum kd_err run_items(struct kd_session *s, const struct kd_hsm_request *
         struct kd_hsm_session_terms terms;
         struct kd_hsm_handshake handshake = { .terms = &terms };
         struct kd_hsm_session session;
-        struct kd_hsm_item item;
-        struct kd_hsm_result result;
+        struct kd_hsm_item item; // get_item fills in what the operation has, and nothing else
+        struct kd_hsm_result result = { .err = KD_OK };
         item.handshake = &handshake;
         item.session = &session;
         item.terms = &terms;
@@ -243,6 +243,7 @@ enum kd_err kd_exec_request(struct kd_session *s, struct kd_bytes frame, struct 
     const bool is_whole = q.op == KD_HSM_FIND && r != KD_OK;
     const bool is_cut = kd_buf_finish(out) != KD_OK || out->n - at > KD_HSM_FRAME_MAX_BYTES;
     if (is_whole || is_cut) {
+        kd_wipe(out->p + items, out->n - items); // results that nobody gets
         out->n = items;
         head.err = is_cut ? reason_of(out) : r;
         out->err = KD_OK;

@@ -63,10 +63,12 @@ static void forget(struct kd_handshake_entry *h) {
 
 // ---- answers ---------------------------------------------------------------
 
+static const char any_kind[] = "handshake";
+
 // Ends the step.  A result with an error ends the handshake too, except for a
-// message that did not fit its state.
-static void answer(struct kd_handshake_entry *h, enum kd_err err, const char *detail,
-                   struct kd_handshake_result *result, bool is_last) {
+// message that did not fit its state.  `kind` of what is logged: a constant.
+static void answer(struct kd_handshake_entry *h, enum kd_err err, const char *kind,
+                   const char *detail, struct kd_handshake_result *result, bool is_last) {
     struct kd_channel *c = h->c;
     kd_handshake_done *done = h->done;
     void *arg = h->arg;
@@ -75,10 +77,7 @@ static void answer(struct kd_handshake_entry *h, enum kd_err err, const char *de
     const enum kd_err outcome = err != KD_OK ? err : result->err;
     h->is_busy = false;
     if (outcome != KD_OK) {
-        // Constants, as refuse() has them, are kinds of their own.
-        const bool is_constant = outcome == KD_ERR_HS_CREDENTIAL || outcome == KD_ERR_BUSY;
-        kd_channel_warn_of(c, "a handshake was refused", outcome,
-                           is_constant ? detail : "handshake", h->peer, detail);
+        kd_channel_warn_of(c, "a handshake was refused", outcome, kind, h->peer, detail);
     }
     if (is_last) {
         c->counts.handshakes[outcome]++;
@@ -93,19 +92,20 @@ static void fail(struct kd_handshake_entry *h, enum kd_err err, struct kd_bytes 
     struct kd_handshake_result none = { .err = err };
     char text[KD_DETAIL_BYTES];
     kd_detail_copy(text, detail);
-    answer(h, err, text, &none, true);
+    answer(h, err, any_kind, text, &none, true);
 }
 
 static void drop_at_worker(const struct kd_handshake_entry *h);
 
-// The peer is not told why.
+// The peer is not told why.  What is said of a credential is a kind for each `why`, a constant.
 static void refuse(struct kd_handshake_entry *h, enum kd_err err, const char *why) {
     kd_auto(buf) struct kd_buf message = KD_BUF_INIT(64);
     kd_cbor_put_int(&message, KD_EDHOC_ERR_UNSPECIFIED);
     kd_cbor_put_text(&message, "refused");
     drop_at_worker(h);
+    const bool is_kind = err == KD_ERR_HS_CREDENTIAL || err == KD_ERR_BUSY;
     struct kd_handshake_result result = { .err = err, .message = kd_buf_get(&message) };
-    answer(h, KD_OK, why, &result, true);
+    answer(h, KD_OK, is_kind ? why : any_kind, why, &result, true);
 }
 
 // ---- requests --------------------------------------------------------------
@@ -176,7 +176,7 @@ static bool take_result(struct kd_handshake_entry *h, enum kd_hsm_op op,
     }
     if (out->err != KD_OK) {
         struct kd_handshake_result result = { .err = out->err, .message = out->out };
-        answer(h, KD_OK, "", &result, out->err != KD_ERR_HS_STATE);
+        answer(h, KD_OK, any_kind, "", &result, out->err != KD_ERR_HS_STATE);
         return false;
     }
     if (h->is_over) {
@@ -237,7 +237,7 @@ static void finish(struct kd_handshake_entry *h, const struct kd_hsm_result *fro
     }
     const struct kd_session_info info = kd_channel_info(e);
     struct kd_handshake_result result = { .message = from->out, .session = &info };
-    answer(h, KD_OK, "", &result, true);
+    answer(h, KD_OK, any_kind, "", &result, true);
 }
 
 // ---- steps -----------------------------------------------------------------
@@ -254,7 +254,7 @@ static enum kd_err on_finished(void *arg, const struct kd_hsm_reply *reply,
     if (h->is_initiator && !h->is_confirming) {
         struct kd_handshake_result more = { .message = result.out };
         h->is_confirming = true;
-        answer(h, KD_OK, "", &more, false);
+        answer(h, KD_OK, any_kind, "", &more, false);
         return KD_OK;
     }
     finish(h, &result);
@@ -331,7 +331,7 @@ static enum kd_err on_started(void *arg, const struct kd_hsm_reply *reply,
         return read;
     }
     struct kd_handshake_result more = { .message = result.out };
-    answer(h, KD_OK, "", &more, false);
+    answer(h, KD_OK, any_kind, "", &more, false);
     return KD_OK;
 }
 
@@ -439,7 +439,7 @@ static void refuse_suites(struct kd_later *l) {
     char why[KD_DETAIL_BYTES];
     kd_suites_print(&h->theirs, h->has_retried, why);
     drop_at_worker(h);
-    answer(h, KD_OK, why, &result, true); // an error is not answered with one (RFC 9528 6)
+    answer(h, KD_OK, any_kind, why, &result, true); // with no error (RFC 9528 6)
 }
 
 // The responder has none of the suites that we offered, or only the later ones (RFC 9528 6.3):

@@ -158,7 +158,6 @@ struct change {
     struct kd_session_use *made; // ours until it has its place
     struct kd_hsm_session_terms terms;
     char peer[KD_NAME_MAX_BYTES + 1];
-    struct kd_buf record;
 };
 
 static void end(struct change *w, enum kd_err err, const char *detail,
@@ -171,7 +170,6 @@ static void end(struct change *w, enum kd_err err, const char *detail,
     w->c->s->pending--;
     kd_session_use_release(w->use);
     kd_session_use_release(w->made);
-    kd_buf_wipe(&w->record);
     free(w);
 }
 
@@ -182,7 +180,6 @@ static struct change *new_change(struct kd_channel *c, const struct kd_caller *c
         w->c = c;
         w->done = done;
         w->arg = arg;
-        w->record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
         memcpy(w->owner, caller->principal, strlen(caller->principal) + 1);
     }
     return w;

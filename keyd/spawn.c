@@ -103,7 +103,7 @@ bool kd_reap(pid_t pid, bool waits, int *status) {
 enum kd_err kd_spawn(const char *program, struct kd_child *out) {
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
-        kd_log(KD_LOG_ERROR, "workers", "a socket cannot be made", "errno=%d", errno);
+        kd_log(KD_LOG_ERROR, "process", "a socket cannot be made", "errno=%d", errno);
         return KD_ERR_SYSTEM;
     }
     // Room for many requests each way; where the system allows less, less.
@@ -114,14 +114,14 @@ enum kd_err kd_spawn(const char *program, struct kd_child *out) {
     const int r = fcntl(fds[0], F_SETFL, O_NONBLOCK) != 0 ? errno : start(program, fds[1], &pid);
     close(fds[1]);
     if (r != 0) {
-        kd_log(KD_LOG_ERROR, "workers", "the worker program cannot be started",
+        kd_log(KD_LOG_ERROR, "process", "a program cannot be started",
                "program=%s reason=%s", program, strerror(r));
         close(fds[0]);
         return kd_err_from_errno(r);
     }
     const int pid_fd = pidfd_open(pid, 0);
     if (pid_fd < 0) {
-        kd_log(KD_LOG_ERROR, "workers", "a process cannot be watched", "errno=%d", errno);
+        kd_log(KD_LOG_ERROR, "process", "a process cannot be watched", "errno=%d", errno);
         kill(pid, SIGKILL);
         (void)kd_reap(pid, true, NULL);
         close(fds[0]);
