@@ -4,11 +4,13 @@
 // A change is written down before it is begun, so none is made that nobody asked for, and what
 // became of it after.  What comes of a handshake or a certificate request is written before the
 // answer leaves.  That a caller was refused is written, too, but nobody waits for it, and at most
-// NOTED_PER_SECOND and NOTED_PER_MINUTE times: who may do nothing must not fill the disk.
+// NOTED_PER_SECOND and NOTED_PER_MINUTE times: who may do nothing must not fill the disk, nor with
+// changes that he may not make (share.h).
 #include "keyd/audit.h"
 
 #include "api/problem.h"
 #include "api/route.h"
+#include "api/share.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -125,6 +127,7 @@ static void on_asked(struct kd_audit_entry *entry, enum kd_err err) {
         const enum kd_err now = kd_audit_admit(audit_of(q), &why); // counts it
         kd_request_say(q, now == KD_OK ? "" : why);
         kd_request_fail(q, err);
+        kd_share_give(q);
     }
     kd_request_wake(q);
 }
@@ -136,9 +139,13 @@ enum kd_err kd_audit_begin(struct kd_request *q) {
     if (a == NULL || (!asks && q->route->audit != KD_ROUTE_DONE)) {
         return KD_OK;
     }
-    const enum kd_err err = kd_audit_admit(a, &why);
+    enum kd_err err = kd_audit_admit(a, &why);
     if (err != KD_OK || !asks) {
         kd_request_say(q, why);
+        return err;
+    }
+    if ((err = kd_share_may_ask(q)) != KD_OK) {
+        q->http->unnoted++;
         return err;
     }
     kd_auto(audit_entry) struct kd_audit_entry *e = new_entry(q, q->route->event);
@@ -265,6 +272,9 @@ void kd_audit_end(struct kd_request *q) {
     if (q->asked_seq == 0) {
         write_refusal(a, q);
         return;
+    }
+    if (q->status == 403 || q->status == 404) {
+        kd_share_count_refused(q);
     }
     struct kd_audit_entry *e = new_entry(q, q->route->event);
     if (e != NULL) {

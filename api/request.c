@@ -511,22 +511,15 @@ static enum kd_err check_request(struct kd_request *q) {
 static enum kd_err dispatch(struct kd_request *q) {
     enum kd_err err;
     if (q->state == KD_REQUEST_BODY &&
-        ((err = check_request(q)) != KD_OK || (err = kd_audit_begin(q)) != KD_OK ||
-         q->state == KD_REQUEST_ASKING)) {
+        ((err = check_request(q)) != KD_OK || (err = kd_share_take(q)) != KD_OK ||
+         (err = kd_audit_begin(q)) != KD_OK || q->state == KD_REQUEST_ASKING)) {
         return err;
     }
     if (q->http->is_closing) {
         return KD_ERR_STOPPING;
     }
-    if ((err = q->route->is_open ? KD_OK : kd_request_identify(q)) != KD_OK ||
-        (err = kd_share_take(q)) != KD_OK) {
-        return err;
-    }
-    err = q->route->handler(q);
-    if (q->state != KD_REQUEST_WAITING) {
-        kd_share_give(q);
-    }
-    return err;
+    err = q->route->is_open ? KD_OK : kd_request_identify(q);
+    return err == KD_OK ? q->route->handler(q) : err;
 }
 
 // The service has copied what it needs: while it works the body is not kept
@@ -553,6 +546,9 @@ static enum MHD_Result end_body(struct kd_request *q) {
         drop_input(q);
     }
     const bool waits = q->state == KD_REQUEST_WAITING || q->state == KD_REQUEST_ASKING;
+    if (!waits) {
+        kd_share_give(q);
+    }
     return waits || kd_audit_hold(q) ? suspend(q) : send_answer(q);
 }
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 enum kd_err kd_share_take(struct kd_request *q) {
-    if (q->principal[0] == '\0') {
+    if (q->principal[0] == '\0' || q->share != NULL) {
         return KD_OK;
     }
     struct kd_share *s = kd_map_named(&q->http->shares, q->principal, sizeof(*s));
@@ -30,6 +30,31 @@ void kd_share_give(struct kd_request *q) {
     if (q->share != NULL) {
         q->share->n--;
         q->share = NULL;
+    }
+}
+
+static unsigned refused_now(struct kd_share *s) {
+    const uint64_t minute = kd_clock_mono_ms() / 60000;
+    if (minute != s->minute) {
+        s->minute = minute;
+        s->n_refused = 0;
+    }
+    return s->n_refused;
+}
+
+enum kd_err kd_share_may_ask(struct kd_request *q) {
+    if (q->share == NULL || refused_now(q->share) < KD_SHARE_REFUSED_PER_MINUTE) {
+        return KD_OK;
+    }
+    kd_request_say(q, "Too many changes that this principal may not make were asked for; no more "
+                      "are looked at in this minute.");
+    return KD_ERR_BUSY;
+}
+
+void kd_share_count_refused(struct kd_request *q) {
+    struct kd_share *s = kd_map_get(&q->http->shares, kd_bytes_of_text(q->principal));
+    if (s != NULL) {
+        s->n_refused = refused_now(s) + 1;
     }
 }
 

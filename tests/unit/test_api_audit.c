@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // test_api_audit.c: what waits for the audit log, and what becomes of it when that fails.
+#include "api/share.h"
 #include "tests/unit/api_fixture.h"
 
 #include <poll.h>
@@ -192,6 +193,33 @@ START_TEST(flood_of_refusals_is_bounded_and_hides_none_of_a_principal) {
 }
 END_TEST
 
+static int change(const char *header) {
+    kd_auto(answer) struct answer a = { 0 };
+    ask(&f, "DELETE", "/v1/keys/k", header, NULL, &a);
+    return a.status;
+}
+
+// Each that is looked at has a line before it and one after it.
+START_TEST(flood_of_changes_that_are_not_allowed_is_bounded_by_principal) {
+    held_ms = kd_clock_mono_ms() / 60000 * 60000 + 600000;
+    fixture_call(&f, hold_clock);
+    f.service.at_once = KD_ERR_DENIED;
+    for (unsigned i = 0; i < KD_SHARE_REFUSED_PER_MINUTE; i++) {
+        ck_assert_int_eq(change(""), 403);
+    }
+    ck_assert_int_eq(change(""), 503);
+    f.service.at_once = KD_OK;
+    expect_problem(&f, "DELETE", "/v1/keys/k", NULL, 503, "busy", "");
+    ck_assert_int_eq(change("Authorization: Bearer other\r\n"), 204);
+    held_ms += 60000; // the next
+    fixture_call(&f, hold_clock);
+    ck_assert_int_eq(change(""), 204);
+    // And the one that count_lines asks for.
+    ck_assert_uint_eq(count_lines("\"phase\":\"asked\""), KD_SHARE_REFUSED_PER_MINUTE + 3);
+    fixture_call(&f, release_clock);
+}
+END_TEST
+
 START_TEST(what_a_caller_writes_is_no_line_and_no_member_of_its_own) {
     static const char evil[] = "{\"name\":\"n\\\",\\\"asked\\\":1,\\\"x\\\":\\\"\\n{}\","
                                "\"asked\":1,\"phase\":\"x\",\"type\":7}";
@@ -238,6 +266,7 @@ static TCase *tcase_audit(void) {
     tcase_add_test(c, a_session_is_in_the_log_before_its_answer);
     tcase_add_test(c, a_caller_who_is_refused_is_noted_and_does_not_wait);
     tcase_add_test(c, flood_of_refusals_is_bounded_and_hides_none_of_a_principal);
+    tcase_add_test(c, flood_of_changes_that_are_not_allowed_is_bounded_by_principal);
     tcase_add_test(c, what_a_caller_writes_is_no_line_and_no_member_of_its_own);
     tcase_add_test(c, state_of_the_log_is_told);
     return c;
