@@ -11,6 +11,7 @@
 #include "api/problem.h"
 #include "api/route.h"
 #include "api/share.h"
+#include "ca/ca.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -18,13 +19,20 @@
 #include <string.h>
 
 enum { NOTED_PER_SECOND = 10, NOTED_PER_MINUTE = 100 };
-enum { INPUT_MAX_BYTES = 2048, INPUT_TEXT_MAX_BYTES = 128 };
+enum { INPUT_MAX_BYTES = 4096, INPUT_TEXT_MAX_BYTES = 128, HASH_BYTES = 32 };
 
 void kd_request_note(struct kd_request *q, const char *name, const char *value) {
     assert(q->n_notes < KD_REQUEST_NOTES_MAX);
     struct kd_note *n = &q->notes[q->n_notes++];
-    n->name = name;
+    *n = (struct kd_note) { .name = name };
     snprintf(n->value, sizeof(n->value), "%s", value);
+}
+
+void kd_request_note_number(struct kd_request *q, const char *name, uint64_t value) {
+    char text[24];
+    snprintf(text, sizeof(text), "%" PRIu64, value);
+    kd_request_note(q, name, text);
+    q->notes[q->n_notes - 1].is_number = true;
 }
 
 // NULL also when the service is gone, and answers only leave.
@@ -49,15 +57,46 @@ static bool has_pin(const char *text) {
     return strcasestr(text, "pin-value") != NULL || strcasestr(text, "pin-source") != NULL;
 }
 
+// Of a longer one the beginning, and the hash of all of it.
+static void put_text(struct kd_buf *out, const char *name, const char *text) {
+    const struct kd_bytes all = kd_bytes_of_text(text);
+    char begin[INPUT_TEXT_MAX_BYTES + 1];
+    uint8_t hash[HASH_BYTES];
+    char hex[2 * HASH_BYTES + 1];
+    size_t n = all.n < INPUT_TEXT_MAX_BYTES ? all.n : INPUT_TEXT_MAX_BYTES;
+    while (n < all.n && n > 0 && (all.p[n] & 0xc0) == 0x80) { // a character is not cut
+        n--;
+    }
+    memcpy(begin, text, n);
+    begin[n] = '\0';
+    kd_json_member(out, name);
+    kd_json_put_text(out, begin);
+    if (n < all.n && kd_ca_hash(all, hash) == KD_OK) {
+        char hash_name[32];
+        snprintf(hash_name, sizeof(hash_name), "%s_sha256", name);
+        kd_hex_encode(hash, sizeof(hash), hex);
+        kd_json_member(out, hash_name);
+        kd_json_put_text(out, hex);
+    }
+}
+
 static void put_member(struct kd_buf *out, const char *name, const struct kd_json *value) {
     const char *text = kd_json_string(value);
-    if (text != NULL && strlen(text) <= INPUT_TEXT_MAX_BYTES && !has_pin(text)) {
-        kd_json_member(out, name);
-        kd_json_put_text(out, text);
+    if (text != NULL && !has_pin(text)) {
+        put_text(out, name, text);
     } else if (kd_json_is(value, KD_JSON_INTEGER)) {
         kd_json_member(out, name);
         kd_buf_printf(out, "%" PRId64, value->integer);
     }
+}
+
+static uint64_t count_of(const struct kd_json *array) {
+    uint64_t n = 0;
+    for (const struct kd_json *at = kd_json_first(array); at != kd_json_end(array);
+         at = kd_json_next(at)) {
+        n++;
+    }
+    return n;
 }
 
 // Of the body: what is to be made, and of what kind.  A line has no other members of what a caller
@@ -69,6 +108,11 @@ static bool put_input(struct kd_audit_entry *e, const struct kd_json *body) {
     kd_buf_u8(&out, '{');
     for (size_t i = 0; i < KD_COUNT_OF(names); i++) {
         put_member(&out, names[i], kd_json_get(body, names[i]));
+    }
+    const struct kd_json *items = kd_json_get(body, "items");
+    if (kd_json_is(items, KD_JSON_ARRAY)) {
+        kd_json_member(&out, "items");
+        kd_json_put_number(&out, count_of(items));
     }
     kd_buf_u8(&out, '}');
     const enum kd_err r = kd_buf_finish(&out);
@@ -84,7 +128,12 @@ static void put_result(struct kd_audit_entry *e, const struct kd_request *q) {
         kd_audit_put_number(e, "asked", q->asked_seq);
     }
     for (size_t i = 0; i < q->n_notes; i++) {
-        kd_audit_put(e, q->notes[i].name, q->notes[i].value);
+        const struct kd_note *n = &q->notes[i];
+        if (n->is_number) {
+            kd_audit_put_json(e, n->name, kd_bytes_of_text(n->value));
+        } else {
+            kd_audit_put(e, n->name, n->value);
+        }
     }
     kd_audit_put(e, "made", q->problem == KD_OK ? q->location : "");
     kd_audit_put(e, "result",

@@ -104,8 +104,10 @@ static void note_hash(struct kd_request *q, const char *name, const uint8_t hash
     kd_request_note(q, name, text);
 }
 
+// As the service judges: a name beside a certificate is nobody's word.
 static void note_proof(struct kd_request *q, const struct kd_device_proof *proof) {
-    if (proof->id != NULL && kd_name_is_valid(kd_bytes_of_text(proof->id))) {
+    const bool is_renewal = q->route->operation != 0;
+    if (!is_renewal && proof->id != NULL && kd_name_is_valid(kd_bytes_of_text(proof->id))) {
         kd_request_note(q, "device", proof->id);
     }
     if (proof->certificate.n == 32) {

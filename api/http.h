@@ -152,9 +152,10 @@ enum kd_request_state {
 };
 
 // For the audit log: what the request was about, beside what it said itself.
-#define KD_REQUEST_NOTES_MAX 3
+#define KD_REQUEST_NOTES_MAX 5
 struct kd_note {
     const char *name;
+    bool is_number;
     char value[KD_NAME_MAX_BYTES + 1];
 };
 
@@ -232,6 +233,7 @@ KD_MUST_CHECK enum kd_err kd_request_identify(struct kd_request *q);
 
 // For the audit log; longer values are cut, `name` is not copied.
 void kd_request_note(struct kd_request *q, const char *name, const char *value);
+void kd_request_note_number(struct kd_request *q, const char *name, uint64_t value);
 
 // ---- the audit log (audit.c) -----------------------------------------------
 

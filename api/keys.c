@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { NOTED_ID_BYTES = 32 }; // of a CKA_ID, at most
+
 // ---- writing ---------------------------------------------------------------
 
 static void put_usages(struct kd_buf *out, unsigned usages) {
@@ -95,15 +97,37 @@ static void finish(struct kd_request *q, enum kd_err err, const char *detail,
     kd_request_resume(q);
 }
 
+// Which object of the token it is now: for the audit log.
+static void note_version(struct kd_request *q, const struct kd_key *key) {
+    const struct kd_key_version *v = &key->versions[key->n_versions - 1];
+    char id[2 * NOTED_ID_BYTES + 1];
+    kd_request_note_number(q, "version", v->number);
+    kd_request_note(q, "origin",
+                    v->is_local                         ? "created"
+                    : key->origin == KD_ORIGIN_IMPORTED ? "imported"
+                                                        : "adopted");
+    if (v->ref.id.n > 0) {
+        kd_hex_encode(v->ref.id.p, v->ref.id.n < NOTED_ID_BYTES ? v->ref.id.n : NOTED_ID_BYTES, id);
+        kd_request_note(q, "cka_id", id);
+    }
+    if (v->is_extractable) {
+        kd_request_note(q, "extractable", "yes");
+    }
+}
+
 static void on_made(void *arg, enum kd_err err, const char *detail, const struct kd_key *key) {
     struct kd_request *q = arg;
     if (err == KD_OK) {
         snprintf(q->location, sizeof(q->location), "/v1/keys/%s", key->name);
+        note_version(q, key);
     }
     finish(q, err, detail, key, 201);
 }
 
 static void on_rotated(void *arg, enum kd_err err, const char *detail, const struct kd_key *key) {
+    if (err == KD_OK) {
+        note_version(arg, key);
+    }
     finish(arg, err, detail, key, 201);
 }
 

@@ -77,6 +77,8 @@ def each_change_is_written_down_before_it_is_done_and_what_became_of_it(token):
     assert asked["principal"] == "tests" and asked["input"] == {"name": "orders",
                                                                "type": "ec-p256"}, asked
     assert answer["result"] == "ok" and answer["made"] == "/v1/keys/orders", answer
+    assert answer["version"] == 1 and answer["origin"] == "created", answer
+    assert len(answer["cka_id"]) == 32 and "extractable" not in answer, answer
     _, point = oracle.new_peer("ec-p256")
     keyd.ok("/v1/keys/orders/ecdh", {"peer": b64(point), "type": "hmac-sha256"})
     assert not events(keyd, "secret.release"), "it stays in the token"
@@ -98,6 +100,32 @@ def each_change_is_written_down_before_it_is_done_and_what_became_of_it(token):
     kinds = [line["event"] for line in lines_of(keyd)]
     assert kinds[:2] == ["keyd.start", "policy.read"] and kinds[-1] == "keyd.stop", kinds
     verify(keyd, "--offline")
+
+
+@test(on=SOFTHSM)
+def what_left_the_token_and_which_object_is_taken_up_is_in_the_log(token):
+    keyd = set_up(token).start()
+    keyd.create("orders", "ec-p256", "derive")
+    _, point = oracle.new_peer("ec-p256")
+    made = keyd.ok("/v1/keys/orders/ecdh", {"peer": b64(point), "type": "hmac-sha256",
+                                            "kdf": "hkdf-sha256"})
+    release = {"kdf": "hkdf-sha256", "release": True, "length": 40}
+    keyd.ok(f"/v1/secrets/{made['secret']}/derive", {"items": [
+        release, {"kdf": "hkdf-sha256", "type": "aes-256"}, release]})
+    asked, answer = answered(keyd, "secret.release")
+    assert asked["name"] == made["secret"] and asked["input"] == {"items": 3}, asked
+    assert answer["key"] == "orders" and answer["version"] == 1, answer
+    assert answer["values"] == 2 and answer["bytes"] == 80, answer
+    # A long URI is not left out, and its line says which object it led to.
+    taken = keyd.get("/v1/keys/orders").json
+    keyd.ok("/v1/keys/orders/rotate", {}, 201)
+    uri = "pkcs11:object=" + "".join(f"%{c:02x}" for c in b"no-such-object-" * 4) + ";type=private"
+    expect(keyd.post("/v1/keys", {"name": "adopted", "uri": uri}), 404, "no-such-object")
+    asked = [e for e in events(keyd, "key.create") if e.get("phase") == "asked"][-1]
+    assert asked["input"]["uri"] == uri[:128], asked
+    assert asked["input"]["uri_sha256"] == sha256_hex(uri), asked
+    assert taken["versions"][0]["version"] == 1
+    keyd.stop()
 
 
 @test(on=SOFTHSM)
@@ -169,7 +197,7 @@ def seals_of_all_versions_are_found_and_of_none_that_there_is_not(token):
         text = f.read()
     forged = os.path.join(keyd.directory, "forged")
     with open(forged, "w", encoding="ascii") as f:
-        f.write(text.replace('"version":1,', '"version":4000000000,', 1))
+        f.write(text.replace('"key":"audit","version":1,', '"key":"audit","version":9999,', 1))
     verify(keyd, files=[forged], status=1, say="did not make")
     expect(keyd.post("/v1/keys/audit/disable", {"version": 1}), 200)
     verify(keyd, status=3, say="disabled")
@@ -389,6 +417,10 @@ def a_certificate_is_issued_with_a_line_that_names_it(token):
     assert refused and refused[0]["result"] == "enrolment", refused
     asked = [e for e in events(keyd, "device.create") if e.get("phase") == "asked"]
     assert asked[0]["input"] == {"id": "pump-4"}, asked
+    assert owner.reenroll(keyd, also=("-u", "pump-5:x"))[0] == 200
+    renewed = events(keyd, "certificate.renew")
+    assert len(renewed) == 1 and "device" not in renewed[0], ("named by nobody's word", renewed)
+    assert renewed[0]["with"] == hashlib.sha256(der).hexdigest(), renewed
     with open(keyd.audit_file, encoding="ascii") as f:
         assert secret not in f.read(), "a secret in the log"
     keyd.stop()

@@ -105,12 +105,12 @@ class Owner:
                                    f"{user or self.id}:{secret}")
         return self.take(answer)
 
-    def reenroll(self, keyd, request=None, certificate=None, private=None):
+    def reenroll(self, keyd, request=None, certificate=None, private=None, also=()):
         with oracle.Files(key=private or self.private,
                           cert=peer.pem(certificate or self.certificate).encode()) as path:
             os.chmod(path("key"), 0o600)
             answer = keyd.post_request("simplereenroll", request or self.request(),
-                                       "--cert", path("cert"), "--key", path("key"))
+                                       "--cert", path("cert"), "--key", path("key"), *also)
         return self.take(answer)
 
     def provision(self, keyd, secret=None):
