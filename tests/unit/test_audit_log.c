@@ -40,7 +40,20 @@ static void open_again(const struct kd_chain *known) {
     ck_assert_err(kd_audit_log_open(path, known, &log_, &found), KD_OK);
 }
 
-static enum kd_err put(bool is_asked, uint64_t answers, uint64_t *seq) {
+// Files may have no more bytes meanwhile: those of check, too, which notes each of its assertions.
+static void put_with_limit(rlim_t bytes, struct kd_audit_line *line, struct kd_audit_line **rest,
+                           enum kd_err *err) {
+    struct rlimit before;
+    getrlimit(RLIMIT_FSIZE, &before);
+    const struct rlimit full = { bytes, before.rlim_max };
+    const int set = setrlimit(RLIMIT_FSIZE, &full);
+    *err = kd_audit_log_write(log_, line, rest);
+    const int reset = setrlimit(RLIMIT_FSIZE, &before);
+    ck_assert(set == 0 && reset == 0);
+}
+
+static enum kd_err put_to(rlim_t limit, bool is_asked, uint64_t answers, uint64_t *seq) {
+    enum kd_err r;
     struct kd_audit_line line = { .time_ms = 1764000000000,
                                   .members = KD_BUF_INIT(256),
                                   .is_asked = is_asked,
@@ -53,13 +66,21 @@ static enum kd_err put(bool is_asked, uint64_t answers, uint64_t *seq) {
     if (answers != 0) {
         kd_buf_printf(&line.members, ",\"asked\":%llu", (unsigned long long)answers);
     }
-    const enum kd_err r = kd_audit_log_write(log_, &line, &rest);
+    if (limit == RLIM_INFINITY) {
+        r = kd_audit_log_write(log_, &line, &rest);
+    } else {
+        put_with_limit(limit, &line, &rest, &r);
+    }
     ck_assert_ptr_eq(rest, r == KD_OK ? NULL : &line);
     kd_buf_wipe(&line.members);
     if (seq != NULL) {
         *seq = line.seq;
     }
     return r;
+}
+
+static enum kd_err put(bool is_asked, uint64_t answers, uint64_t *seq) {
+    return put_to(RLIM_INFINITY, is_asked, answers, seq);
 }
 
 static void put_some(size_t n) {
@@ -200,23 +221,18 @@ START_TEST(lines_that_the_registry_knows_are_missed) {
 END_TEST
 
 START_TEST(a_full_disk_leaves_whole_lines_and_heals) {
-    struct rlimit before;
     char text[16384];
     put_some(2);
     const struct kd_chain two = kd_audit_log_last(log_);
-    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
     signal(SIGXFSZ, SIG_IGN);
     const rlim_t size = kd_audit_log_size(log_);
     for (rlim_t more = 0; more < 100; more += 33) {
-        const struct rlimit full = { size + more, before.rlim_max };
-        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &full), 0);
-        ck_assert_err(put(false, 0, NULL), KD_ERR_AUDIT);
+        ck_assert_err(put_to(size + more, false, 0, NULL), KD_ERR_AUDIT);
         ck_assert_str_eq(kd_audit_log_reason(log_), "File too large");
         ck_assert_uint_eq(read_file(path, text, sizeof(text)), size); // nothing of it
         const struct kd_chain last = kd_audit_log_last(log_);
         ck_assert_mem_eq(&last, &two, sizeof(two));
     }
-    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
     put_some(2);
     check_file(path, nothing, 4);
 }
