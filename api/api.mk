@@ -8,6 +8,7 @@ libapi_a_SOURCES = \
 	api/credential.c \
 	api/devices.c \
 	api/est.c \
+	api/explain.c \
 	api/handshakes.c \
 	api/headers.c \
 	api/http.c api/http.h \

@@ -300,6 +300,9 @@ static void write_refusal(struct kd_audit *a, struct kd_request *q) {
     }
     struct kd_audit_entry *e = new_entry(q, "request.refused");
     if (e != NULL) {
+        char origin[KD_ORIGIN_BYTES];
+        kd_request_origin(q, origin);
+        kd_audit_put(e, "from", origin);
         kd_audit_put(e, "method", q->route == NULL ? "" : q->route->method);
         kd_audit_put(e, "route", q->path == NULL ? "" : q->path->path);
         put_result(e, q);

@@ -5,6 +5,7 @@
 // a connection that is over it is shut down, which libmicrohttpd then notices.
 #include "api/http.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -145,6 +146,19 @@ void kd_connection_know(struct kd_connection *c, const char *name) {
 
 // ---- coming and going ------------------------------------------------------
 
+// Those that it had when it connected (unix(7), Linux 4.13).  Without memory, or on an older
+// kernel, none.
+static void read_groups(struct kd_connection *c) {
+    socklen_t n = 0;
+    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &n) == 0 || errno != ERANGE) {
+        return;
+    }
+    c->groups = malloc(n);
+    if (c->groups != NULL && getsockopt(c->fd, SOL_SOCKET, SO_PEERGROUPS, c->groups, &n) == 0) {
+        c->n_groups = n / sizeof(*c->groups);
+    }
+}
+
 static void read_peer(struct kd_connection *c) {
     struct ucred peer;
     socklen_t n = sizeof(peer);
@@ -152,6 +166,7 @@ static void read_peer(struct kd_connection *c) {
         c->has_peer = true;
         c->uid = peer.uid;
         c->gid = peer.gid;
+        read_groups(c);
     }
 }
 
@@ -164,6 +179,11 @@ static enum kd_err enter(struct kd_connection *c, bool is_local) {
     read_peer(c);
     snprintf(name, sizeof(name), "uid %lld", c->has_peer ? (long long)c->uid : -1);
     return kd_places_give(&c->http->places, c, name);
+}
+
+static void free_connection(struct kd_connection *c) {
+    free(c->groups);
+    free(c);
 }
 
 static struct kd_connection *open_connection(const struct kd_listener *l,
@@ -179,7 +199,7 @@ static struct kd_connection *open_connection(const struct kd_listener *l,
     c->fd = info->connect_fd;
     c->certificate_state = l->is_tls ? KD_CERTIFICATE_UNREAD : KD_CERTIFICATE_NONE;
     if (enter(c, l->is_unix) != KD_OK) {
-        free(c);
+        free_connection(c);
         return NULL;
     }
     find_place(h, c);
@@ -205,7 +225,7 @@ void kd_connection_notify(void *arg, struct MHD_Connection *mhd, void **socket_c
         kd_connection_await(c, false);
         unlink_connection(l->http, c);
         kd_places_leave(&l->http->places, c);
-        free(c);
+        free_connection(c);
     }
 }
 

@@ -64,7 +64,11 @@ enum kd_err kd_credential_get(struct kd_request *q, struct kd_credential *out) {
     if (c->certificate_state == KD_CERTIFICATE_UNREAD) {
         read_certificate(q);
     }
-    *out = (struct kd_credential) { .has_peer = c->has_peer, .uid = c->uid, .gid = c->gid };
+    *out = (struct kd_credential) { .has_peer = c->has_peer,
+                                    .uid = c->uid,
+                                    .gid = c->gid,
+                                    .groups = c->groups,
+                                    .n_groups = c->n_groups };
     if (c->certificate_state == KD_CERTIFICATE_VERIFIED) {
         out->certificate = (struct kd_bytes) { c->certificate, sizeof(c->certificate) };
     }

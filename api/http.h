@@ -106,6 +106,8 @@ struct kd_connection {
     bool has_peer;
     uid_t uid;
     gid_t gid;
+    gid_t *groups; // supplementary; ours
+    size_t n_groups;
     enum { KD_CERTIFICATE_UNREAD, KD_CERTIFICATE_NONE, KD_CERTIFICATE_VERIFIED } certificate_state;
     uint8_t certificate[32]; // SHA-256 of the DER
     uint64_t deadline_ms;    // monotonic; KD_LOOP_NO_LIMIT: none
@@ -230,6 +232,12 @@ void kd_request_say(struct kd_request *q, const char *detail); // for q->why, ""
 KD_MUST_CHECK enum kd_err kd_request_hold(struct kd_request *q, size_t n);
 // Fills in q->caller again where that is not from this turn.
 KD_MUST_CHECK enum kd_err kd_request_identify(struct kd_request *q);
+
+// Says what is needed, and what was shown, where nothing was said of a refusal yet.  (explain.c)
+void kd_request_explain(struct kd_request *q, enum kd_err err);
+// Where it comes from: "uid:1000", an address, or "-".
+#define KD_ORIGIN_BYTES 64
+void kd_request_origin(const struct kd_request *q, char out[static KD_ORIGIN_BYTES]);
 
 // For the audit log; longer values are cut, `name` is not copied.
 void kd_request_note(struct kd_request *q, const char *name, const char *value);

@@ -105,13 +105,15 @@ static int field_length(const struct kd_request *q) {
 }
 
 static void log_request(const struct kd_request *q, enum kd_log_level level, const char *what) {
+    char origin[KD_ORIGIN_BYTES];
+    kd_request_origin(q, origin);
     kd_log(level, "http", what,
            "request=%s principal=%s method=%s route=%s name=%s status=%u problem=%s field=%.*s "
-           "us=%llu",
+           "from=%s us=%llu",
            q->caller.request_id, q->principal, q->route == NULL ? "-" : q->route->method,
            q->path == NULL ? "-" : q->path->path, q->name, q->status,
            q->problem == KD_OK ? "-" : kd_err_name(q->problem), field_length(q), q->why.field,
-           (unsigned long long)(kd_clock_mono_us() - q->started_us));
+           origin, (unsigned long long)(kd_clock_mono_us() - q->started_us));
 }
 
 static void log_answer(const struct kd_request *q) {
@@ -158,6 +160,7 @@ void kd_request_fail(struct kd_request *q, enum kd_err err) {
 
 void kd_request_fail_with(struct kd_request *q, enum kd_err err, const char *name,
                           struct kd_bytes value) {
+    kd_request_explain(q, err);
     kd_buf_reset(&q->out);
     kd_problem_write_with(&q->out, err, q->why.detail, q->why.field, q->caller.request_id, name,
                           value);

@@ -18,6 +18,8 @@
 #define EDHOC "application/edhoc+cbor-seq" // RFC 9528 10.9
 #define COSE "application/cose"            // RFC 9052 11.3
 #define BYTES "application/octet-stream"
+#define ADOPT_TOO "for a uri adopt, too"
+#define RELEASE_TOO "for what is to leave the token release, too"
 
 // clang-format off
 // Rows of one path stand together.
@@ -34,7 +36,7 @@ static const struct kd_route routes[] = {
     { "POST", "/v1/keys", kd_handle_key_new, .body = KD_BODY_NEEDED, .audit = KD_ROUTE_ASKED, .event = "key.create", .may = "create, adopt or import" },
     { "GET", KEY, kd_handle_key_show, KD_PARAM_KEY, .may = "show" },
     { "DELETE", KEY, kd_handle_key_delete, KD_PARAM_KEY, .audit = KD_ROUTE_ASKED, .event = "key.delete", .may = "delete" },
-    { "POST", KEY "/rotate", kd_handle_key_rotate, KD_PARAM_KEY, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "key.rotate", .may = "rotate" },
+    { "POST", KEY "/rotate", kd_handle_key_rotate, KD_PARAM_KEY, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "key.rotate", .may = "rotate", .may_also = ADOPT_TOO },
     { "POST", KEY "/disable", kd_handle_key_disable, KD_PARAM_KEY, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "key.disable", .may = "disable" },
     { "POST", KEY "/enable", kd_handle_key_enable, KD_PARAM_KEY, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "key.enable", .may = "disable" },
 
@@ -44,8 +46,8 @@ static const struct kd_route routes[] = {
     { "POST", KEY "/mac-verify", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC_VERIFY, .may = "mac-verify" },
     { "POST", KEY "/encrypt", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_ENCRYPT, .may = "encrypt" },
     { "POST", KEY "/decrypt", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_DECRYPT, .may = "decrypt" },
-    { "POST", KEY "/ecdh", kd_handle_ecdh, KD_PARAM_KEY, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "ecdh" },
-    { "POST", KEY "/derive", kd_handle_derive, KD_PARAM_KEY, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "derive" },
+    { "POST", KEY "/ecdh", kd_handle_ecdh, KD_PARAM_KEY, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "ecdh", .may_also = RELEASE_TOO },
+    { "POST", KEY "/derive", kd_handle_derive, KD_PARAM_KEY, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "derive", .may_also = RELEASE_TOO },
 
     { "GET", "/v1/secrets", kd_handle_secret_list, .has_page = true, .may = "" },
     { "GET", SECRET, kd_handle_secret_show, KD_PARAM_SECRET, .may = "" },
@@ -54,7 +56,7 @@ static const struct kd_route routes[] = {
     { "POST", SECRET "/mac-verify", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC_VERIFY, .may = "mac-verify" },
     { "POST", SECRET "/encrypt", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_ENCRYPT, .may = "encrypt" },
     { "POST", SECRET "/decrypt", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_DECRYPT, .may = "decrypt" },
-    { "POST", SECRET "/derive", kd_handle_derive, KD_PARAM_SECRET, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "derive" },
+    { "POST", SECRET "/derive", kd_handle_derive, KD_PARAM_SECRET, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "derive", .may_also = RELEASE_TOO },
 
     { "GET", "/v1/peers", kd_handle_peer_list, .has_page = true, .may = "show" },
     { "POST", "/v1/peers", kd_handle_peer_new, .body = KD_BODY_NEEDED, .audit = KD_ROUTE_ASKED, .event = "peer.create", .may = "peer" },

@@ -52,6 +52,7 @@ struct kd_route {
     enum kd_route_audit audit;
     const char *event; // its name in the audit log
     const char *may;        // the permission that the service asks for, "" if none
+    const char *may_also;   // what else, and for what; NULL: nothing
 };
 
 #define KD_MEDIA_CBOR "application/cbor" // RFC 8949

@@ -108,7 +108,12 @@ static bool has_hash(const struct hash *hashes, size_t n, struct kd_bytes v) {
 }
 
 static bool is_peer(const struct kd_principal *who, const struct kd_credential *c) {
-    return has_number(who->uids, who->n_uids, c->uid) || has_number(who->gids, who->n_gids, c->gid);
+    bool is_it =
+        has_number(who->uids, who->n_uids, c->uid) || has_number(who->gids, who->n_gids, c->gid);
+    for (size_t i = 0; !is_it && who->n_gids > 0 && i < c->n_groups; i++) {
+        is_it = has_number(who->gids, who->n_gids, c->groups[i]);
+    }
+    return is_it;
 }
 
 const struct kd_principal *kd_policy_identify(const struct kd_policy *p,

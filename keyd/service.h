@@ -39,6 +39,8 @@ struct kd_credential {
     bool has_peer; // Unix socket
     uid_t uid;
     gid_t gid;
+    const gid_t *groups; // supplementary
+    size_t n_groups;
     struct kd_bytes bearer;      // the token of "Authorization: Bearer ..."
     struct kd_bytes certificate; // SHA-256 of the client certificate (DER), verified by TLS
 };

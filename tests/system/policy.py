@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may do what: principals, deny by default, reload."""
 import os
+import subprocess
 import threading
 
-from harness import SOFTHSM, Keyd, b64, expect, main, oracle, sha256_hex, test
+from harness import SOFTHSM, Keyd, Skip, b64, expect, main, oracle, sha256_hex, test
 
 ME = f'principal "me" {{ uid = {{ {os.getuid()} }} }}\n'
 ALL = 'allow "me" { operations = { "*" } keys = { "*" } }\n'
@@ -78,6 +79,51 @@ def a_bearer_token_decides_alone(token):
     expect(keyd.post(path, body, bearer="r-token"), 200)
     expect(keyd.get("/v1/status", bearer="r-token"), 403, "denied")
     expect(keyd.get("/v1/status"), 200)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def who_is_refused_is_told_what_is_missing(token):
+    keyd = Keyd(token, policy=ME).start()
+    missing = 'Principal "me" needs %s (keyd-policy(5)).'
+    for path, body, what in (
+            ("/v1/keys/orders/sign", {"data": ""}, 'sign on "orders"'),
+            ("/v1/keys/k/rotate", {}, 'rotate on "k"; for a uri adopt, too'),
+            ("/v1/keys/j/derive", {"type": "aes-256", "kdf": "hkdf-sha256"},
+             'derive on "j"; for what is to leave the token release, too'),
+            ("/v1/random", {"length": 1}, "random"),
+            ("/v1/keys", {"name": "n", "type": "aes-256", "usages": ["encrypt"]},
+             "create, adopt or import")):
+        r = expect(keyd.post(path, body), 403, "denied")
+        assert r.json["detail"] == missing % what, r
+    keyd.stop()
+    ours = os.getuid()
+    keyd = Keyd(token, policy=bearer("r")).start()
+    assert f"uid {ours}," in expect(keyd.get("/v1/keys"), 401, "unauthenticated").json["detail"]
+    wrong = expect(keyd.get("/v1/keys", bearer="wrong"), 401, "unauthenticated").json["detail"]
+    assert wrong == "No principal of the policy has this bearer token.", wrong
+    assert f"problem=unauthenticated field= from=uid:{ours}" in keyd.log()
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def a_supplementary_group_is_enough(token):
+    group = 47110
+    if os.getuid() != 0:
+        raise Skip("only root may take another group")
+    keyd = Keyd(token, policy=f'principal "g" {{ gid = {{ {group} }} }}\n'
+                'allow "g" { operations = { "random" } }\n').start()
+
+    def status(*groups):
+        return subprocess.run(
+            ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", keyd.socket,
+             "-H", "Content-Type: application/json", "-d", '{"length":1}',
+             "http://localhost/v1/random"],
+            extra_groups=groups, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert status(group + 1) == "401"
+    assert status(*range(1, 200)) == "401"
+    assert status(group) == "200"
+    assert status(*range(1, 200), group) == "200"
     keyd.stop()
 
 

@@ -97,6 +97,23 @@ START_TEST(callers_that_are_not_named_are_nobody) {
 }
 END_TEST
 
+START_TEST(supplementary_group_is_as_good_as_the_first) {
+    static const gid_t with[] = { 7, 50 };
+    static const gid_t without[] = { 7, 51, 2 }; // 2 is a uid
+    ck_assert_err(read_text(people), KD_OK);
+    struct kd_credential c = { .has_peer = true, .uid = 3, .gid = 51, .groups = with };
+    ck_assert_ptr_null(kd_policy_identify(policy, &c)); // none of them is said to be there
+    c.n_groups = 2;
+    ck_assert_str_eq(name_of(kd_policy_identify(policy, &c)), "second");
+    c.has_peer = false;
+    ck_assert_ptr_null(kd_policy_identify(policy, &c));
+    c = (struct kd_credential) {
+        .has_peer = true, .uid = 3, .gid = 51, .groups = without, .n_groups = 3
+    };
+    ck_assert_ptr_null(kd_policy_identify(policy, &c));
+}
+END_TEST
+
 START_TEST(wrong_token_decides_alone) {
     ck_assert_err(read_text(people), KD_OK);
     static const char *const wrong[] = { "tes", "test ", "Test", "x" };
@@ -199,6 +216,7 @@ static TCase *tcase_policy(void) {
     tcase_add_test(t, broken_policies_are_refused_with_their_place);
     tcase_add_test(t, token_that_is_not_a_hash_is_refused_and_not_repeated);
     tcase_add_test(t, callers_that_are_not_named_are_nobody);
+    tcase_add_test(t, supplementary_group_is_as_good_as_the_first);
     tcase_add_test(t, wrong_token_decides_alone);
     tcase_add_test(t, wrong_certificate_decides_alone);
     tcase_add_test(t, callers_are_recognised_by_the_strongest_that_they_show);
