@@ -1,4 +1,4 @@
-EXTRA_DIST += docs/api.md docs/audit.md
+EXTRA_DIST += docs/api.md docs/audit.md docs/channel.md
 EXTRA_DIST += docs/architecture.md
 EXTRA_DIST += docs/certificates.md
 dist_man_MANS += docs/keydctl.1
