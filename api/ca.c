@@ -13,8 +13,10 @@ enum { SUBJECT_MAX_BYTES = 64, PEM_MAX_BYTES = 16384 }; // RFC 5280, ub-common-n
 
 static enum kd_err told(struct kd_request *q, enum kd_err err) {
     if (err == KD_ERR_CONFIG) {
-        kd_request_say(q, "There is no CA, or it has no certificate that is valid now: see [ca] in "
-                          "the configuration and keydctl ca init.");
+        kd_request_say(q, "There is no CA: keyd.conf(5) names no key for it (ca.key).");
+    } else if (err == KD_ERR_OWN_CERTIFICATE) {
+        kd_request_say(q,
+                       "The CA has no certificate that is valid now: keydctl ca init makes one.");
     }
     return err;
 }

@@ -12,7 +12,8 @@
 
 static enum kd_err told(struct kd_request *q, enum kd_err err) {
     if (err == KD_ERR_CONFIG) {
-        kd_request_say(q, "There is no bootstrap server: the configuration names no key for it.");
+        kd_request_say(q,
+                       "There is no bootstrap server: keyd.conf(5) names no key for it (ca.key).");
     }
     return err;
 }

@@ -9,7 +9,8 @@ enum { ANSWER_BYTES = 512 }; // but for the body
 // KD_ERR_CONFIG: what is missing in the configuration.
 static enum kd_err told(struct kd_request *q, enum kd_err err) {
     if (err == KD_ERR_CONFIG) {
-        kd_request_say(q, "The configuration names no key for envelopes ([channel] envelope).");
+        kd_request_say(q,
+                       "Envelopes are off: keyd.conf(5) names no key for them (channel.envelope).");
     }
     return err;
 }

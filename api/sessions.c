@@ -13,7 +13,8 @@
 
 enum kd_err kd_channel_told(struct kd_request *q, enum kd_err err) {
     if (err == KD_ERR_CONFIG) {
-        kd_request_say(q, "The channel is off: the configuration names no identity for it.");
+        kd_request_say(
+            q, "The channel is off: keyd.conf(5) names no identity for it (channel.identity).");
     }
     return err;
 }

@@ -140,6 +140,7 @@ enum kd_err {
     KD_ERR_PIN_MISSING,
     KD_ERR_PIN_REFUSED,
     KD_ERR_PIN_LAST_TRY,
+    KD_ERR_OWN_CERTIFICATE,
     // token
     KD_ERR_TOKEN,
     KD_ERR_TOKEN_FULL,

@@ -116,6 +116,7 @@
     X(KD_ERR_PIN_MISSING, "pin-missing", KD_CLASS_AWAY, "The PIN cannot be read.") \
     X(KD_ERR_PIN_REFUSED, "pin-refused", KD_CLASS_AWAY, "The token refused the PIN; it is not tried again until it is changed.") \
     X(KD_ERR_PIN_LAST_TRY, "pin-last-try", KD_CLASS_AWAY, "The token is locked or on its last PIN try and is left alone.") \
+    X(KD_ERR_OWN_CERTIFICATE, "own-certificate", KD_CLASS_AWAY, "keyd's own certificate, or its CA's, cannot be used now; its log says why.") \
     \
     X(KD_ERR_TOKEN, "token", KD_CLASS_TOKEN, "The token answered with an error.") \
     X(KD_ERR_TOKEN_FULL, "token-full", KD_CLASS_TOKEN, "The token has no room for more objects or sessions.") \

@@ -48,7 +48,8 @@ libclient_a_SOURCES = \
 	client/ctl.c client/ctl.h \
 	client/ctl_data.c \
 	client/demo.c client/demo.h client/demo_backend.c client/demo_tls.c \
-	client/doctor.h client/doctor_daemon.c client/doctor_files.c client/doctor_token.c \
+	client/doctor.h client/doctor_daemon.c client/doctor_files.c \
+	client/doctor_status.c client/doctor_token.c \
 	client/eckey.c client/eckey.h \
 	client/histogram.c client/histogram.h \
 	client/io.c client/io.h \

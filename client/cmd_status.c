@@ -59,7 +59,8 @@ enum kd_exit kd_cmd_status(struct kd_ctl *ctl) {
     if (ready == KD_EXIT_OK) {
         fputs("ready: yes\n", ctl->out);
     } else {
-        const char *detail = kd_json_text(reason, "detail");
+        // What /readyz says is for everybody; what it does not say is in the status.
+        const char *detail = kd_json_text(json_object_get(status, "problem"), "detail");
         fputs("ready: NO: ", ctl->out);
         kd_output_text(ctl->out, detail[0] != '\0' ? detail : kd_json_text(reason, "title"));
         fputs("\n  keydctl doctor looks at the whole set-up.\n", ctl->out);

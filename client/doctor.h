@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // doctor.h: what the checks of `keydctl doctor` share.  cmd_doctor.c has the
 // order and the printing, doctor_files.c what lies on the disk, doctor_token.c
-// the module and the token, doctor_daemon.c the running keyd.
+// the module and the token, doctor_daemon.c the running keyd, doctor_status.c what it says of
+// itself.
 #ifndef KD_CLIENT_DOCTOR_H
 #define KD_CLIENT_DOCTOR_H
 
@@ -40,6 +41,7 @@ void kd_doctor_state(struct kd_doctor *d);
 void kd_doctor_policy(struct kd_doctor *d);
 void kd_doctor_token(struct kd_doctor *d);
 void kd_doctor_daemon(struct kd_doctor *d);
+void kd_doctor_status(struct kd_doctor *d, const json_t *status); // what GET /v1/status gave
 void kd_doctor_objects(struct kd_doctor *d);
 
 #endif

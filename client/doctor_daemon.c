@@ -19,81 +19,24 @@ static bool ask(struct kd_doctor *d, const char *path, struct kd_rest_answer *a)
     return false;
 }
 
-static void check_ready(struct kd_doctor *d, const struct kd_rest_answer *a) {
-    d->is_ready = a->status == 200;
+// What /readyz says is for everybody; who may ask for the status is told more.
+static void check_ready(struct kd_doctor *d, const struct kd_rest_answer *ready,
+                        const struct kd_rest_answer *status) {
     if (d->is_ready) {
         kd_doctor_say(d, "ready", KD_FINDING_OK, "", "A worker is logged in.");
         return;
     }
-    const char *detail = kd_json_text(a->json, "detail");
-    const char *title = kd_json_text(a->json, "title");
-    const bool is_pin = strstr(kd_json_text(a->json, "type"), "pin-") != NULL;
+    const json_t *more = json_object_get(status->json, "problem");
+    const json_t *problem = status->status == 200 && json_is_object(more) ? more : ready->json;
+    const char *detail = kd_json_text(problem, "detail");
+    const char *title = kd_json_text(problem, "title");
+    const bool is_pin = strstr(kd_json_text(problem, "type"), "pin-") != NULL;
     kd_doctor_say(d, "ready", KD_FINDING_WRONG,
                   is_pin ? "put the right PIN into the PIN file, then: systemctl reload keyd "
                            "(SIGHUP; restart, where it is a systemd credential). keyd tries no "
                            "PIN a second time by itself"
                          : "see the lines above and keyd's log",
                   "keyd is not ready: %s%s%s", title, detail[0] != '\0' ? " " : "", detail);
-}
-
-// Of no use where there is no channel.
-static bool is_needed(const json_t *status, const char *ability) {
-    const json_t *channel = json_object_get(status, "channel");
-    return strcmp(ability, "handshake") == 0 && json_is_true(json_object_get(channel, "on"));
-}
-
-static void check_abilities(struct kd_doctor *d, const json_t *status) {
-    const char *name;
-    json_t *probe;
-    size_t n_good = 0;
-    json_object_foreach(json_object_get(status, "abilities"), name, probe) {
-        const char *found = json_string_value(probe);
-        if (found != NULL && strcmp(found, "verified") == 0) {
-            n_good++;
-        } else if (found != NULL && strcmp(found, "wrong") == 0) {
-            kd_doctor_say(d, "abilities", KD_FINDING_WRONG,
-                          "do not use it; ask the maker of the module",
-                          "%s: the token's answer is wrong.", name);
-        } else if (is_needed(status, name)) {
-            kd_doctor_say(d, "abilities", KD_FINDING_WRONG,
-                          "another token, or no channel: take its section out of keyd.conf",
-                          "This token cannot make handshakes of the channel.");
-        } else {
-            kd_doctor_say(d, "abilities", KD_FINDING_NOTE, "", "%s: %s", name,
-                          found != NULL ? found : "not said");
-        }
-    }
-    if (n_good > 0) {
-        kd_doctor_say(d, "abilities", KD_FINDING_OK, "",
-                      "%zu were tried with known answers; hkdf: %s", n_good,
-                      kd_json_text(status, "hkdf"));
-    } else if (d->is_ready) {
-        kd_doctor_say(d, "abilities", KD_FINDING_WRONG,
-                      "see keyd's log, and keydctl status; keyd-hsm --list shows the token",
-                      "keyd is ready, but says of no ability that the token has it.");
-    }
-}
-
-static void check_workers(struct kd_doctor *d, const json_t *status) {
-    size_t i;
-    json_t *worker;
-    size_t n_ready = 0;
-    long long restarts = 0;
-    const json_t *workers = json_object_get(status, "workers");
-    json_array_foreach(workers, i, worker) {
-        restarts += kd_json_number(worker, "restarts");
-        if (strcmp(kd_json_text(worker, "state"), "ready") != 0) {
-            continue;
-        }
-        const long long sec = kd_json_number(worker, "ready_for_sec");
-        n_ready++;
-        d->login_sec = d->has_login && d->login_sec < sec ? d->login_sec : sec;
-        d->has_login = true;
-    }
-    const size_t n = json_array_size(workers);
-    kd_doctor_say(d, "workers", n_ready == n && n > 0 ? KD_FINDING_OK : KD_FINDING_WRONG,
-                  restarts > 0 ? "keyd's log says why workers were restarted" : "",
-                  "%zu of %zu ready, %lld restarts", n_ready, n, restarts);
 }
 
 static void check_caller(struct kd_doctor *d, const struct kd_rest_answer *a) {
@@ -111,8 +54,28 @@ static void check_caller(struct kd_doctor *d, const struct kd_rest_answer *a) {
     } else {
         kd_doctor_say(d, "caller", KD_FINDING_OK, "", "keyd %s knows this user.",
                       kd_json_text(a->json, "version"));
-        check_workers(d, a->json);
-        check_abilities(d, a->json);
+        kd_doctor_status(d, a->json);
+    }
+}
+
+// Where no log is kept, or it is none of this caller's business, there is nothing to say.
+static void check_audit(struct kd_doctor *d) {
+    kd_auto(rest_answer) struct kd_rest_answer a = KD_REST_ANSWER_INIT;
+    if (!ask(d, "/v1/audit", &a) || a.status != 200) {
+        return;
+    }
+    const long long unsealed = kd_json_number(a.json, "seq") - kd_json_number(a.json, "sealed");
+    if (json_is_true(json_object_get(a.json, "failing"))) {
+        kd_doctor_say(d, "audit", KD_FINDING_WRONG,
+                      "make room on its disk, or mend its rights: keyd goes on by itself",
+                      "The audit log cannot be written, and keyd refuses what it must hold: %s",
+                      kd_json_text(a.json, "reason"));
+    } else if (kd_json_text(a.json, "key")[0] == '\0') {
+        kd_doctor_say(d, "audit", KD_FINDING_NOTE, "name a key for it: audit.key in keyd.conf(5)",
+                      "The audit log is chained, and not sealed.");
+    } else {
+        kd_doctor_say(d, "audit", KD_FINDING_OK, "", "The audit log is sealed but for %lld lines.",
+                      unsealed);
     }
 }
 
@@ -145,20 +108,23 @@ static void read_keys(struct kd_doctor *d) {
 }
 
 void kd_doctor_daemon(struct kd_doctor *d) {
-    kd_auto(rest_answer) struct kd_rest_answer a = KD_REST_ANSWER_INIT;
+    kd_auto(rest_answer) struct kd_rest_answer ready = KD_REST_ANSWER_INIT;
+    kd_auto(rest_answer) struct kd_rest_answer status = KD_REST_ANSWER_INIT;
     if (kd_ctl_connect(d->ctl) != KD_EXIT_OK) {
         kd_doctor_say(d, "daemon", KD_FINDING_WRONG, "see above",
                       "The settings of the connection cannot be used.");
         return;
     }
-    if (!ask(d, "/readyz", &a)) {
+    if (!ask(d, "/readyz", &ready)) {
         return;
     }
     kd_doctor_say(d, "daemon", KD_FINDING_OK, "", "keyd answers on %s",
                   kd_rest_place(d->ctl->rest));
-    check_ready(d, &a);
-    if (ask(d, "/v1/status", &a)) {
-        check_caller(d, &a);
+    d->is_ready = ready.status == 200;
+    if (ask(d, "/v1/status", &status)) {
+        check_ready(d, &ready, &status);
+        check_caller(d, &status);
+        check_audit(d);
         read_keys(d);
     }
 }

@@ -104,7 +104,7 @@ void kd_channel_identity_reload(struct kd_channel *c) {
 static enum kd_err refuse(const struct kd_channel *c, enum kd_err err, const char *why) {
     kd_log(KD_LOG_ERROR, "channel", "the identity cannot be used", "key=%s file=%s error=%s why=%s",
            c->config->identity, c->config->certificate_file, kd_err_name(err), why);
-    return err == KD_ERR_NO_MEMORY ? err : KD_ERR_CONFIG;
+    return err == KD_ERR_NO_MEMORY ? err : KD_ERR_OWN_CERTIFICATE;
 }
 
 enum kd_err kd_channel_identity(struct kd_channel *c, const struct kd_key_version **out) {

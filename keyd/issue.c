@@ -305,7 +305,7 @@ static enum kd_err begin_issue(struct issue *w, uint32_t validity_sec,
     const struct kd_bootstrap *b = w->b;
     const bool is_own = w->device == NULL && w->paper != KD_PAPER_SERVER;
     if (!is_own && b->chain.n == 0) {
-        return KD_ERR_CONFIG;
+        return KD_ERR_OWN_CERTIFICATE;
     }
     enum kd_err r = find_key(b, !is_own, key);
     if (r != KD_OK) {
@@ -322,7 +322,7 @@ static enum kd_err begin_issue(struct issue *w, uint32_t validity_sec,
     if (w->now_ms < b->chain.from_ms || w->now_ms >= b->chain.upto_ms) {
         kd_log(KD_LOG_ERROR, "ca", "the CA's certificate is not valid now", "file=%s",
                b->config->certificate_file);
-        return KD_ERR_CONFIG;
+        return KD_ERR_OWN_CERTIFICATE;
     }
     return KD_OK;
 }

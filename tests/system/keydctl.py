@@ -237,8 +237,9 @@ def status_and_doctor_say_what_is_well_and_what_is_not(token):
     keyd.start(wait=False)
     keyd.wait_serving()
     wait_for(lambda: keyd.get("/readyz").type == "pin-refused", what="pin-refused")
-    ctl("status", status=NO)
+    assert token.pin_file.encode() in ctl("status", status=NO), "the reason with its file"
     out = ctl("doctor", "--programs", installed(token), status=NO).decode()
+    assert f"The token refused the PIN in {token.pin_file}" in out, out
     assert "PIN" in out + ctl.errors and "wrong pin" not in out + ctl.errors, out
     assert token.flags().count("user-pin-final-try") == 0
     keyd.stop()

@@ -371,7 +371,8 @@ def the_expiry_of_the_own_certificate_is_seen_before_it_is_used(token):
             if not start:
                 d.connect(keyd)
                 continue
-            expect(keyd.post("/v1/handshakes", {"message": b64(d.begin())}), 400, "config")
+            expect(keyd.post("/v1/handshakes", {"message": b64(d.begin())}), 503,
+                   "own-certificate")
             assert keyd.get("/v1/status").json["channel"]["certificate"]["expires_in_sec"] == 0
     assert "the certificate is not valid now" in keyd.log()
     keyd.stop()

@@ -227,9 +227,9 @@ START_TEST(only_true_is_valid) {
 END_TEST
 
 START_TEST(not_ready_ends_with_1) {
-    struct fake_http f = { .answers = { FAKE_PROBLEM(503,
-                                                     "{\"title\":\"t\",\"detail\":\"no token\"}"),
-                                        FAKE_JSON(200, "{\"version\":\"0\"}") },
+    struct fake_http f = { .answers = { FAKE_PROBLEM(503, "{\"title\":\"t\"}"),
+                                        FAKE_JSON(200, "{\"problem\":{\"title\":\"t\","
+                                                       "\"detail\":\"no token\"}}") },
                            .n_answers = 2 };
     fake_http_start(&f);
     ck_assert_int_eq(RUN("--socket", f.socket, "status"), KD_EXIT_NO);

@@ -53,9 +53,10 @@ static void begin(void) {
         .answers = { FAKE_JSON(200, "{}"),
                      FAKE_JSON(200, "{\"version\":\"1\",\"hkdf\":\"native\",\"abilities\":"
                                     "{\"ecdh\":\"verified\"},\"workers\":[{\"state\":\"ready\"}]}"),
+                     FAKE_JSON(200, "{\"seq\":9,\"sealed\":8,\"key\":\"audit\"}"),
                      FAKE_JSON(200, "{\"keys\":[{\"name\":\"orders\",\"versions\":[{\"version\":1},"
                                     "{\"version\":12}]}],\"next\":null}") },
-        .n_answers = 3
+        .n_answers = 4
     };
     snprintf(text, sizeof(text),
              "state-directory = \"%s\"\npolicy-file = \"%s/policy.conf\"\n"
@@ -173,6 +174,70 @@ START_TEST(a_daemon_that_is_not_ready_and_then_no_pin_is_used) {
 }
 END_TEST
 
+START_TEST(the_reason_is_told_to_who_may_ask_for_the_status) {
+    server.answers[0] = FAKE_PROBLEM(503, "{\"title\":\"The token is not there.\"}");
+    server.answers[1] = FAKE_JSON(200, "{\"problem\":{\"title\":\"The token is not there.\","
+                                       "\"detail\":\"Those that are there: other.\"}}");
+    finds("The token is not there. Those that are there: other.");
+}
+END_TEST
+
+#define GOOD_WORKER "\"abilities\":{\"ecdh\":\"verified\"},\"workers\":[{\"state\":\"ready\"}]"
+#define CHANNEL(certificate)                                                                       \
+    FAKE_JSON(200, "{" GOOD_WORKER ",\"channel\":{\"on\":true,\"certificate\":" certificate "}}")
+
+START_TEST(a_certificate_of_the_channel_that_has_expired) {
+    server.answers[1] = CHANNEL("{\"expires_in_sec\":0}");
+    finds("The channel's certificate has expired");
+}
+END_TEST
+
+START_TEST(a_certificate_of_the_channel_that_is_not_there) {
+    server.answers[1] = CHANNEL("null");
+    finds("has read no certificate for the channel");
+}
+END_TEST
+
+START_TEST(a_certificate_of_the_channel_that_expires_soon_is_a_note) {
+    server.answers[1] = CHANNEL("{\"expires_in_sec\":1209599}");
+    ck_assert_int_eq(doctor(), KD_EXIT_OK);
+    says(out_text, "note   certificate");
+}
+END_TEST
+
+START_TEST(a_certificate_of_the_channel_that_is_good_for_a_while) {
+    server.answers[1] = CHANNEL("{\"expires_in_sec\":1209600}");
+    ck_assert_int_eq(doctor(), KD_EXIT_OK);
+    says(out_text, "ok     certificate    The channel's certificate is good for 14 days.");
+}
+END_TEST
+
+START_TEST(a_policy_that_keyd_has_refused) {
+    server.answers[1] = FAKE_JSON(200, "{" GOOD_WORKER ",\"policy\":{\"error\":\"p:3: what\"}}");
+    finds("an older one is in force: p:3: what");
+}
+END_TEST
+
+START_TEST(an_audit_log_that_cannot_be_written) {
+    server.answers[2] = FAKE_JSON(200, "{\"failing\":true,\"reason\":\"No space left\"}");
+    finds("refuses what it must hold: No space left");
+}
+END_TEST
+
+START_TEST(an_audit_log_that_is_not_sealed_is_a_note) {
+    server.answers[2] = FAKE_JSON(200, "{\"failing\":false,\"key\":\"\"}");
+    ck_assert_int_eq(doctor(), KD_EXIT_OK);
+    says(out_text, "note   audit          The audit log is chained, and not sealed.");
+}
+END_TEST
+
+START_TEST(no_audit_log_is_none_of_its_business) {
+    server.answers[2] = FAKE_PROBLEM(400, "{\"title\":\"t\"}");
+    ck_assert_int_eq(doctor(), KD_EXIT_OK);
+    ck_assert_ptr_null(strstr(out_text, "audit"));
+}
+END_TEST
+
 START_TEST(a_caller_that_is_not_known) {
     server.answers[1] = FAKE_PROBLEM(401, "{\"title\":\"t\"}");
     finds("does not know this user");
@@ -253,6 +318,15 @@ static TCase *tcase_doctor(void) {
     tcase_add_test(t, a_report_that_is_no_json);
     tcase_add_test(t, a_module_that_does_not_load);
     tcase_add_test(t, a_daemon_that_is_not_ready_and_then_no_pin_is_used);
+    tcase_add_test(t, the_reason_is_told_to_who_may_ask_for_the_status);
+    tcase_add_test(t, a_certificate_of_the_channel_that_has_expired);
+    tcase_add_test(t, a_certificate_of_the_channel_that_is_not_there);
+    tcase_add_test(t, a_certificate_of_the_channel_that_expires_soon_is_a_note);
+    tcase_add_test(t, a_certificate_of_the_channel_that_is_good_for_a_while);
+    tcase_add_test(t, a_policy_that_keyd_has_refused);
+    tcase_add_test(t, an_audit_log_that_cannot_be_written);
+    tcase_add_test(t, an_audit_log_that_is_not_sealed_is_a_note);
+    tcase_add_test(t, no_audit_log_is_none_of_its_business);
     tcase_add_test(t, a_caller_that_is_not_known);
     tcase_add_test(t, an_ability_whose_answer_is_wrong);
     tcase_add_test(t, a_token_without_handshakes_for_a_channel);

@@ -39,11 +39,11 @@ START_TEST(identity_needs_its_certificate) {
     channel_start("start ok\n");
     fx.config->channel.certificate_file = fixture_path("policy");
     kd_service_reload(sx.service);
-    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_CONFIG);
+    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_OWN_CERTIFICATE);
     fx.config->channel.certificate_file = fixture_path("identity.pem");
     ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
     ck_assert_err(service_set_state("identity", 0, false), KD_OK);
-    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_CONFIG);
+    ck_assert_err(channel_begin(7, "m1", 0), KD_ERR_OWN_CERTIFICATE);
 }
 END_TEST
 
