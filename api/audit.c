@@ -3,9 +3,10 @@
 //
 // A change is written down before it is begun, so none is made that nobody asked for, and what
 // became of it after.  What comes of a handshake or a certificate request is written before the
-// answer leaves.  That a caller was refused is written, too, but nobody waits for it, and at most
-// NOTED_PER_SECOND and NOTED_PER_MINUTE times: who may do nothing must not fill the disk, nor with
-// changes that he may not make (share.h).
+// answer leaves, and so is the use of a key, where the configuration wants that.  That a caller was
+// refused is written, too, but nobody waits for it, and at most NOTED_PER_SECOND and
+// NOTED_PER_MINUTE times: who may do nothing must not fill the disk, nor with changes that he may
+// not make (share.h).
 #include "keyd/audit.h"
 
 #include "api/problem.h"
@@ -33,6 +34,29 @@ void kd_request_note_number(struct kd_request *q, const char *name, uint64_t val
     snprintf(text, sizeof(text), "%" PRIu64, value);
     kd_request_note(q, name, text);
     q->notes[q->n_notes - 1].is_number = true;
+}
+
+void kd_request_note_use(struct kd_request *q, size_t items, size_t failed, uint32_t version) {
+    if (!q->is_use) {
+        return;
+    }
+    kd_request_note_number(q, "items", items);
+    if (failed > 0) {
+        kd_request_note_number(q, "failed", failed);
+    }
+    if (version != 0) {
+        kd_request_note_number(q, "version", version);
+    }
+}
+
+void kd_request_note_origin(struct kd_request *q) {
+    struct kd_secret_info info;
+    const bool has_line = q->is_use || q->asked_seq != 0;
+    if (has_line && q->route->param == KD_PARAM_SECRET &&
+        kd_service_secret(q->http->service, &q->caller, q->name, &info) == KD_OK) {
+        kd_request_note(q, "key", info.key);
+        kd_request_note_number(q, "version", info.version);
+    }
 }
 
 // NULL also when the service is gone, and answers only leave.
@@ -166,6 +190,21 @@ static bool is_asked(const struct kd_request *q) {
            (q->route->audit == KD_ROUTE_RELEASE && is_release(q->json.root));
 }
 
+// Of an operation with a key, that it is one that is written down.
+static bool is_audited(const struct kd_request *q) {
+    const uint32_t audited = kd_service_audited(q->http->service);
+    enum kd_permission p;
+    return audited != 0 && kd_permission_parse(q->route->may, &p) && (audited & 1u << p) != 0;
+}
+
+static bool is_done(const struct kd_request *q) {
+    return q->route->audit == KD_ROUTE_DONE || q->is_use;
+}
+
+static const char *event_of(const struct kd_request *q) {
+    return q->is_use ? "key.use" : q->route->event;
+}
+
 static void on_asked(struct kd_audit_entry *entry, enum kd_err err) {
     struct kd_request *q = entry->arg;
     q->asked_seq = err == KD_OK ? entry->line.seq : 0;
@@ -185,7 +224,8 @@ enum kd_err kd_audit_begin(struct kd_request *q) {
     struct kd_audit *a = audit_of(q);
     const char *why;
     const bool asks = is_asked(q);
-    if (a == NULL || (!asks && q->route->audit != KD_ROUTE_DONE)) {
+    q->is_use = a != NULL && !asks && is_audited(q);
+    if (a == NULL || (!asks && !is_done(q))) {
         return KD_OK;
     }
     enum kd_err err = kd_audit_admit(a, &why);
@@ -216,8 +256,7 @@ enum kd_err kd_audit_begin(struct kd_request *q) {
 // ---- after it --------------------------------------------------------------
 
 static bool is_noted_before_answer(const struct kd_request *q) {
-    return q->route != NULL && q->route->audit == KD_ROUTE_DONE && q->problem == KD_OK &&
-           q->n_notes > 0 && !q->is_noted;
+    return q->route != NULL && is_done(q) && q->problem == KD_OK && q->n_notes > 0 && !q->is_noted;
 }
 
 static void fail_done(struct kd_request *q, enum kd_err err) {
@@ -243,10 +282,11 @@ bool kd_audit_hold(struct kd_request *q) {
         kd_audit_end(q);
         return false;
     }
-    struct kd_audit_entry *e = new_entry(q, q->route->event);
+    struct kd_audit_entry *e = new_entry(q, event_of(q));
     enum kd_err r = KD_ERR_NO_MEMORY;
     q->is_noted = true;
     if (e != NULL) {
+        kd_audit_put(e, "operation", q->is_use ? q->route->may : "");
         put_result(e, q);
         e->done = on_done;
         e->arg = q;
@@ -290,7 +330,7 @@ static bool may_note(struct kd_http *h, bool is_known) {
 // A caller was refused, or what would have been noted had it been done.
 static bool is_refusal(const struct kd_request *q) {
     return q->status == 401 || q->status == 403 ||
-           (q->problem != KD_OK && q->route != NULL && q->route->audit == KD_ROUTE_DONE);
+           (q->problem != KD_OK && q->route != NULL && is_done(q));
 }
 
 static void write_refusal(struct kd_audit *a, struct kd_request *q) {

@@ -175,6 +175,7 @@ struct kd_request {
     bool is_raw;   // the body is of the route's own media type, and so is the answer
     bool is_cbor;  // the body is a sequence in CBOR, and so is the answer
     bool is_last;  // the connection ends with its answer
+    bool is_use;   // an operation that has a line in the audit log
     uint64_t started_us;
     uint64_t caller_turn; // when `caller` was found
     struct kd_caller caller;
@@ -241,6 +242,11 @@ void kd_request_origin(const struct kd_request *q, char out[static KD_ORIGIN_BYT
 
 // For the audit log; longer values are cut, `name` is not copied.
 void kd_request_note(struct kd_request *q, const char *name, const char *value);
+// Which key a secret came from, as its id says nothing, where there is a line for the request.
+void kd_request_note_origin(struct kd_request *q);
+// Of an operation that has a line: how many items, how many of them failed, and the key's version
+// (0: not known).
+void kd_request_note_use(struct kd_request *q, size_t items, size_t failed, uint32_t version);
 void kd_request_note_number(struct kd_request *q, const char *name, uint64_t value);
 
 // ---- the audit log (audit.c) -----------------------------------------------

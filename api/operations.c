@@ -192,6 +192,16 @@ static void make_room(struct kd_buf *out, const struct kd_work_result *results, 
     out->n = 0;
 }
 
+static void note_use(struct kd_request *q, const struct kd_work_result *results, size_t n) {
+    size_t failed = 0;
+    uint32_t version = 0;
+    for (size_t i = 0; q->is_use && i < n; i++) {
+        failed += results[i].err != KD_OK;
+        version = results[i].version != 0 ? results[i].version : version;
+    }
+    kd_request_note_use(q, n, failed, version);
+}
+
 static void on_done(void *arg, enum kd_err err, const char *detail,
                     const struct kd_work_result *results, size_t n) {
     struct kd_request *q = arg;
@@ -205,6 +215,7 @@ static void on_done(void *arg, enum kd_err err, const char *detail,
         kd_request_resume(q);
         return;
     }
+    note_use(q, results, n);
     make_room(&q->out, results, n);
     if (q->is_batch) {
         kd_buf_text(&q->out, "{\"items\":[");
@@ -245,6 +256,7 @@ enum kd_err kd_handle_work(struct kd_request *q) {
     if ((err = kd_request_hold(q, answer_bytes(&work))) != KD_OK) {
         return err;
     }
+    kd_request_note_origin(q);
     err = kd_service_work(q->http->service, &q->caller, &work, on_done, q);
     if (err == KD_OK) {
         q->state = KD_REQUEST_WAITING;

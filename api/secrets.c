@@ -175,17 +175,22 @@ static void make_room(struct kd_buf *out, const struct kd_derivation_result *res
 }
 
 // For the audit log.
-static void note_released(struct kd_request *q, const struct kd_derivation *items,
-                          const struct kd_derivation_result *results, size_t n) {
+static void note_results(struct kd_request *q, const struct kd_derivation *items,
+                         const struct kd_derivation_result *results, size_t n) {
     uint64_t values = 0;
     uint64_t bytes = 0;
+    size_t failed = 0;
     for (size_t i = 0; i < n; i++) {
         const bool is_released = items[i].release && results[i].err == KD_OK;
         values += is_released;
         bytes += is_released ? results[i].out.n : 0;
+        failed += results[i].err != KD_OK;
     }
-    kd_request_note_number(q, "values", values);
-    kd_request_note_number(q, "bytes", bytes);
+    if (values > 0) {
+        kd_request_note_number(q, "values", values);
+        kd_request_note_number(q, "bytes", bytes);
+    }
+    kd_request_note_use(q, n, failed, n == 0 ? 0 : results[0].version);
 }
 
 static void on_done(void *arg, enum kd_err err, const char *detail,
@@ -201,7 +206,7 @@ static void on_done(void *arg, enum kd_err err, const char *detail,
         kd_request_resume(q);
         return;
     }
-    note_released(q, items, results, n);
+    note_results(q, items, results, n);
     make_room(&q->out, results, n);
     if (q->is_batch) {
         kd_buf_text(&q->out, "{\"items\":[");
@@ -214,16 +219,6 @@ static void on_done(void *arg, enum kd_err err, const char *detail,
     }
     kd_request_answer(q, 200);
     kd_request_resume(q);
-}
-
-// Which key a secret came from: for the audit log, as its id says nothing.
-static void note_origin(struct kd_request *q) {
-    struct kd_secret_info info;
-    if (q->route->param == KD_PARAM_SECRET &&
-        kd_service_secret(q->http->service, &q->caller, q->name, &info) == KD_OK) {
-        kd_request_note(q, "key", info.key);
-        kd_request_note_number(q, "version", info.version);
-    }
 }
 
 static enum kd_err derive(struct kd_request *q, bool is_ecdh) {
@@ -249,7 +244,7 @@ static enum kd_err derive(struct kd_request *q, bool is_ecdh) {
     if ((err = kd_request_hold(q, n * (RESULT_BYTES + 2 * RELEASE_MAX_BYTES))) != KD_OK) {
         return err;
     }
-    note_origin(q);
+    kd_request_note_origin(q);
     err = kd_service_derive(q->http->service, &q->caller, items, n, on_done, q);
     if (err == KD_OK) {
         q->state = KD_REQUEST_WAITING;

@@ -61,6 +61,8 @@ void kd_audit_say(struct kd_audit *a, const char *event, const char *name, const
 // The service's; NULL: none is kept.
 struct kd_service;
 struct kd_audit *kd_service_audit(const struct kd_service *s);
+// The operations that have a line each: bits 1 << enum kd_permission.
+uint32_t kd_service_audited(const struct kd_service *s);
 
 // ---- reports ---------------------------------------------------------------
 

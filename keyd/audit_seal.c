@@ -212,6 +212,10 @@ struct kd_audit *kd_service_audit(const struct kd_service *s) {
     return s->audit;
 }
 
+uint32_t kd_service_audited(const struct kd_service *s) {
+    return s->audit == NULL ? 0 : s->config->audit.operations;
+}
+
 enum kd_err kd_service_audit_report(const struct kd_service *s, const struct kd_caller *caller,
                                     struct kd_audit_report *out) {
     const enum kd_err r = kd_service_allows(s, caller, KD_MAY_STATUS, NULL);

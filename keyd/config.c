@@ -131,6 +131,7 @@ static const struct kd_config_row rows[] = {
     { "audit", "key", NAME, AUDIT(key), "", 0, KD_NAME_MAX_BYTES, "Name of the HMAC key (sign, verify) that seals the audit log; nobody can make MACs with it but keyd. Empty: it is not sealed." },
     { "audit", "interval", NUMBER, AUDIT(seal_sec), "60", 1, 86400, "Seconds between two seals, where lines were written." },
     { "audit", "file-max-bytes", NUMBER64, AUDIT(bytes_max), "67108864", 65536, 1099511627776, "Bytes of a file, before it is renamed to FILE.N (N: the number of its first line) and the next is begun." },
+    { "audit", "operations", OPERATIONS, AUDIT(operations), "{}", 0, 0, "Operations with keys and secrets that have a line each, written before the answer: of sign, verify, mac, mac-verify, encrypt, decrypt, ecdh, derive and random. Empty: none; they are counted in /metrics." },
 
     { "ca", "key", NAME, CA(key), "", 0, KD_NAME_MAX_BYTES, "Name of the EC key (sign) that issues certificates to devices. Empty: this is no bootstrap server." },
     { "ca", "certificate-file", PATH, CA(certificate_file), "", 0, PATH_MAX_BYTES, "The CA's certificate (PEM), then those above it. Read again on SIGHUP; it may be missing until keydctl ca init has made it." },
@@ -206,6 +207,7 @@ static cfg_opt_t option_of(const struct kd_config_row *row) {
         break;
     case LIST:
     case TEXTS:
+    case OPERATIONS:
         o = list;
         break;
     }
@@ -249,6 +251,13 @@ static void take_texts(cfg_t *section, const char *name, struct kd_text_list *ou
     }
 }
 
+static void take_operations(cfg_t *section, const char *name, uint32_t *out) {
+    for (unsigned i = 0; i < cfg_size(section, name); i++) {
+        enum kd_permission p;
+        *out |= kd_permission_parse(cfg_getnstr(section, name, i), &p) ? 1u << p : 0;
+    }
+}
+
 static void take_value(struct kd_config *c, const struct kd_config_row *row) {
     cfg_t *section = row->section[0] == '\0' ? c->source : cfg_getsec(c->source, row->section);
     uint8_t *at = (row->in_http ? (uint8_t *)c->http : (uint8_t *)c) + row->offset;
@@ -276,6 +285,9 @@ static void take_value(struct kd_config *c, const struct kd_config_row *row) {
         break;
     case TEXTS:
         take_texts(section, row->name, (struct kd_text_list *)(void *)at);
+        break;
+    case OPERATIONS: // checked before
+        take_operations(section, row->name, (uint32_t *)(void *)at);
         break;
     case PROFILE:
         (void)kd_config_profile_parse(cfg_getstr(section, row->name),

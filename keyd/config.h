@@ -138,6 +138,7 @@ struct kd_audit_config { // audit.h
     const char *key;    // name of the HMAC key for seals; "": none are made
     uint32_t seal_sec;  // between two seals
     uint64_t bytes_max; // of a file, before the next is begun
+    uint32_t operations; // bit 1 << enum kd_permission: those that are written down
 };
 
 // Strings live as long as the configuration.

@@ -3,6 +3,7 @@
 #include "keyd/config_row.h"
 
 #include "fetch/fetch.h"
+#include "keyd/service.h"
 #include "keyd/words.h"
 
 #include <limits.h>
@@ -122,6 +123,20 @@ static int check_item(cfg_t *cfg, const struct kd_config_row *row, const cfg_opt
     return 0;
 }
 
+static int check_operation(cfg_t *cfg, const struct kd_config_row *row, const cfg_opt_t *option) {
+    static const unsigned known = 1u << KD_MAY_SIGN | 1u << KD_MAY_VERIFY | 1u << KD_MAY_MAC |
+                                  1u << KD_MAY_MAC_VERIFY | 1u << KD_MAY_ENCRYPT |
+                                  1u << KD_MAY_DECRYPT | 1u << KD_MAY_ECDH | 1u << KD_MAY_DERIVE |
+                                  1u << KD_MAY_RANDOM;
+    const char *text = option->values[option->nvalues - 1]->string;
+    enum kd_permission p;
+    if (!kd_permission_parse(text, &p) || (known & 1u << p) == 0) {
+        cfg_error(cfg, "'%s': '%s' is no operation with a key", row->name, text);
+        return -1;
+    }
+    return 0;
+}
+
 static bool is_channel_number(const struct kd_config_row *row, long v) {
     return strcmp(row->name, "suites") == 0 ? kd_suite_get((int)v) != NULL
                                             : v >= 0 && (uint64_t)v <= row->high;
@@ -168,6 +183,8 @@ int kd_config_check(cfg_t *cfg, const struct kd_config_row *row, const cfg_opt_t
         return check_word(cfg, row, option->values[0]->string);
     case TEXTS:
         return check_item(cfg, row, option);
+    case OPERATIONS:
+        return check_operation(cfg, row, option);
     case NUMBERS:
         return check_numbers(cfg, row, option);
     }

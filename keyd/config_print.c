@@ -12,7 +12,7 @@ static const char *const type_names[] = {
     [LIST] = "list",       [NAME] = "name",
     [NUMBERS] = "numbers", [HASH] = "hash",
     [PROFILE] = "profile", [CREDENTIAL] = "credential",
-    [TEXTS] = "texts",
+    [TEXTS] = "texts",     [OPERATIONS] = "texts",
 };
 
 const char *kd_config_type_name(enum kd_config_type type) {

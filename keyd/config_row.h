@@ -26,6 +26,7 @@ enum kd_config_type {
     PROFILE,
     CREDENTIAL,
     TEXTS,
+    OPERATIONS,
 };
 
 struct kd_config_row {

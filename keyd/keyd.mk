@@ -33,6 +33,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/manage.c \
 	keyd/peer_work.c \
 	keyd/peers.c keyd/peers.h \
+	keyd/permission.c \
 	keyd/policy.c keyd/policy.h \
 	keyd/pool.h \
 	keyd/recipe.c keyd/recipe.h \

@@ -129,6 +129,36 @@ def what_left_the_token_and_which_object_is_taken_up_is_in_the_log(token):
 
 
 @test(on=SOFTHSM)
+def operations_that_are_named_have_a_line_before_their_answer(token):
+    keyd = set_up(token, **{"audit.operations": ["sign", "mac-verify", "encrypt", "derive"]})
+    keyd.start()
+    keyd.create("orders", "ec-p256", "sign")
+    keyd.create("d", "ec-p256", "derive")
+    keyd.create("m", "hmac-sha256", "sign", "verify")
+    keyd.ok("/v1/keys/orders/rotate", {}, 201)
+    asked = keyd.post("/v1/keys/orders/sign", {"data": b64(b"x")}, headers={"X-Request-Id": "s-1"})
+    line = events(keyd, "key.use")[-1]  # there when the answer is
+    assert asked.status == 200 and line["request"] == "s-1" and line["result"] == "ok", line
+    assert line["operation"] == "sign" and line["name"] == "orders", line
+    assert line["items"] == 1 and line["version"] == 2 and "failed" not in line, line
+    mac = keyd.ok("/v1/keys/m/mac", {"data": ""})["mac"]
+    keyd.ok("/v1/keys/m/mac-verify", {"items": [{"data": "", "mac": mac}, {"data": "AA",
+                                                                           "mac": mac}]})
+    _, point = oracle.new_peer("ec-p256")
+    secret = keyd.ok("/v1/keys/d/ecdh", {"peer": b64(point), "kdf": "hkdf-sha256",
+                                              "type": "aes-256"})["secret"]
+    keyd.ok(f"/v1/secrets/{secret}/encrypt", {"plaintext": ""})
+    expect(keyd.post("/v1/keys/m/encrypt", {"plaintext": ""}), 409, "key-type")
+    lines = [(e["operation"], e["name"], e["items"]) for e in events(keyd, "key.use")]
+    assert lines == [("sign", "orders", 1), ("mac-verify", "m", 2), ("encrypt", secret, 1)], lines
+    assert events(keyd, "key.use")[-1]["key"] == "d"
+    wait_for(lambda: [e for e in events(keyd, "request.refused") if e["result"] == "key-type"],
+             what="what failed")
+    keyd.stop()
+    verify(keyd, "--offline")
+
+
+@test(on=SOFTHSM)
 def who_may_do_nothing_is_written_down_and_cannot_fill_the_disk(token):
     keyd = set_up(token).start()
     started = time.monotonic()

@@ -487,6 +487,10 @@ struct kd_audit *kd_service_audit(const struct kd_service *s) {
     return s->audit;
 }
 
+uint32_t kd_service_audited(const struct kd_service *s) {
+    return s->audited;
+}
+
 enum kd_err kd_service_audit_report(const struct kd_service *s,
                                     const struct kd_caller *caller KD_UNUSED,
                                     struct kd_audit_report *out) {

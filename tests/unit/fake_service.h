@@ -38,6 +38,7 @@ struct kd_service {
     struct kd_loop *loop;
     struct fake_job *held;
     struct kd_audit *audit; // a real one, where the fixture opens it
+    uint32_t audited;       // operations that have a line each
     // set by tests
     enum kd_err identify; // what the calls of this name answer
     enum kd_err allows;

@@ -117,6 +117,33 @@ START_TEST(a_session_is_in_the_log_before_its_answer) {
 }
 END_TEST
 
+#define MAC "/v1/keys/k/mac"
+#define EMPTY "{\"data\":\"\"}"
+
+START_TEST(an_operation_that_is_named_is_in_the_log_before_its_answer) {
+    f.service.audited = 1u << KD_MAY_MAC;
+    expect_json(&f, "POST", MAC, EMPTY, 200, "{\"mac\":\"TQ\",\"version\":1}");
+    ck_assert(has_line("\"event\":\"key.use\"", "\"operation\":\"mac\",\"items\":1,\"version\":1"));
+    expect_problem(&f, "POST", "/v1/keys/k/sign", "{}", 400, "field-missing", "data");
+    f.service.later = KD_ERR_TOKEN_AWAY;
+    expect_problem(&f, "POST", MAC, EMPTY, 503, "token-away", "");
+    wait_for_line("request.refused", "\"result\":\"token-away\"");
+    ck_assert(!has_line("field-missing", "")); // an operation that is not named
+}
+END_TEST
+
+START_TEST(an_operation_that_is_named_and_cannot_be_written_down_is_not_answered) {
+    f.service.audited = 1u << KD_MAY_MAC;
+    break_log();
+    expect_problem(&f, "POST", MAC, EMPTY, 503, "audit", "");
+    ck_assert_uint_eq(f.service.n_calls, 1);
+    expect_problem(&f, "POST", MAC, EMPTY, 503, "audit", "");
+    ck_assert_uint_eq(f.service.n_calls, 1); // known now: not begun
+    f.service.audited = 1u << KD_MAY_SIGN;
+    expect_json(&f, "POST", MAC, EMPTY, 200, "{\"mac\":\"TQ\",\"version\":1}");
+}
+END_TEST
+
 START_TEST(a_caller_who_is_refused_is_noted_and_does_not_wait) {
     f.service.identify = KD_ERR_UNAUTHENTICATED;
     expect_problem(&f, "POST", "/v1/keys", NEW_KEY, 401, "unauthenticated", "");
@@ -264,6 +291,8 @@ static TCase *tcase_audit(void) {
     tcase_add_test(c, a_change_is_in_the_log_before_the_service_is_asked);
     tcase_add_test(c, an_answer_that_nobody_takes_is_in_the_log_all_the_same);
     tcase_add_test(c, a_session_is_in_the_log_before_its_answer);
+    tcase_add_test(c, an_operation_that_is_named_is_in_the_log_before_its_answer);
+    tcase_add_test(c, an_operation_that_is_named_and_cannot_be_written_down_is_not_answered);
     tcase_add_test(c, a_caller_who_is_refused_is_noted_and_does_not_wait);
     tcase_add_test(c, flood_of_refusals_is_bounded_and_hides_none_of_a_principal);
     tcase_add_test(c, flood_of_changes_that_are_not_allowed_is_bounded_by_principal);

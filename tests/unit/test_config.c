@@ -158,6 +158,17 @@ START_TEST(numbers_at_their_edges) {
 }
 END_TEST
 
+START_TEST(operations_of_the_audit_log_are_those_with_keys) {
+    refused(PIN "audit {\n operations = {sign, fly}\n}\n", 3, "'fly' is no operation");
+    refused(PIN "audit {\n operations = {create}\n}\n", 3, "'create' is no operation");
+    refused(PIN "audit {\n operations = {release}\n}\n", 3, "'release' is no operation");
+    ck_assert_err(read_text(PIN), KD_OK);
+    ck_assert_uint_eq(config->audit.operations, 0);
+    ck_assert_err(read_text(PIN "audit { operations = {sign, mac-verify} }"), KD_OK);
+    ck_assert_uint_eq(config->audit.operations, 1u << KD_MAY_SIGN | 1u << KD_MAY_MAC_VERIFY);
+}
+END_TEST
+
 START_TEST(texts_at_their_edges) {
     struct kd_config_key k;
     for (size_t i = 0; kd_config_key_at(i, &k); i++) {
@@ -375,6 +386,7 @@ static TCase *tcase_config(void) {
     tcase_add_test(t, a_bootstrap_server_is_refused_where_a_part_of_it_is_missing);
     tcase_add_test(t, channel_takes_what_it_is_given);
     tcase_add_test(t, numbers_at_their_edges);
+    tcase_add_test(t, operations_of_the_audit_log_are_those_with_keys);
     tcase_add_test(t, texts_at_their_edges);
     tcase_add_test(t, smallest_file_gives_the_defaults);
     tcase_add_test(t, software_tokens_get_processes_and_others_threads);
