@@ -33,6 +33,7 @@ keyd_unit_tests = \
 	tests/unit/test_spent \
 	tests/unit/test_store \
 	tests/unit/test_store_memory \
+	tests/unit/test_store_thread \
 	tests/unit/test_tally \
 	tests/unit/test_trust \
 	tests/unit/test_workers
@@ -108,6 +109,8 @@ tests_unit_test_spent_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_store_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_spent_LDADD = $(keyd_unit_libs)
 tests_unit_test_store_LDADD = $(keyd_unit_libs)
+tests_unit_test_store_thread_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_store_thread_LDADD = $(keyd_unit_libs)
 tests_unit_test_store_memory_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_store_memory_SOURCES = tests/unit/test_store_memory.c $(failing_memory)
 tests_unit_test_store_memory_LDFLAGS = $(failing_memory_ldflags)
