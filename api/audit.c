@@ -123,11 +123,12 @@ static uint64_t count_of(const struct kd_json *array) {
     return n;
 }
 
-// Of the body: what is to be made, and of what kind.  A line has no other members of what a caller
-// wrote.  False: there is no memory for it.
-static bool put_input(struct kd_audit_entry *e, const struct kd_json *body) {
+// Of the body: what is to be made, and of what kind; of the path: which version.  A line has no
+// other members of what a caller wrote.  False: there is no memory for it.
+static bool put_input(struct kd_audit_entry *e, const struct kd_request *q) {
     static const char *const names[] = { "name",    "id",       "type",    "uri", "usage",
                                          "version", "relation", "subject", "kdf", "length" };
+    const struct kd_json *body = q->json.root;
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(INPUT_MAX_BYTES);
     kd_buf_u8(&out, '{');
     for (size_t i = 0; i < KD_COUNT_OF(names); i++) {
@@ -138,9 +139,13 @@ static bool put_input(struct kd_audit_entry *e, const struct kd_json *body) {
         kd_json_member(&out, "items");
         kd_json_put_number(&out, count_of(items));
     }
+    if (q->version != 0) {
+        kd_json_member(&out, "version");
+        kd_json_put_number(&out, q->version);
+    }
     kd_buf_u8(&out, '}');
     const enum kd_err r = kd_buf_finish(&out);
-    if (body != NULL && r == KD_OK) {
+    if ((body != NULL || q->version != 0) && r == KD_OK) {
         kd_audit_put_json(e, "input", kd_buf_get(&out));
     }
     return r != KD_ERR_NO_MEMORY;
@@ -242,7 +247,7 @@ enum kd_err kd_audit_begin(struct kd_request *q) {
         return KD_ERR_NO_MEMORY;
     }
     kd_audit_put(e, "phase", "asked");
-    if (!put_input(e, q->json.root)) {
+    if (!put_input(e, q)) {
         return KD_ERR_NO_MEMORY;
     }
     e->line.is_asked = true;

@@ -181,6 +181,7 @@ struct kd_request {
     struct kd_caller caller;
     char principal[KD_NAME_MAX_BYTES + 1]; // a copy, for the log
     char name[KD_NAME_MAX_BYTES + 1];      // {name} or {id} of the path
+    uint32_t version;                      // {version} of the path; 0: it has none
     const char *url;                       // the path, decoded; within a callback
     struct kd_buf body;
     struct kd_json_tree json; // the body's object, whose strings are in `body`; empty without one

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // keys.c: the handlers of /v1/keys: create, adopt, import, list, show, rotate,
-// disable, enable, delete.
+// disable, enable, delete, also one version.
 #include "api/json_in.h"
 #include "api/jwk.h"
 #include "api/page.h"
@@ -290,6 +290,11 @@ enum kd_err kd_handle_key_show(struct kd_request *q) {
 
 enum kd_err kd_handle_key_delete(struct kd_request *q) {
     return wait_if(q, kd_service_key_delete(q->http->service, &q->caller, q->name, on_deleted, q));
+}
+
+enum kd_err kd_handle_key_delete_version(struct kd_request *q) {
+    return wait_if(q, kd_service_key_delete_version(q->http->service, &q->caller, q->name,
+                                                    q->version, on_deleted, q));
 }
 
 enum kd_err kd_handle_key_rotate(struct kd_request *q) {

@@ -5,7 +5,7 @@
 
 #include "base/base.h"
 
-#define KD_METRICS_ROUTES_MAX 64 // routes, and one for requests without a route
+#define KD_METRICS_ROUTES_MAX 80 // routes, and one for requests without a route
 #define KD_METRICS_STATUSES 19
 #define KD_METRICS_BUCKETS 15 // the last one has no upper bound
 

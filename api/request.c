@@ -50,7 +50,7 @@ void *kd_request_begin(void *http, const char *uri, struct MHD_Connection *mhd) 
     q->arena = KD_BUF_INIT(h->config.body_max_bytes);
     q->out = KD_BUF_INIT(KD_HTTP_ANSWER_MAX_BYTES);
     make_id(h, q->caller.request_id);
-    q->refused = kd_route_find(uri, &q->path, q->name);
+    q->refused = kd_route_find(uri, &q->path, q->name, &q->version);
     if (q->path != NULL && q->path->is_for_devices != h->config.is_bootstrap) {
         q->path = NULL; // of the other server
         q->refused = KD_ERR_NO_ROUTE;

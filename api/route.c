@@ -36,6 +36,7 @@ static const struct kd_route routes[] = {
     { "POST", "/v1/keys", kd_handle_key_new, .body = KD_BODY_NEEDED, .audit = KD_ROUTE_ASKED, .event = "key.create", .may = "create, adopt or import" },
     { "GET", KEY, kd_handle_key_show, KD_PARAM_KEY, .may = "show" },
     { "DELETE", KEY, kd_handle_key_delete, KD_PARAM_KEY, .audit = KD_ROUTE_ASKED, .event = "key.delete", .may = "delete" },
+    { "DELETE", KEY "/versions/{version}", kd_handle_key_delete_version, KD_PARAM_VERSION, .audit = KD_ROUTE_ASKED, .event = "key.delete-version", .may = "delete" },
     { "POST", KEY "/rotate", kd_handle_key_rotate, KD_PARAM_KEY, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "key.rotate", .may = "rotate", .may_also = ADOPT_TOO },
     { "POST", KEY "/disable", kd_handle_key_disable, KD_PARAM_KEY, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "key.disable", .may = "disable" },
     { "POST", KEY "/enable", kd_handle_key_enable, KD_PARAM_KEY, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "key.enable", .may = "disable" },
@@ -158,35 +159,33 @@ static bool decode(struct segment s, char out[static DECODED_MAX], size_t *n) {
     return true;
 }
 
-// Whether the path has the shape of the pattern, in which at most one segment, or two that
-// follow each other, stand in braces; *param is what the path has for the last one.
-static bool match(const char *pattern, struct segment path, struct segment *param) {
-    size_t n_head = 0;
-    for (; pattern[n_head] != '{' && pattern[n_head] != '\0'; n_head++) {
-        if (n_head == path.n || path.p[n_head] != pattern[n_head]) {
+enum { PARAMS_MAX = 2 };
+
+// Whether the path has the shape of the pattern, in which a segment in braces stands for any that
+// is not empty; params has what the path has for them.
+static bool match(const char *pattern, struct segment path,
+                  struct segment params[static PARAMS_MAX], size_t *n_params) {
+    const char *at = path.p;
+    const char *const end = path.p + path.n;
+    *n_params = 0;
+    while (*pattern != '\0') {
+        if (*pattern != '{') {
+            if (at == end || *at++ != *pattern++) {
+                return false;
+            }
+            continue;
+        }
+        const char *slash = memchr(at, '/', (size_t)(end - at));
+        const size_t n = (size_t)((slash == NULL ? end : slash) - at);
+        if (n == 0) {
             return false;
         }
+        assert(*n_params < PARAMS_MAX);
+        params[(*n_params)++] = (struct segment) { at, n };
+        at += n;
+        pattern = strchr(pattern, '}') + 1;
     }
-    if (pattern[n_head] == '\0') {
-        return path.n == n_head;
-    }
-    const char *start = path.p + n_head;
-    const char *slash = memchr(start, '/', path.n - n_head);
-    const char *end = slash == NULL ? path.p + path.n : slash;
-    const char *tail = strchr(pattern + n_head, '}') + 1;
-    if (strncmp(tail, "/{", 2) == 0) { // another one behind it, and that is the parameter
-        if (slash == NULL || slash == start) {
-            return false;
-        }
-        start = slash + 1;
-        end = path.p + path.n;
-        slash = memchr(start, '/', (size_t)(end - start));
-        end = slash == NULL ? end : slash;
-        tail = strchr(tail, '}') + 1;
-    }
-    const size_t n_left = (size_t)(path.p + path.n - end);
-    *param = (struct segment) { start, (size_t)(end - start) };
-    return param->n > 0 && n_left == strlen(tail) && memcmp(end, tail, n_left) == 0;
+    return at == end;
 }
 
 static bool is_secret_id(const char *p, size_t n) {
@@ -217,6 +216,7 @@ static enum kd_err check_param(enum kd_route_param kind, const char *p, size_t n
     case KD_PARAM_NONE:
         return KD_OK;
     case KD_PARAM_KEY:
+    case KD_PARAM_VERSION:
     case KD_PARAM_PEER:
     case KD_PARAM_DEVICE:
         return kd_name_is_valid((struct kd_bytes) { (const uint8_t *)p, n }) ? KD_OK
@@ -231,33 +231,61 @@ static enum kd_err check_param(enum kd_route_param kind, const char *p, size_t n
     return KD_ERR_BUG;
 }
 
-static enum kd_err read_param(const struct kd_route *r, struct segment written,
-                              char param[static KD_NAME_MAX_BYTES + 1]) {
+static enum kd_err read_name(enum kd_route_param kind, struct segment written,
+                             char name[static KD_NAME_MAX_BYTES + 1]) {
     char decoded[DECODED_MAX];
     size_t n;
     if (!decode(written, decoded, &n)) {
         return KD_ERR_BAD_REQUEST;
     }
-    enum kd_err err = check_param(r->param, decoded, n);
+    enum kd_err err = check_param(kind, decoded, n);
     if (err != KD_OK) {
         return err;
     }
-    memcpy(param, decoded, n);
-    param[n] = '\0';
+    memcpy(name, decoded, n);
+    name[n] = '\0';
     return KD_OK;
 }
 
+static enum kd_err read_version(struct segment written, uint32_t *version) {
+    char decoded[DECODED_MAX + 1];
+    size_t n;
+    uint64_t number = 0;
+    if (!decode(written, decoded, &n)) {
+        return KD_ERR_BAD_REQUEST;
+    }
+    decoded[n] = '\0';
+    if (strlen(decoded) != n || kd_number_parse(decoded, 1, UINT32_MAX, &number) != KD_OK) {
+        return KD_ERR_NO_VERSION;
+    }
+    *version = (uint32_t)number;
+    return KD_OK;
+}
+
+static enum kd_err read_params(enum kd_route_param kind, const struct segment *written, size_t n,
+                               char param[static KD_NAME_MAX_BYTES + 1], uint32_t *version) {
+    if (kind == KD_PARAM_NONE) {
+        return KD_OK;
+    }
+    if (kind != KD_PARAM_VERSION) {
+        return read_name(kind, written[n - 1], param);
+    }
+    const enum kd_err err = read_name(kind, written[0], param);
+    return err == KD_OK ? read_version(written[1], version) : err;
+}
+
 enum kd_err kd_route_find(const char *target, const struct kd_route **out,
-                          char param[static KD_NAME_MAX_BYTES + 1]) {
+                          char param[static KD_NAME_MAX_BYTES + 1], uint32_t *version) {
     const struct segment path = { target, strcspn(target, "?") };
     for (size_t i = 0; i < KD_COUNT_OF(routes); i++) {
-        struct segment written = { NULL, 0 };
-        if (!match(routes[i].path, path, &written)) {
-            continue;
+        struct segment written[PARAMS_MAX] = { { NULL, 0 } };
+        size_t n = 0;
+        if (match(routes[i].path, path, written, &n)) {
+            *out = &routes[i];
+            param[0] = '\0';
+            *version = 0;
+            return read_params(routes[i].param, written, n, param, version);
         }
-        *out = &routes[i];
-        param[0] = '\0';
-        return routes[i].param == KD_PARAM_NONE ? KD_OK : read_param(&routes[i], written, param);
     }
     return KD_ERR_NO_ROUTE;
 }

@@ -27,6 +27,7 @@ enum kd_route_audit {
 enum kd_route_param {
     KD_PARAM_NONE,
     KD_PARAM_KEY,    // a key's name
+    KD_PARAM_VERSION, // the same, and the number of a version
     KD_PARAM_SECRET, // a secret's id
     KD_PARAM_PEER,   // a peer's name
     KD_PARAM_HANDSHAKE,
@@ -36,7 +37,7 @@ enum kd_route_param {
 
 struct kd_route {
     const char *method;
-    const char *path; // "{name}" or "{id}" stands for one segment
+    const char *path; // "{name}", "{id}" or "{version}" stands for one segment
     kd_handler *handler;
     enum kd_route_param param;
     enum kd_route_body body;
@@ -63,11 +64,12 @@ const struct kd_route *kd_route_at(size_t i);
 size_t kd_route_index(const struct kd_route *r); // kd_route_count() for NULL
 
 // Finds the path of a request target (percent-encoded, a query is ignored):
-// the first row with it, and its parameter, decoded, in out.  KD_ERR_NO_ROUTE,
-// KD_ERR_BAD_REQUEST (the encoding), KD_ERR_BAD_NAME, and for what cannot be an id
-// KD_ERR_NO_SECRET, KD_ERR_NO_HANDSHAKE, KD_ERR_NO_SESSION.
+// the first row with it, and its parameter, decoded, in out, and the version (0: it has none).
+// KD_ERR_NO_ROUTE, KD_ERR_BAD_REQUEST (the encoding), KD_ERR_BAD_NAME, and for what cannot be an
+// id or a version KD_ERR_NO_SECRET, KD_ERR_NO_HANDSHAKE, KD_ERR_NO_SESSION, KD_ERR_NO_VERSION.
 KD_MUST_CHECK enum kd_err kd_route_find(const char *target, const struct kd_route **out,
-                                        char param[static KD_NAME_MAX_BYTES + 1]);
+                                        char param[static KD_NAME_MAX_BYTES + 1],
+                                        uint32_t *version);
 // The row of the same path with this method (HEAD is GET); NULL: none.
 const struct kd_route *kd_route_for(const struct kd_route *path, const char *method);
 // "GET, HEAD, POST": the methods of a path.
@@ -76,8 +78,9 @@ void kd_route_allow(const struct kd_route *path, struct kd_buf *out);
 // ---- the handlers ----------------------------------------------------------
 
 kd_handler kd_handle_key_new, kd_handle_key_list, kd_handle_key_show, kd_handle_key_delete,
-    kd_handle_key_rotate, kd_handle_key_disable, kd_handle_key_enable; // keys.c
-kd_handler kd_handle_work;                                             // operations.c
+    kd_handle_key_rotate, kd_handle_key_disable, kd_handle_key_enable,
+    kd_handle_key_delete_version; // keys.c
+kd_handler kd_handle_work;        // operations.c
 kd_handler kd_handle_ecdh, kd_handle_derive, kd_handle_secret_list, kd_handle_secret_show,
     kd_handle_secret_delete;                                                         // secrets.c
 kd_handler kd_handle_status, kd_handle_healthz, kd_handle_readyz, kd_handle_openapi; // status.c

@@ -74,6 +74,8 @@
     X(KD_ERR_DEVICE_REVOKED, "device-revoked", KD_CLASS_CONFLICT, "The device is revoked, for good.") \
     X(KD_ERR_PEER_IS_DEVICE, "peer-is-device", KD_CLASS_CONFLICT, "The peer is a device of the bootstrap server: revoke it there.") \
     X(KD_ERR_KEY_RESERVED, "key-reserved", KD_CLASS_CONFLICT, "This key is for the secure channel, for certificates or for the audit log alone.") \
+    X(KD_ERR_VERSION_PRIMARY, "version-primary", KD_CLASS_CONFLICT, "This is the key's primary version, or its last: rotate the key first, or delete the key.") \
+    X(KD_ERR_VERSION_CERTIFIED, "version-certified", KD_CLASS_CONFLICT, "The certificate of this key is of this version, or cannot be read.") \
     \
     X(KD_ERR_BODY_TOO_LARGE, "body-too-large", KD_CLASS_TOO_LARGE, "The body is larger than the server accepts.") \
     X(KD_ERR_BATCH_TOO_LARGE, "batch-too-large", KD_CLASS_TOO_LARGE, "The batch has more than 1024 items.") \

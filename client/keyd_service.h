@@ -192,6 +192,9 @@ enum keyd_err keyd_key_rotate_to(struct keyd_service *service, const char *name,
                                  struct keyd_key *out);
 /* All versions; in the token too, but for adopted ones. */
 enum keyd_err keyd_key_delete(struct keyd_service *service, const char *name);
+/* One version, which is neither the primary nor the last; its number is not given again. */
+enum keyd_err keyd_key_delete_version(struct keyd_service *service, const char *name,
+                                      unsigned version);
 
 /* What an operation is done with: a key by its name, or a secret by its id. */
 struct keyd_with {

@@ -2,6 +2,7 @@
 // service_keys.c: keys of the token by their names: made, shown, renewed and destroyed.
 #include "client/service_state.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { BODY_BYTES = 512, URI_MAX_BYTES = 1024 };
@@ -213,6 +214,17 @@ enum keyd_err keyd_key_rotate(struct keyd_service *s, const char *name, struct k
 enum keyd_err keyd_key_delete(struct keyd_service *s, const char *name) {
     kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
     return kd_detail_end(on_key(s, "DELETE", name, "", &a));
+}
+
+enum keyd_err keyd_key_delete_version(struct keyd_service *s, const char *name, unsigned version) {
+    kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
+    char which[32];
+    if (version == 0) { // elsewhere that is all of them
+        kd_service_begin();
+        return kd_detail_end(kd_service_wrong("The version"));
+    }
+    snprintf(which, sizeof(which), "versions/%u", version);
+    return kd_detail_end(on_key(s, "DELETE", name, which, &a));
 }
 
 // Sends `body` to the key's `operation`.

@@ -24,6 +24,10 @@ KD_MUST_CHECK enum kd_err kd_bootstrap_admit(const struct kd_service *s,
                                              enum kd_permission permission,
                                              struct kd_bootstrap **out);
 
+// Whether the CA's certificate is of this version, or could be as there is none.
+bool kd_bootstrap_is_certified(const struct kd_bootstrap *b, const struct kd_entry *e,
+                               const struct kd_key_version *v);
+
 void kd_device_describe(const struct kd_bootstrap *b, const struct kd_device_entry *e,
                         struct kd_device_info *out);
 

@@ -45,7 +45,7 @@ void kd_change_free(struct kd_change *c) {
 
 void kd_change_end(struct kd_change *c, enum kd_err err) {
     const struct kd_entry *e = release(c); // the caller may begin another change at once
-    if (e != NULL && (e->has_pending || e->is_deleting)) {
+    if (e != NULL && kd_entry_is_open(e)) {
         if (c->done != NULL) { // the long waits are for what was looked at before
             c->s->recover_ms = KD_RECOVER_FIRST_MS;
         }

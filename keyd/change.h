@@ -24,7 +24,7 @@ struct kd_change {
     enum kd_err err; // what a caller will hear after an attempt was undone
     char detail[KD_DETAIL_BYTES];
     struct kd_key_version version; // being made; its bytes are the entry's pending one's
-    uint32_t number;               // set_state; delete: index of the next version to destroy
+    uint32_t number;               // the version's; delete: index of the next one to destroy
     enum kd_version_state state;
 };
 
@@ -50,5 +50,9 @@ KD_MUST_CHECK enum kd_err kd_change_make_version(struct kd_change *c);
 void kd_change_resolve(struct kd_change *c, enum kd_err err);
 // Notes the delete, destroys the versions that keyd made, forgets the key.  (destroy.c)
 void kd_change_delete(struct kd_change *c);
+// The same of the version c->number, whose key stays.
+void kd_change_delete_version(struct kd_change *c);
+// Goes on with those that were noted, from c->number on.
+void kd_change_destroy_marked(struct kd_change *c);
 
 #endif

@@ -17,24 +17,23 @@ enum kd_err kd_channel_key(const struct kd_channel *c, const char *name, uint32_
                                                : kd_service_version(e, version, out);
 }
 
+// What was made with a version that is destroyed is over.
+static enum kd_err put_key(const struct kd_channel *c, const char *name, uint32_t version,
+                           struct kd_hsm_request *head) {
+    const struct kd_key_version *v = NULL;
+    const enum kd_err r = kd_channel_key(c, name, version, &v);
+    if (r != KD_OK) {
+        return r == KD_ERR_NO_VERSION ? KD_ERR_NO_SESSION : r;
+    }
+    head->keys[head->n_keys++] = v->ref;
+    return KD_OK;
+}
+
 enum kd_err kd_channel_put_keys(const struct kd_channel *c, uint32_t ticket_version,
                                 uint32_t root_version, struct kd_hsm_request *head) {
-    const struct kd_key_version *v = NULL;
-    enum kd_err r = kd_channel_key(c, c->config->ticket, ticket_version, &v);
-    if (r != KD_OK) {
-        return r;
-    }
-    head->n_keys = 1;
-    head->keys[0] = v->ref;
-    if (root_version == 0) {
-        return KD_OK;
-    }
-    if ((r = kd_channel_key(c, c->config->root, root_version, &v)) != KD_OK) {
-        return r;
-    }
-    head->n_keys = 2;
-    head->keys[1] = v->ref;
-    return KD_OK;
+    head->n_keys = 0;
+    const enum kd_err r = put_key(c, c->config->ticket, ticket_version, head);
+    return r != KD_OK || root_version == 0 ? r : put_key(c, c->config->root, root_version, head);
 }
 
 // ---- admission -------------------------------------------------------------

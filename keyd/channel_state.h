@@ -118,6 +118,9 @@ KD_MUST_CHECK enum kd_err kd_channel_key(const struct kd_channel *c, const char 
 // The identity's version that the certificate is of.
 KD_MUST_CHECK enum kd_err kd_channel_identity(struct kd_channel *c,
                                               const struct kd_key_version **out);
+// Whether it is that version, or could be as the certificate cannot be read.  NULL: false.
+bool kd_channel_is_certified(struct kd_channel *c, const struct kd_entry *e,
+                             const struct kd_key_version *v);
 // Our ID_CRED for a handshake, in the form that the peer asks for in EAD_1 of its message_1
 // (empty: none), if we have it, else in that of the configuration.  KD_ERR_HS_EAD: we have not, and
 // the wish is critical.
@@ -126,7 +129,8 @@ KD_MUST_CHECK enum kd_err kd_channel_put_id_cred(const struct kd_channel *c,
 void kd_channel_identity_init(struct kd_channel *c);
 void kd_channel_identity_wipe(struct kd_channel *c);
 void kd_channel_identity_reload(struct kd_channel *c);
-// keys[0] = the ticket key, keys[1] = the root (version 0: none).
+// keys[0] = the ticket key, keys[1] = the root (version 0: none).  KD_ERR_NO_SESSION: such a
+// version was destroyed.
 KD_MUST_CHECK enum kd_err kd_channel_put_keys(const struct kd_channel *c, uint32_t ticket_version,
                                               uint32_t root_version, struct kd_hsm_request *head);
 

@@ -58,7 +58,7 @@ static void settle(struct derive *d, size_t at, enum kd_err err) {
     struct kd_derivation_result *result = &d->results[at];
     struct kd_secret_entry *e = kd_secrets_find(d->s->secrets, result->secret);
     if (err == KD_OK && e == NULL) {
-        err = KD_ERR_NO_KEY; // the key was deleted meanwhile
+        err = KD_ERR_NO_KEY; // the key, or its version, was deleted meanwhile
     }
     if (err == KD_OK) {
         e->is_made = true;

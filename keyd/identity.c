@@ -6,6 +6,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <string.h>
 
 enum { DAY_MS = 86400000 };
 
@@ -107,6 +108,18 @@ static enum kd_err refuse(const struct kd_channel *c, enum kd_err err, const cha
     return err == KD_ERR_NO_MEMORY ? err : KD_ERR_OWN_CERTIFICATE;
 }
 
+static bool is_of(const struct kd_channel_identity *id, const struct kd_key_version *v) {
+    return kd_bytes_equal(v->ref.proof, (struct kd_bytes) { id->key.point, id->key.n_point });
+}
+
+bool kd_channel_is_certified(struct kd_channel *c, const struct kd_entry *e,
+                             const struct kd_key_version *v) {
+    if (c == NULL || strcmp(e->key.name, c->config->identity) != 0) {
+        return false;
+    }
+    return (!c->identity.is_read && read_identity(c) != KD_OK) || is_of(&c->identity, v);
+}
+
 enum kd_err kd_channel_identity(struct kd_channel *c, const struct kd_key_version **out) {
     struct kd_channel_identity *id = &c->identity;
     const struct kd_entry *e = kd_registry_get(&c->s->registry, c->config->identity);
@@ -125,8 +138,7 @@ enum kd_err kd_channel_identity(struct kd_channel *c, const struct kd_key_versio
     id->is_static_dh = (e->key.usages & KD_USE_DERIVE) != 0;
     for (size_t i = e->key.n_versions; i > 0; i--) {
         const struct kd_key_version *v = &e->key.versions[i - 1];
-        if (v->state == KD_VERSION_ENABLED && e->key.origin != KD_ORIGIN_IMPORTED &&
-            kd_bytes_equal(v->ref.proof, (struct kd_bytes) { id->key.point, id->key.n_point })) {
+        if (v->state == KD_VERSION_ENABLED && e->key.origin != KD_ORIGIN_IMPORTED && is_of(id, v)) {
             *out = v;
             return KD_OK;
         }

@@ -289,9 +289,7 @@ static enum kd_err find_key(const struct kd_bootstrap *b, bool of_certificate,
     }
     for (size_t i = e->key.n_versions; i > 0; i--) {
         const struct kd_key_version *v = &e->key.versions[i - 1];
-        if (v->state == KD_VERSION_ENABLED &&
-            kd_bytes_equal(v->ref.proof,
-                           (struct kd_bytes) { b->chain.key.bytes, b->chain.key.n })) {
+        if (v->state == KD_VERSION_ENABLED && kd_bootstrap_is_certified(b, e, v)) {
             *out = v;
             return KD_OK;
         }

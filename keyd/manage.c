@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // manage.c: what callers may do to keys: create, adopt, import, rotate, switch,
-// delete.  Each is checked here, then goes its way through change.c.
+// delete, also one version.  Each is checked here, then goes its way through change.c.
+#include "keyd/bootstrap_state.h"
 #include "keyd/change.h"
 #include "keyd/import.h"
 
@@ -300,8 +301,9 @@ static enum kd_err run_set_state(struct kd_store_job *job, struct kd_store *stor
 static void after_set_state(struct kd_change *c, enum kd_err err) {
     struct kd_key *key = &c->entry->key;
     for (size_t i = 0; err == KD_OK && i < key->n_versions; i++) {
-        if (c->number == 0 || key->versions[i].number == c->number) {
-            key->versions[i].state = c->state;
+        struct kd_key_version *v = &key->versions[i];
+        if ((c->number == 0 || v->number == c->number) && v->state != KD_VERSION_DESTROYING) {
+            v->state = c->state;
         }
     }
     if (err == KD_OK) {
@@ -320,11 +322,12 @@ enum kd_err kd_service_key_set_state(struct kd_service *s, const struct kd_calle
     if (r != KD_OK) {
         return r;
     }
-    if (e->is_deleting) {
-        return KD_ERR_CHANGE_UNDER_WAY; // some of its objects may be gone
-    }
-    if (number != 0 && kd_entry_version(e, number) == NULL) {
+    const struct kd_key_version *v = kd_entry_version(e, number);
+    if (number != 0 && v == NULL) {
         return KD_ERR_NO_VERSION;
+    }
+    if (e->is_deleting || (v != NULL && v->state == KD_VERSION_DESTROYING)) {
+        return KD_ERR_CHANGE_UNDER_WAY; // some of its objects may be gone
     }
     if ((r = kd_change_new(s, e, done, arg, &c)) != KD_OK) {
         return r;
@@ -350,6 +353,59 @@ enum kd_err kd_service_key_delete(struct kd_service *s, const struct kd_caller *
     }
     if ((r = kd_change_new(s, e, done, arg, &c)) == KD_OK) {
         kd_change_delete(c);
+    }
+    return r;
+}
+
+// Could the key do without the version?
+static enum kd_err check_spare(const struct kd_service *s, const struct kd_entry *e,
+                               const struct kd_key_version *v) {
+    size_t n_left = 0;
+    for (size_t i = 0; i < e->key.n_versions; i++) {
+        const struct kd_key_version *other = &e->key.versions[i];
+        n_left += other != v && other->state != KD_VERSION_DESTROYING;
+    }
+    if (v->state == KD_VERSION_DESTROYING) {
+        return KD_OK; // it was asked before
+    }
+    if (n_left == 0 || v == kd_key_primary(&e->key)) {
+        return KD_ERR_VERSION_PRIMARY;
+    }
+    // Its object would stay in the token, and could be adopted under another name.
+    const enum kd_err r = v->is_local ? KD_OK : kd_service_check_free(s, e->key.name);
+    if (r != KD_OK) {
+        return r;
+    }
+    return kd_channel_is_certified(s->channel, e, v) ||
+                   kd_bootstrap_is_certified(s->bootstrap, e, v)
+               ? KD_ERR_VERSION_CERTIFIED
+               : KD_OK;
+}
+
+enum kd_err kd_service_key_delete_version(struct kd_service *s, const struct kd_caller *caller,
+                                          const char *name, uint32_t number, kd_key_done *done,
+                                          void *arg) {
+    const char *detail;
+    struct kd_entry *e = NULL;
+    struct kd_change *c = NULL;
+    enum kd_err r = take_entry(s, caller, KD_MAY_DELETE, name, &e);
+    if (r != KD_OK) {
+        return r;
+    }
+    const struct kd_key_version *v = kd_entry_version(e, number);
+    if (v == NULL) {
+        return KD_ERR_NO_VERSION;
+    }
+    if (e->is_deleting) {
+        return KD_ERR_CHANGE_UNDER_WAY;
+    }
+    if ((r = check_spare(s, e, v)) != KD_OK ||
+        (v->is_local && (r = kd_workers_ready(s->workers, &detail)) != KD_OK)) {
+        return r; // nothing begun
+    }
+    if ((r = kd_change_new(s, e, done, arg, &c)) == KD_OK) {
+        c->number = number;
+        kd_change_delete_version(c);
     }
     return r;
 }

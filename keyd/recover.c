@@ -10,22 +10,23 @@ static void resume(struct kd_service *s, struct kd_entry *e) {
         return; // the next worker that gets ready gives another chance
     }
     kd_log(KD_LOG_INFO, "keys", "a change that was cut off is taken up again", "key=%s change=%s",
-           e->key.name, e->has_pending ? "make" : "delete");
+           e->key.name,
+           e->has_pending   ? "make"
+           : e->is_deleting ? "delete"
+                            : "delete of a version");
     if (e->has_pending) {
         kd_change_resolve(c, KD_OK);
-    } else {
+    } else if (e->is_deleting) {
         kd_change_delete(c);
+    } else {
+        kd_change_destroy_marked(c);
     }
-}
-
-static bool is_open(const struct kd_entry *e) {
-    return e->has_pending || e->is_deleting;
 }
 
 // Also while a change is under way: only a look at what has become of it ends this.
 static void set_timer(struct kd_service *s) {
     for (size_t i = 0; i < s->registry.n; i++) {
-        if (is_open(s->registry.sorted[i])) {
+        if (kd_entry_is_open(s->registry.sorted[i])) {
             kd_timer_set(s->recover_timer, s->recover_ms);
             s->recover_ms =
                 s->recover_ms * 2 > KD_RECOVER_MAX_MS ? KD_RECOVER_MAX_MS : s->recover_ms * 2;
@@ -37,7 +38,7 @@ static void set_timer(struct kd_service *s) {
 static void resume_all(struct kd_service *s) {
     for (size_t i = s->registry.n; i > 0; i--) { // an entry may go: from the end
         struct kd_entry *e = s->registry.sorted[i - 1];
-        if (e->change == NULL && is_open(e)) {
+        if (e->change == NULL && kd_entry_is_open(e)) {
             resume(s, e);
         }
     }

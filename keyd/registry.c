@@ -102,6 +102,18 @@ void kd_entry_drop_pending(struct kd_entry *e) {
     }
 }
 
+void kd_entry_forget_version(struct kd_entry *e, uint32_t number) {
+    struct kd_key *key = &e->key;
+    struct kd_key_version *v = kd_entry_version(e, number);
+    if (v != NULL) {
+        const size_t at = (size_t)(v - key->versions);
+        wipe_version(v);
+        memmove(v, v + 1, (key->n_versions - at - 1) * sizeof(*v));
+        key->n_versions--;
+    }
+    e->destroyed = number > e->destroyed ? number : e->destroyed;
+}
+
 enum kd_err kd_entry_set_certificate(struct kd_entry *e, struct kd_bytes der) {
     if (der.n == 0) {
         return KD_OK;
@@ -125,10 +137,24 @@ struct kd_key_version *kd_entry_version(const struct kd_entry *e, uint32_t numbe
     return NULL;
 }
 
+struct kd_key_version *kd_entry_next_destroying(const struct kd_entry *e, uint32_t number) {
+    for (size_t i = 0; i < e->key.n_versions; i++) {
+        struct kd_key_version *v = &e->key.versions[i];
+        if (v->state == KD_VERSION_DESTROYING && v->number > number) {
+            return v;
+        }
+    }
+    return NULL;
+}
+
 uint32_t kd_entry_last_number(const struct kd_entry *e) {
-    const uint32_t last =
-        e->key.n_versions == 0 ? 0 : e->key.versions[e->key.n_versions - 1].number;
-    return e->has_pending && e->pending.number > last ? e->pending.number : last;
+    const size_t n = e->key.n_versions;
+    const uint32_t numbers[] = { n == 0 ? 0 : e->key.versions[n - 1].number, e->pending.number };
+    uint32_t last = e->destroyed;
+    for (size_t i = 0; i < KD_COUNT_OF(numbers); i++) {
+        last = numbers[i] > last ? numbers[i] : last;
+    }
+    return last;
 }
 
 // ---- entries ---------------------------------------------------------------
@@ -217,6 +243,10 @@ bool kd_entry_is_busy(const struct kd_entry *e) {
     return e->change != NULL || e->has_pending;
 }
 
+bool kd_entry_is_open(const struct kd_entry *e) {
+    return e->has_pending || e->is_deleting || kd_entry_next_destroying(e, 0) != NULL;
+}
+
 void kd_registry_wipe(struct kd_registry *g) {
     for (size_t i = 0; i < g->n; i++) {
         free_entry(g->sorted[i]);
@@ -274,6 +304,7 @@ enum kd_err kd_registry_load(void *registry, const struct kd_store_row *row) {
         }
         e->key.created_ms = row->created_ms;
         e->is_deleting = row->is_deleting;
+        e->destroyed = row->last_number;
     }
     if (row->version.state == KD_VERSION_PENDING) {
         return e->has_pending ? KD_ERR_STORE : kd_entry_set_pending(e, &row->version);

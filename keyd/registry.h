@@ -13,6 +13,7 @@ struct kd_entry {
     struct kd_key key;
     const void *change; // the one that is under way, or NULL
     bool is_deleting;   // a delete was begun and must be repeated
+    uint32_t destroyed; // the greatest number of a version that was destroyed
     // A version that the store has as pending, and its object may be in the token.
     bool has_pending;
     struct kd_key_version pending; // owned like the others
@@ -37,6 +38,8 @@ KD_MUST_CHECK enum kd_err kd_registry_reserve(struct kd_registry *g, const char 
                                               enum kd_key_origin origin, struct kd_entry **out);
 // Must a second change wait?
 bool kd_entry_is_busy(const struct kd_entry *e);
+// Has it a change that was begun and must come to its end?
+bool kd_entry_is_open(const struct kd_entry *e);
 void kd_registry_remove(struct kd_registry *g, struct kd_entry *e);
 
 struct kd_entry *kd_registry_get(const struct kd_registry *g, const char *name); // or NULL
@@ -50,10 +53,13 @@ KD_MUST_CHECK enum kd_err kd_entry_set_pending(struct kd_entry *e, const struct 
 void kd_entry_drop_pending(struct kd_entry *e);
 // Puts it last among the others; needs no memory: what the store has must come into the registry.
 void kd_entry_take_pending(struct kd_entry *e);
+void kd_entry_forget_version(struct kd_entry *e, uint32_t number); // that was destroyed
 KD_MUST_CHECK enum kd_err kd_entry_set_certificate(struct kd_entry *e, struct kd_bytes der);
 // NULL: no such version.
 struct kd_key_version *kd_entry_version(const struct kd_entry *e, uint32_t number);
-// The greatest number in use, pending or not.
+// The first that is being destroyed, with a greater number; or NULL.
+struct kd_key_version *kd_entry_next_destroying(const struct kd_entry *e, uint32_t number);
+// The greatest number that was ever given to a version: in use, pending or destroyed.
 uint32_t kd_entry_last_number(const struct kd_entry *e);
 // Is this object of the token one of the registry's?
 bool kd_registry_has_object(const struct kd_registry *g, const struct kd_key_ref *ref);

@@ -164,10 +164,10 @@ static void remove_and_tell(struct kd_secrets *s, struct kd_secret_entry *e) {
     s->gone(s->arg, id);
 }
 
-void kd_secrets_remove_of_key(struct kd_secrets *s, const char *key) {
+void kd_secrets_remove_of_key(struct kd_secrets *s, const char *key, uint32_t version) {
     size_t cursor = 0;
     for (struct kd_secret_entry *e; (e = kd_map_next(&s->by_id, &cursor)) != NULL;) {
-        if (strcmp(e->key, key) == 0) {
+        if (strcmp(e->key, key) == 0 && (version == 0 || e->version == version)) {
             remove_and_tell(s, e);
         }
     }

@@ -47,8 +47,8 @@ struct kd_secret_entry *kd_secrets_get(const struct kd_secrets *s, const char *p
 // One that a request is making: by its id alone, made or not.
 struct kd_secret_entry *kd_secrets_find(const struct kd_secrets *s, const char *id);
 void kd_secrets_remove(struct kd_secrets *s, struct kd_secret_entry *e); // tells nobody
-// Removes all that came from a key, and tells `gone`.
-void kd_secrets_remove_of_key(struct kd_secrets *s, const char *key);
+// Removes all that came from a key, or from one version of it (0: any), and tells `gone`.
+void kd_secrets_remove_of_key(struct kd_secrets *s, const char *key, uint32_t version);
 // The principal's oldest that is made, or the one after `after`; NULL at the end.
 const struct kd_secret_entry *kd_secrets_next(const struct kd_secrets *s, const char *principal,
                                               const struct kd_secret_entry *after);

@@ -102,6 +102,7 @@ enum kd_version_state {
     KD_VERSION_PENDING, // being made; not shown
     KD_VERSION_ENABLED,
     KD_VERSION_DISABLED,
+    KD_VERSION_DESTROYING, // disabled for good: its object goes, or has gone
 };
 
 struct kd_key_version {
@@ -190,6 +191,14 @@ KD_MUST_CHECK enum kd_err kd_service_key_set_state(struct kd_service *s,
 KD_MUST_CHECK enum kd_err kd_service_key_delete(struct kd_service *s,
                                                 const struct kd_caller *caller, const char *name,
                                                 kd_key_done *done, void *arg);
+
+// The same with one version of it.  KD_ERR_VERSION_PRIMARY also for the last one that there is;
+// KD_ERR_VERSION_CERTIFIED: the channel or the CA has a certificate of it; KD_ERR_KEY_RESERVED: it
+// is of one of their keys, and was adopted.  Its number is not given again.
+KD_MUST_CHECK enum kd_err kd_service_key_delete_version(struct kd_service *s,
+                                                        const struct kd_caller *caller,
+                                                        const char *name, uint32_t number,
+                                                        kd_key_done *done, void *arg);
 
 // ---- operations ------------------------------------------------------------
 

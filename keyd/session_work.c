@@ -351,8 +351,8 @@ static enum kd_err on_ticket(void *arg, const struct kd_hsm_reply *reply, struct
     memcpy(w->peer, peer.p, peer.n);
     w->terms.peer = kd_bytes_of_text(w->peer);
     const enum kd_err r = continue_from(w);
-    if (r != KD_OK) {
-        end(w, r, "", NULL);
+    if (r != KD_OK) { // without the root's version there is nothing to continue
+        end(w, r == KD_ERR_NO_SESSION ? KD_ERR_SESSION_ENDED : r, "", NULL);
     }
     return KD_OK;
 }

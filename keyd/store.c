@@ -7,7 +7,7 @@ static bool row_fits(const struct kd_store_row *row) {
     return kd_name_is_valid(kd_bytes_of_text(row->name)) && row->type >= KD_KEY_EC_P256 &&
            row->type <= KD_KEY_TYPE_LAST && (row->usages & ~KD_USE_ALL) == 0 &&
            row->origin <= KD_ORIGIN_IMPORTED && row->version.number > 0 &&
-           row->version.state <= KD_VERSION_DISABLED &&
+           row->version.state <= KD_VERSION_DESTROYING &&
            row->version.ref.id.n <= KD_HSM_ID_MAX_BYTES &&
            row->version.ref.label.n <= KD_HSM_LABEL_MAX_BYTES &&
            row->version.ref.proof.n <= KD_HSM_POINT_MAX_BYTES;
@@ -23,16 +23,17 @@ static void read_row(sqlite3_stmt *q, struct kd_store_row *row) {
         .created_ms = (uint64_t)sqlite3_column_int64(q, 4),
         .is_deleting = sqlite3_column_int(q, 5) != 0,
         .certificate = kd_sql_column(q, 6),
+        .last_number = (uint32_t)sqlite3_column_int64(q, 7),
         .version = {
-            .number = (uint32_t)sqlite3_column_int64(q, 7),
-            .state = (enum kd_version_state)sqlite3_column_int(q, 8),
-            .created_ms = (uint64_t)sqlite3_column_int64(q, 9),
+            .number = (uint32_t)sqlite3_column_int64(q, 8),
+            .state = (enum kd_version_state)sqlite3_column_int(q, 9),
+            .created_ms = (uint64_t)sqlite3_column_int64(q, 10),
             .ref = { .type = (enum kd_key_type)sqlite3_column_int(q, 1),
-                     .id = kd_sql_column(q, 10),
-                     .label = kd_sql_column(q, 11),
-                     .proof = kd_sql_column(q, 12) },
-            .is_local = sqlite3_column_int(q, 13) != 0,
-            .is_extractable = sqlite3_column_int(q, 14) != 0,
+                     .id = kd_sql_column(q, 11),
+                     .label = kd_sql_column(q, 12),
+                     .proof = kd_sql_column(q, 13) },
+            .is_local = sqlite3_column_int(q, 14) != 0,
+            .is_extractable = sqlite3_column_int(q, 15) != 0,
         },
     };
 }
@@ -112,19 +113,34 @@ enum kd_err kd_store_enable(struct kd_store *s, const char *name, const struct k
     return kd_sql_end(s, kd_sql_change(s, KD_SQL_ENABLE));
 }
 
+// A statement about one version.
+static enum kd_err change_version(struct kd_store *s, enum kd_statement which, const char *name,
+                                  uint32_t number) {
+    kd_sql_text(s->statements[which], 1, name);
+    kd_sql_number(s->statements[which], 2, number);
+    return kd_sql_change(s, which);
+}
+
 enum kd_err kd_store_drop(struct kd_store *s, const char *name, uint32_t number) {
     enum kd_err r = kd_sql_begin(s);
     if (r != KD_OK) {
         return r;
     }
-    kd_sql_text(s->statements[KD_SQL_DROP_VERSION], 1, name);
-    kd_sql_number(s->statements[KD_SQL_DROP_VERSION], 2, number);
-    r = kd_sql_change(s, KD_SQL_DROP_VERSION);
+    r = change_version(s, KD_SQL_DROP_VERSION, name, number);
     if (r == KD_OK) {
         kd_sql_text(s->statements[KD_SQL_DROP_EMPTY_KEY], 1, name);
         r = kd_sql_change(s, KD_SQL_DROP_EMPTY_KEY);
     }
     return kd_sql_end(s, r);
+}
+
+enum kd_err kd_store_forget(struct kd_store *s, const char *name, uint32_t number) {
+    enum kd_err r = kd_sql_begin(s);
+    if (r != KD_OK) {
+        return r;
+    }
+    r = change_version(s, KD_SQL_RAISE_LAST, name, number);
+    return kd_sql_end(s, r == KD_OK ? change_version(s, KD_SQL_DROP_VERSION, name, number) : r);
 }
 
 static enum kd_err set_state(struct kd_store *s, const char *name, uint32_t number,

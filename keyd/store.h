@@ -28,6 +28,7 @@ struct kd_store_row {
     uint64_t created_ms;
     bool is_deleting; // a delete was begun
     struct kd_bytes certificate;
+    uint32_t last_number;          // the greatest that was destroyed
     struct kd_key_version version; // may be pending
 };
 typedef KD_MUST_CHECK enum kd_err kd_store_row_fn(void *arg, const struct kd_store_row *row);
@@ -42,7 +43,9 @@ KD_MUST_CHECK enum kd_err kd_store_enable(struct kd_store *s, const char *name,
                                           const struct kd_key_version *version);
 // The pending version has none; the key goes with its last version.
 KD_MUST_CHECK enum kd_err kd_store_drop(struct kd_store *s, const char *name, uint32_t number);
-// number 0: all that are not pending.
+// The version was destroyed; its number is not given again.
+KD_MUST_CHECK enum kd_err kd_store_forget(struct kd_store *s, const char *name, uint32_t number);
+// Of a version that is enabled or disabled, number 0: of all of them.
 KD_MUST_CHECK enum kd_err kd_store_set_state(struct kd_store *s, const char *name, uint32_t number,
                                              enum kd_version_state state);
 // Notes that the key is being deleted, and disables it.

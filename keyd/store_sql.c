@@ -53,6 +53,8 @@ static const char *const schema[] = {
     // whose the sessions are that have ended; empty: nobody knows any more
     ("ALTER TABLE ended ADD COLUMN peer BLOB NOT NULL DEFAULT x'';"
      "CREATE INDEX ended_of_peer ON ended(peer) WHERE kind = 1;"),
+    // the greatest number of a version that was destroyed: it is not given again
+    "ALTER TABLE keys ADD COLUMN last INTEGER NOT NULL DEFAULT 0;",
 };
 enum { SCHEMA_VERSION = KD_COUNT_OF(schema) };
 
@@ -62,7 +64,7 @@ static const char *const texts[KD_SQL_STATEMENTS] = {
     [KD_SQL_COMMIT] = "COMMIT",
     [KD_SQL_ROLLBACK] = "ROLLBACK",
     [KD_SQL_LOAD] = "SELECT k.name, k.type, k.usages, k.origin, k.created_ms, k.deleting, k.certificate,"
-             " v.number, v.state, v.created_ms, v.id, v.label, v.proof, v.local, v.extractable"
+             " k.last, v.number, v.state, v.created_ms, v.id, v.label, v.proof, v.local, v.extractable"
              " FROM keys k JOIN versions v ON v.name = k.name ORDER BY k.name, v.number",
     [KD_SQL_ADD_KEY] = "INSERT OR IGNORE INTO keys(name, type, usages, origin, created_ms, certificate)"
                 " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
@@ -73,9 +75,10 @@ static const char *const texts[KD_SQL_STATEMENTS] = {
     [KD_SQL_DROP_VERSION] = "DELETE FROM versions WHERE name = ?1 AND number = ?2",
     [KD_SQL_DROP_EMPTY_KEY] = "DELETE FROM keys WHERE name = ?1"
                        " AND NOT EXISTS(SELECT 1 FROM versions WHERE name = ?1)",
-    [KD_SQL_SET_STATE] = "UPDATE versions SET state = ?2 WHERE name = ?1 AND number = ?3 AND state <> 0",
-    [KD_SQL_SET_STATES] = "UPDATE versions SET state = ?2 WHERE name = ?1 AND state <> 0",
+    [KD_SQL_SET_STATE] = "UPDATE versions SET state = ?2 WHERE name = ?1 AND number = ?3 AND state IN (1, 2)",
+    [KD_SQL_SET_STATES] = "UPDATE versions SET state = ?2 WHERE name = ?1 AND state IN (1, 2)",
     [KD_SQL_MARK_DELETING] = "UPDATE keys SET deleting = 1 WHERE name = ?1",
+    [KD_SQL_RAISE_LAST] = "UPDATE keys SET last = max(last, ?2) WHERE name = ?1",
     [KD_SQL_DELETE_KEY] = "DELETE FROM keys WHERE name = ?1",
     [KD_SQL_SET_FACT] = "INSERT OR REPLACE INTO facts(name, value) VALUES(?1, ?2)",
     [KD_SQL_REMOVE_FACT] = "DELETE FROM facts WHERE name = ?1",
@@ -101,8 +104,8 @@ static const char *const texts[KD_SQL_STATEMENTS] = {
     [KD_SQL_TRIM_SPENT] = "DELETE FROM spent WHERE until_ms <= ?1 AND id <> x''",
 };
 // clang-format on
-_Static_assert(KD_VERSION_PENDING == 0 && KD_ENDED_FLOOR == 0 && KD_ENDED_SESSION == 1 &&
-                   KD_ENDED_PEER == 2,
+_Static_assert(KD_VERSION_ENABLED == 1 && KD_VERSION_DISABLED == 2 && KD_ENDED_FLOOR == 0 &&
+                   KD_ENDED_SESSION == 1 && KD_ENDED_PEER == 2,
                "the statements above say so");
 
 // ---- SQLite, its errors made ours ------------------------------------------

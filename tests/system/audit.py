@@ -88,6 +88,10 @@ def each_change_is_written_down_before_it_is_done_and_what_became_of_it(token):
         keyd.ok(f"/v1/keys/orders/{path}", {}, status)
         asked, answer = answered(keyd, event)
         assert asked["name"] == "orders" and answer["result"] == "ok", (asked, answer)
+    expect(keyd.delete("/v1/keys/orders/versions/1"), 204)
+    asked, answer = answered(keyd, "key.delete-version")
+    assert asked["name"] == "orders" and asked["input"] == {"version": 1}, asked
+    assert answer["result"] == "ok", answer
     expect(keyd.delete("/v1/keys/orders", headers={"X-Request-Id": "mine-7"}), 204)
     asked, _ = answered(keyd, "key.delete")
     assert asked["request"] == "mine-7", asked
@@ -231,6 +235,9 @@ def seals_of_all_versions_are_found_and_of_none_that_there_is_not(token):
     verify(keyd, files=[forged], status=1, say="did not make")
     expect(keyd.post("/v1/keys/audit/disable", {"version": 1}), 200)
     verify(keyd, status=3, say="disabled")
+    expect(keyd.delete("/v1/keys/audit/versions/1"), 204)
+    verify(keyd, status=1, say="did not make")
+    verify(keyd, "--offline")
     keyd.stop()
 
 

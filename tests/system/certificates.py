@@ -156,6 +156,21 @@ def the_two_servers_have_nothing_of_each_other(token):
     keyd.stop()
 
 
+@test(on=SOFTHSM)
+def the_version_that_the_ca_s_certificate_is_of_stays_until_there_is_another(token):
+    keyd = Bootstrap(token).set_up()
+    keyd.ok("/v1/keys/ca/rotate", {}, 201)
+    expect(keyd.delete("/v1/keys/ca/versions/1"), 409, "version-certified")
+    owner = Owner("before")
+    assert owner.enroll(keyd, keyd.enrol("before"))[0] == 200
+    keyd.write_pem(keyd.ca_file, keyd.ok("/v1/ca/root", {"subject": "next CA"})["certificate"])
+    expect(keyd.delete("/v1/keys/ca/versions/1"), 409, "version-certified")  # not read yet
+    keyd.hup()
+    expect(keyd.delete("/v1/keys/ca/versions/1"), 204)
+    assert Owner("after").enroll(keyd, keyd.enrol("after"))[0] == 200
+    keyd.stop()
+
+
 # ---- reading ---------------------------------------------------------------
 
 @test(on=SOFTHSM)

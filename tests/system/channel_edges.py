@@ -218,6 +218,34 @@ def tickets_and_sessions_outlive_a_new_version_of_ticket_key_and_root(token):
     keyd.stop()
 
 
+@test(on=SOFTHSM)
+def a_version_goes_and_what_was_made_with_it_but_not_what_the_certificate_is_of(token):
+    keyd = Server(token).set_up()
+    with keyd.device("d") as d:
+        for name in ("ticket", "root"):
+            d.connect(keyd)
+            ticket = keyd.get(f"/v1/sessions/{d.session}/ticket").json["ticket"]
+            old = keyd.ok(f"/v1/keys/{name}/rotate", {}, 201)["primary"] - 1
+            exchange(keyd, d, b"after the rotation")
+            expect(keyd.delete(f"/v1/keys/{name}/versions/{old + 1}"), 409, "version-primary")
+            expect(keyd.delete(f"/v1/keys/{name}/versions/{old}"), 204)
+            expect(keyd.post("/v1/records/seal", {"session": d.session, "data": ""}), 404,
+                   "no-such-session")
+            r = keyd.post("/v1/sessions/resume", {"ticket": ticket, "client_nonce": "AA"})
+            assert (r.status, r.type) == ((422, "ticket") if name == "ticket"
+                                          else (409, "session-ended")), r
+            d.connect(keyd)
+            exchange(keyd, d, b"a new session")
+        new = keyd.ok("/v1/keys/identity/rotate", {}, 201)["versions"][1]
+        expect(keyd.delete("/v1/keys/identity/versions/1"), 409, "version-certified")
+        exchange(keyd, d, b"the old identity is needed")
+        with open(keyd.certificate_file, "w", encoding="utf-8") as f:
+            f.write(peer.pem(peer.certificate(new["pem"].encode(), "server")))
+        keyd.hup()
+        expect(keyd.delete("/v1/keys/identity/versions/1"), 204)
+    keyd.stop()
+
+
 @test
 def a_ticket_after_a_key_update_has_the_new_keys_and_an_old_one_has_not(token):
     keyd = Server(token).set_up()

@@ -189,6 +189,58 @@ def delete_destroys_all_versions_in_the_token(token):
     keyd.stop()
 
 
+def numbers(keyd, name):
+    return [v["version"] for v in keyd.get("/v1/keys/" + name).json["versions"]]
+
+
+@test
+def a_version_that_the_key_needs_is_not_deleted(keyd):
+    path = "/v1/keys/needed"
+    expect(keyd.delete(path + "/versions/1"), 404, "no-such-key")
+    keyd.create("needed", "aes-256", "encrypt")
+    expect(keyd.delete(path + "/versions/1"), 409, "version-primary")
+    keyd.ok(path + "/disable", {})
+    expect(keyd.delete(path + "/versions/1"), 409, "version-primary")  # the last
+    keyd.ok(path + "/rotate", {}, 201)
+    expect(keyd.delete(path + "/versions/2"), 409, "version-primary")
+    for number in ("0", "3", "01", "-1", "x", "4294967296", "18446744073709551617"):
+        expect(keyd.delete(f"{path}/versions/{number}"), 404, "no-such-version")
+    assert numbers(keyd, "needed") == [1, 2]
+    expect(keyd.delete(path), 204)
+
+
+@test
+def delete_of_a_version_destroys_it_in_the_token_and_its_number_never_comes_again(token):
+    keyd = Keyd(token).start()
+    keyd.create("aes", "aes-256", "encrypt", "decrypt")
+    keyd.create("pair", "ec-p256", "derive")
+    sealed = keyd.ok("/v1/keys/aes/encrypt", {"plaintext": b64(b"by the first")})
+    opening = {k: sealed[k] for k in ("iv", "ciphertext")}
+    _, point = oracle.new_peer("ec-p256")
+    agreed = keyd.ok("/v1/keys/pair/ecdh", {"peer": b64(point), "type": "hmac-sha256"})["secret"]
+    for name in ("aes", "pair"):
+        for _ in range(2):
+            keyd.ok(f"/v1/keys/{name}/rotate", {}, 201)
+        expect(keyd.delete(f"/v1/keys/{name}/versions/1"), 204)
+        expect(keyd.delete(f"/v1/keys/{name}/versions/1"), 404, "no-such-version")
+        assert numbers(keyd, name) == [2, 3]
+    assert labels(token) == ["aes.v2", "aes.v3", "pair.v2", "pair.v3"], labels(token)
+    expect(keyd.post("/v1/keys/aes/decrypt", {**opening, "version": 1}), 404, "no-such-version")
+    expect(keyd.post("/v1/keys/aes/decrypt", opening), 422, "not-authentic")
+    expect(keyd.post(f"/v1/secrets/{agreed}/mac", {"data": ""}), 404, "no-such-secret")
+    # The newest, too, and at the next start it is not forgotten which numbers there were.
+    keyd.ok("/v1/keys/aes/disable", {"version": 3})
+    expect(keyd.delete("/v1/keys/aes/versions/3"), 204)
+    assert keyd.ok("/v1/keys/aes/encrypt", {"plaintext": ""})["version"] == 2
+    keyd.restart()
+    assert keyd.ok("/v1/keys/aes/rotate", {}, 201)["primary"] == 4
+    expect(keyd.delete("/v1/keys/aes/versions/2"), 204)
+    assert numbers(keyd, "aes") == [4] and labels(token) == ["aes.v4", "pair.v2", "pair.v3"]
+    expect(keyd.delete("/v1/keys/pair"), 204)
+    assert labels(token) == ["aes.v4"], labels(token)
+    keyd.stop()
+
+
 @test
 def objects_in_the_token_are_sensitive_local_and_not_extractable(token):
     keyd = Keyd(token).start()
@@ -280,6 +332,9 @@ def a_registry_that_was_lost_is_made_again_from_the_token(token):
                            {"iv": answer["iv"], "ciphertext": answer["ciphertext"],
                             "version": answer["version"]})
         assert unb64(opened["plaintext"]) == text
+    # A version that was adopted is only forgotten, and can be taken up again.
+    expect(second.delete("/v1/keys/seal/versions/3"), 204)
+    assert numbers(second, "seal") == [1, 2, 4] and labels(token).count("seal.v3") == 1
     assert second.ok("/v1/keys/seal/rotate", {}, 201)["primary"] == 5
     # Its own version goes with the key, those that were adopted stay.
     expect(second.delete("/v1/keys/seal"), 204)

@@ -4,13 +4,16 @@ agree, what was answered holds, and what is left in the token is found and expla
 
 Certificates, envelopes, and the storms of changes are in certificates_kept.py, envelopes.py, audit.py
 and faults.py."""
+import contextlib
 import http.client
 import json
 import os
 import shutil
+import signal
 import threading
 
-from harness import (BOTH, SOFTHSM, Keyd, b64, expect, main, oracle, test, unb64, wait_for)
+from harness import (BOTH, SOFTHSM, Keyd, b64, expect, main, open_socket, oracle, test, unb64,
+                     wait_for)
 from harness.ctl import ctl, objects_of
 from harness.peer import Server
 
@@ -91,6 +94,79 @@ def what_a_version_has_encrypted_is_read_after_a_kill_while_keys_are_rotated(tok
     asked = {e["seq"] for e in lines_of(keyd, "key.rotate") if e.get("phase") == "asked"}
     versions = sum(len(keyd.get(f"/v1/keys/k{n}").json["versions"]) for n in range(THREADS))
     assert versions - THREADS <= len(asked), "no version that nobody has asked for"
+    keyd.stop()
+
+
+@test(on=BOTH)
+def versions_are_destroyed_whole_and_their_numbers_stay_given_after_a_kill(token):
+    """The newest version is disabled and destroyed, so that the next one could have its number."""
+    keyd = audited(Keyd(token)).start()
+    for n in range(THREADS):
+        keyd.create(f"k{n}", "aes-256", "encrypt", "decrypt")
+    given, gone = set(), set()
+    for _ in range(ROUNDS):
+        before = len(gone)
+
+        def step(c, n, i):
+            path = f"/v1/keys/k{n}"
+            a = c.post(path + "/rotate", {})
+            if a.status != 201:
+                return
+            number = a.json["primary"]
+            assert (n, number) not in given, "a number was given twice"
+            given.add((n, number))
+            if c.post(path + "/disable", {"version": number}).status != 200:
+                return
+            if c.delete(f"{path}/versions/{number}").status == 204:
+                gone.add((n, number))
+
+        storm(keyd, step, lambda before=before: len(gone) > before + 4)
+        keyd.start()
+        in_accord(keyd)
+        for n in range(THREADS):
+            found = {v["version"] for v in keyd.get(f"/v1/keys/k{n}").json["versions"]}
+            assert not {v for m, v in gone if m == n} & found, (n, found)
+            last = max([v for m, v in given if m == n], default=1)
+            number = keyd.ok(f"/v1/keys/k{n}/rotate", {}, 201)["primary"]
+            assert number > last, (number, last)
+            given.add((n, number))
+    asked = [e["input"]["version"] for e in lines_of(keyd, "key.delete-version")
+             if e.get("phase") == "asked"]
+    assert len(asked) >= len(gone), "each was written down before"
+    keyd.stop()
+
+
+@test(on=BOTH)
+def a_version_whose_end_was_cut_off_comes_to_it_at_the_next_start(token):
+    """keyd is killed while it waits for the token, which then has destroyed the object or has not."""
+    keyd = audited(Keyd(token), **{"workers.processes": 1}).start()
+    keyd.create("k", "hmac-sha256", "sign")
+    for old, is_destroyed in ((1, False), (2, True)):
+        assert keyd.ok("/v1/keys/k/rotate", {}, 201)["primary"] == old + 1
+        (pid,) = keyd.workers()
+        os.kill(pid, signal.SIGSTOP)
+        with open_socket(keyd.socket) as s:
+            s.sendall(b"DELETE /v1/keys/k/versions/%d HTTP/1.1\r\nHost: x\r\n\r\n" % old)
+            wait_for(lambda: keyd.get("/v1/status").json["counts"]["in_flight"] > 0, what="work")
+            if not is_destroyed:
+                os.kill(keyd.pid, signal.SIGSTOP)  # it starts no other
+                os.kill(pid, signal.SIGKILL)
+            keyd.process.kill()
+            keyd.process.wait()
+        if is_destroyed:
+            with contextlib.suppress(ProcessLookupError):  # it may have gone on with the front's end
+                os.kill(pid, signal.SIGCONT)
+        keyd.kill()
+        left = [o["label"] for o in token.objects()]
+        assert (f"k.v{old}" in left) != is_destroyed, (old, left)
+        keyd.start()
+        in_accord(keyd)
+        (version,) = keyd.get("/v1/keys/k").json["versions"]
+        assert version["version"] == old + 1, version
+        keyd.ok("/v1/keys/k/mac", {"data": ""})
+        asked = lines_of(keyd, "key.delete-version")[-1]
+        assert asked["seq"] in lines_of(keyd, "keyd.start")[-1]["unanswered"], asked
+        assert asked["input"] == {"version": old}, asked
     keyd.stop()
 
 

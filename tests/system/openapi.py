@@ -13,6 +13,7 @@ from harness.mailbox import Mailbox
 from harness.rest import unb64
 
 KEY, SECRET = "/v1/keys/{name}", "/v1/secrets/{id}"
+VERSION = KEY + "/versions/{version}"
 DEVICE = "/v1/devices/{name}"
 PEER, HANDSHAKE, SESSION = "/v1/peers/{name}", "/v1/handshakes/{id}", "/v1/sessions/{id}"
 POLICY = daemon.POLICY + 'principal "nobody" { token = { "sha256:%s" } }\n' % \
@@ -78,7 +79,8 @@ class Api:
         for name, type_, *usages in (("sign", "ec-p256", "sign"), ("agree", "ec-p256", "derive"),
                                      ("mac", "hmac-sha256", "sign", "verify"),
                                      ("aes", "aes-256", "encrypt", "decrypt"),
-                                     ("base", "aes-256", "derive")):
+                                     ("base", "aes-256", "derive"),
+                                     ("aged", "aes-256", "encrypt")):
             self.keyd.create(name, type_, *usages)
         self.document = expect(self.keyd.get("/openapi.json"), 200).json
         self.documented = {(m.upper(), p): {int(s) for s in o["responses"]}
@@ -110,6 +112,7 @@ class Api:
         yield "POST", KEY + "/rotate", "/v1/keys/new/rotate", {}, ["C_GenerateKey"]
         yield "POST", KEY + "/disable", "/v1/keys/new/disable", {"version": 1}, []
         yield "POST", KEY + "/enable", "/v1/keys/new/enable", {"version": 1}, []
+        yield "DELETE", VERSION, self.old_version(), None, ["C_DestroyObject"]
         yield "DELETE", KEY, "/v1/keys/new", None, ["C_DestroyObject"]
         spare = self.keyd.ok("/v1/keys/agree/ecdh", {"peer": b64(POINT)})["secret"]
         yield "DELETE", SECRET, "/v1/secrets/" + spare, None, []
@@ -117,6 +120,13 @@ class Api:
         yield from self.handshake_requests()
         yield from self.session_requests()
         yield from self.device_requests()
+
+    def old_version(self):
+        """A version that may go; the one before may be on its way."""
+        def rotate():
+            r = self.keyd.post("/v1/keys/aged/rotate", {})
+            return r.status == 201 and f"/v1/keys/aged/versions/{r.json['primary'] - 1}"
+        return wait_for(rotate, what="a version more")
 
     def device_requests(self):
         self.n_devices += 1
@@ -288,7 +298,7 @@ def reach_refusals(api):
         if 403 in documented and not path.startswith("/v1/secrets/"):
             api.call(method, template, path, body, 403, bearer="nobody-token")
         if 404 in documented and "{" in template:
-            other = template.format(name="none", id="A" * 22)
+            other = template.format(name="none", id="A" * 22, version=1)
             api.call(method, template, other, body, 404)
         if 413 in documented:
             api.call(method, template, path, b" " * 5001, 413)
@@ -321,6 +331,7 @@ def reach_conflicts(api):
         other = api.secrets["mac" if type_ == "aes" else "aes"]
         api.call("POST", f"{SECRET}/{operation}", f"/v1/secrets/{other}/{operation}", body, 409)
     api.call("POST", "/v1/keys", "/v1/keys", {**CREATE, "name": "mac"}, 409)
+    api.call("DELETE", VERSION, "/v1/keys/mac/versions/1", None, 409)
     api.call("POST", "/v1/envelopes/open", "/v1/envelopes/open", {"envelope": ""}, 422)
     expect(api.keyd.post("/v1/keys/mailbox/disable", {}), 200)
     api.call("GET", "/v1/envelopes/key", "/v1/envelopes/key", None, 409)
@@ -478,7 +489,7 @@ def reach_full_server(api):
 
     with wait_for(connect, what="the only connection"):
         for (method, template), status in api.missing(503):
-            path = template.format(name="mac", id="A" * 22)
+            path = template.format(name="mac", id="A" * 22, version=1)
             answer = raw(api.keyd.socket, f"{method} {path} HTTP/1.1\r\nHost: x\r\n"
                          "Content-Length: 0\r\n\r\n".encode())
             assert status_of(answer) == status, (method, path, answer)

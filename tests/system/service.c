@@ -124,6 +124,8 @@ static bool keys(const char *name) {
         put_key(keyd_key_rotate(service, word(1), &key), &key);
     } else if (strcmp(name, "delete") == 0) {
         begin(keyd_key_delete(service, word(1)));
+    } else if (strcmp(name, "delete-version") == 0) {
+        begin(keyd_key_delete_version(service, word(1), number(2)));
     } else {
         return false;
     }

@@ -33,6 +33,9 @@ def keys_are_made_shown_renewed_and_destroyed(keyd):
                 assert made[4] == "-"
             renewed = app.ok("rotate", name)
             assert renewed[3] == "2" and (renewed[4] != made[4]) == bool(half)
+            app.fails("state", "version-primary", 409, "delete-version", name, 2)
+            app.ok("delete-version", name, 1)
+            app.fails("missing", "no-such-version", 404, "delete-version", name, 1)
             app.fails("state", "key-exists", 409, "create", name, type_, usages)
             app.ok("delete", name)
             for command in ("show", "rotate", "delete"):

@@ -225,7 +225,7 @@ static enum kd_err key_call(struct kd_service *s, const struct kd_caller *caller
     job->kind = JOB_KEY;
     job->key_done = done;
     job->arg = arg;
-    job->key = strcmp(call, "delete") == 0 ? NULL : &keys[1];
+    job->key = strncmp(call, "delete", 6) == 0 ? NULL : &keys[1];
     snprintf(s->text, sizeof(s->text), "%s", text);
     kd_loop_post(s->loop, &job->post);
     return KD_OK;
@@ -274,6 +274,14 @@ enum kd_err kd_service_key_set_state(struct kd_service *s, const struct kd_calle
 enum kd_err kd_service_key_delete(struct kd_service *s, const struct kd_caller *caller,
                                   const char *name, kd_key_done *done, void *arg) {
     return key_call(s, caller, "delete", name, "", done, arg);
+}
+
+enum kd_err kd_service_key_delete_version(struct kd_service *s, const struct kd_caller *caller,
+                                          const char *name, uint32_t number, kd_key_done *done,
+                                          void *arg) {
+    char text[32];
+    snprintf(text, sizeof(text), "%u", number);
+    return key_call(s, caller, "delete-version", name, text, done, arg);
 }
 
 // ---- operations ------------------------------------------------------------

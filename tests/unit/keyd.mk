@@ -36,6 +36,7 @@ keyd_unit_tests = \
 	tests/unit/test_store_thread \
 	tests/unit/test_tally \
 	tests/unit/test_trust \
+	tests/unit/test_versions \
 	tests/unit/test_workers
 check_PROGRAMS += $(keyd_unit_tests) tests/unit/failing_fetch tests/unit/fake_fetch tests/unit/fake_worker
 TESTS += $(keyd_unit_tests)
@@ -166,6 +167,9 @@ tests_unit_test_release_LDADD = $(keyd_unit_libs)
 tests_unit_test_sessions_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_sessions_SOURCES = tests/unit/test_sessions.c $(channel_fixture)
 tests_unit_test_sessions_LDADD = $(keyd_unit_libs)
+tests_unit_test_versions_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_versions_SOURCES = tests/unit/test_versions.c $(channel_fixture)
+tests_unit_test_versions_LDADD = $(keyd_unit_libs)
 tests_unit_test_many_sessions_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_many_sessions_SOURCES = tests/unit/test_many_sessions.c $(channel_fixture)
 tests_unit_test_many_sessions_LDADD = $(keyd_unit_libs)

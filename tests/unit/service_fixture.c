@@ -104,6 +104,12 @@ enum kd_err service_delete(const char *name) {
     return service_wait_for(kd_service_key_delete(sx.service, &c, name, service_on_key, NULL));
 }
 
+enum kd_err service_delete_version(const char *name, uint32_t number) {
+    const struct kd_caller c = service_caller_of(7);
+    return service_wait_for(
+        kd_service_key_delete_version(sx.service, &c, name, number, service_on_key, NULL));
+}
+
 void service_on_work(void *arg KD_UNUSED, enum kd_err err, const char *detail,
                      const struct kd_work_result *from, size_t n) {
     ck_assert(!sx.is_done);

@@ -37,6 +37,7 @@ enum kd_err service_create(uid_t uid, const char *name, enum kd_key_type type, u
 enum kd_err service_rotate(const char *name);
 enum kd_err service_set_state(const char *name, uint32_t number, bool enable);
 enum kd_err service_delete(const char *name);
+enum kd_err service_delete_version(const char *name, uint32_t number);
 void service_on_work(void *arg, enum kd_err err, const char *detail,
                      const struct kd_work_result *from, size_t n);
 enum kd_err service_work(struct kd_work work, const struct kd_hsm_item *items, size_t n);

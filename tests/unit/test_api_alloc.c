@@ -135,6 +135,7 @@ static const struct row rows[] = {
     { "POST", "/v1/keys", JSON_BODY, "{\"name\":\"n\",\"jwk\":" JWK "}", 201, false },
     { "GET", "/v1/keys/ec", "", NULL, 200, false },
     { "DELETE", KEY, "", NULL, 204, false },
+    { "DELETE", KEY "/versions/2", "", NULL, 204, false },
     { "POST", KEY "/rotate", JSON_BODY, "{}", 201, false },
     { "POST", KEY "/disable", JSON_BODY, "{\"version\":1}", 200, false },
     { "POST", KEY "/enable", "", NULL, 200, false },
@@ -225,7 +226,8 @@ static bool is_swept(const struct kd_route *route, const struct row *of, size_t 
     for (size_t i = 0; i < n; i++) {
         const struct kd_route *path = NULL;
         char param[KD_NAME_MAX_BYTES + 1];
-        if (kd_route_find(of[i].target, &path, param) == KD_OK &&
+        uint32_t version;
+        if (kd_route_find(of[i].target, &path, param, &version) == KD_OK &&
             kd_route_for(path, of[i].method) == route) {
             return true;
         }
@@ -319,6 +321,7 @@ END_TEST
 
 START_TEST(audit_log_survives_each_failing_allocation) {
     sweep("DELETE", "/v1/keys/k", NULL, 204);
+    sweep("DELETE", "/v1/keys/k/versions/2", NULL, 204);
     sweep("POST", "/v1/keys", "{\"name\":\"n\",\"type\":\"aes-256\",\"usages\":[\"encrypt\"]}",
           201);
     sweep("POST", "/v1/handshakes/" FAKE_SESSION, "{\"message\":\"aGk\"}", 200);

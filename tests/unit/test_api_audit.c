@@ -98,6 +98,17 @@ START_TEST(a_change_is_in_the_log_before_the_service_is_asked) {
 }
 END_TEST
 
+START_TEST(version_that_is_to_be_destroyed_stands_in_the_log) {
+    kd_auto(answer) struct answer a = { 0 };
+    ask(&f, "DELETE", "/v1/keys/orders/versions/7", "", NULL, &a);
+    ck_assert_int_eq(a.status, 204);
+    ck_assert(has_line("\"event\":\"key.delete-version\"",
+                       "\"name\":\"orders\",\"phase\":\"asked\","
+                       "\"input\":{\"version\":7}"));
+    wait_for_line("key.delete-version", "\"asked\":2,\"result\":\"ok\",\"status\":204");
+}
+END_TEST
+
 START_TEST(an_answer_that_nobody_takes_is_in_the_log_all_the_same) {
     fixture_call(&f, fixture_hold);
     const int fd = client_connect(&f);
@@ -289,6 +300,7 @@ static TCase *tcase_audit(void) {
     tcase_add_test(c, a_change_that_cannot_be_written_down_is_not_begun);
     tcase_add_test(c, what_was_done_and_cannot_be_written_down_is_not_answered);
     tcase_add_test(c, a_change_is_in_the_log_before_the_service_is_asked);
+    tcase_add_test(c, version_that_is_to_be_destroyed_stands_in_the_log);
     tcase_add_test(c, an_answer_that_nobody_takes_is_in_the_log_all_the_same);
     tcase_add_test(c, a_session_is_in_the_log_before_its_answer);
     tcase_add_test(c, an_operation_that_is_named_is_in_the_log_before_its_answer);

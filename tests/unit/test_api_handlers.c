@@ -256,6 +256,14 @@ START_TEST(keys_are_changed_and_deleted) {
     ck_assert_uint_eq(e.n, 0);
     ck_assert_str_eq(answer_header(&e, "Content-Type", text), "");
     expect_seen("delete", "k", "");
+    refuse("DELETE", "/v1/keys/k/versions/0", NULL, 404, "no-such-version", "");
+    refuse("DELETE", "/v1/keys/k/versions/1", "{}", 400, "bad-request", "");
+    refuse("GET", "/v1/keys/k/versions/1", NULL, 405, "method-not-allowed", "");
+    kd_auto(answer) struct answer v = { 0 };
+    ask(&f, "DELETE", "/v1/keys/k/versions/4294967295", "", NULL, &v);
+    ck_assert_int_eq(v.status, 204);
+    ck_assert_uint_eq(v.n, 0);
+    expect_seen("delete-version", "k", "4294967295");
 }
 END_TEST
 

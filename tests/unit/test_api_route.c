@@ -10,7 +10,8 @@
 static void expect(const char *target, enum kd_err expected, const char *path, const char *param) {
     const struct kd_route *r = NULL;
     char got[KD_NAME_MAX_BYTES + 1] = "";
-    ck_assert_err(kd_route_find(target, &r, got), expected);
+    uint32_t version;
+    ck_assert_err(kd_route_find(target, &r, got, &version), expected);
     if (path == NULL) {
         ck_assert_ptr_null(r);
     } else {
@@ -62,7 +63,8 @@ START_TEST(names_are_checked_after_one_decoding) {
     for (size_t i = 0; i < KD_COUNT_OF(broken); i++) {
         const struct kd_route *r = NULL;
         char got[KD_NAME_MAX_BYTES + 1];
-        ck_assert_err(kd_route_find(broken[i], &r, got), KD_ERR_BAD_REQUEST);
+        uint32_t version;
+        ck_assert_err(kd_route_find(broken[i], &r, got, &version), KD_ERR_BAD_REQUEST);
     }
 }
 END_TEST
@@ -107,24 +109,61 @@ START_TEST(ids_of_the_channel_have_their_form) {
 }
 END_TEST
 
+START_TEST(versions_are_numbers_of_a_key) {
+    static const char path[] = "/v1/keys/{name}/versions/{version}";
+    static const char *const bad[] = { "0", "01",         "-1",   "+1",  "1.0",
+                                       "x", "4294967296", "1%00", "%20", "18446744073709551617" };
+    char target[128];
+    for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
+        snprintf(target, sizeof(target), "/v1/keys/a/versions/%s", bad[i]);
+        expect(target, KD_ERR_NO_VERSION, path, "a");
+    }
+    expect("/v1/keys/a/versions", KD_ERR_NO_ROUTE, NULL, "");
+    expect("/v1/keys/a/versions/", KD_ERR_NO_ROUTE, NULL, "");
+    expect("/v1/keys//versions/1", KD_ERR_NO_ROUTE, NULL, "");
+    expect("/v1/keys/a/versions/1/", KD_ERR_NO_ROUTE, NULL, "");
+    expect("/v1/keys/a/versions/1/sign", KD_ERR_NO_ROUTE, NULL, "");
+    expect("/v1/keys/.a/versions/1", KD_ERR_BAD_NAME, path, "");
+    expect("/v1/keys/a/versions/%3", KD_ERR_BAD_REQUEST, path, "a");
+    const struct kd_route *r = NULL;
+    char name[KD_NAME_MAX_BYTES + 1];
+    uint32_t version = 0;
+    ck_assert_err(kd_route_find("/v1/keys/%61/versions/429496729%35?x=1", &r, name, &version),
+                  KD_OK);
+    ck_assert_str_eq(name, "a");
+    ck_assert_uint_eq(version, UINT32_MAX);
+    ck_assert_err(kd_route_find("/v1/keys/a", &r, name, &version), KD_OK);
+    ck_assert_uint_eq(version, 0);
+}
+END_TEST
+
+// What stands for the braces of a row's path.
+static const char *value_of(const struct kd_route *row, const char *brace) {
+    const bool is_hex = row->param == KD_PARAM_HANDSHAKE || row->param == KD_PARAM_SESSION;
+    return strncmp(brace, "{version}", 9) == 0 ? "1"
+           : is_hex                            ? "0123456789abcdef"
+                                               : "AAAAAAAAAAAAAAAAAAAAAA";
+}
+
 START_TEST(every_row_is_found_by_its_path_and_method) {
     for (size_t i = 0; i < kd_route_count(); i++) {
         const struct kd_route *row = kd_route_at(i);
         char target[128] = "";
-        const char *brace = strrchr(row->path, '{'); // before the last one braces are any text
-        if (brace == NULL) {
-            snprintf(target, sizeof(target), "%s", row->path);
-        } else {
-            const bool is_hex = row->param == KD_PARAM_HANDSHAKE || row->param == KD_PARAM_SESSION;
-            snprintf(target, sizeof(target), "%.*s%s%s", (int)(brace - row->path), row->path,
-                     is_hex ? "0123456789abcdef" : "AAAAAAAAAAAAAAAAAAAAAA",
-                     strchr(brace, '}') + 1);
+        const char *at = row->path;
+        for (const char *brace; (brace = strchr(at, '{')) != NULL; at = strchr(brace, '}') + 1) {
+            const size_t n = strlen(target);
+            snprintf(target + n, sizeof(target) - n, "%.*s%s", (int)(brace - at), at,
+                     value_of(row, brace));
         }
+        const size_t n = strlen(target);
+        snprintf(target + n, sizeof(target) - n, "%s", at);
         const struct kd_route *path = NULL;
         char param[KD_NAME_MAX_BYTES + 1];
-        ck_assert_err(kd_route_find(target, &path, param), KD_OK);
+        uint32_t version;
+        ck_assert_err(kd_route_find(target, &path, param, &version), KD_OK);
         ck_assert_ptr_eq(kd_route_for(path, row->method), row);
         ck_assert_uint_eq(kd_route_index(row), i);
+        ck_assert_uint_eq(version, row->param == KD_PARAM_VERSION);
     }
     ck_assert_uint_eq(kd_route_index(NULL), kd_route_count());
 }
@@ -133,7 +172,8 @@ END_TEST
 START_TEST(methods_of_a_path_are_told_apart) {
     const struct kd_route *path = NULL;
     char param[KD_NAME_MAX_BYTES + 1];
-    ck_assert_err(kd_route_find("/v1/keys", &path, param), KD_OK);
+    uint32_t version;
+    ck_assert_err(kd_route_find("/v1/keys", &path, param, &version), KD_OK);
     ck_assert_ptr_nonnull(kd_route_for(path, "HEAD"));
     ck_assert_str_eq(kd_route_for(path, "HEAD")->method, "GET");
     ck_assert_ptr_null(kd_route_for(path, "DELETE"));
@@ -152,6 +192,7 @@ static TCase *tcase_route(void) {
     tcase_add_test(c, names_have_64_bytes_and_no_more);
     tcase_add_test(c, secret_ids_have_their_form);
     tcase_add_test(c, ids_of_the_channel_have_their_form);
+    tcase_add_test(c, versions_are_numbers_of_a_key);
     tcase_add_test(c, every_row_is_found_by_its_path_and_method);
     tcase_add_test(c, methods_of_a_path_are_told_apart);
     return c;

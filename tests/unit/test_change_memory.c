@@ -45,7 +45,7 @@ static struct picture look(void) {
 static bool is_settled(void) {
     const struct kd_registry *g = &sx.service->registry;
     for (const struct kd_entry *e = NULL; (e = kd_registry_next(g, e ? e->key.name : NULL));) {
-        if (kd_entry_is_busy(e) || e->is_deleting) {
+        if (kd_entry_is_busy(e) || kd_entry_is_open(e)) {
             return false;
         }
     }
@@ -102,6 +102,10 @@ static enum kd_err enable(void) {
 
 static enum kd_err delete_key(void) {
     return service_delete("old");
+}
+
+static enum kd_err delete_version(void) {
+    return service_delete_version("old", 1);
 }
 
 static enum kd_err adopt(void) {
@@ -244,6 +248,16 @@ START_TEST(key_is_deleted_or_there_is_no_memory) {
 }
 END_TEST
 
+START_TEST(version_is_deleted_or_there_is_no_memory) {
+    const struct change c = { .make = delete_version,
+                              .before = "old=1:1,2:1,;",
+                              .after = "old=2:1,;",
+                              .again = KD_ERR_NO_VERSION };
+    is_patient = true;
+    ck_assert_uint_gt(each_in_turn(&c), 1);
+}
+END_TEST
+
 START_TEST(key_is_adopted_or_there_is_no_memory) {
     const struct change c = { .make = adopt,
                               .before = "old=1:1,2:1,;",
@@ -329,9 +343,14 @@ START_TEST(change_that_was_cut_off_is_taken_up_when_there_is_memory) {
                                     .script = "once\non destroy error token\n",
                                     .before = "old=1:1,2:1,;",
                                     .after = "" };
+    const struct change destroyed = { .make = delete_version,
+                                      .script = "once\non destroy error token\n",
+                                      .before = "old=1:1,2:1,;",
+                                      .after = "old=2:1,;" };
     is_patient = true;
     take_up_in_turn(&made);
     take_up_in_turn(&deleted);
+    take_up_in_turn(&destroyed);
 }
 END_TEST
 
@@ -343,6 +362,7 @@ static TCase *tcase_changes(void) {
     tcase_add_test(t, key_is_rotated_or_there_is_no_memory);
     tcase_add_test(t, key_is_switched_or_there_is_no_memory);
     tcase_add_test(t, key_is_deleted_or_there_is_no_memory);
+    tcase_add_test(t, version_is_deleted_or_there_is_no_memory);
     tcase_add_test(t, key_is_adopted_or_there_is_no_memory);
     tcase_add_test(t, version_is_adopted_or_there_is_no_memory);
     tcase_add_test(t, key_is_imported_or_there_is_no_memory);

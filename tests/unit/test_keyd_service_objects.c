@@ -353,6 +353,7 @@ START_TEST(what_is_no_name_goes_into_no_path) {
     for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
         ck_assert_keyd(keyd_key_enable(service, bad[i], 0, NULL), KEYD_ERR_ARGUMENT);
         ck_assert_keyd(keyd_key_adopt(service, bad[i], "pkcs11:", NULL), KEYD_ERR_ARGUMENT);
+        ck_assert_keyd(keyd_key_delete_version(service, bad[i], 1), KEYD_ERR_ARGUMENT);
         ck_assert_keyd(keyd_secret_show(service, bad[i], secrets), KEYD_ERR_ARGUMENT);
         ck_assert_keyd(keyd_session_update(service, bad[i], &change), KEYD_ERR_ARGUMENT);
         ck_assert_keyd(keyd_session_release(service, bad[i], &traffic), KEYD_ERR_ARGUMENT);
@@ -360,6 +361,7 @@ START_TEST(what_is_no_name_goes_into_no_path) {
         ck_assert_keyd(keyd_enrolment_revoke(service, bad[i]), KEYD_ERR_ARGUMENT);
         ck_assert_keyd(keyd_enrolment_renew(service, bad[i], 0, &one_time), KEYD_ERR_ARGUMENT);
     }
+    ck_assert_keyd(keyd_key_delete_version(service, "k", 0), KEYD_ERR_ARGUMENT); // not all of it
     ck_assert_keyd(keyd_key_import(service, "k", NULL, NULL), KEYD_ERR_ARGUMENT);
     const struct keyd_bytes whole = { point, 97 }, half = { point, 49 };
     ck_assert_keyd(keyd_key_import_point(service, "..", KEYD_EC_P384, whole, NULL),

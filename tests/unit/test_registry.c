@@ -144,6 +144,44 @@ START_TEST(pending_version_takes_its_place_with_what_it_has) {
 }
 END_TEST
 
+START_TEST(number_of_a_destroyed_version_is_not_given_again) {
+    struct kd_entry *e = reserve("a");
+    add_version(e, 1, KD_VERSION_ENABLED, "1");
+    add_version(e, 2, KD_VERSION_DISABLED, "2");
+    add_version(e, 3, KD_VERSION_DISABLED, "3");
+    kd_entry_forget_version(e, 3);
+    ck_assert_uint_eq(kd_entry_last_number(e), 3);
+    kd_entry_forget_version(e, 2);
+    ck_assert_uint_eq(kd_entry_last_number(e), 3);
+    ck_assert_uint_eq(e->key.n_versions, 1);
+    ck_assert_uint_eq(kd_key_primary(&e->key)->number, 1);
+    add_version(e, 4, KD_VERSION_ENABLED, "4");
+    kd_entry_forget_version(e, 1); // the first of two
+    ck_assert_uint_eq(e->key.n_versions, 1);
+    ck_assert(kd_bytes_equal(e->key.versions[0].ref.id, kd_bytes_of_text("4")));
+    ck_assert_uint_eq(kd_entry_last_number(e), 4);
+}
+END_TEST
+
+START_TEST(entry_is_open_while_a_version_is_being_destroyed) {
+    struct kd_entry *e = reserve("a");
+    for (uint32_t n = 1; n <= 4; n++) {
+        add_version(e, n, KD_VERSION_DISABLED, "id");
+    }
+    ck_assert(!kd_entry_is_open(e));
+    ck_assert_ptr_null(kd_entry_next_destroying(e, 0));
+    kd_entry_version(e, 2)->state = KD_VERSION_DESTROYING;
+    kd_entry_version(e, 4)->state = KD_VERSION_DESTROYING;
+    ck_assert(kd_entry_is_open(e) && !kd_entry_is_busy(e));
+    ck_assert_uint_eq(kd_entry_next_destroying(e, 0)->number, 2);
+    ck_assert_uint_eq(kd_entry_next_destroying(e, 2)->number, 4);
+    ck_assert_ptr_null(kd_entry_next_destroying(e, 4));
+    kd_entry_forget_version(e, 4);
+    kd_entry_forget_version(e, 2);
+    ck_assert(!kd_entry_is_open(e));
+}
+END_TEST
+
 START_TEST(rows_of_the_store_become_entries) {
     struct kd_store_row row = { .name = "a",
                                 .type = KD_KEY_AES_256,
@@ -151,6 +189,7 @@ START_TEST(rows_of_the_store_become_entries) {
                                 .origin = KD_ORIGIN_ADOPTED,
                                 .created_ms = 77,
                                 .certificate = kd_bytes_of_text("der"),
+                                .last_number = 9,
                                 .version = version(1, KD_VERSION_ENABLED, "1") };
     ck_assert_err(kd_registry_load(&g, &row), KD_OK);
     row.version = version(2, KD_VERSION_PENDING, "2");
@@ -159,6 +198,7 @@ START_TEST(rows_of_the_store_become_entries) {
     ck_assert_uint_eq(e->key.n_versions, 1);
     ck_assert(e->has_pending);
     ck_assert_uint_eq(e->key.created_ms, 77);
+    ck_assert_uint_eq(kd_entry_last_number(e), 9);
     ck_assert_int_eq(e->key.origin, KD_ORIGIN_ADOPTED);
     ck_assert(kd_bytes_equal(e->key.certificate, kd_bytes_of_text("der")));
     row.version = version(3, KD_VERSION_PENDING, "3");
@@ -176,6 +216,8 @@ static TCase *tcase_registry(void) {
     tcase_add_test(t, versions_are_copies);
     tcase_add_test(t, objects_in_use_are_known_also_while_they_are_made);
     tcase_add_test(t, pending_version_takes_its_place_with_what_it_has);
+    tcase_add_test(t, number_of_a_destroyed_version_is_not_given_again);
+    tcase_add_test(t, entry_is_open_while_a_version_is_being_destroyed);
     tcase_add_test(t, rows_of_the_store_become_entries);
     return t;
 }

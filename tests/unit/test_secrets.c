@@ -141,10 +141,10 @@ START_TEST(secrets_of_a_key_go_with_it) {
         ck_assert_err(
             try_add(i % 2 == 0 ? "a" : "b", i % 3 == 0 ? "gone" : "stays", 10 + i % 7, &e), KD_OK);
     }
-    kd_secrets_remove_of_key(s, "gone");
+    kd_secrets_remove_of_key(s, "gone", 0);
     ck_assert_uint_eq(n_gone, 100);
     ck_assert_uint_eq(kd_secrets_count(s), 200);
-    kd_secrets_remove_of_key(s, "gone");
+    kd_secrets_remove_of_key(s, "gone", 0);
     ck_assert_uint_eq(n_gone, 100);
 }
 END_TEST

@@ -14,7 +14,8 @@
 
 static char directory[64];
 static struct kd_store *store;
-static char seen[4096]; // "name#number:state:proof:deleting " of each row
+static char seen[4096];    // "name#number:state:proof:deleting " of each row
+static uint32_t last_seen; // number that was destroyed, of the last row
 
 static enum kd_err see(void *arg KD_UNUSED, const struct kd_store_row *row) {
     const size_t at = strlen(seen);
@@ -22,6 +23,7 @@ static enum kd_err see(void *arg KD_UNUSED, const struct kd_store_row *row) {
              (int)row->version.state, (int)row->version.ref.proof.n,
              row->version.ref.proof.n == 0 ? "" : (const char *)row->version.ref.proof.p,
              row->is_deleting);
+    last_seen = row->last_number;
     return KD_OK;
 }
 
@@ -157,12 +159,14 @@ static void spoil(const char *sql) {
     ck_assert_err(kd_store_open(directory, &store), KD_OK);
 }
 
+#define KEYS_BEFORE_LAST "ALTER TABLE keys DROP COLUMN last;"
+
 START_TEST(registry_of_the_version_before_peers_is_taken_over) {
     const struct kd_store_row row = row_of("k", 1, KD_VERSION_ENABLED);
     const struct kd_store_peer peer = { .name = "p", .uri = "" };
     ck_assert_err(kd_store_add(store, &row), KD_OK);
-    spoil("DROP TABLE devices; DROP TABLE certificates; DROP TABLE peers; DROP TABLE ended;"
-          "DROP TABLE spent; PRAGMA user_version=1");
+    spoil(KEYS_BEFORE_LAST "DROP TABLE devices; DROP TABLE certificates; DROP TABLE peers;"
+                           "DROP TABLE ended; DROP TABLE spent; PRAGMA user_version=1");
     ck_assert_ptr_nonnull(strstr(all(), "k#1:"));
     ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
     reopen();
@@ -184,8 +188,8 @@ START_TEST(registry_of_the_version_before_ends_is_taken_over) {
         KD_ENDED_SESSION, kd_bytes_of_text("s"), 1, 2, KD_BYTES_NONE, NULL
     };
     ck_assert_err(kd_store_add_peer(store, &peer), KD_OK);
-    spoil("DROP TABLE devices; DROP TABLE certificates; DROP TABLE ended; DROP TABLE spent;"
-          "PRAGMA user_version=2");
+    spoil(KEYS_BEFORE_LAST "DROP TABLE devices; DROP TABLE certificates; DROP TABLE ended;"
+                           "DROP TABLE spent; PRAGMA user_version=2");
     ck_assert_err(kd_store_add_peer(store, &peer), KD_ERR_PEER_EXISTS);
     ck_assert_err(kd_store_add_ended(store, &row), KD_OK);
 }
@@ -197,7 +201,7 @@ END_TEST
 
 START_TEST(ends_of_the_version_before_their_peers_are_taken_over) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(4096);
-    spoil(ENDED_BEFORE_PEERS
+    spoil(KEYS_BEFORE_LAST ENDED_BEFORE_PEERS
           "INSERT INTO ended VALUES(1, CAST('s' AS BLOB), 1, 2); PRAGMA user_version=6");
     ck_assert_err(kd_store_load_ended(store, see_ended, &out), KD_OK);
     ck_assert_str_eq(kd_buf_get_text(&out), "1:s:1:2 ");
@@ -214,8 +218,8 @@ static enum kd_err add_spent(struct kd_bytes id, uint64_t until_ms, uint64_t now
 }
 
 START_TEST(registry_of_the_version_before_envelopes_is_taken_over) {
-    spoil(ENDED_BEFORE_PEERS "DROP TABLE devices; DROP TABLE certificates; DROP TABLE spent;"
-                             "PRAGMA user_version=3");
+    spoil(KEYS_BEFORE_LAST ENDED_BEFORE_PEERS
+          "DROP TABLE devices; DROP TABLE certificates; DROP TABLE spent; PRAGMA user_version=3");
     ck_assert_err(add_spent(first_id, 10, 1), KD_OK);
     reopen();
     ck_assert_err(add_spent(first_id, 10, 1), KD_ERR_ENVELOPE_REPLAYED);
@@ -348,7 +352,7 @@ START_TEST(rows_that_keyd_did_not_write_stop_the_start) {
         "UPDATE keys SET type = 99",
         "UPDATE keys SET usages = 64",
         "UPDATE keys SET origin = 9",
-        "UPDATE versions SET state = 7",
+        "UPDATE versions SET state = 4",
         "UPDATE versions SET number = 0",
         "UPDATE versions SET id = zeroblob(251)",
         "UPDATE versions SET proof = zeroblob(98)",
@@ -411,6 +415,45 @@ START_TEST(delete_is_noted_before_it_is_done) {
     ck_assert_err(kd_store_delete(store, "a"), KD_OK);
     reopen();
     ck_assert_str_eq(all(), "b#1:1::0 ");
+}
+END_TEST
+
+START_TEST(version_that_is_being_destroyed_stays_so_until_it_is_forgotten) {
+    add("a", 1, KD_VERSION_ENABLED);
+    add("a", 2, KD_VERSION_DISABLED);
+    add("a", 3, KD_VERSION_PENDING);
+    ck_assert_err(kd_store_set_state(store, "a", 2, KD_VERSION_DESTROYING), KD_OK);
+    ck_assert_err(kd_store_set_state(store, "a", 3, KD_VERSION_DESTROYING), KD_OK); // not made
+    ck_assert_err(kd_store_set_state(store, "a", 2, KD_VERSION_ENABLED), KD_OK);
+    ck_assert_err(kd_store_set_state(store, "a", 0, KD_VERSION_DISABLED), KD_OK);
+    reopen();
+    ck_assert_str_eq(all(), "a#1:2::0 a#2:3::0 a#3:0::0 ");
+    ck_assert_err(kd_store_begin_delete(store, "a"), KD_OK);
+    ck_assert_str_eq(all(), "a#1:2::1 a#2:3::1 a#3:0::1 ");
+}
+END_TEST
+
+START_TEST(number_of_a_version_that_was_destroyed_is_remembered) {
+    add("a", 1, KD_VERSION_ENABLED);
+    add("a", 2, KD_VERSION_ENABLED);
+    add("a", UINT32_MAX, KD_VERSION_ENABLED);
+    ck_assert_err(kd_store_forget(store, "a", UINT32_MAX), KD_OK);
+    ck_assert_err(kd_store_forget(store, "a", 1), KD_OK); // a lower one changes nothing
+    reopen();
+    ck_assert_str_eq(all(), "a#2:1::0 ");
+    ck_assert_uint_eq(last_seen, UINT32_MAX);
+    add("b", 1, KD_VERSION_ENABLED);
+    all();
+    ck_assert_uint_eq(last_seen, 0);
+}
+END_TEST
+
+START_TEST(registry_of_the_version_before_destroyed_versions_is_taken_over) {
+    add("a", 7, KD_VERSION_ENABLED);
+    spoil(KEYS_BEFORE_LAST "PRAGMA user_version=7");
+    ck_assert_str_eq(all(), "a#7:1::0 ");
+    ck_assert_uint_eq(last_seen, 0);
+    ck_assert_err(kd_store_forget(store, "a", 7), KD_OK);
 }
 END_TEST
 
@@ -509,6 +552,9 @@ static TCase *tcase_store(void) {
     tcase_add_test(t, intent_is_enabled_or_dropped);
     tcase_add_test(t, states_change_for_one_or_all_and_never_for_what_is_pending);
     tcase_add_test(t, delete_is_noted_before_it_is_done);
+    tcase_add_test(t, version_that_is_being_destroyed_stays_so_until_it_is_forgotten);
+    tcase_add_test(t, number_of_a_version_that_was_destroyed_is_remembered);
+    tcase_add_test(t, registry_of_the_version_before_destroyed_versions_is_taken_over);
     tcase_add_test(t, facts_are_kept_replaced_and_forgotten);
     tcase_add_test(t, kill_between_intent_and_end_loses_nothing_that_was_said_to_be_done);
     return t;

@@ -32,7 +32,7 @@ static void see(const char *what, const char *name, unsigned first, unsigned sec
 
 static enum kd_err see_version(void *arg KD_UNUSED, const struct kd_store_row *row) {
     see("version", row->name, row->version.number,
-        (unsigned)row->version.state + (row->is_deleting ? 100 : 0));
+        (unsigned)row->version.state + (row->is_deleting ? 100 : 0) + row->last_number * 1000);
     return KD_OK;
 }
 
@@ -132,6 +132,24 @@ static enum kd_err disable(void) {
     return kd_store_set_state(store, "b", 0, KD_VERSION_DISABLED);
 }
 
+static enum kd_err add_older(void) {
+    struct kd_store_row row = { .name = "a",
+                                .type = KD_KEY_HMAC_SHA256,
+                                .usages = KD_USE_SIGN,
+                                .origin = KD_ORIGIN_CREATED,
+                                .version = version };
+    row.version.number = 1;
+    return kd_store_add(store, &row);
+}
+
+static enum kd_err begin_destroy(void) {
+    return kd_store_set_state(store, "a", 2, KD_VERSION_DESTROYING);
+}
+
+static enum kd_err forget(void) {
+    return kd_store_forget(store, "a", 2);
+}
+
 static enum kd_err begin_delete(void) {
     return kd_store_begin_delete(store, "b");
 }
@@ -172,8 +190,8 @@ static enum kd_err set_fact(void) {
 
 // In this order each changes something.
 static enum kd_err (*const changes[])(void) = {
-    add,      add_pending, enable,    disable,    begin_delete, delete,
-    add_peer, delete_peer, add_ended, trim_ended, set_fact,
+    add,          add_pending, enable,   disable,     add_older, begin_destroy, forget,
+    begin_delete, delete,      add_peer, delete_peer, add_ended, trim_ended,    set_fact,
 };
 
 static bool is_want_of_memory(enum kd_err r) {
