@@ -126,8 +126,7 @@ static enum kd_exit put_uri(const struct kd_ctl *ctl, json_t *body) {
 enum kd_exit kd_cmd_key_adopt(struct kd_ctl *ctl) {
     kd_auto(json) json_t *body = NULL;
     enum kd_exit code;
-    if ((code = begin_key(ctl, &body)) != KD_EXIT_OK ||
-        (code = put_uri(ctl, body)) != KD_EXIT_OK) {
+    if ((code = begin_key(ctl, &body)) != KD_EXIT_OK || (code = put_uri(ctl, body)) != KD_EXIT_OK) {
         return code;
     }
     return change_key(ctl, "/v1/keys", body);
@@ -268,17 +267,17 @@ enum kd_exit kd_cmd_key_disable(struct kd_ctl *ctl) {
 }
 
 // Destroying a key in a token is for ever: it is asked for twice.
-static enum kd_exit confirm(const struct kd_ctl *ctl, const char *name) {
+static enum kd_exit confirm(const struct kd_ctl *ctl, const char *name, const char *what) {
     if (kd_args_has(ctl->args, "yes")) {
         return KD_EXIT_OK;
     }
     if (isatty(STDIN_FILENO) != 1) {
-        return kd_ctl_fail(
-            ctl, KD_EXIT_USAGE,
-            "All versions of %s would be destroyed in the token, for ever. Say --yes.", name);
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE,
+                           "%s of %s would be destroyed in the token, for ever. Say --yes.", what,
+                           name);
     }
-    fprintf(ctl->err,
-            "This destroys all versions of %s in the token, for ever. Type its name: ", name);
+    fprintf(ctl->err, "%s of %s would be destroyed in the token, for ever. Type its name: ", what,
+            name);
     char line[KD_NAME_MAX_BYTES + 2];
     if (fgets(line, sizeof(line), stdin) == NULL) {
         line[0] = '\0';
@@ -290,11 +289,19 @@ static enum kd_exit confirm(const struct kd_ctl *ctl, const char *name) {
 
 enum kd_exit kd_cmd_key_delete(struct kd_ctl *ctl) {
     kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
+    kd_auto(json) json_t *wanted = json_object();
     kd_auto(json) json_t *none = NULL;
     const char *name = ctl->args->words[0];
-    enum kd_exit code;
-    if ((code = kd_ctl_key_path(ctl, name, "", &path)) != KD_EXIT_OK ||
-        (code = confirm(ctl, name)) != KD_EXIT_OK) {
+    char what[32] = "All versions";
+    char tail[32] = "";
+    enum kd_exit code = kd_ctl_put_version(ctl, wanted);
+    const long long number = kd_json_number(wanted, "version");
+    if (number != 0) {
+        snprintf(what, sizeof(what), "Version %lld", number);
+        snprintf(tail, sizeof(tail), "versions/%lld", number);
+    }
+    if (code != KD_EXIT_OK || (code = kd_ctl_key_path(ctl, name, tail, &path)) != KD_EXIT_OK ||
+        (code = confirm(ctl, name, what)) != KD_EXIT_OK) {
         return code;
     }
     return kd_ctl_call(ctl, "DELETE", kd_buf_get_text(&path), NULL, &none);

@@ -47,8 +47,11 @@ static const struct kd_option show_options[] = {
     END_OF_OPTIONS,
 };
 static const struct kd_option version_options[] = { OPTION_VERSION, END_OF_OPTIONS };
+#define OPTION_YES { "yes", NULL, "do not ask" }
+static const struct kd_option revoke_options[] = { OPTION_YES, END_OF_OPTIONS };
 static const struct kd_option delete_options[] = {
-    { "yes", NULL, "do not ask" },
+    { "version", "N", "this version alone" },
+    OPTION_YES,
     END_OF_OPTIONS,
 };
 static const struct kd_option adopt_options[] = {
@@ -236,8 +239,9 @@ const struct kd_command kd_commands[] = {
       "one that is in the token already: what another node made, see docs/operation.md.", kd_cmd_key_rotate },
     { "key disable", "NAME", 1, 1, version_options, "use a version (or all) no more", "", kd_cmd_key_disable },
     { "key enable", "NAME", 1, 1, version_options, "use a version (or all) again", "", kd_cmd_key_enable },
-    { "key delete", "NAME", 1, 1, delete_options, "destroy a key with all versions in the token, for ever",
-      "Versions that were adopted are only forgotten, their objects stay in the token.", kd_cmd_key_delete },
+    { "key delete", "NAME", 1, 1, delete_options, "destroy a key, or one version of it, in the token, for ever",
+      "Versions that were adopted are only forgotten, their objects stay in the token.  The primary\n"
+      "version and the last one go with the key alone.", kd_cmd_key_delete },
     { "key adopt", "NAME", 1, 1, adopt_options, "use a key that is in the token already", "", kd_cmd_key_adopt },
     { "key import", "NAME", 1, 1, import_options, "bring a public key or a certificate, to verify with",
       "A private key is not sent anywhere; keyd makes private keys in the token.", kd_cmd_key_import },
@@ -293,7 +297,7 @@ const struct kd_command kd_commands[] = {
     { "device show", "ID", 1, 1, peer_show_options, "show a device, or its certificate", "", kd_cmd_device_show },
     { "device renew", "ID", 1, 1, renew_options, "make a new one-time secret, to enrol once more",
       "A device renews by itself with its certificate; this is for one that has lost it.", kd_cmd_device_renew },
-    { "device revoke", "ID", 1, 1, delete_options, "let a device in no more, for ever, and end its sessions", "", kd_cmd_device_revoke },
+    { "device revoke", "ID", 1, 1, revoke_options, "let a device in no more, for ever, and end its sessions", "", kd_cmd_device_revoke },
     { "device provision", "ID", 1, 1, provision_options, "be a device: make its key, have it certified",
       "It asks the bootstrap server, which made the one-time secret by keydctl device enroll.\n"
       "After a failure it can be run again.", kd_cmd_device_provision, .is_offline = true },

@@ -106,6 +106,11 @@ def key_commands_make_show_change_and_delete_keys(token):
     assert ctl.json("key", "show", "orders")["versions"][0]["state"] == "disabled"
     ctl("key", "enable", "orders")
     assert ctl.json("key", "show", "orders")["versions"][0]["state"] == "enabled"
+    ctl("key", "delete", "orders", "--version", "1", status=USAGE)
+    ctl("key", "delete", "orders", "--version", "2", "--yes", status=REFUSED)
+    assert "rotate" in ctl.errors, ctl.errors
+    ctl("key", "delete", "orders", "--version", "1", "--yes")
+    assert [v["version"] for v in ctl.json("key", "show", "orders")["versions"]] == [2]
     ctl("key", "delete", "orders", status=USAGE)  # nobody there who could say yes
     expect(keyd.get("/v1/keys/orders"), 200)
     ctl("key", "delete", "orders", "--yes")

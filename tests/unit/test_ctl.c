@@ -168,6 +168,26 @@ START_TEST(a_delete_without_a_terminal_needs_yes) {
 }
 END_TEST
 
+START_TEST(a_version_is_deleted_alone_and_never_the_whole_key_in_its_place) {
+    static const char *const bad[] = { "0", "-1", "x", "", "4294967296" };
+    ck_assert_ptr_nonnull(freopen("/dev/null", "r", stdin));
+    for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
+        ck_assert_int_eq(
+            RUN("--socket", "/nonexistent", "key", "delete", "x", "--yes", "--version", bad[i]),
+            KD_EXIT_USAGE);
+    }
+    ck_assert_int_eq(RUN("--socket", "/nonexistent", "key", "delete", "x", "--version", "3"),
+                     KD_EXIT_USAGE);
+    says(err_text, "Version 3 of x would be destroyed");
+    struct fake_http f = { .answers = { "HTTP/1.1 204 X\r\n\r\n" }, .n_answers = 1 };
+    fake_http_start(&f);
+    ck_assert_int_eq(RUN("--socket", f.socket, "key", "delete", "x", "--version", "3", "--yes"),
+                     KD_EXIT_OK);
+    fake_http_stop(&f);
+    says(f.request, "DELETE /v1/keys/x/versions/3 HTTP/1.1");
+}
+END_TEST
+
 // ---- refused by keyd, or nobody there --------------------------------------
 
 START_TEST(an_unreachable_daemon_ends_with_4_and_advice) {
@@ -474,6 +494,7 @@ static TCase *tcase_refused(void) {
     tcase_add_test(t, what_does_not_fit_a_request_is_refused);
     tcase_add_test(t, options_that_exclude_each_other);
     tcase_add_test(t, a_delete_without_a_terminal_needs_yes);
+    tcase_add_test(t, a_version_is_deleted_alone_and_never_the_whole_key_in_its_place);
     tcase_add_test(t, an_unreachable_daemon_ends_with_4_and_advice);
     tcase_add_test(t, a_problem_ends_with_3_and_says_what_to_do);
     tcase_add_test(t, only_true_is_valid);
