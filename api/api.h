@@ -39,6 +39,12 @@ struct kd_http;
 // another process serves is not.
 KD_MUST_CHECK enum kd_err kd_http_open(struct kd_loop *loop, struct kd_service *service,
                                        const struct kd_http_config *config, struct kd_http **out);
+// Reads the files for TLS again.  Connections that are open go on with what they began with; where
+// the new files cannot be used, those in force stay.
+void kd_http_reload(struct kd_http *h);
+// What is to be said of the other's TLS files stands in h's /v1/status and /metrics, too.  `other`
+// lives at least as long as h serves.
+void kd_http_join(struct kd_http *h, const struct kd_http *other);
 void kd_http_stop(struct kd_http *h);            // accepts no more connections; requests go on
 size_t kd_http_pending(const struct kd_http *h); // requests without a whole answer
 // All of the service's callbacks must have come, and the loop must not run again.

@@ -197,11 +197,12 @@ static struct kd_connection *open_connection(const struct kd_listener *l,
     struct kd_http *h = l->http;
     c->http = h;
     c->fd = info->connect_fd;
-    c->certificate_state = l->is_tls ? KD_CERTIFICATE_UNREAD : KD_CERTIFICATE_NONE;
+    c->certificate_state = l->tls != NULL ? KD_CERTIFICATE_UNREAD : KD_CERTIFICATE_NONE;
     if (enter(c, l->is_unix) != KD_OK) {
         free_connection(c);
         return NULL;
     }
+    c->tls = kd_tls_hold(l->tls, mhd);
     find_place(h, c);
     kd_connection_idle(c);
     if (h->connections == NULL) {
@@ -225,6 +226,7 @@ void kd_connection_notify(void *arg, struct MHD_Connection *mhd, void **socket_c
         kd_connection_await(c, false);
         unlink_connection(l->http, c);
         kd_places_leave(&l->http->places, c);
+        kd_tls_drop(c->tls);
         free_connection(c);
     }
 }

@@ -5,6 +5,7 @@
 #include "api/http.h"
 
 #include "api/share.h"
+#include "keyd/audit.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -86,6 +87,49 @@ static uint64_t on_prepare(void *http) {
     return is_more || h->has_submitted ? 0 : KD_LOOP_NO_LIMIT;
 }
 
+// ---- the files for TLS -----------------------------------------------------
+
+// On failure those in force stay, and the log, the audit log and status say why.
+static enum kd_err read_tls(struct kd_listener *l) {
+    struct kd_http *h = l->http;
+    struct kd_audit *audit = kd_service_audit(h->service);
+    struct kd_tls *tls = NULL;
+    const enum kd_err err = kd_tls_new(&h->config, h->tls_error, &tls);
+    if (err != KD_OK) {
+        kd_log(KD_LOG_ERROR, "http",
+               l->tls == NULL ? "the TLS files cannot be used"
+                              : "the new TLS files cannot be used; the old ones stay in force",
+               "why=%s", h->tls_error);
+        kd_audit_say(audit, "tls.refused", "why", h->tls_error);
+        return err;
+    }
+    if (tls != NULL) {
+        kd_tls_drop(l->tls);
+        l->tls = tls;
+        h->tls_ms = kd_clock_wall_ms();
+        kd_log(KD_LOG_INFO, "http", "the TLS files are in force", "certificate=%s",
+               h->config.tls_certificate);
+        kd_audit_say(audit, "tls.read", "file", h->config.tls_certificate);
+    }
+    return KD_OK;
+}
+
+void kd_http_reload(struct kd_http *h) {
+    for (size_t i = 0; i < h->n_listeners; i++) {
+        if (h->listeners[i].tls != NULL) {
+            const enum kd_err err KD_UNUSED = read_tls(&h->listeners[i]); // it has said it
+        }
+    }
+}
+
+void kd_http_join(struct kd_http *h, const struct kd_http *other) {
+    h->beside = other;
+}
+
+const char *kd_http_tls_error(const struct kd_http *h) {
+    return h->tls_error[0] != '\0' || h->beside == NULL ? h->tls_error : h->beside->tls_error;
+}
+
 // ---- opening ---------------------------------------------------------------
 
 // After MHD_start_daemon has failed, which closes the socket for some reasons
@@ -102,35 +146,28 @@ static void drop_socket(struct kd_listener *l) {
 
 static enum kd_err start(struct kd_listener *l) {
     struct kd_http *h = l->http;
-    struct kd_tls_files *tls = &l->tls;
-    struct MHD_OptionItem options[8];
-    size_t n = 0;
-    if (tls->certificate != NULL) {
-        options[n++] = (struct MHD_OptionItem) { MHD_OPTION_HTTPS_MEM_CERT, 0, tls->certificate };
-        options[n++] = (struct MHD_OptionItem) { MHD_OPTION_HTTPS_MEM_KEY, 0, tls->key };
-        options[n++] = (struct MHD_OptionItem) { MHD_OPTION_HTTPS_PRIORITIES, 0,
-                                                 (void *)(uintptr_t)KD_TLS_PRIORITIES };
-    }
-    if (tls->client_ca != NULL) {
-        options[n++] = (struct MHD_OptionItem) { MHD_OPTION_HTTPS_MEM_TRUST, 0, tls->client_ca };
-    }
-    options[n] = (struct MHD_OptionItem) { MHD_OPTION_END, 0, NULL };
-    l->is_tls = tls->certificate != NULL;
+    const bool is_tls = l->tls != NULL;
+    // Certificates are given to each connection (kd_tls_hold).
+    const struct MHD_OptionItem tls_options[] = {
+        { MHD_OPTION_HTTPS_CERT_CALLBACK, 0, kd_tls_no_certificate() },
+        { MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)KD_TLS_PRIORITIES },
+        { MHD_OPTION_END, 0, NULL },
+    };
+    const struct MHD_OptionItem none = { MHD_OPTION_END, 0, NULL };
     l->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
-            (l->is_tls ? MHD_USE_TLS : 0),
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (is_tls ? MHD_USE_TLS : 0),
         0, NULL, NULL, kd_request_access, h, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, h,
         MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)h->config.connections_max + KD_HTTP_SURPLUS_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)h->config.header_max_bytes + HEADER_SPARE_BYTES,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, kd_request_begin, h,
         MHD_OPTION_NOTIFY_COMPLETED, kd_request_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
-        kd_connection_notify, l, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+        kd_connection_notify, l, MHD_OPTION_ARRAY, is_tls ? tls_options : &none, MHD_OPTION_END);
     if (l->daemon == NULL) {
         kd_log(KD_LOG_ERROR, "http", "the HTTP library cannot serve this socket", "tls=%s",
-               l->is_tls ? "yes" : "no");
+               is_tls ? "yes" : "no");
         drop_socket(l);
-        return l->is_tls ? KD_ERR_CONFIG : KD_ERR_SYSTEM;
+        return is_tls ? KD_ERR_CONFIG : KD_ERR_SYSTEM;
     }
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (info == NULL) {
@@ -158,18 +195,15 @@ static enum kd_err open_unix(struct kd_http *h) {
 static enum kd_err open_tcp(struct kd_http *h) {
     struct kd_listener *l = &h->listeners[h->n_listeners];
     *l = (struct kd_listener) { .http = h, .fd = -1 };
-    kd_auto(tls_files) struct kd_tls_files tls = { NULL, NULL, NULL };
-    enum kd_err err = kd_tls_files_read(&h->config, &tls);
+    h->n_listeners++; // closed with the server
+    enum kd_err err = read_tls(l);
     if (err != KD_OK || (err = kd_listener_tcp_open(&h->config, l)) != KD_OK) {
         return err;
     }
-    h->n_listeners++;
-    l->tls = tls;
-    tls = (struct kd_tls_files) { NULL, NULL, NULL };
     err = start(l);
     if (err == KD_OK) {
         kd_log(KD_LOG_INFO, "http", "serving", "address=%s port=%u tls=%s", h->config.tcp_address,
-               kd_http_port(h), l->is_tls ? "yes" : "no");
+               kd_http_port(h), l->tls != NULL ? "yes" : "no");
     }
     return err;
 }
@@ -261,7 +295,7 @@ void kd_http_close(struct kd_http *h) {
             run(l); // what was resumed must not be suspended any more
             MHD_stop_daemon(l->daemon);
         }
-        kd_tls_files_wipe(&l->tls);
+        kd_tls_drop(l->tls);
     }
     kd_timer_free(h->sweep);
     kd_shares_wipe(h);

@@ -20,13 +20,11 @@
 
 // ---- server ----------------------------------------------------------------
 
-// PEM texts for TLS, read and checked; wiped with kd_tls_files_wipe.  They
-// live as long as the daemon, which does not say whether it still needs them.
-struct kd_tls_files {
-    char *certificate;
-    char *key;
-    char *client_ca; // NULL: clients are not asked
-};
+// A certificate with its key, and the CA of clients.  Each connection holds those that it began
+// with, so that others can be put in force for those that come (listener_tls.c).
+struct kd_tls;
+
+#define KD_TLS_ERROR_BYTES 512
 
 struct kd_listener {
     struct kd_http *http;
@@ -34,10 +32,9 @@ struct kd_listener {
     struct kd_watch *watch;
     int fd;       // -1: no longer accepting
     bool is_unix; // callers are known by the peer's uid and gid
-    bool is_tls;
     uint64_t inode; // of the socket's file, to remove that and no other
     uint64_t device;
-    struct kd_tls_files tls;
+    struct kd_tls *tls; // of connections that come; NULL: without TLS
 };
 
 struct kd_http {
@@ -71,6 +68,9 @@ struct kd_http {
         unsigned in_second, in_minute;
     } noting[2];
     uint64_t unnoted; // since the last that was written
+    uint64_t tls_ms;  // when the TLS files in force were read; 0: without TLS
+    char tls_error[KD_TLS_ERROR_BYTES]; // why the last reload was refused; "" if it was not
+    const struct kd_http *beside;       // kd_http_join; may be NULL
     struct kd_http_metrics metrics;
 };
 
@@ -80,13 +80,21 @@ KD_MUST_CHECK enum kd_err kd_listener_unix_open(const struct kd_http_config *con
 void kd_listener_unix_remove(const struct kd_http_config *config, const struct kd_listener *l);
 KD_MUST_CHECK enum kd_err kd_listener_tcp_open(const struct kd_http_config *config,
                                                struct kd_listener *l);
+// Why the last reload of TLS files was refused, here or at the server that was joined; "" if not.
+const char *kd_http_tls_error(const struct kd_http *h);
 // The port in use, 0 without TCP.  For the log and for tests.
 uint16_t kd_http_port(const struct kd_http *h);
 
-KD_MUST_CHECK enum kd_err kd_tls_files_read(const struct kd_http_config *config,
-                                            struct kd_tls_files *out);
-void kd_tls_files_wipe(struct kd_tls_files *f);
-KD_AUTO_DEFINE_IN_PLACE(tls_files, struct kd_tls_files, kd_tls_files_wipe)
+// Reads the files that the configuration names, NULL where it names none.  `error` has what is
+// wrong and with which file; a certificate that is out of its time is warned of.
+KD_MUST_CHECK enum kd_err kd_tls_new(const struct kd_http_config *config,
+                                     char error[static KD_TLS_ERROR_BYTES], struct kd_tls **out);
+// For a connection that has just come: gives `t`, which it holds from here on, or NULL, and then
+// its handshake fails.
+struct kd_tls *kd_tls_hold(struct kd_tls *t, struct MHD_Connection *mhd);
+void kd_tls_drop(struct kd_tls *t); // the last one frees
+// For libmicrohttpd, which has no certificate of its own: refuses.
+void *kd_tls_no_certificate(void);
 #define KD_TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 // A warning that somebody outside can cause: at most ten a second are written.
@@ -110,6 +118,7 @@ struct kd_connection {
     size_t n_groups;
     enum { KD_CERTIFICATE_UNREAD, KD_CERTIFICATE_NONE, KD_CERTIFICATE_VERIFIED } certificate_state;
     uint8_t certificate[32]; // SHA-256 of the DER
+    struct kd_tls *tls;
     uint64_t deadline_ms;    // monotonic; KD_LOOP_NO_LIMIT: none
     uint64_t since_ms;       // when its client's, or our, turn began
     // places.c:

@@ -126,6 +126,9 @@ void kd_metrics_write(const struct kd_http *h, struct kd_buf *out) {
                h->n_pending);
     put_single(out, "keyd_http_requests_dropped_total", "counter",
                "Requests that ended without a whole answer.", m->requests_dropped);
+    put_single(out, "keyd_tls_valid", "gauge",
+               "0 where the last reload was refused and older TLS files are in force.",
+               kd_http_tls_error(h)[0] == '\0');
 }
 
 enum kd_err kd_handle_metrics(struct kd_request *q) {

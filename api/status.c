@@ -142,6 +142,23 @@ static void put_channel(struct kd_buf *out, const struct kd_service *service) {
     kd_buf_u8(out, '}');
 }
 
+static void put_tls(struct kd_buf *out, const struct kd_http *h) {
+    uint64_t read_ms = h->tls_ms;
+    if (h->beside != NULL && h->beside->tls_ms > read_ms) {
+        read_ms = h->beside->tls_ms;
+    }
+    kd_json_member(out, "tls");
+    kd_buf_u8(out, '{');
+    kd_json_member(out, "read");
+    if (read_ms == 0) {
+        kd_buf_text(out, "null");
+    } else {
+        kd_json_put_time(out, read_ms);
+    }
+    put_member_text(out, "error", kd_http_tls_error(h));
+    kd_buf_u8(out, '}');
+}
+
 enum kd_err kd_handle_status(struct kd_request *q) {
     struct kd_service *service = q->http->service;
     enum kd_err err = kd_service_allows(service, &q->caller, KD_MAY_STATUS, NULL);
@@ -174,7 +191,9 @@ enum kd_err kd_handle_status(struct kd_request *q) {
     kd_json_member(out, "read");
     kd_json_put_time(out, report.policy_ms);
     put_member_text(out, "error", report.policy_error);
-    kd_buf_text(out, "}}");
+    kd_buf_u8(out, '}');
+    put_tls(out, q->http);
+    kd_buf_u8(out, '}');
     kd_request_answer(q, 200);
     return KD_OK;
 }

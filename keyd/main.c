@@ -191,7 +191,9 @@ static enum kd_err open_bootstrap(struct daemon *d) {
         return KD_OK;
     }
     const struct kd_http_config config = bootstrap_config(d->config);
-    return kd_http_open(d->loop, d->service, &config, &d->bootstrap);
+    const enum kd_err r = kd_http_open(d->loop, d->service, &config, &d->bootstrap);
+    kd_http_join(d->http, d->bootstrap);
+    return r;
 }
 
 static size_t http_pending(const struct daemon *d) {
@@ -227,6 +229,10 @@ static void reload(struct daemon *d) {
     kd_log(KD_LOG_INFO, "main", "reloading", "");
     kd_notify_reloading();
     kd_service_reload(d->service);
+    kd_http_reload(d->http);
+    if (d->bootstrap != NULL) {
+        kd_http_reload(d->bootstrap);
+    }
     if (open_bootstrap(d) != KD_OK) {
         kd_log(KD_LOG_ERROR, "main", "devices cannot be served", "");
     }
@@ -290,8 +296,8 @@ static enum kd_err open_daemon(struct daemon *d) {
 
 static void close_daemon(struct daemon *d) {
     kd_service_close(d->service); // answers what is left, so the HTTP server is still there
-    kd_http_close(d->bootstrap);
     kd_http_close(d->http);
+    kd_http_close(d->bootstrap);
     kd_timer_free(d->stop_timer);
     kd_timer_free(d->alive_timer);
     kd_signals_free(d->signals);

@@ -2,12 +2,14 @@
 """The CA's books: who may write in them, how many devices they hold, and what many at once, a
 worker that dies and kill -9 leave of them."""
 import os
+import shutil
 import signal
+import ssl
 import threading
 
 from certificates import problem
 from harness import BOTH, SOFTHSM, expect, main, oracle, peer, test, wait_for
-from harness.boot import BASE, Bootstrap, Issued, Owner
+from harness.boot import BASE, EST, Bootstrap, Issued, Owner
 
 
 @test(on=BOTH)
@@ -163,6 +165,35 @@ def a_worker_that_dies_while_it_signs_costs_no_secret(token):
         wait_for(lambda: keyd.try_get("/readyz") == 200 and len(keyd.workers()) == 2,
                  what="the workers")
     assert len(keyd.get("/v1/peers").json["peers"]) == 3
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def devices_are_shown_the_new_tls_certificate_after_sighup(token):
+    keyd = Bootstrap(token).set_up()
+
+    def shown():
+        return ssl.get_server_certificate(keyd.devices_address)
+
+    def said():
+        return keyd.get("/v1/status").json["tls"]["error"]
+    first = shown()
+    other = Bootstrap(token)  # never started: another certificate and key
+    shutil.copy(other.tls_file, keyd.tls_file)
+    keyd.hup()
+    assert said().startswith(keyd.tls_file) and shown() == first, said()
+    shutil.copy(other.tls_key, keyd.tls_key)
+    keyd.hup()
+    assert said() == "" and shown() != first
+    assert oracle.der_of(shown().encode()) == oracle.der_of(open(other.tls_file, "rb").read())
+    assert keyd.curl(EST + "cacerts")[0] == 200
+    ca = open(keyd.ca_file, "rb").read()
+    keyd.write_pem(keyd.ca_file, "nonsense")
+    keyd.hup()
+    assert said().startswith(keyd.ca_file), said()
+    keyd.write_pem(keyd.ca_file, ca.decode())
+    keyd.hup()
+    assert said() == ""
     keyd.stop()
 
 

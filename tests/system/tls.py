@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TCP: bearer tokens on loopback, TLS, client certificates."""
+"""TCP: bearer tokens on loopback, TLS, client certificates, and their files read again."""
 import hashlib
 import os
 import re
+import shutil
 import ssl
+import threading
 
 from harness import SOFTHSM, Client, Keyd, expect, main, oracle, raw, test, wait_for
 
@@ -164,6 +166,179 @@ def tls_files_that_cannot_be_used_stop_the_start_by_name(token):
         assert keyd.process.wait(60) not in (0, 99)
         keyd._forget()
         wait_for(lambda k=keyd, n=named: n in k.log(), 5, f"{named} in the log")
+
+
+class Reloaded:
+    """A keyd with TLS, whose files are copies that can be replaced."""
+
+    def __init__(self, token):
+        self.ca = Authority(token.directory, "ca")
+        self.first = self.issue("first")
+        self.files = {n: os.path.join(token.directory, "in-force." + n)
+                      for n in ("certificate", "key", "client-ca")}
+        self.put(self.first, self.ca.certificate)
+        self.client = self.ca.issue("client", "extendedKeyUsage=clientAuth")
+        self.policy = ME + 'principal "device" { certificate = { "sha256:%s" } }\n' \
+            'allow "device" { operations = { "random" } }\n'
+        self.keyd = Keyd(token, {"http.tcp-address": "127.0.0.1",
+                                 **{"http.tls-" + n: path for n, path in self.files.items()}},
+                         self.policy % fingerprint(self.client[0])).start()
+        self.address = tcp_address(self.keyd)
+
+    def issue(self, name, **more):
+        return self.ca.issue(name, "subjectAltName=DNS:localhost", "extendedKeyUsage=serverAuth",
+                             **more)
+
+    def put(self, pair, client_ca=None):
+        for name, path in zip(self.files, (*pair, client_ca)):
+            if path:
+                shutil.copy(path, self.files[name])  # with its mode
+
+    def connect(self, certificate=None):
+        return Client(self.address, tls=context(self.ca, certificate or self.client))
+
+    def served(self):
+        """The fingerprint of the certificate that a new connection is shown."""
+        with self.connect() as c:
+            expect(c.get("/healthz"), 200)
+            return hashlib.sha256(c.connection.sock.getpeercert(True)).hexdigest()
+
+    def said(self):
+        """What status and metrics say of the last reload."""
+        error = self.keyd.get("/v1/status").json["tls"]["error"]
+        metrics = self.keyd.get("/metrics").body.decode()
+        assert f"\nkeyd_tls_valid {int(error == '')}\n" in metrics, (error, metrics)
+        return error
+
+
+@test(on=SOFTHSM)
+def new_certificate_is_served_after_sighup_and_open_connections_go_on(token):
+    r = Reloaded(token)
+    before = r.keyd.get("/v1/status").json["tls"]
+    assert before["read"] and before["error"] == "", before
+    second = r.issue("second")
+    with r.connect() as open_before:
+        expect(open_before.post(*RANDOM), 200)
+        sock = open_before.connection.sock
+        r.put(second)
+        assert r.served() == fingerprint(r.first[0])  # nothing is read before it is asked for
+        r.keyd.hup()
+        assert r.served() == fingerprint(second[0])
+        expect(open_before.post(*RANDOM), 200)
+        assert open_before.connection.sock is sock
+        assert hashlib.sha256(sock.getpeercert(True)).hexdigest() == fingerprint(r.first[0])
+    assert r.keyd.get("/v1/status").json["tls"]["read"] > before["read"] and r.said() == ""
+    r.keyd.stop()
+
+
+@test(on=SOFTHSM)
+def tls_files_that_cannot_be_used_leave_the_old_ones_in_force(token):
+    r = Reloaded(token)
+    other = r.issue("other")
+    empty = os.path.join(token.directory, "empty.pem")
+    with open(empty, "wb"):
+        os.chmod(empty, 0o600)
+    for pair, client_ca, named in (
+            ((other[0], None), None, "certificate"), ((None, other[1]), None, "certificate"),
+            ((empty, None), None, "certificate"), ((None, other[0]), None, "key"),
+            ((None, None), empty, "client-ca"), ((None, None), other[1], "client-ca")):
+        r.put(pair, client_ca)
+        if named == "key":
+            os.chmod(r.files["key"], 0o644)
+        r.keyd.hup()
+        assert r.said().startswith(r.files[named] + ": "), (r.said(), named)
+        with r.connect() as c:
+            expect(c.post(*RANDOM), 200)
+        assert r.served() == fingerprint(r.first[0])
+        r.put(r.first, r.ca.certificate)
+        r.keyd.hup()
+        assert r.said() == ""
+    os.unlink(r.files["key"])
+    r.keyd.hup()
+    assert "No such file" in r.said() and r.served() == fingerprint(r.first[0])
+    errors = re.findall(r"error http the new TLS files cannot be used; the old ones stay in force",
+                        r.keyd.log())
+    assert len(errors) == 7, r.keyd.log()
+    assert "PRIVATE KEY" not in r.keyd.log()
+    r.keyd.stop()
+
+
+@test(on=SOFTHSM)
+def certificate_that_has_expired_is_served_and_warned_of(token):
+    r = Reloaded(token)
+    assert "expired" not in r.keyd.log()
+    expired = r.issue("expired", days="-1")
+    r.put(expired)
+    r.keyd.hup()
+    assert r.said() == "" and "the TLS certificate has expired" in r.keyd.log()
+    anything = ssl.create_default_context()
+    anything.check_hostname, anything.verify_mode = False, ssl.CERT_NONE
+    with Client(r.address, tls=anything) as c:
+        expect(c.get("/healthz"), 200)
+        shown = hashlib.sha256(c.connection.sock.getpeercert(True)).hexdigest()
+    assert shown == fingerprint(expired[0])
+    r.keyd.stop()
+
+
+@test(on=SOFTHSM)
+def client_ca_is_the_new_one_after_sighup(token):
+    r = Reloaded(token)
+    next_ca = Authority(token.directory, "next-ca")
+    next_client = next_ca.issue("next-client", "extendedKeyUsage=clientAuth")
+
+    def status_of(certificate):
+        try:
+            with r.connect(certificate) as c:
+                return c.post(*RANDOM).status
+        except (ssl.SSLError, ConnectionError):
+            return 401  # the client has seen that its CA is not asked for
+    with r.connect() as open_before:
+        expect(open_before.post(*RANDOM), 200)
+        r.keyd.set_policy(r.policy % f'{fingerprint(r.client[0])}", '
+                          f'"sha256:{fingerprint(next_client[0])}')
+        r.keyd.hup()
+        assert [status_of(c) for c in (r.client, next_client)] == [200, 401]
+        r.put((None, None), next_ca.certificate)
+        r.keyd.hup()
+        assert [status_of(c) for c in (r.client, next_client)] == [401, 200]
+        expect(open_before.post(*RANDOM), 200)
+    r.keyd.stop()
+
+
+@test(on=SOFTHSM)
+def no_request_is_lost_while_tls_files_are_read_again(token):
+    r = Reloaded(token)
+    pairs = [r.issue("one"), r.issue("two")]
+    lost, seen, done = [], set(), threading.Event()
+
+    def ask(is_new):
+        c = r.connect()
+        try:
+            while not done.is_set():
+                expect(c.post(*RANDOM), 200)
+                shown = hashlib.sha256(c.connection.sock.getpeercert(True)).hexdigest()
+                if is_new:
+                    seen.add(shown)
+                    c.close()  # the next request connects again
+        except Exception as e:  # pylint: disable=broad-except
+            lost.append(repr(e))
+        finally:
+            c.close()
+    threads = [threading.Thread(target=ask, args=(i % 2 == 0,)) for i in range(6)]
+    for t in threads:
+        t.start()
+    for i in range(20):
+        r.put(pairs[i % 2])
+        r.keyd.hup()
+        shown = r.served()
+        assert shown == fingerprint(pairs[i % 2][0])
+        wait_for(lambda s=shown: s in seen or lost, 30, "a connection that began with it")
+        seen.clear()
+    done.set()
+    for t in threads:
+        t.join()
+    assert not lost, lost
+    r.keyd.stop()
 
 
 if __name__ == "__main__":

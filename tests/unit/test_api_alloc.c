@@ -294,7 +294,26 @@ START_TEST(opening_survives_each_failing_allocation) {
 }
 END_TEST
 
-START_TEST(opening_with_tls_survives_each_failing_allocation) {
+static void reload_in_turns(struct fixture *g) {
+    unsigned turn = 0;
+    struct kd_http *h = NULL;
+    ck_assert_err(kd_http_open(g->loop, &g->service, &g->config, &h), KD_OK);
+    memory_choose_thread();
+    for (; memory_fails_at(turn); turn++) {
+        memory_pause();
+        const struct kd_tls *before = h->listeners[1].tls;
+        memory_resume();
+        kd_http_reload(h);
+        const bool fails = memory_has_failed();
+        const bool is_valid = kd_http_tls_error(h)[0] == '\0';
+        ck_assert(fails || is_valid);
+        ck_assert_msg(is_valid || h->listeners[1].tls == before, "turn %u", turn);
+    }
+    ck_assert_uint_gt(turn, 3);
+    kd_http_close(h);
+}
+
+START_TEST(opening_and_reloading_tls_survives_each_failing_allocation) {
     struct fixture g;
     char certificate[128];
     char key[128];
@@ -312,6 +331,7 @@ START_TEST(opening_with_tls_survives_each_failing_allocation) {
     g.config.tls_key = key;
     g.config.tls_client_ca = certificate;
     open_in_turns(&g);
+    reload_in_turns(&g);
     unlink(certificate);
     unlink(key);
     pki_wipe(&server);
@@ -353,7 +373,7 @@ static TCase *tcase_alloc(void) {
     tcase_set_timeout(c, 60);
     tcase_add_test(c, long_value_is_whole_or_refused);
     tcase_add_test(c, opening_survives_each_failing_allocation);
-    tcase_add_test(c, opening_with_tls_survives_each_failing_allocation);
+    tcase_add_test(c, opening_and_reloading_tls_survives_each_failing_allocation);
     return c;
 }
 
