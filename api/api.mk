@@ -3,7 +3,7 @@ noinst_LIBRARIES += libapi.a
 libapi_a_SOURCES = \
 	api/api.h \
 	api/channel.h \
-	api/audit.c api/ca.c \
+	api/audit.c api/backup.c api/ca.c \
 	api/connection.c \
 	api/credential.c \
 	api/devices.c \

@@ -30,6 +30,7 @@ static const struct kd_route routes[] = {
     { "GET", "/metrics", kd_handle_metrics, .may = "metrics" },
     { "GET", "/v1/status", kd_handle_status, .may = "status" },
     { "GET", "/v1/audit", kd_handle_audit, .may = "status" },
+    { "POST", "/v1/backup", kd_handle_backup, .body = KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "registry.copy", .may = "backup" },
     { "POST", "/v1/random", kd_handle_work, .body = KD_BODY_NEEDED, .operation = KD_OPERATION_RANDOM, .may = "random" },
 
     { "GET", "/v1/keys", kd_handle_key_list, .has_page = true, .may = "show" },

@@ -84,6 +84,7 @@ kd_handler kd_handle_work;        // operations.c
 kd_handler kd_handle_ecdh, kd_handle_derive, kd_handle_secret_list, kd_handle_secret_show,
     kd_handle_secret_delete;                                                         // secrets.c
 kd_handler kd_handle_status, kd_handle_healthz, kd_handle_readyz, kd_handle_openapi; // status.c
+kd_handler kd_handle_backup;                                                         // backup.c
 kd_handler kd_handle_peer_new, kd_handle_peer_list, kd_handle_peer_show,
     kd_handle_peer_delete; // peers.c
 kd_handler kd_handle_handshake_begin, kd_handle_handshake_step,

@@ -29,6 +29,7 @@ libclient_a_SOURCES = \
 	client/args.c client/args.h \
 	client/audit_check.c client/audit_check.h \
 	client/cmd_audit.c \
+	client/cmd_backup.c \
 	client/cmd_bench.c \
 	client/cmd_channel.c client/cmd_records.c \
 	client/cmd_demo.c \

@@ -225,6 +225,8 @@ const struct kd_command kd_commands[] = {
       "Ends with 0 when all is well, else 1.", kd_cmd_doctor },
     { "status", "", 0, 0, NULL, "is keyd ready, and what does it say of itself",
       "Ends with 1 when keyd runs and is not ready.", kd_cmd_status },
+    { "backup", "", 0, 0, NULL, "make a copy of keyd's registry, while keyd runs",
+      "It is backup.db in keyd's state-directory, in the place of the one before.", kd_cmd_backup },
     { "audit status", "", 0, 0, NULL, "how far the audit log has come, and can it be written",
       "Ends with 1 while it cannot be written.", kd_cmd_audit_status },
     { "audit verify", "FILE...", 1, KD_WORDS_MAX, audit_verify_options, "was a line of the audit log changed, removed, put in or moved",

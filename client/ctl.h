@@ -110,6 +110,7 @@ long long kd_json_number(const json_t *object, const char *member);
 // ---- the commands (cmd_*.c) ------------------------------------------------
 
 enum kd_exit kd_cmd_status(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_backup(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_audit_status(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_audit_verify(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_random(struct kd_ctl *ctl);

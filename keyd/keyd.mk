@@ -6,6 +6,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/audit.c keyd/audit.h \
 	keyd/audit_log.c keyd/audit_log.h keyd/audit_scan.c keyd/audit_scan.h \
 	keyd/audit_seal.c keyd/audit_seal.h \
+	keyd/backup_work.c \
 	keyd/bootstrap.c keyd/bootstrap.h keyd/bootstrap_state.h \
 	keyd/call.c keyd/call.h \
 	keyd/change.c keyd/change.h \
@@ -49,6 +50,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/starter.c keyd/starter.h \
 	keyd/state.h \
 	keyd/store.c keyd/store.h keyd/store_channel.c keyd/store_sql.c keyd/store_sql.h \
+	keyd/store_backup.c \
 	keyd/store_devices.c keyd/store_devices.h \
 	keyd/store_thread.c keyd/store_thread.h \
 	keyd/supervise.c \

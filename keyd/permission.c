@@ -29,6 +29,7 @@ static const char *const permission_names[KD_PERMISSIONS] = {
     [KD_MAY_ENVELOPE] = "envelope",
     [KD_MAY_DEVICE] = "device",
     [KD_MAY_CA] = "ca",
+    [KD_MAY_BACKUP] = "backup",
 };
 
 const char *kd_permission_name(enum kd_permission p) {

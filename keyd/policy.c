@@ -44,7 +44,8 @@ struct kd_policy {
 };
 
 static bool concerns_a_key(enum kd_permission p) {
-    return p != KD_MAY_RANDOM && p != KD_MAY_STATUS && p != KD_MAY_METRICS && p != KD_MAY_PEER;
+    return p != KD_MAY_RANDOM && p != KD_MAY_STATUS && p != KD_MAY_METRICS && p != KD_MAY_PEER &&
+           p != KD_MAY_BACKUP;
 }
 
 // ---- questions -------------------------------------------------------------

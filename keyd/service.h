@@ -60,7 +60,7 @@ KD_MUST_CHECK enum kd_err kd_service_identify(const struct kd_service *s,
                                               struct kd_caller *out);
 
 // What policy speaks of.  `key` is the key's name, or NULL for operations that
-// concern no key (random, status, metrics).
+// concern no key (random, status, metrics, peer, backup).
 enum kd_permission {
     KD_MAY_CREATE,
     KD_MAY_IMPORT, // public keys and certificates
@@ -86,8 +86,9 @@ enum kd_permission {
     KD_MAY_ENVELOPE, // open envelopes, on their key
     KD_MAY_DEVICE,   // the bootstrap server (keyd/bootstrap.h), on the CA's key
     KD_MAY_CA,
+    KD_MAY_BACKUP,
 };
-#define KD_PERMISSIONS (KD_MAY_CA + 1)
+#define KD_PERMISSIONS (KD_MAY_BACKUP + 1)
 const char *kd_permission_name(enum kd_permission p); // "create", "mac-verify", ...
 KD_MUST_CHECK bool kd_permission_parse(const char *name, enum kd_permission *out);
 
@@ -328,6 +329,17 @@ struct kd_service_report {
     const char *policy_error; // why the last reload was refused; "" if it was not
 };
 void kd_service_report(const struct kd_service *s, struct kd_service_report *out);
+
+// A copy of the registry, in the state directory, where it takes the place of the one before when
+// it is whole.  KD_MAY_BACKUP.  KD_ERR_BUSY: another is under way.
+struct kd_backup_info {
+    const char *file;
+    uint64_t n_bytes;
+};
+typedef void kd_backup_done(void *arg, enum kd_err err, const char *detail,
+                            const struct kd_backup_info *info);
+KD_MUST_CHECK enum kd_err kd_service_backup(struct kd_service *s, const struct kd_caller *caller,
+                                            kd_backup_done *done, void *arg);
 
 // The service's own lines for GET /metrics (Prometheus text format): token
 // operations and latencies, queue, workers, keys, secrets.

@@ -57,6 +57,7 @@ struct kd_service {
     struct kd_bootstrap *bootstrap; // NULL: off
     size_t pending;                 // operations accepted and not done
     bool is_stopping;
+    bool is_copying;     // the registry
     uint64_t started_ms; // wall clock
     struct kd_timer *recover_timer;
     uint64_t recover_ms; // until the next look at what is open

@@ -19,6 +19,19 @@ KD_MUST_CHECK enum kd_err kd_store_open(const char *directory, struct kd_store *
 void kd_store_close(struct kd_store *s);
 KD_AUTO_DEFINE(store, struct kd_store *, kd_store_close)
 
+// A copy of the registry as it is when the copy ends, made in steps between other uses of the store
+// (store_backup.c): a file of mode 0600 which takes the place of what is at `path`, in `directory`,
+// when it is whole.
+struct kd_store_copy;
+KD_MUST_CHECK enum kd_err kd_store_copy_begin(struct kd_store *from, const char *directory,
+                                              const char *path,
+                                              struct kd_store_copy **out);
+// Not again after a failure, or after the last step, which sets *n_bytes, never to 0.
+KD_MUST_CHECK enum kd_err kd_store_copy_step(struct kd_store_copy *c, uint64_t *n_bytes);
+// Before the store is closed.
+void kd_store_copy_free(struct kd_store_copy *c);
+KD_AUTO_DEFINE(store_copy, struct kd_store_copy *, kd_store_copy_free)
+
 // What the store says of each version, for the start; all is borrowed during the call.
 struct kd_store_row {
     const char *name;

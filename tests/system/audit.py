@@ -463,4 +463,5 @@ def a_certificate_is_issued_with_a_line_that_names_it(token):
     keyd.stop()
 
 
-main()
+if __name__ == "__main__":
+    main()

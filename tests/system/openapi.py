@@ -101,6 +101,7 @@ class Api:
                                                       "/metrics", "/v1/status", "/v1/audit",
                                                       "/v1/keys", "/v1/secrets"))
         yield "POST", "/v1/random", "/v1/random", {"length": 1}, ["C_GenerateRandom"]
+        yield "POST", "/v1/backup", "/v1/backup", {}, []
         yield "GET", KEY, "/v1/keys/mac", None, []
         for operation, (name, body, functions) in KEY_OPERATIONS.items():
             yield "POST", f"{KEY}/{operation}", f"/v1/keys/{name}/{operation}", body, functions

@@ -5,6 +5,7 @@ system_tests = \
 	tests/system/many_sessions.py \
 	tests/system/attacks.py \
 	tests/system/audit.py \
+	tests/system/backup.py \
 	tests/system/certificates.py \
 	tests/system/certificates_kept.py \
 	tests/system/channel.py \

@@ -12,10 +12,11 @@ struct fake_job {
     struct kd_post post;
     struct fake_job *next; // held
     struct kd_service *service;
-    enum { JOB_KEY, JOB_WORK, JOB_DERIVE } kind;
+    enum { JOB_KEY, JOB_WORK, JOB_DERIVE, JOB_BACKUP } kind;
     kd_key_done *key_done;
     kd_work_done *work_done;
     kd_derivation_done *derive_done;
+    kd_backup_done *backup_done;
     void *arg;
     const struct kd_key *key;
     size_t n;
@@ -52,6 +53,11 @@ static void answer(struct kd_post *post) {
     case JOB_DERIVE:
         job->derive_done(job->arg, err, s->detail, err == KD_OK ? job->derived : NULL,
                          err == KD_OK ? job->n : 0);
+        break;
+    case JOB_BACKUP:
+        job->backup_done(job->arg, err, s->detail,
+                         err == KD_OK ? &(struct kd_backup_info) { "/state/backup.db", 4096 }
+                                      : NULL);
         break;
     }
     free_job(job);
@@ -483,6 +489,19 @@ void kd_service_report(const struct kd_service *s, struct kd_service_report *out
         .n_keys = FAKE_KEYS,
         .policy_error = "",
     };
+}
+
+enum kd_err kd_service_backup(struct kd_service *s, const struct kd_caller *caller,
+                              kd_backup_done *done, void *arg) {
+    struct fake_job *job = NULL;
+    const enum kd_err err = accept_job(s, caller, "backup", NULL, &job);
+    if (err == KD_OK) {
+        job->kind = JOB_BACKUP;
+        job->backup_done = done;
+        job->arg = arg;
+        kd_loop_post(s->loop, &job->post);
+    }
+    return err;
 }
 
 void kd_service_metrics(const struct kd_service *s KD_UNUSED, struct kd_buf *out) {

@@ -32,6 +32,7 @@ keyd_unit_tests = \
 	tests/unit/test_service_work \
 	tests/unit/test_spent \
 	tests/unit/test_store \
+	tests/unit/test_store_backup \
 	tests/unit/test_store_memory \
 	tests/unit/test_store_thread \
 	tests/unit/test_tally \
@@ -112,6 +113,10 @@ tests_unit_test_spent_LDADD = $(keyd_unit_libs)
 tests_unit_test_store_LDADD = $(keyd_unit_libs)
 tests_unit_test_store_thread_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_store_thread_LDADD = $(keyd_unit_libs)
+tests_unit_test_store_backup_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_store_backup_SOURCES = tests/unit/test_store_backup.c $(failing_memory)
+tests_unit_test_store_backup_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_store_backup_LDADD = $(keyd_unit_libs)
 tests_unit_test_store_memory_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_store_memory_SOURCES = tests/unit/test_store_memory.c $(failing_memory)
 tests_unit_test_store_memory_LDFLAGS = $(failing_memory_ldflags)

@@ -126,6 +126,7 @@ static const struct row rows[] = {
     { "GET", "/metrics", "", NULL, 200, true },
     { "GET", "/v1/status", "", NULL, 200, true },
     { "GET", "/v1/audit", "", NULL, 200, true },
+    { "POST", "/v1/backup", "", NULL, 200, false },
     { "POST", "/v1/random", JSON_BODY, "{\"length\":8}", 200, false },
     { "POST", "/v1/random", JSON_BODY, ITEMS("{\"length\":8}"), 200, false },
 

@@ -179,7 +179,8 @@ static bool can_answer(const struct kd_route *r, int status) {
     const bool changes_state =
         strstr(r->path, "/disable") != NULL || strstr(r->path, "/enable") != NULL;
     const bool is_verify = is_key && strstr(r->path, "/verify") != NULL;
-    const bool waits_for_worker = (is_post && !changes_state) || (is_delete && is_key);
+    const bool is_alone = strcmp(r->path, "/v1/backup") == 0; // with the store
+    const bool waits_for_worker = (is_post && !changes_state && !is_alone) || (is_delete && is_key);
     switch (status) {
     case 200:
         return !is_made && !is_delete;
@@ -198,7 +199,8 @@ static bool can_answer(const struct kd_route *r, int status) {
     case 404:
         return r->param != KD_PARAM_NONE || (is_post && strcmp(r->path, "/v1/keys") == 0);
     case 409:
-        return (is_post && strcmp(r->path, "/v1/random") != 0) || (is_delete && is_key);
+        return (is_post && !is_alone && strcmp(r->path, "/v1/random") != 0) ||
+               (is_delete && is_key);
     case 501:
     case 502:
         return waits_for_worker && !is_verify; // which the worker does without the token
