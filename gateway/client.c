@@ -31,6 +31,7 @@ struct transfer {
     struct kd_buf sent;
     struct kd_buf got;
     bool is_secret;
+    bool is_connect;
     bool is_unwatched;
     uint64_t due_ms; // by the monotonic clock: then there has been no answer
     char reason[CURL_ERROR_SIZE];
@@ -142,7 +143,7 @@ static void give_back(struct transfer *t) {
     kd_buf_reset(&t->line_text);
     kd_buf_reset(&t->sent);
     kd_buf_reset(&t->got);
-    if (t->is_secret || c->n_spare >= SPARE_MAX) {
+    if (t->is_secret || t->is_connect || c->n_spare >= SPARE_MAX) {
         free_transfer(t);
         return;
     }
@@ -159,7 +160,9 @@ static void finish(struct transfer *t, CURLcode code) {
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_multi_remove_handle(c->multi, t->easy);
     c->running--;
-    if (code == CURLE_OK && status > 0) {
+    if (code == CURLE_OK && t->is_connect) {
+        t->done(t->arg, 200, KD_BYTES_NONE);
+    } else if (code == CURLE_OK && status > 0) {
         t->done(t->arg, (unsigned)status, kd_buf_get(&t->got));
     } else {
         t->done(t->arg, 0,
@@ -321,6 +324,7 @@ static bool set_request(struct transfer *t, const struct kd_client_request *r) {
     char url[URL_MAX_BYTES];
     snprintf(url, sizeof(url), "%s%s", t->c->config->url, r->path == NULL ? "" : r->path);
     kd_buf_put(&t->sent, r->body.p, r->body.n);
+    curl_easy_setopt(t->easy, CURLOPT_CONNECT_ONLY, r->is_connect ? 1L : 0L);
     if (r->type == NULL) {
         curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
     } else {
@@ -342,13 +346,14 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
     t->done = done;
     t->arg = arg;
     t->is_secret = r->is_secret;
+    t->is_connect = r->is_connect;
     t->is_unwatched = false;
-    t->due_ms = kd_clock_mono_ms() + c->config->timeout_ms;
+    t->due_ms = kd_clock_mono_ms() + (r->probe_ms > 0 ? r->probe_ms : c->config->timeout_ms);
     if (!set_request(t, r)) {
         free_transfer(t);
         return KD_ERR_NO_MEMORY;
     }
-    if (c->first != NULL || c->running >= c->config->connections_max) {
+    if (r->probe_ms == 0 && (c->first != NULL || c->running >= c->config->connections_max)) {
         wait_in_line(t);
     } else if (!start(t)) {
         free_transfer(t);

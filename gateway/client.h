@@ -40,6 +40,8 @@ struct kd_client_request {
     size_t n_headers;
     const char *method; // NULL: GET, or POST with a body
     bool is_secret;     // the answer: nothing of it is left when `done` has returned
+    bool is_connect;    // no request: status 200 when there is a new connection
+    uint32_t probe_ms;  // its timeout, and it waits for no free connection; 0: as all others
 };
 // KD_OK: `done` comes later, exactly once.
 KD_MUST_CHECK enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *r,

@@ -28,7 +28,7 @@ static const struct text_row {
     { "backend-ca-file", AT(backend.ca_file), "",
       "CA certificates (PEM) for an https backend. Empty: those of the system." },
     { "admin", AT(admin), "",
-      "Address and port for /healthz and /metrics, such as 127.0.0.1:9470." },
+      "Address and port for /healthz, /readyz and /metrics, such as 127.0.0.1:9470." },
     { "push", AT(push), "",
       "Address and port where the backend POSTs messages to devices, such as 127.0.0.1:4712." },
     { "push-token-file", AT(push_token_file), "",

@@ -64,6 +64,8 @@ struct kd_origin {
 // Takes a frame; `done` comes exactly once, perhaps before this returns.
 void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes frame, const struct kd_origin *origin,
                     kd_question_done *done, void *arg);
+// For one more.
+bool kd_gateway_has_place(const struct kd_gateway *g, bool is_datagram);
 // A question of our own: to seal q->body in q->session, and give the frame to `done`.  NULL
 // without memory, or where there are too many.
 struct kd_question *kd_gateway_new_push(struct kd_gateway *g, uint32_t id, kd_question_done *done,
@@ -129,6 +131,18 @@ void kd_pushes_stop(struct kd_gateway *g);        // none is acknowledged any mo
 KD_MUST_CHECK enum kd_err kd_pushes_new(struct kd_gateway *g);
 void kd_pushes_free(struct kd_gateway *g);
 
+// ---- ready (ready.c): for a load balancer ----------------------------------------
+
+// 200 and "ready": a message could be served now; or 503, and what is missing.
+typedef void kd_ready_fn(void *arg, unsigned status, const char *line);
+// Asks keyd, and connects to the backend, unless it has in the second before.  `done` comes exactly
+// once, perhaps before this returns.
+void kd_ready_ask(struct kd_gateway *g, kd_ready_fn *done, void *arg);
+void kd_ready_stop(struct kd_gateway *g); // whoever waits is told
+bool kd_ready_is_idle(const struct kd_gateway *g);
+KD_MUST_CHECK enum kd_err kd_ready_new(struct kd_gateway *g);
+void kd_ready_free(struct kd_gateway *g);
+
 // ---- listeners -----------------------------------------------------------------
 
 KD_MUST_CHECK enum kd_err kd_listeners_open(struct kd_gateway *g);
@@ -170,6 +184,7 @@ struct kd_record_batch; // records.c
 struct kd_pushes;       // push.c
 struct kd_retired;      // reload.c
 struct kd_takings;      // released.c
+struct kd_ready;        // ready.c
 // For hooks that come after kd_records_flush: how long the loop may wait with what they have added.
 // Records that gather until keyd has answered those before them do not keep it awake.
 uint64_t kd_records_wait(const struct kd_gateway *g);
@@ -203,6 +218,7 @@ struct kd_gateway {
     struct kd_web *admin, *push;
     struct kd_pushes *pushes;
     struct kd_takings *takings;
+    struct kd_ready *ready;
     struct kd_gateway_counts counts;
     // Lines of the log that devices and strangers cause.
     struct kd_gateway_said {

@@ -12,6 +12,7 @@ libgateway_a_SOURCES = \
 	gateway/message.c \
 	gateway/push.c \
 	gateway/question.c \
+	gateway/ready.c \
 	gateway/records.c \
 	gateway/released.c gateway/released.h \
 	gateway/reload.c \

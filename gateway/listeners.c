@@ -38,6 +38,7 @@ void kd_listeners_stop(struct kd_gateway *g) {
         kd_web_stop(g->push);
     }
     kd_pushes_stop(g);
+    kd_ready_stop(g);
 }
 
 void kd_listeners_close(struct kd_gateway *g) {

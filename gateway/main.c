@@ -61,7 +61,10 @@ static void on_asked(void *daemon, enum kd_asked what) {
     }
 }
 
-static bool is_all_sent(const struct kd_gateway *g) {
+static bool is_idle(const struct kd_gateway *g) {
+    if (g->pending > 0 || !kd_ready_is_idle(g)) {
+        return false;
+    }
     for (size_t i = 0; i < g->n_tcp; i++) {
         if (!kd_tcp_is_idle(g->tcp[i])) {
             return false;
@@ -72,14 +75,15 @@ static bool is_all_sent(const struct kd_gateway *g) {
             return false;
         }
     }
-    return g->push == NULL || kd_web_is_idle(g->push);
+    return (g->push == NULL || kd_web_is_idle(g->push)) &&
+           (g->admin == NULL || kd_web_is_idle(g->admin));
 }
 
 // Registered after the hooks of the listeners: sees their work done.
 static uint64_t on_prepare(void *daemon) {
     struct daemon *d = daemon;
     kd_gateway_free_retired(&d->g);
-    if (d->g.is_stopping && d->g.pending == 0 && is_all_sent(&d->g)) {
+    if (d->g.is_stopping && is_idle(&d->g)) {
         kd_loop_stop(d->g.loop);
     }
     return KD_LOOP_NO_LIMIT;
@@ -117,8 +121,9 @@ static enum kd_err open_all(struct daemon *d) {
         (r = kd_client_new(g->loop, &g->config->keyd, &g->keyd)) != KD_OK ||
         (r = kd_client_new(g->loop, &g->config->keyd, &g->strangers)) != KD_OK ||
         (r = kd_client_new(g->loop, &g->config->backend, &g->backend)) != KD_OK ||
-        (r = kd_pushes_new(g)) != KD_OK || (r = kd_listeners_open(g)) != KD_OK ||
-        (r = kd_records_new(g)) != KD_OK || (r = kd_released_new(g)) != KD_OK) {
+        (r = kd_pushes_new(g)) != KD_OK || (r = kd_ready_new(g)) != KD_OK ||
+        (r = kd_listeners_open(g)) != KD_OK || (r = kd_records_new(g)) != KD_OK ||
+        (r = kd_released_new(g)) != KD_OK) {
         return r;
     }
     return kd_loop_prepare(g->loop, on_prepare, d);
@@ -128,6 +133,7 @@ static void close_all(struct daemon *d) {
     struct kd_gateway *g = &d->g;
     kd_listeners_close(g);
     kd_pushes_free(g);
+    kd_ready_free(g);
     kd_client_free(g->backend);
     kd_client_free(g->strangers);
     kd_client_free(g->keyd);
@@ -155,13 +161,14 @@ static int serve(struct kd_gateway_config *config, const char *path) {
     } else {
         kd_log(KD_LOG_ERROR, "main", "keyd-gateway cannot start", "error=%s", kd_err_name(r));
     }
-    if (d.g.pending > 0) {
-        return EXIT_FAILURE; // what waits still has its place: the kernel tidies up
+    const int status = r == KD_OK && d.g.pending == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (d.g.pending > 0 || !kd_ready_is_idle(&d.g)) {
+        return status; // what waits still has its place: the kernel tidies up
     }
     close_all(&d);
     kd_gateway_config_free(d.g.config);
     curl_global_cleanup();
-    return r == KD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+    return status;
 }
 
 static int read_and(const char *path, bool is_check) {

@@ -11,7 +11,7 @@ enum { BUSY_AFTER_S = 1, FAILURE_MAX_BYTES = KD_FRAME_COOKIE_MAX_BYTES + 8 };
 
 // Whoever sends datagrams may have forged their addresses, and as many as he likes: they leave a
 // quarter of the places to others.
-static bool has_place(const struct kd_gateway *g, bool is_datagram) {
+bool kd_gateway_has_place(const struct kd_gateway *g, bool is_datagram) {
     const size_t max = g->config->pending_max;
     return !g->is_stopping && g->pending < max &&
            (!is_datagram || g->pending_datagrams < max - max / 4);
@@ -174,7 +174,8 @@ void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes bytes, const struct kd
         refuse(g, 0, KD_FAILURE_MALFORMED, 0, done, arg);
         return;
     }
-    struct kd_question *q = has_place(g, !origin->is_stream) ? new_question(g, bytes) : NULL;
+    struct kd_question *q =
+        kd_gateway_has_place(g, !origin->is_stream) ? new_question(g, bytes) : NULL;
     if (q == NULL) {
         refuse(g, frame.id, KD_FAILURE_BUSY, BUSY_AFTER_S, done, arg);
         return;
@@ -193,7 +194,8 @@ struct kd_question *kd_gateway_new_push(struct kd_gateway *g, uint32_t id, kd_qu
     kd_auto(buf) struct kd_buf bytes = KD_BUF_INIT(64);
     const struct kd_frame frame = { .kind = KD_FRAME_PUSH, .id = id };
     kd_frame_put(&bytes, &frame);
-    struct kd_question *q = has_place(g, false) ? new_question(g, kd_buf_get(&bytes)) : NULL;
+    struct kd_question *q =
+        kd_gateway_has_place(g, false) ? new_question(g, kd_buf_get(&bytes)) : NULL;
     if (q == NULL) {
         return NULL;
     }

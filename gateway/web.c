@@ -44,7 +44,7 @@ struct exchange {
     bool is_waiting;   // suspended
     bool is_abandoned; // the connection has gone, the answer has not come
     struct kd_buf in, out;
-    unsigned status; // of a push
+    unsigned status; // but of a frame
     char peer[KD_NAME_MAX_BYTES + 1];
     char address[KD_ADDRESS_TEXT_BYTES];
 };
@@ -171,7 +171,7 @@ static void on_answer(void *arg, struct kd_bytes answer) {
     end(x);
 }
 
-static void on_pushed(void *arg, unsigned status, const char *why) {
+static void on_said(void *arg, unsigned status, const char *why) {
     struct exchange *x = arg;
     x->status = status;
     kd_buf_text(&x->out, why);
@@ -191,15 +191,21 @@ static void begin(struct exchange *x) {
     x->is_asked = true;
     x->w->pending++;
     set_working(x->mhd, true);
-    if (x->w->role == KD_WEB_DEVICES) {
+    switch (x->w->role) {
+    case KD_WEB_DEVICES:
         kd_gateway_ask(x->w->g, kd_buf_get(&x->in), &origin, on_answer, x);
-    } else {
-        kd_push(x->w->g, x->peer, kd_buf_get(&x->in), on_pushed, x);
+        break;
+    case KD_WEB_ADMIN:
+        kd_ready_ask(x->w->g, on_said, x);
+        break;
+    case KD_WEB_PUSH:
+        kd_push(x->w->g, x->peer, kd_buf_get(&x->in), on_said, x);
+        break;
     }
 }
 
 static enum MHD_Result answer(struct exchange *x) {
-    if (x->w->role == KD_WEB_PUSH) { // what became of it is said, if need be without the reason
+    if (x->w->role != KD_WEB_DEVICES) { // what became of it is said, if need be without the reason
         return refuse(x->mhd, x->status, kd_buf_get_text(&x->out));
     }
     return x->out.n == 0 ? refuse_for_memory(x->mhd) // no frame is empty
@@ -237,13 +243,17 @@ static struct exchange *new_exchange(struct kd_web *w, struct MHD_Connection *mh
     return x;
 }
 
-// The body, as far as it may be long.
-static void take_data(struct exchange *x, const char *data, size_t *n) {
+// More of the body, as far as it may be long; false: that was all.
+static bool takes_data(struct exchange *x, const char *data, size_t *n) {
+    if (*n == 0) {
+        return false;
+    }
     x->is_too_large = x->is_too_large || *n > KD_FRAME_MAX_BYTES - x->in.n;
     if (!x->is_too_large) {
         kd_buf_put(&x->in, data, *n);
     }
     *n = 0;
+    return true;
 }
 
 static enum MHD_Result on_device(struct kd_web *w, struct MHD_Connection *mhd, const char *url,
@@ -256,8 +266,7 @@ static enum MHD_Result on_device(struct kd_web *w, struct MHD_Connection *mhd, c
         *state = new_exchange(w, mhd);
         return *state == NULL ? MHD_NO : MHD_YES;
     }
-    if (*n > 0) {
-        take_data(x, data, n);
+    if (takes_data(x, data, n)) {
         return MHD_YES;
     }
     if (x->is_too_large) {
@@ -291,8 +300,7 @@ static enum MHD_Result on_push(struct kd_web *w, struct MHD_Connection *mhd, con
     static const char prefix[] = "/push/";
     struct exchange *x = *state;
     if (x != NULL) {
-        if (*n > 0) {
-            take_data(x, data, n);
+        if (takes_data(x, data, n)) {
             return MHD_YES;
         }
         return x->is_too_large
@@ -318,8 +326,11 @@ static enum MHD_Result on_push(struct kd_web *w, struct MHD_Connection *mhd, con
 // ---- operators -------------------------------------------------------------
 
 static enum MHD_Result on_admin(struct kd_web *w, struct MHD_Connection *mhd, const char *url,
-                                const char *method) {
+                                const char *method, const char *data, size_t *n, void **state) {
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(65536);
+    if (*state != NULL) {
+        return takes_data(*state, data, n) ? MHD_YES : ask(*state);
+    }
     if (strcmp(method, "GET") != 0) {
         return refuse(mhd, MHD_HTTP_METHOD_NOT_ALLOWED, "Only GET.\n");
     }
@@ -334,7 +345,11 @@ static enum MHD_Result on_admin(struct kd_web *w, struct MHD_Connection *mhd, co
                    : reply(mhd, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",
                            kd_buf_get(&text));
     }
-    return refuse(mhd, MHD_HTTP_NOT_FOUND, "There are /healthz and /metrics.\n");
+    if (strcmp(url, "/readyz") == 0) {
+        *state = new_exchange(w, mhd);
+        return *state == NULL ? MHD_NO : MHD_YES;
+    }
+    return refuse(mhd, MHD_HTTP_NOT_FOUND, "There are /healthz, /readyz and /metrics.\n");
 }
 
 static enum MHD_Result on_request(void *web, struct MHD_Connection *mhd, const char *url,
@@ -345,7 +360,7 @@ static enum MHD_Result on_request(void *web, struct MHD_Connection *mhd, const c
     case KD_WEB_DEVICES:
         return on_device(w, mhd, url, method, data, n, state);
     case KD_WEB_ADMIN:
-        return on_admin(w, mhd, url, method);
+        return on_admin(w, mhd, url, method, data, n, state);
     case KD_WEB_PUSH:
         return on_push(w, mhd, url, method, data, n, state);
     }

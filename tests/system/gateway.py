@@ -373,6 +373,60 @@ def keyd_that_restarts_costs_no_connection(token):
         assert s.backend.bodies() == [b"here"]
 
 
+def says(s, line):
+    """Waits until /readyz says so, while nobody else asks the gateway for anything."""
+    expected = (200 if line == "ready" else 503, line + "\n")
+    wait_for(lambda: s.gateway.get("/readyz") == expected, what=line)
+
+
+@test(on=SOFTHSM)
+def a_gateway_that_could_serve_no_message_is_not_ready_until_it_can(token):
+    """J16: a balancer that sends it nothing meanwhile finds out by itself."""
+    with Set(token) as s:
+        port = s.backend.server.server_port
+        says(s, "ready")
+        s.keyd.kill()
+        says(s, "keyd cannot be reached")
+        assert s.gateway.get("/healthz") == (200, "ok\n")
+        s.keyd.start()
+        says(s, "ready")
+        os.kill(s.keyd.pid, signal.SIGSTOP)
+        says(s, "keyd cannot be reached")
+        os.kill(s.keyd.pid, signal.SIGCONT)
+        says(s, "ready")
+        s.backend.close()
+        says(s, "the backend cannot be reached")
+        s.backend = Backend(port)
+        says(s, "ready")
+        os.rename(token.pin_file, token.pin_file + ".away")
+        for pid in s.keyd.workers():
+            os.kill(pid, signal.SIGKILL)
+        says(s, "keyd is not ready: pin-missing")
+        os.rename(token.pin_file + ".away", token.pin_file)
+        s.keyd.process.send_signal(signal.SIGHUP)
+        says(s, "ready")
+        assert s.device("d").connect().message(b"abc") == (0, b"cba")
+        assert s.backend.bodies() == [b"abc"]
+
+
+@test(on=SOFTHSM)
+def a_gateway_that_stops_or_has_no_place_is_not_ready(token):
+    with Set(token, pending_max=1, backend_timeout_ms=60000, stop_timeout_ms=60000) as s:
+        d = s.device("d").connect()
+        s.backend.answers.clear()
+        id_, frame = d.seal(MESSAGE, b"slow")
+        d.transport.send(frame)
+        wait_for(lambda: s.backend.bodies() == [b"slow"], what="the message")
+        says(s, "no place: pending-max frames have no answer yet")
+        s.gateway.process.send_signal(signal.SIGTERM)
+        says(s, "stopping")
+        s.backend.answers.set()
+        assert d.open(MESSAGE, id_, d.transport.receive()) == (0, b"wols")
+        assert s.gateway.process.wait(30) == 0
+        s.gateway.start()
+        says(s, "ready")
+
+
 @test(on=SOFTHSM)
 def stop_drops_no_accepted_message(token):
     """J16: what was accepted is answered, then the process ends."""

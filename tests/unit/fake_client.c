@@ -51,6 +51,7 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
     a->client = c;
     a->done = done;
     a->arg = arg;
+    a->is_connect = r->is_connect;
     a->body = KD_BUF_INIT(4 << 20);
     snprintf(a->path, sizeof(a->path), "%s", r->path == NULL ? "" : r->path);
     kd_buf_put(&a->body, r->body.p, r->body.n);
@@ -106,8 +107,8 @@ enum kd_err fake_gateway_open(struct fake_gateway *f) {
         (r = kd_client_new(g->loop, &f->config.keyd, &g->keyd)) != KD_OK ||
         (r = kd_client_new(g->loop, &f->config.keyd, &g->strangers)) != KD_OK ||
         (r = kd_client_new(g->loop, &f->config.backend, &g->backend)) != KD_OK ||
-        (r = kd_pushes_new(g)) != KD_OK || (r = kd_records_new(g)) != KD_OK ||
-        (r = kd_released_new(g)) != KD_OK) {
+        (r = kd_pushes_new(g)) != KD_OK || (r = kd_ready_new(g)) != KD_OK ||
+        (r = kd_records_new(g)) != KD_OK || (r = kd_released_new(g)) != KD_OK) {
         fake_gateway_close(f);
     }
     return r;
@@ -118,6 +119,7 @@ void fake_gateway_close(struct fake_gateway *f) {
     assert(g->pending == 0 && first == NULL);
     kd_route_close(&f->route);
     kd_pushes_free(g);
+    kd_ready_free(g);
     kd_client_free(g->backend);
     kd_client_free(g->strangers);
     kd_client_free(g->keyd);

@@ -19,6 +19,7 @@ struct fake_asked {
     struct fake_asked *next;
     struct kd_client *client;
     char path[FAKE_PATH_BYTES]; // "" for the backend
+    bool is_connect;
     struct kd_buf body;
     kd_client_done *done;
     void *arg;

@@ -2,6 +2,7 @@ gateway_unit_tests = tests/unit/test_client_memory \
 	tests/unit/test_gateway_client \
 	tests/unit/test_gateway_config \
 	tests/unit/test_gateway_memory \
+	tests/unit/test_gateway_ready \
 	tests/unit/test_gateway_records \
 	tests/unit/test_gateway_released \
 	tests/unit/test_web_memory
@@ -27,6 +28,10 @@ tests_unit_test_gateway_memory_SOURCES = tests/unit/test_gateway_memory.c \
 	$(failing_memory)
 tests_unit_test_gateway_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_gateway_memory_LDADD = $(gateway_libs) $(CHECK_LIBS)
+tests_unit_test_gateway_ready_CFLAGS = $(unit_cflags)
+tests_unit_test_gateway_ready_SOURCES = tests/unit/test_gateway_ready.c \
+	tests/unit/fake_client.c tests/unit/fake_client.h
+tests_unit_test_gateway_ready_LDADD = $(gateway_libs) $(CHECK_LIBS)
 tests_unit_test_gateway_records_CFLAGS = $(unit_cflags)
 tests_unit_test_gateway_records_SOURCES = tests/unit/test_gateway_records.c \
 	tests/unit/fake_client.c tests/unit/fake_client.h

@@ -48,11 +48,15 @@ static void set_up(bool is_silent, bool closes, uint32_t timeout_ms) {
     n_begun = 0;
 }
 
-static void tear_down(void) {
+static void free_client(void) {
     ck_assert_uint_eq(kd_client_pending(client), 0);
     kd_client_free(client);
     kd_timer_free(late);
     kd_loop_free(loop);
+}
+
+static void tear_down(void) {
+    free_client();
     fake_http_stop(&server);
 }
 
@@ -77,11 +81,15 @@ static void begin(void) {
     ck_assert_err(kd_client_send(client, &request, on_done, i), KD_OK);
 }
 
-static void begin_and_wait(unsigned n) {
+static void begin_n(unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         begin();
     }
     ck_assert_uint_eq(kd_client_pending(client), n);
+}
+
+static void begin_and_wait(unsigned n) {
+    begin_n(n);
     ck_assert_err(kd_loop_run(loop), KD_OK);
 }
 
@@ -156,6 +164,49 @@ START_TEST(a_connection_that_ends_while_nobody_uses_it_is_left_alone) {
 }
 END_TEST
 
+static void on_probed(void *arg, unsigned status, struct kd_bytes body KD_UNUSED) {
+    *(unsigned *)arg = status;
+    kd_loop_stop(loop);
+}
+
+static unsigned probe(bool is_connect) {
+    const struct kd_client_request request = { .path = "/x",
+                                               .is_connect = is_connect,
+                                               .probe_ms = TIMEOUT_MS };
+    unsigned status = 1;
+    ck_assert_err(kd_client_send(client, &request, on_probed, &status), KD_OK);
+    ck_assert_err(kd_loop_run(loop), KD_OK);
+    return status;
+}
+
+START_TEST(a_probe_waits_for_no_connection_and_not_as_long_as_others) {
+    set_up(true, false, LATE_MS);
+    n_begun = ended.n = 1;        // the first of all would begin another one
+    begin_n(CONNECTIONS_MAX + 1); // nobody answers them
+    ck_assert_uint_eq(probe(true), 200);
+    ck_assert_uint_eq(probe(false), 0);
+    ck_assert_uint_eq(ended.n, 1);
+    fake_http_stop(&server);
+    ck_assert_err(kd_loop_run(loop), KD_OK); // now they end
+    ck_assert_uint_eq(ended.n, n_begun);
+    ck_assert_uint_eq(probe(true), 0);
+    free_client();
+}
+END_TEST
+
+START_TEST(a_connection_is_told_and_nothing_is_sent_by_it) {
+    set_up(false, false, LATE_MS);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_uint_eq(probe(true), 200);
+    }
+    ck_assert_uint_eq(probe(false), 200); // a request after it is whole
+    ck_assert_uint_eq(probe(true), 200);
+    tear_down();
+    ck_assert_uint_eq(server.n_requests, 1);
+    ck_assert_uint_ge(server.n_accepted, 4);
+}
+END_TEST
+
 static TCase *tcase_line(void) {
     TCase *c = tcase_create("line");
     tcase_set_timeout(c, 60);
@@ -163,6 +214,8 @@ static TCase *tcase_line(void) {
     tcase_add_test(c, a_request_that_waits_fails_when_any_other_would);
     tcase_add_test(c, connections_that_end_make_room);
     tcase_add_test(c, a_connection_that_ends_while_nobody_uses_it_is_left_alone);
+    tcase_add_test(c, a_probe_waits_for_no_connection_and_not_as_long_as_others);
+    tcase_add_test(c, a_connection_is_told_and_nothing_is_sent_by_it);
     return c;
 }
 

@@ -22,7 +22,7 @@ static struct kd_web *web;
 static struct sockaddr_in address;
 static char where[64], token_file[32];
 static char body[BODY_BYTES + 1];
-static const char *expected; // in what keyd is asked
+static const char *expected; // in what keyd is asked; NULL: that is no record
 static bool is_refused;      // by keyd, or it seals
 static unsigned n_asked;
 
@@ -70,6 +70,10 @@ static void answer_of_keyd(void) {
     const struct fake_asked *asked = fake_client_first();
     struct kd_buf sealed = KD_BUF_OVER(room);
     n_asked++;
+    if (expected == NULL) { // whether it is ready, and whether the backend is there
+        fake_client_answer(200, KD_BYTES_NONE);
+        return;
+    }
     ck_assert_ptr_nonnull(memmem(asked->body.p, asked->body.n, expected, strlen(expected)));
     kd_cbor_put_array(&sealed, 1);
     kd_cbor_put_bytes(&sealed, (struct kd_bytes) { (const uint8_t *)body, SEALED_BYTES });
@@ -221,6 +225,26 @@ START_TEST(metrics_are_whole_or_there_is_no_memory) {
 }
 END_TEST
 
+static unsigned read_ready(void) {
+    enum { KNOWN_FOR_MS = 1000 };
+    const uint64_t now = kd_clock_mono_ms() + KNOWN_FOR_MS;
+    kd_clock_hold(now, now); // what was found out before is not known any more
+    const unsigned status = call("GET /readyz", "", "", 0);
+    if (status == 200) {
+        const struct kd_bytes line = answer_body(); // without memory for it, the status alone
+        ck_assert(line.n == 0 || kd_bytes_equal(line, kd_bytes_of_text("ready\n")));
+    }
+    return status;
+}
+
+START_TEST(ready_is_said_or_there_is_no_memory) {
+    expected = NULL;
+    open_web(KD_WEB_ADMIN);
+    ck_assert_uint_gt(each_in_turn(read_ready, 200), 1);
+    kd_clock_release();
+}
+END_TEST
+
 // ---- another configuration -------------------------------------------------
 
 static char config_file[32];
@@ -327,6 +351,7 @@ static TCase *tcase_memory(void) {
     tcase_add_test(c, a_device_gets_a_frame_that_is_whole_or_is_told_that_there_is_no_memory);
     tcase_add_test(c, a_message_goes_to_a_device_whole_or_not_at_all);
     tcase_add_test(c, metrics_are_whole_or_there_is_no_memory);
+    tcase_add_test(c, ready_is_said_or_there_is_no_memory);
     tcase_add_test(c, a_configuration_is_taken_whole_or_not_at_all_and_the_log_says_so);
     return c;
 }

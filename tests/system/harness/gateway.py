@@ -50,8 +50,10 @@ def free_port(kind=socket.SOCK_STREAM):
 class Backend:
     """An HTTP server that answers with what it got, reversed; and keeps it all."""
 
-    def __init__(self):
+    def __init__(self, port=0):
         self.messages, self.lock, self.delay, self.status = [], threading.Lock(), 0, 200
+        self.answers = threading.Event()  # nobody gets one while it is not set
+        self.answers.set()
         backend = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -63,6 +65,7 @@ class Backend:
                 with backend.lock:
                     backend.messages.append((dict(self.headers), body))
                 time.sleep(backend.delay)
+                backend.answers.wait()
                 answer = body[::-1]
                 self.send_response(backend.status)
                 self.send_header("Content-Length", str(len(answer)))
@@ -79,7 +82,7 @@ class Backend:
             def handle_error(self, *_):  # who asked has gone
                 pass
 
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/messages"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
