@@ -181,6 +181,8 @@ static void put_opened(struct kd_buf *out, const struct kd_record_result *r) {
         kd_json_member(out, "relation");
         kd_json_put_text(out, r->relation);
     }
+    kd_json_member(out, "registered");
+    kd_json_put_bool(out, r->is_registered);
     kd_json_member(out, "type");
     kd_json_put_text(out, type_name(r->type));
     kd_json_member(out, "sequence");
@@ -227,6 +229,7 @@ static void put_raw(struct kd_request *q, bool is_open, const struct kd_record_r
         if (r->relation[0] != '\0') {
             kd_request_put_header(q, "Keyd-Relation", r->relation);
         }
+        kd_request_put_header(q, "Keyd-Registered", r->is_registered ? "yes" : "no");
         kd_request_put_header(q, "Keyd-Type", type_name(r->type));
         kd_request_put_header(q, "Keyd-Sequence", sequence);
     }

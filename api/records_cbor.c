@@ -105,10 +105,11 @@ void kd_records_cbor_put(struct kd_request *q, bool is_open, const struct kd_rec
             kd_cbor_put_text(&q->out, kd_err_name(r->err));
             kd_cbor_put_bytes(&q->out, r->answer);
         } else if (is_open) {
-            kd_cbor_put_array(&q->out, 6);
+            kd_cbor_put_array(&q->out, 7);
             kd_cbor_put_text(&q->out, r->session);
             kd_cbor_put_text(&q->out, r->peer);
             kd_cbor_put_text(&q->out, r->relation);
+            kd_cbor_put_bool(&q->out, r->is_registered);
             kd_cbor_put_uint(&q->out, r->type);
             kd_cbor_put_uint(&q->out, r->sequence);
             kd_cbor_put_bytes(&q->out, r->out);

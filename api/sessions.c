@@ -103,6 +103,8 @@ void kd_session_put(struct kd_buf *out, const struct kd_session_info *s) {
         kd_json_member(out, "relation");
         kd_json_put_text(out, s->relation);
     }
+    kd_json_member(out, "registered");
+    kd_json_put_bool(out, s->is_registered);
     kd_json_member(out, "profile");
     kd_json_put_text(out, profile_name(s->profile));
     if (s->profile == KD_PROFILE_RELEASED) {

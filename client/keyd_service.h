@@ -368,6 +368,7 @@ struct keyd_record {
     char session[KEYD_ID_BYTES];
     char peer[KEYD_NAME_BYTES];
     char relation[KEYD_NAME_BYTES]; /* what the peer's certificate binds it to; "": nothing */
+    int is_registered;              /* as of keyd_peer */
     unsigned type;
     uint64_t sequence;
     struct keyd_bytes in;
@@ -389,6 +390,7 @@ struct keyd_session {
     char id[KEYD_ID_BYTES];
     char peer[KEYD_NAME_BYTES];
     char relation[KEYD_NAME_BYTES]; /* as that of a record */
+    int is_registered;      /* as of keyd_peer */
     int can_release;        /* its traffic keys are not in the token: they can be released */
     int is_released;        /* they were */
     unsigned method, suite; /* 0, 0: it was resumed */

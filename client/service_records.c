@@ -49,12 +49,14 @@ static bool read_header(const struct kd_service_answer *a, const char *name, siz
 }
 
 static bool take_opened(const struct kd_service_answer *a, struct keyd_record *r) {
-    char sequence[24];
+    char sequence[24], registered[4];
     if (!read_header(a, "Keyd-Session", sizeof(r->session), r->session) ||
         !read_header(a, "Keyd-Peer", sizeof(r->peer), r->peer) ||
+        !read_header(a, "Keyd-Registered", sizeof(registered), registered) ||
         !read_header(a, "Keyd-Sequence", sizeof(sequence), sequence)) {
         return false;
     }
+    r->is_registered = strcmp(registered, "yes") == 0;
     r->relation[0] = '\0';
     (void)read_header(a, "Keyd-Relation", sizeof(r->relation), r->relation);
     return kd_number_parse(sequence, 0, UINT64_MAX, &r->sequence) == KD_OK &&
@@ -153,10 +155,11 @@ static bool take_item(struct kd_cbor *c, bool is_seal, struct keyd_record *r) {
     if (is_seal) {
         return n == 1 && kd_service_copy(kd_cbor_read_bytes(c), &r->out);
     }
-    const bool good = n == 6 &&
+    const bool good = n == 7 &&
                       kd_service_copy_text(kd_cbor_read_text(c), sizeof(r->session), r->session) &&
                       kd_service_copy_text(kd_cbor_read_text(c), sizeof(r->peer), r->peer) &&
                       kd_service_copy_text(kd_cbor_read_text(c), sizeof(r->relation), r->relation);
+    r->is_registered = kd_cbor_read_bool(c);
     r->type = (unsigned)kd_cbor_read_uint(c);
     r->sequence = kd_cbor_read_uint(c);
     return good && kd_service_copy(kd_cbor_read_bytes(c), &r->out);

@@ -13,6 +13,7 @@ static const struct kd_service_field fields[] = {
     { "session", KD_SERVICE_PLACE(keyd_session, id), KD_SERVICE_TEXT },
     { "peer", KD_SERVICE_PLACE(keyd_session, peer), KD_SERVICE_TEXT },
     { "relation", KD_SERVICE_PLACE(keyd_session, relation), KD_SERVICE_TEXT, .is_optional = true },
+    { "registered", KD_SERVICE_PLACE(keyd_session, is_registered), KD_SERVICE_FLAG },
     { "profile", KD_SERVICE_PLACE(keyd_session, can_release), KD_SERVICE_ENUM, false, profiles,
       KD_COUNT_OF(profiles) },
     { "released", KD_SERVICE_PLACE(keyd_session, is_released), KD_SERVICE_FLAG,

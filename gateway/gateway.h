@@ -49,6 +49,7 @@ struct kd_question {
     char session[17];
     char peer[KD_NAME_MAX_BYTES + 1];
     char relation[KD_NAME_MAX_BYTES + 1]; // "": none
+    bool is_registered;                   // the peer; else its certificate's issuer is believed
     uint64_t sequence;
     uint8_t type;       // of the record: opened, then to seal
     struct kd_buf body; // opened, then to seal

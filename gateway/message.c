@@ -40,7 +40,8 @@ static void on_answer(void *arg, unsigned status, struct kd_bytes body) {
 
 void kd_message_opened(struct kd_question *q) {
     char peer[96], session[48], sequence[48], message[48], relation[96];
-    const char *const headers[] = { peer, session, sequence, message, relation };
+    const char *registered = q->is_registered ? "Keyd-Registered: yes" : "Keyd-Registered: no";
+    const char *const headers[] = { peer, registered, session, sequence, message, relation };
     const bool has_relation = q->relation[0] != '\0';
     snprintf(peer, sizeof(peer), "Keyd-Peer: %s", q->peer);
     snprintf(session, sizeof(session), "Keyd-Session: %s", q->session);

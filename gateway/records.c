@@ -65,10 +65,11 @@ static void take_opened(struct kd_question *q, struct kd_cbor *c, size_t n_membe
     const struct kd_bytes session = kd_cbor_read_text(c);
     const struct kd_bytes peer = kd_cbor_read_text(c);
     const struct kd_bytes relation = kd_cbor_read_text(c);
+    q->is_registered = kd_cbor_read_bool(c);
     const uint64_t type = kd_cbor_read_uint(c);
     q->sequence = kd_cbor_read_uint(c);
     const struct kd_bytes body = kd_cbor_read_bytes(c);
-    if (c->err != KD_OK || n_members != 6 || type > KD_RECORD_TYPE_LAST ||
+    if (c->err != KD_OK || n_members != 7 || type > KD_RECORD_TYPE_LAST ||
         !copy_text(q->session, sizeof(q->session), session) ||
         !copy_text(q->peer, sizeof(q->peer), peer) ||
         !copy_text(q->relation, sizeof(q->relation), relation) || !kd_records_keep_body(q, body)) {

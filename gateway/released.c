@@ -24,6 +24,7 @@ struct taken {
     char session[2 * ID_BYTES + 1];
     char peer[KD_NAME_MAX_BYTES + 1];
     char relation[KD_NAME_MAX_BYTES + 1];
+    bool is_registered;              // the peer
     struct kd_soft_traffic *traffic; // a cell
     struct kd_record_ivs ivs;
     struct kd_otp_params otp;
@@ -189,8 +190,11 @@ static bool read_limits(const struct kd_json *answer, struct taken *e) {
 
 static bool read_state(const struct kd_json *answer, struct taken *e) {
     const struct kd_json *session = kd_json_get(answer, "session");
+    const struct kd_json *registered = kd_json_get(session, "registered");
     const bool has_relation = kd_json_get(session, "relation") != NULL;
-    return strcmp(kd_answer_text(session, "session"), e->session) == 0 &&
+    e->is_registered = kd_json_is(registered, KD_JSON_TRUE);
+    return (e->is_registered || kd_json_is(registered, KD_JSON_FALSE)) &&
+           strcmp(kd_answer_text(session, "session"), e->session) == 0 &&
            strcmp(kd_answer_text(answer, "role"), "server") == 0 &&
            get_name(session, "peer", e->peer) &&
            (!has_relation || get_name(session, "relation", e->relation)) &&
@@ -364,6 +368,7 @@ static void take_record(struct kd_question *q, struct taken *e, uint64_t sequenc
     memcpy(q->session, e->session, sizeof(q->session));
     memcpy(q->peer, e->peer, sizeof(q->peer));
     memcpy(q->relation, e->relation, sizeof(q->relation));
+    q->is_registered = e->is_registered;
     q->sequence = sequence;
     q->type = (uint8_t)record->type;
     if (!kd_records_keep_body(q, record->body)) {

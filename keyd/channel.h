@@ -60,6 +60,7 @@ struct kd_session_info {
     char id[KD_SESSION_TEXT_BYTES];
     const char *peer;
     const char *relation; // that its certificate binds it to; "": none
+    bool is_registered;   // else nobody registered it, and its certificate's issuer is believed
     enum kd_profile profile;
     uint8_t method, suite; // 0 for a session that was resumed
     bool is_released;      // its keys are with a message server (kd_channel_release)
@@ -135,6 +136,7 @@ struct kd_record_result {
     char session[KD_SESSION_TEXT_BYTES];
     const char *peer;     // open: who is proven to have sent it
     const char *relation; // that its certificate binds it to; "": none
+    bool is_registered;   // as in kd_session_info
     uint8_t type;
     uint64_t sequence;
     struct kd_bytes out;    // seal: the record; open: the body

@@ -35,6 +35,7 @@ struct item {
     struct span data_copy, aad_copy, out, answer;
     char session[KD_SESSION_TEXT_BYTES];
     char peer[KD_NAME_MAX_BYTES + 1], relation[KD_NAME_MAX_BYTES + 1];
+    bool is_registered;
 };
 
 struct work {
@@ -151,6 +152,7 @@ static void name_item(struct item *i, const struct kd_session_entry *e) {
     memcpy(i->session, e->text, sizeof(i->session));
     memcpy(i->peer, e->peer->info.name, strlen(e->peer->info.name) + 1);
     memcpy(i->relation, e->peer->relation, sizeof(i->relation));
+    i->is_registered = !e->peer->is_passing;
 }
 
 static bool was_tried(const struct item *i, const struct kd_session_use *u) {
@@ -461,6 +463,7 @@ static struct kd_record_result result_of(const struct work *w, const struct item
         .err = i->err,
         .peer = i->peer[0] == '\0' || i->err != KD_OK ? NULL : i->peer,
         .relation = i->relation,
+        .is_registered = i->is_registered,
         .type = i->type,
         .sequence = i->sequence,
         .out = bytes_at(&w->out, i->out),

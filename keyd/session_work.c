@@ -12,6 +12,7 @@ struct kd_session_info kd_channel_info(const struct kd_session_entry *e) {
     struct kd_session_info info = {
         .peer = e->peer->info.name,
         .relation = e->peer->relation,
+        .is_registered = !e->peer->is_passing,
         .profile = e->terms.profile,
         .method = e->method,
         .suite = e->suite,

@@ -308,8 +308,8 @@ def batches_pass_in_cbor(token):
         replayed = a.seal(b"0")
         bound = b.seal(b"\x00\xff" * 9000, aad=b"header")
         answers = post("open", [[replayed], [bound, b"header"], [replayed], [bound], [b"x"]])
-        assert answers[0] == [a.session, "a", "", 0, a.sequence - 1, b"0"], answers
-        assert answers[1] == [b.session, "b", "", 0, b.sequence - 1, b"\x00\xff" * 9000], answers
+        assert answers[0] == [a.session, "a", "", True, 0, a.sequence - 1, b"0"], answers
+        assert answers[1] == [b.session, "b", "", True, 0, b.sequence - 1, b"\x00\xff" * 9000], answers
         assert answers[2] == ["record-replayed", b""] and answers[3] == ["not-authentic", b""]
         assert answers[4] == ["record-form", b""], answers
         sealed = post("seal", [[a.session, 0, b"to a"], [b.session, 0, b"to b", b"more"],
@@ -335,6 +335,7 @@ def records_pass_as_they_are(token):
             r = expect(keyd.post("/v1/records/open", record, headers={**cose, **aad}), 200)
             assert r.body == text and r.headers["Keyd-Session"] == d.session, r.headers.items()
             assert r.headers["Keyd-Peer"] == "d" and r.headers["Keyd-Type"] == "data"
+            assert r.headers["Keyd-Registered"] == "yes"
             assert int(r.headers["Keyd-Sequence"]) == d.sequence - 1
             expect(keyd.post("/v1/records/open", record, headers={**cose, **aad}), 422,
                    "record-replayed")

@@ -138,6 +138,7 @@ def message_goes_to_the_backend_and_back_on_each_transport(token):
             assert d.message(b"hello " + transport.encode())[1] == transport.encode()[::-1] + b" olleh"
             headers, _ = s.backend.messages[-1]
             assert headers["Keyd-Peer"] == transport and "Keyd-Relation" not in headers
+            assert headers["Keyd-Registered"] == "yes"
             assert headers["Keyd-Session"] == d.device.session
             assert headers["Keyd-Sequence"] == "0" and headers["Keyd-Message"] == str(d.id)
             assert d.message(b"") == (0, b"")
@@ -266,7 +267,8 @@ def envelope_reaches_the_backend_once(token):
         assert t.ask(head(ENVELOPE, 3) + b"\x80")[5:] == cbor.encode([REFUSED])
         (headers, body), = s.backend.messages
         assert body == b"early data" and unb64(headers["Keyd-Sender"]) == b"sensor\n7"
-        assert "Keyd-Peer" not in headers and len(headers["Keyd-Envelope"]) == 32
+        assert "Keyd-Peer" not in headers and "Keyd-Registered" not in headers
+        assert len(headers["Keyd-Envelope"]) == 32
 
 
 # ---- another configuration ----

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 
-from harness import BOTH, SOFTHSM, b64, expect, main, peer, test, unb64, wait_for
+from harness import BOTH, SOFTHSM, b64, expect, gateway, main, peer, test, unb64, wait_for
 from harness.peer import Server
 from harness.pki import Ca, CertifiedDevice, Web, chain_bytes, device_uris, head, raw_chain
 from harness.tokens import BUILD, write
@@ -157,7 +157,9 @@ def a_stranger_is_a_peer_while_its_sessions_are(token):
     with World(token) as w:
         with w.device("pump-7") as d, w.device("car") as e:
             session = d.connect(w.keyd)
-            assert session["peer"] == "pump-7", session
+            assert (session["peer"], session["registered"]) == ("pump-7", False), session
+            opened = w.keyd.ok("/v1/records/open", {"record": b64(d.seal(b"x"))})
+            assert (opened["peer"], opened["registered"]) == ("pump-7", False), opened
             e.connect_reverse(w.keyd)
             found = {p["name"]: p for p in w.peers()}
             assert sorted(found) == ["car", "pump-7"], found
@@ -177,8 +179,51 @@ def a_stranger_is_a_peer_while_its_sessions_are(token):
             # Registered: what was there by trust alone ends, and the registration counts.
             w.keyd.ok("/v1/peers", {"name": "car", "certificate": peer.pem(e.certificate)}, 201)
             assert w.keyd.get("/v1/sessions").json["sessions"] == []
-            e.connect(w.keyd)
+            assert e.connect(w.keyd)["registered"] is True
             assert "registered" not in w.peers()[0]
+
+
+class Chain(gateway.Chain):
+    """A gateway and a backend beside it."""
+
+    def __init__(self, w, mode):
+        self.keyd, self.backend = w.keyd, gateway.Backend()
+        self.gateway = gateway.Gateway(w.keyd, self.backend, mode=mode).start()
+
+    def told(self, talker):
+        """What the backend is told of a message."""
+        assert talker.message(b"abc") == (0, b"cba")
+        headers, _ = self.backend.messages[-1]
+        return headers["Keyd-Peer"], headers["Keyd-Registered"]
+
+
+def backend_is_told(token, mode, config):
+    """Whether anybody registered the peer, also after a resume."""
+    w = World(token, config)
+    w.web.__exit__()
+    with Chain(w, mode) as c, w.device("pump-7") as d, w.keyd.device("known") as e:
+        for device, yes in ((d, "no"), (e, "yes")):
+            t = gateway.Talker(device, c.gateway.tcp()).connect()
+            ticket = t.ticket()
+            assert c.told(t) == c.told(t) == (device.name, yes)
+            assert c.gateway.metric("keyd_gateway_own_records_total") > 0 or mode == "resident"
+            t.resume(ticket, b"nonce")
+            assert c.told(t) == (device.name, yes)
+        # Registered now: what was there by trust alone has ended.
+        t = gateway.Talker(d, c.gateway.tcp()).connect()
+        w.keyd.ok("/v1/peers", {"name": "pump-7", "certificate": peer.pem(d.certificate)}, 201)
+        assert c.told(t.connect()) == ("pump-7", "yes")
+
+
+@test(on=SOFTHSM)
+def the_backend_is_told_whether_anybody_registered_the_peer(token):
+    """A11: Keyd-Peer alone does not say it."""
+    backend_is_told(token, "resident", {})
+
+
+@test(on=SOFTHSM)
+def a_gateway_that_opens_itself_tells_whether_anybody_registered_the_peer(token):
+    backend_is_told(token, "released", {"channel.profile": "released", "channel.root": None})
 
 
 @test(on=SOFTHSM)

@@ -213,9 +213,9 @@ static void handshake(void) {
 static void put_record(const struct keyd_record *r) {
     printf(" %s", r->err == KEYD_OK ? "ok" : r->problem);
     put_bytes(r->out.p, r->out.n);
-    printf(" %s %s %s %u %llu", r->session[0] == '\0' ? "-" : r->session,
+    printf(" %s %s %s %u %llu %d", r->session[0] == '\0' ? "-" : r->session,
            r->peer[0] == '\0' ? "-" : r->peer, r->relation[0] == '\0' ? "-" : r->relation, r->type,
-           (unsigned long long)r->sequence);
+           (unsigned long long)r->sequence, r->is_registered);
 }
 
 static void do_records(bool is_seal) {

@@ -339,7 +339,7 @@ def channel_is_served_from_handshake_to_end(token):
     with App(keyd) as app, keyd.device("sensor") as d, keyd.device("other") as e:
         session, other = connect(app, d, "127.0.0.1:7"), connect(app, e)
         opened = app.ok("open", b"about", d.seal(b"up", b"about"))
-        assert opened == ["ok", b"up".hex(), session, "sensor", "-", "0", "0"]
+        assert opened == ["ok", b"up".hex(), session, "sensor", "-", "0", "0", "1"]
         sealed = app.ok("seal", session, 0, b"", b"down")
         assert d.open(unhex(sealed[1])) == (0, 0, b"down")
         # Also nothing, as much as there may be, and what is no text.
@@ -348,12 +348,12 @@ def channel_is_served_from_handshake_to_end(token):
             assert d.open(unhex(app.ok("seal", session, 0, b"", body)[1]))[2] == body
         answer = app.ok("seal", session, 0, b"a", *(b"%d" % i for i in range(9)))
         for i in range(9):
-            assert answer[7 * i] == "ok"
-            assert d.open(unhex(answer[7 * i + 1]), b"a")[2] == b"%d" % i
+            assert answer[8 * i] == "ok"
+            assert d.open(unhex(answer[8 * i + 1]), b"a")[2] == b"%d" % i
         # Of a batch one fails, and the others stand.
         one, two = d.seal(b"one"), e.seal(b"two")
         answer = app.ok("open", b"", one, one, two, b"no record")
-        assert answer[:2] + answer[7:8] + answer[14:18] + answer[21:22] == [
+        assert answer[:2] + answer[8:9] + answer[16:20] + answer[24:25] == [
             "ok", b"one".hex(), "record-replayed", "ok", b"two".hex(), other, "other",
             "record-form"], answer
         app.fails("refused", "record-replayed", 422, "open", b"", one)

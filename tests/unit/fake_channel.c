@@ -182,6 +182,7 @@ static const struct kd_session_info session = {
     .id = FAKE_SESSION,
     .peer = "sensor",
     .relation = "",
+    .is_registered = true,
     .profile = KD_PROFILE_RESIDENT,
     .method = 3,
     .suite = 2,
@@ -405,6 +406,7 @@ static void work_item(struct job *job, bool is_open, const struct kd_record_item
     }
     r->peer = "sensor";
     r->relation = "";
+    r->is_registered = true;
     r->type = type;
     r->sequence = 9;
     r->out = put_out(

@@ -119,8 +119,8 @@ START_TEST(records_are_opened_in_their_order) {
     ck_assert_int_eq(a.status, 200);
     ck_assert_str_eq(answer_header(&a, "Content-Type", text), CBOR);
     ck_assert_str_eq(answer_header(&a, "Cache-Control", text), "no-store");
-    static const char expected[] = "\x86" FAKE_ID "\x66sensor\x60\x00\x09\x45hello"
-                                   "\x86" FAKE_ID "\x66sensor\x60\x03\x09\x43"
+    static const char expected[] = "\x87" FAKE_ID "\x66sensor\x60\xf5\x00\x09\x45hello"
+                                   "\x87" FAKE_ID "\x66sensor\x60\xf5\x03\x09\x43"
                                    "bye";
     ck_assert_uint_eq(a.n, sizeof(expected) - 1);
     ck_assert_mem_eq(a.body, expected, a.n);

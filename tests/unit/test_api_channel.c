@@ -221,7 +221,8 @@ END_TEST
 // ---- handshakes ------------------------------------------------------------
 
 #define SESSION_MEMBERS                                                                            \
-    "\"session\":\"" FAKE_SESSION "\",\"peer\":\"sensor\",\"profile\":\"resident\",\"update\":1,"  \
+    "\"session\":\"" FAKE_SESSION                                                                  \
+    "\",\"peer\":\"sensor\",\"registered\":true,\"profile\":\"resident\",\"update\":1,"            \
     "\"created\":\"1970-01-01T00:00:01.000Z\",\"expires\":\"1970-01-01T00:00:02.000Z\","           \
     "\"sent\":4,\"received\":5,\"bytes\":6,\"records_max\":7,\"bytes_max\":8"
 #define SESSION_SHOWN "{" SESSION_MEMBERS ",\"method\":3,\"suite\":2}"
@@ -502,7 +503,8 @@ START_TEST(record_is_sealed_and_opened) {
     expect_json(&f, "POST", "/v1/records/seal", "{" OF ",\"data\":\"AQ\",\"type\":\"error\"}", 200,
                 "{\"record\":\"NAE\"}");
     expect_json(&f, "POST", "/v1/records/open", "{\"record\":\"MHhoaQ\",\"aad\":\"eA\"}", 200,
-                "{" OF ",\"peer\":\"sensor\",\"type\":\"data\",\"sequence\":9,\"data\":\"aGk\"}");
+                "{" OF ",\"peer\":\"sensor\",\"registered\":true,\"type\":\"data\",\"sequence\":9,"
+                       "\"data\":\"aGk\"}");
     static const char *const types[] = { "data", "expire", "key-update", "close", "error" };
     static const char *const records[] = { "MA", "MQ", "Mg", "Mw", "NA" };
     for (size_t i = 0; i < KD_COUNT_OF(types); i++) {
@@ -510,7 +512,8 @@ START_TEST(record_is_sealed_and_opened) {
         char expected[256];
         snprintf(body, sizeof(body), "{\"record\":\"%s\"}", records[i]);
         snprintf(expected, sizeof(expected),
-                 "{" OF ",\"peer\":\"sensor\",\"type\":\"%s\",\"sequence\":9,\"data\":\"\"}",
+                 "{" OF ",\"peer\":\"sensor\",\"registered\":true,\"type\":\"%s\",\"sequence\":9,"
+                        "\"data\":\"\"}",
                  types[i]);
         expect_json(&f, "POST", "/v1/records/open", body, 200, expected);
     }
@@ -538,7 +541,8 @@ START_TEST(failed_record_of_a_batch_stands_alone) {
     f.service.item = KD_ERR_SESSION_EXPIRED;
     expect_json(&f, "POST", "/v1/records/open",
                 "{\"items\":[{\"record\":\"MGhp\"},{\"record\":\"MA\"}]}", 200,
-                "{\"items\":[{" OF ",\"peer\":\"sensor\",\"type\":\"data\",\"sequence\":9,"
+                "{\"items\":[{" OF
+                ",\"peer\":\"sensor\",\"registered\":true,\"type\":\"data\",\"sequence\":9,"
                 "\"data\":\"aGk\"},{\"error\":{\"type\":\"urn:keyd:problem:session-expired\","
                 "\"title\":\"The session is at its limit; make a new handshake.\","
                 "\"status\":409,\"answer\":\"Ynll\"}}]}");

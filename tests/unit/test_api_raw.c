@@ -83,6 +83,7 @@ START_TEST(record_is_opened_to_its_bytes_and_who_sent_them) {
     char text[256];
     expect(OPEN, COSE, "0hello", "hello", "application/octet-stream", &a);
     ck_assert_str_eq(answer_header(&a, "Keyd-Peer", text), "sensor");
+    ck_assert_str_eq(answer_header(&a, "Keyd-Registered", text), "yes");
     ck_assert_str_eq(answer_header(&a, "Keyd-Type", text), "data");
     ck_assert_str_eq(answer_header(&a, "Keyd-Sequence", text), "9");
     kd_auto(answer) struct answer b = { 0 };

@@ -15,7 +15,7 @@
 
 static const char released[] =
     "{\"session\":{\"session\":\"" SESSION "\",\"peer\":\"pump\","
-    "\"relation\":\"site\"},\"role\":\"server\","
+    "\"relation\":\"site\",\"registered\":true},\"role\":\"server\","
     "\"keys\":{\"c2s\":\"" ZEROS_32 "\",\"s2c\":\"" ZEROS_32 "\",\"otp\":\"" ZEROS_32 "\"},"
     "\"ivs\":{\"c2s\":\"" ZEROS_12 "\",\"s2c\":\"" ZEROS_12 "\"},"
     "\"send_next\":0,\"window\":null,"
@@ -196,6 +196,8 @@ START_TEST(an_answer_with_anything_missing_or_odd_takes_nothing) {
         { "\"keys\":{", "\"keys\":null,\"x\":{" },
         { "\"c2s\":\"" ZEROS_12 "\"", "\"c2s\":\"" ZEROS_32 "\"" },
         { "\"s2c\":\"" ZEROS_12 "\"", "\"s2c\":0" },
+        { ",\"registered\":true", "" },
+        { "\"registered\":true", "\"registered\":\"yes\"" },
         { "\"send_next\":0,", "" },
         { "\"send_next\":0", "\"send_next\":-1" },
         { "\"send_next\":0", "\"send_next\":\"0\"" },

@@ -287,31 +287,47 @@ START_TEST(handshakes_and_records_need_their_headers) {
               FAKE_PROBLEM(422, "{\"type\":\"x:handshake-suite\",\"message\":\"AAAA\"}"),
               KEYD_ERR_REFUSED);
     ck_assert_uint_eq(room.n, 3);
-    app_gives(open_one, RAW("Keyd-Session: s\r\nKeyd-Peer: p\r\nKeyd-Type: data\r\n", "1\r\n\r\nx"),
-              KEYD_ERR_SERVER);
     app_gives(open_one,
-              RAW("Keyd-Session: s\r\nKeyd-Peer: p\r\nKeyd-Type: new\r\nKeyd-Sequence: 7\r\n",
+              RAW("Keyd-Session: s\r\nKeyd-Peer: p\r\nKeyd-Registered: yes\r\nKeyd-Type: data\r\n",
                   "1\r\n\r\nx"),
               KEYD_ERR_SERVER);
     app_gives(open_one,
-              RAW("Keyd-Session: s\r\nKeyd-Peer: p\r\nKeyd-Type: close\r\nKeyd-Sequence: 7\r\n",
+              RAW("Keyd-Session: s\r\nKeyd-Peer: p\r\nKeyd-Registered: yes\r\nKeyd-Type: "
+                  "new\r\nKeyd-Sequence: 7\r\n",
+                  "1\r\n\r\nx"),
+              KEYD_ERR_SERVER);
+    app_gives(open_one,
+              RAW("Keyd-Session: s\r\nKeyd-Peer: p\r\nKeyd-Registered: yes\r\nKeyd-Type: "
+                  "close\r\nKeyd-Sequence: 7\r\n",
                   "1\r\n\r\nx"),
               KEYD_OK);
     ck_assert_uint_eq(records[0].type, KEYD_RECORD_CLOSE);
     ck_assert_uint_eq(records[0].sequence, 7);
     ck_assert_str_eq(records[0].relation, "");
+    ck_assert_int_eq(records[0].is_registered, 1);
+    app_gives(open_one,
+              RAW("Keyd-Session: s\r\nKeyd-Peer: p\r\nKeyd-Registered: no\r\nKeyd-Type: data\r\n"
+                  "Keyd-Sequence: 7\r\n",
+                  "1\r\n\r\nx"),
+              KEYD_OK);
+    ck_assert_int_eq(records[0].is_registered, 0);
+    app_gives(open_one, // who says nothing of it says it of nobody
+              RAW("Keyd-Session: s\r\nKeyd-Peer: p\r\nKeyd-Type: data\r\nKeyd-Sequence: 7\r\n",
+                  "1\r\n\r\nx"),
+              KEYD_ERR_SERVER);
     app_gives(ticket, FAKE_JSON(200, "{\"ticket\":7}"), KEYD_ERR_SERVER);
     app_gives(ticket, FAKE_JSON(200, "{\"ticket\":\"AAAA\"}"), KEYD_OK);
 }
 END_TEST
 
 #define CBOR(body) fake_answer(200, "application/cbor-seq", body)
-#define OPENED "\x86\x61s\x61p\x61r\x01\x02\x43xyz"
+#define OPENED "\x87\x61s\x61p\x61r\xf4\x01\x02\x43xyz"
 
 START_TEST(batches_of_records_are_whole_or_strange) {
     app_gives(open_two, CBOR(OPENED "\x82\x6frecord-replayed\x41x"), KEYD_OK);
     ck_assert_keyd(records[0].err, KEYD_OK);
     ck_assert_str_eq(records[0].relation, "r");
+    ck_assert_int_eq(records[0].is_registered, 0);
     ck_assert_uint_eq(records[0].sequence, 2);
     ck_assert_uint_eq(records[0].out.n, 3);
     ck_assert_keyd(records[1].err, KEYD_ERR_REFUSED);
@@ -322,7 +338,9 @@ START_TEST(batches_of_records_are_whole_or_strange) {
         OPENED,
         OPENED OPENED OPENED,
         OPENED "\x80",
-        OPENED "\x86\x61s\x61p\x61r\x01\x02\x43xy",
+        OPENED "\x87\x61s\x61p\x61r\xf4\x01\x02\x43xy",
+        OPENED "\x86\x61s\x61p\x61r\x01\x02\x43xyz",
+        OPENED "\x87\x61s\x61p\x61r\x01\x01\x02\x43xyz",
         OPENED "\x81\x41x",
         OPENED "\x82\x01\x41x",
         OPENED "\xff",
@@ -397,9 +415,9 @@ START_TEST(without_memory_a_call_fails_and_the_next_succeeds) {
                     "{\"secret\":\"a\",\"residence\":\"token\",\"type\":\"aes-256\",\"expires\":"
                     "\"2026-01-31T23:59:59.999Z\"}") },
         { first_message, RAW("Keyd-Handshake: h1\r\n", "2\r\n\r\nxy") },
-        { open_one,
-          RAW("Keyd-Session: s\r\nKeyd-Peer: p\r\nKeyd-Type: data\r\nKeyd-Sequence: 7\r\n",
-              "1\r\n\r\nx") },
+        { open_one, RAW("Keyd-Session: s\r\nKeyd-Peer: p\r\nKeyd-Registered: no\r\nKeyd-Type: "
+                        "data\r\nKeyd-Sequence: 7\r\n",
+                        "1\r\n\r\nx") },
         { open_two, CBOR(OPENED OPENED) },
         { open_envelope, fake_answer(200, "application/cbor",
                                      "\x85\x50"

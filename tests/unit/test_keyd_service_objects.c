@@ -135,9 +135,9 @@ static enum keyd_err renew(void) {
     "{\"secret\":\"s1\",\"key\":\"k\",\"version\":1,\"type\":\"aes-256\",\"created\":" TIME        \
     ",\"expires\":" TIME ",\"residence\":\"worker\"}"
 #define SESSION                                                                                    \
-    "{\"session\":\"e1\",\"peer\":\"p\",\"relation\":\"r\",\"profile\":\"released\","              \
-    "\"released\":true,\"method\":3,\"suite\":2,\"update\":1,\"created\":" TIME                    \
-    ",\"expires\":" TIME                                                                           \
+    "{\"session\":\"e1\",\"peer\":\"p\",\"relation\":\"r\",\"registered\":true,"                   \
+    "\"profile\":\"released\",\"released\":true,\"method\":3,\"suite\":2,\"update\":1,"            \
+    "\"created\":" TIME ",\"expires\":" TIME                                                       \
     ",\"sent\":4,\"received\":5,\"bytes\":6,\"records_max\":7,\"bytes_max\":8}"
 #define PEER                                                                                       \
     "{\"name\":\"p\",\"public_key\":" JWK ",\"kid\":\"AAEC\",\"created\":" TIME                    \
@@ -220,6 +220,7 @@ START_TEST(what_is_read_is_what_was_said) {
     ck_assert_int_eq(versions[0].is_extractable, 0);
     app_gives(session_show, FAKE_JSON(200, SESSION), KEYD_OK);
     ck_assert_str_eq(sessions[0].relation, "r");
+    ck_assert_int_eq(sessions[0].is_registered, 1);
     ck_assert(sessions[0].can_release == 1 && sessions[0].is_released == 1);
     ck_assert_uint_eq(sessions[0].method * 10 + sessions[0].suite, 32);
     ck_assert_uint_eq(sessions[0].sent * 10 + sessions[0].received, 45);

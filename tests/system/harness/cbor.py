@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """As much of deterministic CBOR as the API's bodies have: numbers, byte strings,
-texts, arrays."""
+texts, arrays; and bools, as they are read."""
 
 
 def head(major, n):
@@ -31,6 +31,8 @@ def decode_from(b, at):
         n, at = int.from_bytes(b[at:at + size], "big"), at + size
     if major == 0:
         return n, at
+    if major == 7:
+        return {20: False, 21: True}[n], at
     if major in (2, 3):
         part = bytes(b[at:at + n])
         assert len(part) == n
