@@ -226,7 +226,9 @@ void kd_gateway_config_free(struct kd_gateway_config *c) {
 }
 
 void kd_gateway_config_print(struct kd_buf *out) {
-    kd_buf_text(out, "# keyd-gateway.conf: every key with its default.\n");
+    kd_buf_text(out,
+                "# Configuration of keyd-gateway; see keyd-gateway.conf(5).  What is commented out "
+                "is the default.\n");
     for (size_t i = 0; i < KD_COUNT_OF(texts); i++) {
         kd_buf_printf(out, "\n# %s\n# %s = \"%s\"\n", texts[i].help, texts[i].name, texts[i].value);
     }

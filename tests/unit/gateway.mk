@@ -21,6 +21,8 @@ tests_unit_test_gateway_client_SOURCES = tests/unit/test_gateway_client.c \
 	tests/unit/fake_http.c tests/unit/fake_http.h
 tests_unit_test_gateway_client_LDADD = $(gateway_libs) $(CHECK_LIBS)
 tests_unit_test_gateway_config_CFLAGS = $(unit_cflags)
+tests_unit_test_gateway_config_SOURCES = tests/unit/test_gateway_config.c \
+	tests/unit/document.c tests/unit/document.h
 tests_unit_test_gateway_config_LDADD = $(gateway_libs) $(CHECK_LIBS)
 tests_unit_test_gateway_memory_CFLAGS = $(unit_cflags)
 tests_unit_test_gateway_memory_SOURCES = tests/unit/test_gateway_memory.c \

@@ -70,6 +70,7 @@ tests_unit_test_bootstrap_memory_SOURCES = tests/unit/test_bootstrap_memory.c $(
 tests_unit_test_bootstrap_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_bootstrap_memory_LDADD = $(keyd_unit_libs)
 tests_unit_test_config_SOURCES = tests/unit/test_config.c \
+	tests/unit/document.c tests/unit/document.h \
 	tests/unit/text_file.c tests/unit/text_file.h
 tests_unit_test_config_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_config_LDADD = $(keyd_unit_libs)

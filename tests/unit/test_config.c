@@ -3,6 +3,7 @@
 // where it is said to be, and the sample and man page against the table.
 #include "keyd/config.h"
 #include "api/api.h"
+#include "document.h"
 #include "text_file.h"
 
 #include <stdio.h>
@@ -232,41 +233,13 @@ START_TEST(files_that_are_none_are_refused_and_do_not_end_the_process) {
 }
 END_TEST
 
-// Replaces a path of this build by the one that the documents have.
-static void replace(struct kd_buf *text, const char *from, const char *to) {
-    kd_auto(buf) struct kd_buf out = KD_BUF_INIT(1 << 20);
-    const char *at = kd_buf_get_text(text);
-    for (const char *hit; (hit = strstr(at, from)) != NULL; at = hit + strlen(from)) {
-        kd_buf_put(&out, at, (size_t)(hit - at));
-        kd_buf_text(&out, to);
-    }
-    kd_buf_text(&out, at);
-    kd_buf_reset(text);
-    kd_buf_put(text, out.p, out.n);
-}
-
-static void read_document(const char *name, struct kd_buf *out) {
-    char file[512];
-    const char *root = getenv("KD_SRCDIR");
-    snprintf(file, sizeof(file), "%s/docs/%s", root == NULL ? "." : root, name);
-    FILE *f = fopen(file, "r");
-    ck_assert_msg(f != NULL, "%s is missing", file);
-    for (int c; (c = fgetc(f)) != EOF;) {
-        kd_buf_u8(out, (uint8_t)c);
-    }
-    fclose(f);
-}
-
 START_TEST(sample_file_is_what_the_table_says_and_can_be_read) {
     kd_auto(buf) struct kd_buf made = KD_BUF_INIT(1 << 20);
     kd_auto(buf) struct kd_buf sample = KD_BUF_INIT(1 << 20);
     kd_config_print(&made);
     ck_assert_err(kd_buf_finish(&made), KD_OK);
-    replace(&made, KD_SYSCONFDIR, "/etc/keyd");
-    replace(&made, KD_STATEDIR, "/var/lib/keyd");
-    replace(&made, KD_RUNDIR, "/run/keyd");
-    replace(&made, KD_LIBEXECDIR, "/usr/libexec/keyd");
-    read_document("keyd.conf.sample", &sample);
+    document_paths(&made);
+    document_read("keyd.conf.sample", &sample);
     ck_assert_str_eq(kd_buf_get_text(&sample), kd_buf_get_text(&made));
     refused(kd_buf_get_text(&made), 0, "pin-file"); // nothing else is missing
 }
@@ -274,29 +247,21 @@ END_TEST
 
 START_TEST(man_page_has_every_key_with_its_default_and_range) {
     kd_auto(buf) struct kd_buf page = KD_BUF_INIT(1 << 20);
-    read_document("keyd.conf.5", &page);
+    document_read("keyd.conf.5", &page);
     struct kd_config_key k;
     unsigned n = 0;
     for (size_t i = 0; kd_config_key_at(i, &k); i++, n++) {
-        kd_auto(buf) struct kd_buf item = KD_BUF_INIT(4096);
-        kd_buf_printf(&item, ".It Cm %s No = Ar %s\n", k.name, k.type);
-        const char *at = strstr(kd_buf_get_text(&page), kd_buf_get_text(&item));
-        ck_assert_msg(at != NULL, "the page lacks: %s", kd_buf_get_text(&item));
+        char text[256];
+        snprintf(text, sizeof(text), ".It Cm %s No = Ar %s\n", k.name, k.type);
+        ck_assert_msg(document_says(&page, k.name, text), "the page lacks: %s", text);
         if (strcmp(k.type, "number") == 0) {
-            kd_buf_reset(&item);
-            kd_buf_printf(&item, "%llu to %llu, default %s.", (unsigned long long)k.low,
-                          (unsigned long long)k.high, k.initial);
-            const char *next = strstr(at + 1, ".It Cm");
-            const char *hit = strstr(at, kd_buf_get_text(&item));
-            ck_assert_msg(hit != NULL && (next == NULL || hit < next), "%s: the page lacks '%s'",
-                          k.name, kd_buf_get_text(&item));
+            snprintf(text, sizeof(text), "%llu to %llu, default %s.", (unsigned long long)k.low,
+                     (unsigned long long)k.high, k.initial);
+            ck_assert_msg(document_says(&page, k.name, text), "%s: the page lacks '%s'", k.name,
+                          text);
         }
     }
-    unsigned items = 0;
-    for (const char *at = kd_buf_get_text(&page); (at = strstr(at, ".It Cm ")) != NULL; at++) {
-        items++;
-    }
-    ck_assert_uint_eq(items, n); // and no key that does not exist
+    ck_assert_uint_eq(document_items(&page), n); // and no key that does not exist
 }
 END_TEST
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // keyd-gateway.conf: what is wrong is said with its name, and each number ends where it says.
 #include "gateway/config.h"
+#include "document.h"
 #include "unit.h"
 
 #include <stdio.h>
@@ -90,6 +91,92 @@ START_TEST(defaults_are_what_the_sample_says) {
 }
 END_TEST
 
+static void print_config(struct kd_buf *out) {
+    kd_gateway_config_print(out);
+    document_paths(out);
+    ck_assert_err(kd_buf_finish(out), KD_OK);
+}
+
+START_TEST(sample_file_is_what_is_printed) {
+    kd_auto(buf) struct kd_buf printed = KD_BUF_INIT(65536);
+    kd_auto(buf) struct kd_buf sample = KD_BUF_INIT(65536);
+    print_config(&printed);
+    document_read("keyd-gateway.conf.sample", &sample);
+    ck_assert_str_eq(kd_buf_get_text(&sample), kd_buf_get_text(&printed));
+}
+END_TEST
+
+// Of what is printed: a key, in the last line of its paragraph.
+struct printed {
+    char name[64], value[128];
+    char range[64]; // "1 to 8"; "": none
+};
+
+// The next paragraph from *at on; false: there is none.
+static bool next_printed(const char **at, struct printed *k) {
+    static char last[512];
+    *k = (struct printed) { .range = "" };
+    last[0] = '\0';
+    while (**at == '\n') {
+        (*at)++;
+    }
+    while (**at != '\0' && **at != '\n') {
+        const size_t n = strcspn(*at, "\n");
+        ck_assert_uint_lt(n, sizeof(last));
+        snprintf(last, sizeof(last), "%.*s", (int)n, *at);
+        (void)sscanf(last, "# (%63[0-9 to])", k->range);
+        *at += n + 1;
+    }
+    return sscanf(last, "# %63[a-z-] = %127[^\n]", k->name, k->value) == 2;
+}
+
+// In the page's words.
+static void put_default(const struct printed *k, char *out, size_t size) {
+    const size_t n = strlen(k->value);
+    if (k->range[0] != '\0') {
+        snprintf(out, size, "\n%s, default %s.\n", k->range, k->value);
+    } else if (strcmp(k->value, "\"\"") == 0 || strcmp(k->value, "{}") == 0) {
+        snprintf(out, size, "\nDefault: empty.\n");
+    } else {
+        snprintf(out, size, k->value[1] == '/' ? "\nDefault:\n.Ql %.*s\n" : "\nDefault: %.*s.\n",
+                 (int)n - 2, k->value + 1);
+    }
+}
+
+START_TEST(man_page_has_every_key_with_its_default_and_range) {
+    kd_auto(buf) struct kd_buf printed = KD_BUF_INIT(65536);
+    kd_auto(buf) struct kd_buf page = KD_BUF_INIT(65536);
+    struct printed k;
+    unsigned n = 0;
+    print_config(&printed);
+    document_read("keyd-gateway.conf.5", &page);
+    const char *at = strstr(kd_buf_get_text(&printed), "\n\n"); // behind its head
+    for (; next_printed(&at, &k); n++) {
+        char text[256];
+        put_default(&k, text, sizeof(text));
+        ck_assert_msg(document_says(&page, k.name, text), "%s: the page lacks '%s'", k.name, text);
+    }
+    ck_assert_uint_gt(n, 20);
+    ck_assert_uint_eq(document_items(&page), n); // and no key that does not exist
+}
+END_TEST
+
+START_TEST(every_default_can_be_put_in_force) {
+    kd_auto(buf) struct kd_buf printed = KD_BUF_INIT(65536);
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(65536);
+    struct printed k;
+    print_config(&printed);
+    const char *at = strstr(kd_buf_get_text(&printed), "\n\n");
+    while (next_printed(&at, &k)) {
+        if (strcmp(k.name, "backend-url") != 0 && strcmp(k.name, "tcp") != 0) { // needed: in GOOD
+            kd_buf_printf(&text, "%s = %s\n", k.name, k.value);
+        }
+    }
+    kd_buf_text(&text, GOOD);
+    ck_assert_msg(read_text(kd_buf_get_text(&text)) == KD_OK, "%s", errors_text);
+}
+END_TEST
+
 static TCase *tcase_config(void) {
     TCase *t = tcase_create("config");
     tcase_add_checked_fixture(t, NULL, teardown);
@@ -97,6 +184,9 @@ static TCase *tcase_config(void) {
     tcase_add_test(t, what_is_wrong_is_said_by_its_name);
     tcase_add_test(t, limits_may_be_at_their_ends);
     tcase_add_test(t, defaults_are_what_the_sample_says);
+    tcase_add_test(t, sample_file_is_what_is_printed);
+    tcase_add_test(t, man_page_has_every_key_with_its_default_and_range);
+    tcase_add_test(t, every_default_can_be_put_in_force);
     return t;
 }
 
