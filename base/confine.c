@@ -213,6 +213,10 @@ static const unsigned long device_commands[] = { FIONREAD, FIONBIO,      FIOCLEX
 // What a parent and its modules are refused of them; others may be of a device's driver.
 static const unsigned long terminal_commands[] = { TIOCSTI, TIOCLINUX };
 
+// A process in a namespace of its own has parts of the kernel before it that nobody else has.
+static const unsigned namespaces[] = { CLONE_NEWNS,   CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC,
+                                       CLONE_NEWUSER, CLONE_NEWPID,    CLONE_NEWNET };
+
 static int add_all(scmp_filter_ctx f, uint32_t action, const int *calls, size_t n) {
     int r = 0;
     for (size_t i = 0; r == 0 && i < n; i++) {
@@ -283,6 +287,12 @@ static int fill_parent(scmp_filter_ctx f) {
         r = seccomp_rule_add(f, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
                              SCMP_A1(SCMP_CMP_MASKED_EQ, whole, terminal_commands[i]));
     }
+    for (size_t i = 0; r == 0 && i < KD_COUNT_OF(namespaces); i++) {
+        r = seccomp_rule_add(f, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+                             SCMP_A0(SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
+    }
+    // Its flags are out of sight; the C library goes on with clone.
+    r = r != 0 ? r : seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     return r != 0 || HAS_SANITIZER
                ? r
                : seccomp_rule_add(f, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ptrace), 0);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -105,6 +106,22 @@ static int remove_file(void) {
 
 static int make_process(void) {
     return said(syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL));
+}
+
+static const unsigned namespaces[] = { CLONE_NEWNS,   CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC,
+                                       CLONE_NEWUSER, CLONE_NEWPID,    CLONE_NEWNET };
+static unsigned namespace;
+
+static int make_process_in_namespace(void) {
+    const long r = syscall(SYS_clone, namespace | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (r == 0) {
+        _exit(0);
+    }
+    return said(r);
+}
+
+static int make_process_with_hidden_flags(void) {
+    return said(syscall(SYS_clone3, NULL, 0));
 }
 
 static void *nothing(void *arg) {
@@ -302,6 +319,13 @@ START_TEST(nobody_does_what_an_intruder_would) {
 }
 END_TEST
 
+START_TEST(a_parent_makes_no_process_in_a_namespace) {
+    namespace = namespaces[_i];
+    ck_assert_int_eq(confined(KD_CONFINE_PARENT, make_process_in_namespace), EPERM);
+    ck_assert_int_eq(confined(KD_CONFINE_PARENT, make_process_with_hidden_flags), ENOSYS);
+}
+END_TEST
+
 START_TEST(a_parent_runs_programs_and_writes_files) {
     const enum kd_confinement c = KD_CONFINE_PARENT;
     ck_assert_int_eq(confined(c, run_program_in_child), 0);
@@ -325,6 +349,8 @@ static TCase *tcase_confine(void) {
     tcase_add_loop_test(t, calls_of_another_architecture_end_the_process, 0,
                         (int)KD_COUNT_OF(everybody));
     tcase_add_loop_test(t, nobody_does_what_an_intruder_would, 0, (int)KD_COUNT_OF(hostile));
+    tcase_add_loop_test(t, a_parent_makes_no_process_in_a_namespace, 0,
+                        (int)KD_COUNT_OF(namespaces));
     tcase_add_test(t, a_parent_runs_programs_and_writes_files);
     return t;
 }
