@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // login.c: the only code that sees the PIN.  A token counts wrong tries and
 // locks itself, so a PIN that was refused once is never submitted again: its
-// record (a salted, slow hash) is kept by the front and comes back in HELLO.
+// record is kept by the front and comes back in HELLO.
 #include "hsm/session.h"
 
 #include <openssl/evp.h>
@@ -10,8 +10,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-// The record: 16 bytes of salt, 32 of scrypt(PIN, salt); and, where the refusal was not certain,
-// the time of the PIN's file: to write it anew is to say that the PIN is right.
+// The record of a PIN that is wrong: 16 bytes of salt, 32 of scrypt(PIN, salt).  Where that is not
+// certain, it is the time of the PIN's file alone: to write it anew is to say that the PIN is
+// right, and of a PIN that may be right nothing is kept that it could be guessed by.
 enum { SALT_BYTES = 16, RECORD_BYTES = 48, TIME_BYTES = 8 };
 enum { SCRYPT_N = 32768, SCRYPT_R = 8, SCRYPT_P = 1, SCRYPT_MEMORY = 64 << 20 };
 
@@ -49,20 +50,39 @@ static enum kd_err make_record(struct kd_secret *pin, struct kd_buf *record) {
 static enum kd_err check_refused(const struct kd_token *t, struct kd_secret *pin,
                                  struct kd_bytes refused, bool *is_same) {
     uint8_t hash[RECORD_BYTES - SALT_BYTES];
-    struct kd_reader r = kd_reader_of(refused);
-    const struct kd_bytes certain = kd_read_bytes(&r, RECORD_BYTES);
-    const bool has_time = refused.n == RECORD_BYTES + TIME_BYTES;
-    const uint64_t time = has_time ? kd_read_u64(&r) : 0;
     *is_same = false;
-    if (kd_reader_finish(&r) != KD_OK || (has_time && time != time_of(t->pin_file))) {
+    if (refused.n == TIME_BYTES) {
+        struct kd_reader r = kd_reader_of(refused);
+        *is_same = kd_read_u64(&r) == time_of(t->pin_file);
         return KD_OK;
     }
-    enum kd_err e = hash_pin(pin, certain.p, hash);
+    if (refused.n != RECORD_BYTES) {
+        return KD_OK;
+    }
+    enum kd_err e = hash_pin(pin, refused.p, hash);
     if (e == KD_OK) {
         *is_same = kd_ct_equal((struct kd_bytes) { hash, sizeof(hash) },
-                               (struct kd_bytes) { certain.p + SALT_BYTES, sizeof(hash) });
+                               (struct kd_bytes) { refused.p + SALT_BYTES, sizeof(hash) });
     }
     return e;
+}
+
+// What to do about the PIN.  systemd copies its credentials at the start of a service.
+static void advise(const struct kd_token *t, bool may_be_right, struct kd_buf *detail) {
+    static const char credentials[] = "/run/credentials/";
+    const char *touch = may_be_right ? ", or touch it if it is right," : "";
+    if (strncmp(t->pin_file, credentials, sizeof(credentials) - 1) == 0) {
+        kd_buf_printf(detail,
+                      " It is not tried again. Write the right PIN to the file that the credential "
+                      "is loaded from (LoadCredential=)%s and restart keyd.",
+                      touch);
+    } else {
+        kd_buf_printf(
+            detail,
+            " It is not tried again. Write the right PIN to the file%s and send SIGHUP to "
+            "keyd.",
+            touch);
+    }
 }
 
 // The token's own word on how many tries are left.
@@ -158,8 +178,10 @@ static bool may_be_refusal(struct kd_token *t, CK_SESSION_HANDLE session, CK_RV 
 // To be kept, so that it is not tried again; certain: never with this PIN.
 static enum kd_err refuse(struct kd_token *t, struct kd_secret *pin, bool is_certain,
                           struct kd_buf *record) {
-    enum kd_err r = make_record(pin, record);
-    if (r == KD_OK && !is_certain) {
+    enum kd_err r;
+    if (is_certain) {
+        r = make_record(pin, record);
+    } else {
         kd_buf_u64(record, time_of(t->pin_file));
         r = kd_buf_finish(record);
     }
@@ -178,11 +200,9 @@ static enum kd_err submit(struct kd_token *t, CK_SESSION_HANDLE session, struct 
     }
     const enum kd_err r = kd_ckr("C_Login", rv);
     if (r == KD_ERR_PIN_REFUSED) {
-        kd_buf_printf(
-            detail,
-            "The token refused the PIN in %s (%s). It is not tried again. Write the right "
-            "PIN to the file and send SIGHUP to keyd.",
-            t->pin_file, kd_ckr_name(rv));
+        kd_buf_printf(detail, "The token refused the PIN in %s (%s).", t->pin_file,
+                      kd_ckr_name(rv));
+        advise(t, false, detail);
         return refuse(t, pin, true, record);
     }
     kd_buf_printf(detail, "The token did not log keyd in (%s, 0x%lx).", kd_ckr_name(rv),
@@ -190,11 +210,8 @@ static enum kd_err submit(struct kd_token *t, CK_SESSION_HANDLE session, struct 
     if (!may_be_refusal(t, session, rv, r)) {
         return r;
     }
-    kd_buf_printf(
-        detail,
-        " That may be its word for a wrong PIN, so it is not tried again. Write the right "
-        "PIN to %s, or touch the file if it is right, and send SIGHUP to keyd.",
-        t->pin_file);
+    kd_buf_printf(detail, " That may be its word for a wrong PIN (%s).", t->pin_file);
+    advise(t, true, detail);
     return refuse(t, pin, false, record);
 }
 
@@ -211,10 +228,9 @@ enum kd_err kd_login(struct kd_token *t, CK_SESSION_HANDLE session, struct kd_by
         return r;
     }
     if (is_refused) {
-        kd_buf_printf(detail,
-                      "The PIN in %s is the one that the token has refused before. It is not "
-                      "tried again. Write the right PIN to the file and send SIGHUP to keyd.",
+        kd_buf_printf(detail, "The PIN in %s is the one that the token has refused before.",
                       t->pin_file);
+        advise(t, refused.n == TIME_BYTES, detail);
         return KD_ERR_PIN_REFUSED;
     }
     r = check_tries(t, detail);

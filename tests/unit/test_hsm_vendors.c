@@ -147,6 +147,8 @@ START_TEST(a_wrong_pin_by_whatever_name_is_refused) {
         fake_fail_call("C_Login", 1, names[i].rv);
         ck_assert_err(kd_login(&hf.token, s->handle, KD_BYTES_NONE, &record, &detail),
                       KD_ERR_PIN_REFUSED);
+        // Of one that may be right there is nothing but the time of its file.
+        ck_assert_uint_eq(record.n, names[i].is_certain ? 48 : 8);
         fake_count_anew();
         ck_assert_err(log_in_again(kd_buf_get(&record)), KD_ERR_PIN_REFUSED);
         ck_assert_uint_eq(fake_count().submitted, 0);
