@@ -139,11 +139,13 @@ static enum kd_err find_class(struct kd_session *s, P11KitUri *uri, CK_OBJECT_CL
     }
     CK_OBJECT_HANDLE found[FOUND_MAX];
     size_t n_handles = 0;
-    enum kd_err r = kd_object_find(s, template, n, found, FOUND_MAX, &n_handles);
+    enum kd_err r = kd_object_find(s, template, n, found, is_proved ? 1 : FOUND_MAX, &n_handles);
+    if (is_proved && r == KD_ERR_TOO_MANY) {
+        return KD_ERR_OBJECT_AMBIGUOUS; // none of them is looked at, which may take long
+    }
     for (size_t i = 0; r == KD_OK && i < n_handles; i++) {
         struct kd_hsm_result result = { 0 };
-        if ((r = kd_describe(s, found[i], &result.object)) == KD_OK && is_proved &&
-            n_handles == 1) {
+        if ((r = kd_describe(s, found[i], &result.object)) == KD_OK && is_proved) {
             r = prove(s, found[i], &result.object, &result.err);
         }
         if (r == KD_OK) {

@@ -167,9 +167,30 @@ static unsigned adopted_usages(const struct kd_hsm_object *o) {
                : o->usages & (KD_USE_SIGN | KD_USE_VERIFY | KD_USE_DERIVE);
 }
 
+// An object that a keyd has made is labelled NAME.vN (version.c).  At another node its key may be
+// reserved, or somebody's to whom the policy there gives nothing: here it has the same name, or
+// none.
+static bool has_another_name(const struct kd_hsm_object *o, const char *name) {
+    char label[KD_HSM_LABEL_MAX_BYTES + 1] = "";
+    if (o->ref.id.n != KD_OWN_ID_BYTES || o->ref.label.n >= sizeof(label)) {
+        return false;
+    }
+    memcpy(label, o->ref.label.p, o->ref.label.n);
+    char *dot = strrchr(label, '.');
+    if (dot == NULL || dot[1] != 'v' || dot[2] == '\0' ||
+        dot[2 + strspn(dot + 2, "0123456789")] != '\0') {
+        return false;
+    }
+    *dot = '\0';
+    return kd_name_is_valid(kd_bytes_of_text(label)) && strcmp(label, name) != 0;
+}
+
 static enum kd_err adopt(struct kd_change *c, const struct kd_hsm_object *o) {
     struct kd_key *key = &c->entry->key;
     if (!o->has_type || adopted_usages(o) == 0) {
+        snprintf(c->detail, sizeof(c->detail),
+                 o->has_type ? "it has none of the usages of its type"
+                             : "keyd uses EC keys on P-256 and P-384, AES-256 and HMAC keys");
         return KD_ERR_OBJECT_UNFIT;
     }
     if (o->ref.id.n == 0) {
@@ -185,6 +206,12 @@ static enum kd_err adopt(struct kd_change *c, const struct kd_hsm_object *o) {
     if (kd_registry_has_object(&c->s->registry, &o->ref)) {
         snprintf(c->detail, sizeof(c->detail), "the object belongs to a key of keyd already");
         return KD_ERR_KEY_EXISTS;
+    }
+    if (has_another_name(o, key->name)) {
+        snprintf(c->detail, sizeof(c->detail),
+                 "a keyd has made this object, %.*s, for the key of that name: adopt it as that",
+                 (int)o->ref.label.n, (const char *)o->ref.label.p);
+        return KD_ERR_OBJECT_UNFIT;
     }
     if (key->n_versions == 0) {
         key->type = o->ref.type;

@@ -124,15 +124,17 @@ def key_adopt_and_import_take_what_is_there_and_no_private_key(token):
     keyd, ctl = start(token)
     other = Keyd(token).start()
     other.create("theirs", "hmac-sha256", "sign")
-    ctl("key", "adopt", "ours", "--uri", "pkcs11:object=theirs.v1")
-    assert ctl.json("key", "show", "ours")["origin"] == "adopted"
+    ctl("key", "adopt", "ours", "--uri", "pkcs11:object=theirs.v1", status=REFUSED)
+    assert "theirs.v1" in ctl.errors, ctl.errors
+    ctl("key", "adopt", "theirs", "--uri", "pkcs11:object=theirs.v1")
+    assert ctl.json("key", "show", "theirs")["origin"] == "adopted"
     ctl("key", "adopt", "none", "--uri", "pkcs11:object=none", status=REFUSED)
     other.ok("/v1/keys/theirs/rotate", {}, 201)
-    ctl("key", "rotate", "ours", "--uri", "theirs.v2", status=USAGE)
-    ctl("key", "rotate", "ours", "--uri", "pkcs11:object=theirs.v2?pin-value=1", status=USAGE)
-    ctl("key", "rotate", "ours", "--uri", "pkcs11:object=none", status=REFUSED)
-    ctl("key", "rotate", "ours", "--uri", "pkcs11:object=theirs.v2")
-    assert ctl.json("key", "show", "ours")["primary"] == 2
+    ctl("key", "rotate", "theirs", "--uri", "theirs.v2", status=USAGE)
+    ctl("key", "rotate", "theirs", "--uri", "pkcs11:object=theirs.v2?pin-value=1", status=USAGE)
+    ctl("key", "rotate", "theirs", "--uri", "pkcs11:object=none", status=REFUSED)
+    ctl("key", "rotate", "theirs", "--uri", "pkcs11:object=theirs.v2")
+    assert ctl.json("key", "show", "theirs")["primary"] == 2
     private = oracle.ec_private("ec-p256")
     public = ctl.file("public.pem", oracle.ec_public(private))
     ctl("key", "import", "device", "--pem", public)

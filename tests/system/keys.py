@@ -264,17 +264,21 @@ def adopt_takes_an_object_that_another_registry_made(token):
     first.create("theirs", "ec-p256", "sign")
     first.create("their-mac", "hmac-sha256", "sign", "verify")
     expect(second.get("/v1/keys/theirs"), 404, "no-such-key")
-    key = second.ok("/v1/keys", {"name": "ours", "uri": "pkcs11:object=theirs.v1;type=private"},
-                    201)
+    uri = "pkcs11:object=theirs.v1;type=private"
+    for name in ("ours", "theirs.v1", "their"):
+        why = expect(second.post("/v1/keys", {"name": name, "uri": uri}), 409, "object-unfit")
+        assert "theirs.v1" in why.json["detail"], "under its own name alone"
+    key = second.ok("/v1/keys", {"name": "theirs", "uri": uri}, 201)
     assert key["origin"] == "adopted" and key["type"] == "ec-p256" and key["usages"] == ["sign"]
     data = b"signed by the one, verified by the other"
-    signature = second.ok("/v1/keys/ours/sign", {"data": b64(data)})["signature"]
+    signature = second.ok("/v1/keys/theirs/sign", {"data": b64(data)})["signature"]
     assert first.ok("/v1/keys/theirs/verify", {"data": b64(data), "signature": signature})["valid"]
-    second.ok("/v1/keys", {"name": "mac", "uri": "pkcs11:object=their-mac.v1;type=secret-key"}, 201)
-    assert second.ok("/v1/keys/mac/mac", {"data": b64(data)})["mac"] == \
+    second.ok("/v1/keys", {"name": "their-mac",
+                           "uri": "pkcs11:object=their-mac.v1;type=secret-key"}, 201)
+    assert second.ok("/v1/keys/their-mac/mac", {"data": b64(data)})["mac"] == \
         first.ok("/v1/keys/their-mac/mac", {"data": b64(data)})["mac"]
     # An adopted key is only forgotten: the object stays its maker's.
-    expect(second.delete("/v1/keys/ours"), 204)
+    expect(second.delete("/v1/keys/theirs"), 204)
     first.ok("/v1/keys/theirs/sign", {"data": b64(data)})
     second.stop()
     first.stop()

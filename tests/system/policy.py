@@ -38,8 +38,9 @@ def nothing_is_allowed_by_default(token):
 def who_may_rotate_does_not_choose_an_object_for_it(token):
     """An object of the token becomes a version for one who may adopt, too."""
     other = Keyd(token).start()
-    other.create("theirs", "hmac-sha256", "sign")
-    uri = {"uri": "pkcs11:object=theirs.v1;type=secret-key"}
+    other.create("k", "hmac-sha256", "sign")
+    other.ok("/v1/keys/k/rotate", {}, 201)
+    uri = {"uri": "pkcs11:object=k.v2;type=secret-key"}
     create = 'allow "me" { operations = { "create", "rotate" } keys = { "*" } }\n' \
         'allow "me" { operations = { "status" } }\n'
     keyd = Keyd(token, policy=ME + create).start()

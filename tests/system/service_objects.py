@@ -84,17 +84,17 @@ def objects_of_the_token_are_adopted(token):
     keyd, other = Keyd(token).start(), Keyd(token).start()
     with App(keyd) as app, App(other) as second:
         made = app.ok("create", "own", P256, SIGNS)
-        adopted = second.ok("adopt", "mine", "pkcs11:object=own.v1;type=private")
+        adopted = second.ok("adopt", "own", "pkcs11:object=own.v1;type=private")
         assert adopted[4:] == [made[4], "1"]
-        assert second.ok("sign", "mine", 0, b"x")[0] == "ok"
+        assert second.ok("sign", "own", 0, b"x")[0] == "ok"
         second.fails("missing", "no-such-object", 404, "adopt", "x",
                      "pkcs11:object=nowhere;type=private")
         newer = app.ok("rotate", "own")
-        taken = second.ok("rotate-to", "mine", "pkcs11:object=own.v2;type=private")
+        taken = second.ok("rotate-to", "own", "pkcs11:object=own.v2;type=private")
         assert taken[3:5] == newer[3:5] and taken[3] == "2", (taken, newer)
-        second.fails("missing", "no-such-object", 404, "rotate-to", "mine",
+        second.fails("missing", "no-such-object", 404, "rotate-to", "own",
                      "pkcs11:object=nowhere;type=private")
-        second.wrong("rotate-to", "mine", "pkcs11:" + 1024 * "x")
+        second.wrong("rotate-to", "own", "pkcs11:" + 1024 * "x")
     keyd.stop()
     other.stop()
 

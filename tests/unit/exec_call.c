@@ -128,10 +128,19 @@ enum kd_err call_release(struct kd_session *s, const struct kd_recipe *recipe,
     return call_exec(s, &q, &item, out);
 }
 
-enum kd_err call_find(struct kd_session *s, const char *uri, struct call_result *out) {
+static enum kd_err find(struct kd_session *s, const char *uri, bool is_one,
+                        struct call_result *out) {
     const struct kd_hsm_request q = { .op = KD_HSM_FIND };
-    const struct kd_hsm_item item = { .data = kd_bytes_of_text(uri), .n = 1 };
+    const struct kd_hsm_item item = { .data = kd_bytes_of_text(uri), .n = is_one };
     return call_exec(s, &q, &item, out);
+}
+
+enum kd_err call_find(struct kd_session *s, const char *uri, struct call_result *out) {
+    return find(s, uri, true, out);
+}
+
+enum kd_err call_find_all(struct kd_session *s, const char *uri, struct call_result *out) {
+    return find(s, uri, false, out);
 }
 
 enum kd_err call_destroy(struct kd_session *s, const struct call_key *key) {

@@ -46,7 +46,9 @@ enum kd_err call_decrypt(struct kd_session *s, const struct call_key *key,
                          struct kd_bytes aad, struct call_result *out);
 enum kd_err call_release(struct kd_session *s, const struct kd_recipe *recipe,
                          struct call_result *out);
+// The one object of the URI, proved; or as many as there are.
 enum kd_err call_find(struct kd_session *s, const char *uri, struct call_result *out);
+enum kd_err call_find_all(struct kd_session *s, const char *uri, struct call_result *out);
 enum kd_err call_destroy(struct kd_session *s, const struct call_key *key);
 enum kd_err call_forget(struct kd_session *s, const struct kd_recipe *recipe);
 

@@ -18,7 +18,7 @@ static void teardown(void) {
 #define A42 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 #define A41 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 #define RELEASED(window)                                                                           \
-    "{\"session\":{\"session\":\"" FAKE_SESSION "\",\"peer\":\"sensor\","                          \
+    "{\"session\":{\"session\":\"" FAKE_SESSION "\",\"peer\":\"sensor\",\"registered\":true,"      \
     "\"profile\":\"released\",\"released\":true,\"method\":3,\"suite\":2,\"update\":1,"            \
     "\"created\":\"1970-01-01T00:00:01.000Z\",\"expires\":\"1970-01-01T00:00:02.000Z\",\"sent\":"  \
     "4,"                                                                                           \

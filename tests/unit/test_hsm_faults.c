@@ -84,7 +84,7 @@ static enum kd_err op_random(void) {
 
 static enum kd_err op_find(void) {
     kd_auto(call) struct call_result c = { 0 };
-    const enum kd_err r = call_find(s, "pkcs11:object=test", &c);
+    const enum kd_err r = call_find_all(s, "pkcs11:object=test", &c);
     ck_assert(r != KD_OK || c.head.n_items == 5);
     return r;
 }
@@ -237,7 +237,7 @@ START_TEST(a_key_that_could_not_be_described_does_not_stay) {
             const bool has_failed = fake_failed_call() != NULL;
             const bool is_cleaned = !has_failed || !is_call("C_DestroyObject");
             fake_fail(0, CKR_OK);
-            ck_assert_err(call_find(s, "pkcs11:object=test", &c), KD_OK);
+            ck_assert_err(call_find_all(s, "pkcs11:object=test", &c), KD_OK);
             ck_assert_uint_le(c.head.n_items, 6);
             ck_assert(!is_cleaned || c.head.n_items == (r == KD_OK ? 6 : 5));
             hsm_fixture_teardown();
@@ -277,7 +277,7 @@ START_TEST(two_keys_of_one_name_are_ambiguous_and_none_is_used_or_destroyed) {
     ck_assert_err(call_generate(s, KD_KEY_EC_P256, KD_USE_SIGN, 1, &twin), KD_OK);
     ck_assert_err(call_sign(s, &hf.signer, kd_bytes_of_text(text), &c), KD_ERR_OBJECT_AMBIGUOUS);
     ck_assert_err(call_destroy(s, &hf.signer), KD_ERR_OBJECT_AMBIGUOUS);
-    ck_assert_err(call_find(s, "pkcs11:object=test", &c), KD_OK);
+    ck_assert_err(call_find_all(s, "pkcs11:object=test", &c), KD_OK);
     ck_assert_uint_eq(c.head.n_items, 6);
 }
 END_TEST

@@ -125,7 +125,7 @@ static enum kd_err op_random(void) {
 
 static enum kd_err op_find(void) {
     kd_auto(call) struct call_result c = { 0 };
-    const enum kd_err r = call_find(first(), "pkcs11:object=test", &c);
+    const enum kd_err r = call_find_all(first(), "pkcs11:object=test", &c);
     ck_assert(r != KD_OK || c.head.n_items == 5);
     return r;
 }
