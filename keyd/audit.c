@@ -358,9 +358,11 @@ static struct kd_audit_entry *start_entry(const struct kd_audit_found *found) {
     if (found->bad_line > 0) {
         kd_audit_put_number(e, "bad_line", found->bad_line);
     }
-    if (found->is_behind) {
-        kd_audit_put(e, "found", "The registry knows a later line, or another one.");
-    }
+    kd_audit_put(e, "found",
+                 found->is_behind    ? "The registry knows a later line, or another one."
+                 : found->is_missing ? "There was no line, and the registry knows one."
+                 : found->is_ahead   ? "The registry is older than the log."
+                                     : "");
     kd_buf_u8(&e->line.members, ',');
     kd_chain_put_numbers(&e->line.members, "unanswered", found->unanswered.seqs,
                          found->unanswered.n);
@@ -373,6 +375,17 @@ static void say_found(const char *file, const struct kd_audit_found *found) {
                found->bad_line > 0 ? "the audit log was changed: keydctl audit verify says where"
                                    : "lines of the audit log are gone, or others than they were",
                "file=%s line=%llu", file, (unsigned long long)found->bad_line);
+    }
+    if (found->is_missing) {
+        kd_log(KD_LOG_WARN, "audit",
+               "there is no line, and the registry knows one: was the file taken away?",
+               "file=%s seq=%llu", file, (unsigned long long)found->last.seq);
+    }
+    if (found->is_ahead) {
+        kd_log(KD_LOG_ERROR, "audit",
+               "the registry is older than the audit log: what was revoked, deleted or used up "
+               "since is not so any more; the log says what it was",
+               "file=%s", file);
     }
     kd_log(KD_LOG_INFO, "audit", "the audit log is open",
            "file=%s lines=%llu seq=%llu unanswered=%zu cut_bytes=%llu", file,

@@ -102,10 +102,12 @@ static void look(struct kd_audit_log *log, const struct kd_chain *known,
     if (scan->n_lines == 0) {
         log->last = *known; // the file was taken away, or this is the first
         log->last_of_old = known->seq;
+        found->is_missing = known->seq > 0;
     } else {
         found->is_behind = known->seq > scan->last.seq || scan->is_other;
         log->last.seq = known->seq > scan->last.seq ? known->seq : scan->last.seq;
     }
+    found->is_ahead = scan->n_seals > KD_AUDIT_SEALS_UNTOLD;
     found->last = log->last;
 }
 

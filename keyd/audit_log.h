@@ -32,9 +32,15 @@ struct kd_audit_found {
     uint64_t n_cut;    // bytes of half a line, which are gone now
     uint64_t bad_line; // the first that does not follow the one before, from 1; 0: none
     bool is_behind;    // the registry knows of a later line, or of another one
+    bool is_missing;   // the registry knows of a line, and there was none
+    bool is_ahead;     // so far that the registry must be an old one
     struct kd_chain last;
     struct kd_audit_open unanswered;
 };
+
+// The registry is told of each seal in the moments after it: of more than these it has been told,
+// and has forgotten it.
+#define KD_AUDIT_SEALS_UNTOLD 2
 
 struct kd_audit_log;
 

@@ -62,6 +62,8 @@ static void take_line(struct kd_audit_scan *s, const struct kd_chain *known, str
     const struct kd_bytes theirs = { line.hash, sizeof(line.hash) };
     s->is_other = s->is_other || (line.seq == known->seq && !kd_bytes_equal(ours, theirs));
     note_open(s, text, line.seq);
+    struct kd_bytes rest;
+    s->n_seals += number_behind(text, "\"event\":\"audit.seal\",\"covers\":", &rest) > known->seq;
 }
 
 static void take_lines(struct kd_audit_scan *s, const struct kd_chain *known, struct kd_buf *text) {

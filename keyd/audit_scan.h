@@ -12,6 +12,7 @@ struct kd_audit_scan {
     uint64_t first_seq; // 0: no line
     uint64_t bad_line;
     bool is_other; // the line that the registry knows is there and is another
+    uint64_t n_seals; // of lines after the one that the registry knows
     struct kd_chain last;
     struct kd_audit_open open;
 };

@@ -83,6 +83,15 @@ static enum kd_err put(bool is_asked, uint64_t answers, uint64_t *seq) {
     return put_to(RLIM_INFINITY, is_asked, answers, seq);
 }
 
+static void put_seal(uint64_t covers) {
+    struct kd_audit_line line = { .time_ms = 1764000000000, .members = KD_BUF_INIT(256) };
+    struct kd_audit_line *rest = &line;
+    kd_buf_printf(&line.members, "\"event\":\"audit.seal\",\"covers\":%llu,\"head\":\"0\"",
+                  (unsigned long long)covers);
+    ck_assert_err(kd_audit_log_write(log_, &line, &rest), KD_OK);
+    kd_buf_wipe(&line.members);
+}
+
 static void put_some(size_t n) {
     for (size_t i = 0; i < n; i++) {
         ck_assert_err(put(false, 0, NULL), KD_OK);
@@ -214,9 +223,31 @@ START_TEST(lines_that_the_registry_knows_are_missed) {
     kd_audit_log_close(log_);
     ck_assert_int_eq(unlink(path), 0);
     ck_assert_err(kd_audit_log_open(path, &known, &log_, &found), KD_OK);
+    ck_assert(found.is_missing);
     ck_assert(found.is_new);
     put_some(1);
     check_file(path, known, 2); // it goes on from what the registry knows
+}
+END_TEST
+
+// Between a seal and its way into the registry keyd may be killed; but an old registry knows of
+// none of many.
+START_TEST(a_registry_that_is_older_than_the_log_is_seen) {
+    put_some(2);
+    const struct kd_chain known = kd_audit_log_last(log_);
+    put_seal(1); // of what it knows
+    put_seal(2);
+    for (size_t i = 0; i < KD_AUDIT_SEALS_UNTOLD; i++) {
+        put_seal(kd_audit_log_last(log_).seq);
+    }
+    open_again(&known);
+    ck_assert(!found.is_ahead && !found.is_behind && found.bad_line == 0);
+    put_seal(kd_audit_log_last(log_).seq);
+    open_again(&known);
+    ck_assert(found.is_ahead && !found.is_behind);
+    const struct kd_chain last = kd_audit_log_last(log_);
+    open_again(&last);
+    ck_assert(!found.is_ahead);
 }
 END_TEST
 
@@ -339,6 +370,7 @@ static TCase *tcase_log(void) {
     tcase_add_test(tc, a_tail_of_zeros_is_cut);
     tcase_add_test(tc, a_line_that_does_not_follow_is_found_at_the_start);
     tcase_add_test(tc, lines_that_the_registry_knows_are_missed);
+    tcase_add_test(tc, a_registry_that_is_older_than_the_log_is_seen);
     tcase_add_test(tc, a_full_disk_leaves_whole_lines_and_heals);
     tcase_add_test(tc, a_file_that_somebody_cut_is_not_written_until_another_is_there);
     tcase_add_test(tc, the_next_file_begins_with_the_head_of_the_one_before);
