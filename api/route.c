@@ -73,7 +73,7 @@ static const struct kd_route routes[] = {
     { "POST", "/v1/sessions/resume", kd_handle_session_resume, .body = KD_BODY_NEEDED, .audit = KD_ROUTE_DONE, .event = "session.resume", .may = "handshake" }, // before {id}
     { "GET", SESSION, kd_handle_session_show, KD_PARAM_SESSION, .may = "" },
     { "DELETE", SESSION, kd_handle_session_delete, KD_PARAM_SESSION, .audit = KD_ROUTE_DONE, .event = "session.delete", .may = "" },
-    { "GET", SESSION "/ticket", kd_handle_session_ticket, KD_PARAM_SESSION, .may = "" },
+    { "GET", SESSION "/ticket", kd_handle_session_ticket, KD_PARAM_SESSION, .may = "handshake" },
     { "POST", SESSION "/key-update", kd_handle_session_update, KD_PARAM_SESSION, KD_BODY_OPTIONAL, .audit = KD_ROUTE_DONE, .event = "session.key-update", .may = "handshake" },
     { "POST", SESSION "/release", kd_handle_session_release, KD_PARAM_SESSION, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "session.release", .may = "release" },
 

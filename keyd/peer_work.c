@@ -56,7 +56,8 @@ static void add_done(struct kd_store_job *job, enum kd_err err) {
         return;
     }
     w->entry->is_changing = false;
-    kd_log(KD_LOG_INFO, "channel", "a peer was added", "peer=%s", w->entry->info.name);
+    kd_log(KD_LOG_INFO, "channel", "a peer was added", "peer=%s relation=%s", w->entry->info.name,
+           w->entry->relation);
     end(w, KD_OK, &w->entry->info);
 }
 

@@ -129,8 +129,9 @@ enum kd_err kd_channel_session_delete(struct kd_service *s, const struct kd_call
 enum kd_err kd_channel_ticket(const struct kd_service *s, const struct kd_caller *caller,
                               const char *id, struct kd_bytes *ticket) {
     struct kd_session_entry *e = NULL;
-    enum kd_err r = find(s, caller, id, &e);
-    if (r != KD_OK) {
+    // It outlives the session: who may make no sessions any more gets none.
+    enum kd_err r = kd_service_allows(s, caller, KD_MAY_HANDSHAKE, s->config->channel.identity);
+    if (r != KD_OK || (r = find(s, caller, id, &e)) != KD_OK) {
         return r;
     }
     const struct kd_session_use *use = e->now != NULL ? e->now : e->next;

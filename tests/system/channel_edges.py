@@ -339,6 +339,8 @@ def who_loses_the_permission_loses_the_use_of_sessions(token):
         expect(other.post("/v1/records/open", record), 403, "denied")
         expect(other.post("/v1/records/seal", sealed), 403, "denied")
         expect(other.post(f"/v1/sessions/{d.session}/key-update", {}), 403, "denied")
+        expect(other.get(f"/v1/sessions/{d.session}/ticket"), 403, "denied")
+        expect(other.get(f"/v1/sessions/{d.session}"), 200)
         expect(other.post("/v1/handshakes/" + open_["handshake"], {"message": "AA"}), 403, "denied")
         keyd.set_policy(daemon.POLICY)
         keyd.hup()
