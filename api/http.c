@@ -144,6 +144,27 @@ static void drop_socket(struct kd_listener *l) {
     l->fd = -1;
 }
 
+// A handshake costs some hundred times what a request does, and this thread serves all others.
+static enum MHD_Result may_shake_hands(void *listener, const struct sockaddr *address KD_UNUSED,
+                                       socklen_t n KD_UNUSED) {
+    struct kd_listener *l = listener;
+    struct kd_http *h = l->http;
+    const uint64_t second = kd_clock_mono_ms() / 1000;
+    if (l->tls == NULL) {
+        return MHD_YES;
+    }
+    if (second != l->handshakes_second) {
+        l->handshakes_second = second;
+        l->n_handshakes = 0;
+    }
+    if (l->n_handshakes >= h->config.tls_handshakes_max) {
+        h->metrics.connections_refused++;
+        return MHD_NO;
+    }
+    l->n_handshakes++;
+    return MHD_YES;
+}
+
 static enum kd_err start(struct kd_listener *l) {
     struct kd_http *h = l->http;
     const bool is_tls = l->tls != NULL;
@@ -156,7 +177,7 @@ static enum kd_err start(struct kd_listener *l) {
     const struct MHD_OptionItem none = { MHD_OPTION_END, 0, NULL };
     l->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (is_tls ? MHD_USE_TLS : 0),
-        0, NULL, NULL, kd_request_access, h, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, h,
+        0, may_shake_hands, l, kd_request_access, h, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, h,
         MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)h->config.connections_max + KD_HTTP_SURPLUS_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)h->config.header_max_bytes + HEADER_SPARE_BYTES,

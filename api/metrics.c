@@ -122,6 +122,10 @@ void kd_metrics_write(const struct kd_http *h, struct kd_buf *out) {
                "Connections closed because a header, a body or the next request did not come in "
                "time.",
                m->connections_timed_out);
+    put_single(out, "keyd_http_tls_refused_total", "counter",
+               "TLS connections closed before their handshake, over http.tls-handshakes-max.",
+               m->connections_refused +
+                   (h->beside == NULL ? 0 : h->beside->metrics.connections_refused));
     put_single(out, "keyd_http_requests_pending", "gauge", "Requests without a whole answer.",
                h->n_pending);
     put_single(out, "keyd_http_requests_dropped_total", "counter",

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import ssl
 import threading
 
@@ -209,6 +210,38 @@ class Reloaded:
         metrics = self.keyd.get("/metrics").body.decode()
         assert f"\nkeyd_tls_valid {int(error == '')}\n" in metrics, (error, metrics)
         return error
+
+
+@test(on=SOFTHSM)
+def handshakes_of_strangers_leave_time_for_others(token):
+    """Over the limit of a second a connection ends before its handshake, and the next second has
+    room again."""
+    keyd = Keyd(token)
+    ca = Authority(keyd.directory, "ca")
+    certificate, key = ca.issue("server", "subjectAltName=IP:127.0.0.1")
+    keyd.set_config({"http.tcp-address": "127.0.0.1", "http.tls-certificate": certificate,
+                     "http.tls-key": key, "http.tls-handshakes-max": 3})
+    keyd.start()
+    address, tls = tcp_address(keyd), context(ca)
+
+    def is_served():
+        try:
+            with socket.create_connection(address, timeout=60) as s:
+                with tls.wrap_socket(s, server_hostname="127.0.0.1"):
+                    return True
+        except (ssl.SSLError, ConnectionError):
+            return False
+    served, refused = 0, 0
+    while refused == 0 and served < 3000:
+        served += (one := is_served())
+        refused += not one
+        keyd.ok("/v1/random", {"length": 1})
+    assert served >= 3 and refused == 1, (served, refused)
+    wait_for(is_served, what="a second with room")
+    metric = re.search(r"^keyd_http_tls_refused_total (\d+)", keyd.get("/metrics").body.decode(),
+                       re.M)
+    assert int(metric.group(1)) >= 1, metric
+    keyd.stop()
 
 
 @test(on=SOFTHSM)
