@@ -135,8 +135,8 @@ void kd_seal_now(struct kd_service *s) {
         return;
     }
     kd_audit_get(s->audit, &report);
-    if (report.last.seq == s->seal.own_seq) {
-        return; // the seal is the last line itself
+    if (report.last.seq == s->seal.own_seq && s->seal.own_seq == s->seal.sealed_seq + 1) {
+        return; // the seal is the last line itself, and covers all before it
     }
     s->seal.covers = report.last;
     s->seal.is_under_way = true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each allocation of a seal of the audit log, and of what is written down after it, fails in turn:
 // the seal is made and the store knows of it, or it is made when it is tried again.  So it is with
-// the record that a PIN was refused: a PIN is submitted once.
+// the record that a PIN was refused: a PIN is submitted once.  And what a seal leaves for the next.
 #include "keyd/state.h"
 #include "tests/unit/failing_memory.h"
 #include "tests/unit/service_fixture.h"
@@ -149,6 +149,29 @@ START_TEST(a_seal_is_made_and_known_or_made_when_tried_again) {
 }
 END_TEST
 
+// While the token makes the MAC others write.
+START_TEST(a_line_that_came_before_its_seal_was_written_is_sealed_though_none_follows) {
+    const struct kd_seal *s = NULL;
+    start();
+    s = &sx.service->seal;
+    write_line();
+    const uint64_t covered = last_seq();
+    kd_seal_now(sx.service);
+    write_line();
+    fixture_run_until(is_over);
+    ck_assert_uint_eq(s->sealed_seq, covered);
+    ck_assert_uint_eq(s->own_seq, covered + 2);
+    wait_for_report(covered + 2);
+    kd_seal_now(sx.service);
+    ck_assert(s->is_under_way);
+    fixture_run_until(is_over);
+    ck_assert_uint_eq(s->sealed_seq, covered + 2);
+    wait_for_report(covered + 3);
+    kd_seal_now(sx.service);
+    ck_assert(!s->is_under_way); // nothing but the seal follows what it covers
+}
+END_TEST
+
 // ---- a refused PIN ---------------------------------------------------------
 
 static bool is_refused(void) {
@@ -180,6 +203,14 @@ START_TEST(a_refused_pin_is_not_submitted_again_whichever_allocation_fails) {
 }
 END_TEST
 
+static TCase *tcase_seals(void) {
+    TCase *t = tcase_create("seals");
+    tcase_add_checked_fixture(t, set_up, service_teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, a_line_that_came_before_its_seal_was_written_is_sealed_though_none_follows);
+    return t;
+}
+
 static TCase *tcase_memory(void) {
     TCase *t = tcase_create("memory");
     tcase_add_checked_fixture(t, set_up, service_teardown);
@@ -189,4 +220,4 @@ static TCase *tcase_memory(void) {
     return t;
 }
 
-UNIT_MAIN("seal memory", tcase_memory())
+UNIT_MAIN("seal memory", tcase_seals(), tcase_memory())
