@@ -234,6 +234,7 @@ def macs_encryption_and_random_with_keys(token):
 def status_and_doctor_say_what_is_well_and_what_is_not(token):
     keyd, ctl = start(token)
     assert b"ready" in ctl("status") and ctl.json("status")["ready"] is True
+    keyd.wait_all_ready()
     report = ctl("doctor", "--programs", installed(token))
     assert report
     keyd.stop()
@@ -446,6 +447,7 @@ def init_makes_a_set_up_that_keyd_starts_with(token):
     ctl = Ctl(keyd)
     ctl("init", "--keys")
     assert len(ctl.json("key", "list")["keys"]) >= 2
+    keyd.wait_all_ready()
     ctl("doctor", "--programs", programs)
     keyd.stop()
 
@@ -481,6 +483,7 @@ def init_sets_up_a_channel_that_devices_talk_over(token):
         d.connect(keyd)
         r = keyd.ok("/v1/records/open", {"record": b64(d.seal(b"hello"))})
         assert unb64(r["data"]) == b"hello" and r["peer"] == "d"
+    keyd.wait_all_ready()
     ctl("doctor", "--programs", installed(token))
     keyd.stop()
 

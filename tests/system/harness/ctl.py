@@ -12,7 +12,9 @@ def ctl(keyd, *argv):
 
 
 def objects_of(keyd):
-    """What the doctor says of the token's objects."""
+    """What the doctor says of the token's objects.  He asks the token itself: while a worker logs
+    in SoftHSM writes its file anew, and nobody else sees the token."""
+    keyd.wait_all_ready()
     report = json.loads(ctl(keyd, "--json", "doctor").stdout)
     found = [f for f in report["findings"] if f["check"] == "objects"]
     assert len(found) == 1, report
