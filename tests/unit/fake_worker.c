@@ -400,6 +400,7 @@ static bool follow(const struct rule *r, const struct kd_hsm_request *q) {
         _exit(3);
     }
     if (strcmp(r->action, "hang") == 0) {
+        note("hang", kd_hsm_op_name(q->op));
         hang();
     }
     if (strcmp(r->action, "garbage") == 0) {

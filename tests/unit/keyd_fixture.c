@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 20000 };
+enum { PATIENCE_MS = 20000, LOOK_MS = 5 };
 
 struct fixture fx;
 
@@ -51,7 +51,7 @@ static void read_config(void) {
              "state-directory = \"%s/state\"\npolicy-file = \"%s/policy\"\n"
              "token { module = \"%s/script\" uri = \"pkcs11:token=fake\" pin-file = \"%s/pin\" }\n"
              "workers { program = \"%s/tests/unit/fake_worker\" processes = 1 threads = 1\n"
-             " deadline-ms = 300 restart-delay = 1 queue-max = 8 }\n",
+             " deadline-ms = 20000 restart-delay = 1 queue-max = 8 }\n",
              fx.directory, fx.directory, fx.directory, fx.directory, build == NULL ? "." : build);
     fixture_file("keyd.conf", text);
     kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(65536);
@@ -101,6 +101,18 @@ void fixture_run_until(bool (*condition)(void)) {
     ck_assert_err(kd_loop_run(fx.loop), KD_OK);
     kd_timer_stop(fx.watchdog);
     fx.until = NULL;
+}
+
+static void on_tick(void *timer) {
+    kd_timer_set(*(struct kd_timer **)timer, LOOK_MS);
+}
+
+void fixture_look_until(bool (*condition)(void)) {
+    struct kd_timer *tick = NULL;
+    ck_assert_err(kd_timer_new(fx.loop, on_tick, &tick, &tick), KD_OK);
+    kd_timer_set(tick, LOOK_MS);
+    fixture_run_until(condition);
+    kd_timer_free(tick);
 }
 
 unsigned fixture_count(const char *line) {

@@ -18,7 +18,7 @@ struct fixture {
 
 extern struct fixture fx;
 
-// One worker, one thread, deadline 300 ms, restart delay 1 ms, queue of 8; the
+// One worker, one thread, deadline 20 s, restart delay 1 ms, queue of 8; the
 // policy lets uid 7 ("app") do all and uid 8 ("reader") show "r-*".
 void fixture_setup(void);
 void fixture_teardown(void);
@@ -29,6 +29,8 @@ void fixture_file(const char *name, const char *text);
 const char *fixture_path(const char *name);
 // Runs the loop until the condition holds; fails after twenty seconds.
 void fixture_run_until(bool (*condition)(void));
+// As that, for what does not wake the loop.
+void fixture_look_until(bool (*condition)(void));
 // Lines of the fake workers' log that begin with this text.
 unsigned fixture_count(const char *line);
 

@@ -165,7 +165,6 @@ static void start_anew(const struct change *c) {
     kd_auto(store) struct kd_store *store = NULL;
     service_teardown();
     service_setup();
-    fx.config->workers.deadline_ms = 20000; // it is about memory: a slow machine has its time
     ck_assert_err(kd_store_open(fixture_path("state"), &store), KD_OK);
     add_version(store, 1, c->is_off ? KD_VERSION_DISABLED : KD_VERSION_ENABLED);
     add_version(store, 2, KD_VERSION_ENABLED);

@@ -328,7 +328,6 @@ static void on_no_records(void *arg KD_UNUSED, enum kd_err err KD_UNUSED,
 // The worker does not answer: its queue of 8 fills.  Records of sessions get the last two places.
 START_TEST(sessions_go_first_when_the_queue_is_long) {
     fx.config->workers.queue_max = 8;
-    fx.config->workers.deadline_ms = 20000;
     channel_start("on record-seal hang\n");
     const char *id = channel_session(7, "dev");
     const struct kd_caller c = service_caller_of(7);

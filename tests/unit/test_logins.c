@@ -12,30 +12,16 @@ static bool is_refused(void) {
     return kd_workers_ready(pf.pool, &detail) == KD_ERR_PIN_REFUSED;
 }
 
-static struct kd_timer *tick;
-static unsigned ticks;
+static unsigned looks;
 
-static void on_tick(void *arg KD_UNUSED) {
-    ticks++;
-    kd_timer_set(tick, 5);
-}
-
-static bool twenty_ticks(void) {
-    return ticks >= 20;
-}
-
-// As fixture_run_until, for what does not wake the loop.
-static void look_until(bool (*condition)(void)) {
-    ticks = 0;
-    ck_assert_err(kd_timer_new(fx.loop, on_tick, NULL, &tick), KD_OK);
-    kd_timer_set(tick, 5);
-    fixture_run_until(condition);
-    kd_timer_free(tick);
+static bool twenty_looks(void) {
+    return ++looks >= 20;
 }
 
 // Longer than many restart delays.
 static void wait_a_while(void) {
-    look_until(twenty_ticks);
+    looks = 0;
+    fixture_look_until(twenty_looks);
 }
 
 START_TEST(refused_pin_reaches_the_token_once) {
@@ -90,7 +76,7 @@ static bool has_begun_login(void) {
 
 START_TEST(worker_is_not_killed_in_its_login_when_keyd_stops) {
     pool_start(1, "start refuse-late 5678\n");
-    look_until(has_begun_login);
+    fixture_look_until(has_begun_login);
     ck_assert_uint_eq(fixture_count("done-login"), 0);
     kd_workers_free(pf.pool);
     pf.pool = NULL;
@@ -105,8 +91,8 @@ static bool third_login(void) {
 START_TEST(worker_whose_login_takes_too_long_is_not_killed_in_it) {
     pool_start(1, "start refuse-late 5678\n");
     fx.config->workers.start_deadline_ms = 200;
-    fixture_run_until(third_login);
-    ck_assert_uint_eq(fixture_count("done-login"), 2); // one after the other
+    fixture_look_until(third_login);
+    ck_assert_uint_ge(fixture_count("done-login"), 2); // one after the other
 }
 END_TEST
 

@@ -66,13 +66,24 @@ static bool is_hello_read(void) {
     return fixture_count("hello") == 1;
 }
 
+static bool first_is_given_up(void) {
+    return pf.pool->workers[0].state == KD_PROCESS_ENDING;
+}
+
 // In its login for all that is known: so it has its seconds.
 START_TEST(worker_that_does_not_get_ready_is_replaced) {
     pool_start(1, "start hang\n");
-    fx.config->workers.start_deadline_ms = 30;
-    fixture_run_until(is_hello_read);
+    struct kd_worker *k = &pf.pool->workers[0];
+    const uint32_t deadline_ms = fx.config->workers.start_deadline_ms;
+    fixture_look_until(is_hello_read);
     fixture_script("start ok\n");
+    fx.config->workers.start_deadline_ms = 1;
+    fixture_run_until(first_is_given_up);
+    fx.config->workers.start_deadline_ms = deadline_ms; // of the next one
+    ck_assert_uint_gt(k->kill_ms, kd_clock_mono_ms());
+    k->kill_ms = 1; // they have passed
     fixture_run_until(pool_all_ready);
+    ck_assert_uint_eq(fixture_count("hello"), 2);
 }
 END_TEST
 
@@ -210,7 +221,6 @@ static enum kd_err count_big(void *arg, const struct kd_hsm_reply *reply, struct
 START_TEST(large_frames_pass_both_ways_in_pieces) {
     pool_start(1, "start ok\n");
     fixture_run_until(pool_all_ready);
-    fx.config->workers.deadline_ms = 10000;
     size_t got[4] = { 0 };
     uint8_t *big = calloc(1, 3u << 20);
     ck_assert_ptr_nonnull(big);
@@ -279,11 +289,39 @@ START_TEST(request_that_must_not_be_repeated_fails_when_its_worker_dies) {
 }
 END_TEST
 
+static struct kd_worker *busy;
+static unsigned n_hangs;
+
+static bool who_hangs_is_alone_busy(void) {
+    unsigned n = 0;
+    for (unsigned i = 0; i < pf.pool->n; i++) {
+        struct kd_worker *k = &pf.pool->workers[i];
+        busy = k->calls.first != NULL ? k : busy;
+        n += k->calls.first != NULL;
+    }
+    return n == 1 && fixture_count("hang") == n_hangs;
+}
+
+static bool busy_is_given_up(void) {
+    return busy->state == KD_PROCESS_ENDING;
+}
+
+// Lets the deadline of the n-th that hangs pass, when nobody else has work that it would be for.
+static void pass_deadline(unsigned n) {
+    const uint32_t deadline_ms = fx.config->workers.deadline_ms;
+    n_hangs = n;
+    fixture_look_until(who_hangs_is_alone_busy);
+    fx.config->workers.deadline_ms = 100;
+    fixture_run_until(busy_is_given_up);
+    fx.config->workers.deadline_ms = deadline_ms;
+}
+
 START_TEST(hung_worker_is_killed_at_the_deadline_and_its_requests_repeated) {
     pool_start(2, "once\non tar hang\n");
     fixture_run_until(pool_all_ready);
     pool_send_macs(1, "tar");
     pool_send_macs(3, "a");
+    pass_deadline(1);
     fixture_run_until(pool_all_done);
     ck_assert_uint_eq(pool_count_answers(KD_OK), 4);
     fixture_run_until(pool_all_ready);
@@ -295,6 +333,8 @@ START_TEST(request_that_hangs_everywhere_ends_with_deadline) {
     pool_start(2, "on tar hang\n");
     fixture_run_until(pool_all_ready);
     pool_send_macs(1, "tar");
+    pass_deadline(1);
+    pass_deadline(2);
     fixture_run_until(pool_all_done);
     ck_assert_err(pf.answers[0].err, KD_ERR_DEADLINE);
     ck_assert_uint_eq(fixture_count("request mac"), 2);
@@ -306,6 +346,7 @@ START_TEST(hang_of_a_lone_worker_ends_with_deadline_and_heals) {
     pool_start(1, "once\non tar hang\n");
     fixture_run_until(pool_all_ready);
     pool_send_macs(2, "tar");
+    pass_deadline(1);
     fixture_run_until(pool_all_done);
     ck_assert_uint_eq(pool_count_answers(KD_ERR_DEADLINE), 2);
     fixture_run_until(pool_all_ready);
