@@ -5,7 +5,7 @@ import os
 import re
 
 from harness import BOTH, SOFTHSM, b64, daemon, expect, main, test, wait_for
-from harness.daemon import pages_of
+from harness.daemon import find_in_memory, is_in
 from harness.gateway import (CLOSE, MESSAGE, REFUSED, UNKNOWN_SESSION, UPDATE, Backend, Chain,
                              Failed, Gateway, Talker)
 from harness.peer import Server
@@ -257,8 +257,8 @@ def the_answer_with_the_keys_leaves_nothing_behind(token):
         for i in range(3):
             assert s.device(f"d{i}").connect().message(b"x")[0] == 0
         assert s.held() == 3
-        wait_for(lambda: not any(b'"c2s":"' in page for page in pages_of(s.gateway.process.pid)),
-                 seconds=5, what="memory without the answer")
+        find_in_memory(s.gateway.process.pid, s.keyd.socket.encode())
+        wait_for(lambda: not is_in(s.gateway.process.pid, b'"c2s":"'), seconds=5, what="memory without the answer")
 
 
 @test(on=SOFTHSM)

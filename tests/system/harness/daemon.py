@@ -114,6 +114,21 @@ def pages_of(pid):
         return
 
 
+def is_in(pid, *values):
+    """Those of the values that are in the process's memory."""
+    return [v for v in values for page in pages_of(pid) if v in page]
+
+
+def find_in_memory(pid, known):
+    """What says that something is not in a memory must have found there what is."""
+    try:
+        with open(f"/proc/{pid}/mem", "rb"):
+            pass
+    except PermissionError as e:
+        raise tokens.Skip("the kernel shows the memory of processes to root alone") from e
+    assert is_in(pid, known), "the search does not find what is there"
+
+
 class Keyd(rest.Client):
     """A keyd and a keep-alive connection to it."""
 
