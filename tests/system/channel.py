@@ -185,19 +185,25 @@ def a_flood_of_first_messages_costs_the_token_nothing_and_stops_no_session(token
 
 @test(on=SOFTHSM)
 def unfinished_handshakes_are_bounded_in_number_and_time(token):
-    keyd = Server(token, {"channel.handshakes-max": 5,
-                          "channel.handshake-timeout-ms": 1500}).set_up()
+    keyd = Server(token, {"channel.handshakes-max": 5}).set_up()
     with keyd.device("d") as d:
         made = [begin_with_cookie(keyd, d) for _ in range(5)]
         r = expect(keyd.post("/v1/handshakes", {"message": b64(d.begin())}), 503, "busy")
         assert int(r.headers["Retry-After"]) >= 1
         expect(keyd.delete("/v1/handshakes/" + made[0]["handshake"]), 204)
         begin_with_cookie(keyd, d)
-        wait_for(lambda: keyd.get("/v1/status").json["channel"]["handshakes"] == 0,
-                 what="the end of their time")
-        expect(keyd.post("/v1/handshakes/" + made[1]["handshake"], {"message": "AA"}), 404,
-               "no-such-handshake")
+        for first in made[1:]:
+            expect(keyd.delete("/v1/handshakes/" + first["handshake"]), 204)
         d.connect(keyd)
+        keyd.set_config({**keyd.channel, "channel.handshakes-max": 1,
+                         "channel.handshake-timeout-ms": 1500})
+        keyd.restart()
+        old = begin_with_cookie(keyd, d)
+        wait_for(lambda: keyd.get("/v1/status").json["channel"]["handshakes"] == 0,
+                 what="the end of its time")
+        expect(keyd.post("/v1/handshakes/" + old["handshake"], {"message": "AA"}), 404,
+               "no-such-handshake")
+        begin_with_cookie(keyd, d)
     keyd.stop()
 
 

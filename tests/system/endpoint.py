@@ -4,14 +4,14 @@ and a backend: a device's life from its one-time secret on."""
 import json
 import os
 import re
-import socket
+import ssl
 import subprocess
 import threading
 import time
 
 from harness import BOTH, SOFTHSM, expect, main, oracle, test, tokens, unb64, wait_for
 from harness.boot import Bootstrap
-from harness.gateway import Backend, Chain, Gateway
+from harness.gateway import Backend, Chain, Gateway, free_port
 
 KEYDCTL = os.path.join(tokens.BUILD, "client", "keydctl")
 OK, NO, USAGE, REFUSED, UNREACHABLE = range(5)
@@ -206,16 +206,21 @@ def an_expired_session_is_renewed_unnoticed(token):
 def a_certificate_that_has_expired_is_renewed_before_it_is_used(token):
     """A05"""
     with World(token, ca__device_validity=4, ca__renew_grace=3600).device("d") as w:
-        path = os.path.join(w.folder("d"), "certificate.pem")
+        path, url = (os.path.join(w.folder("d"), n) for n in ("certificate.pem", "bootstrap.url"))
         with open(path, "rb") as f:
             first = f.read()
-        time.sleep(5)
+        upto = oracle.openssl("x509", "-noout", "-enddate", data=first).decode()
+        w.keyd.set_config({**w.keyd.channel, "ca.device-validity": None})  # the next is good longer
+        w.keyd.restart()
+        tokens.write(url, w.keyd.url)
+        wait_for(lambda: ssl.cert_time_to_seconds(upto.strip().split("=")[1]) < time.time(),
+                 what="its end")
         assert w.use("send", "d", data=b"hello") == "olleh"
         with open(path, "rb") as f:
             assert f.read() != first
-        time.sleep(5)  # its bootstrap server has gone
-        with open(os.path.join(w.folder("d"), "bootstrap.url"), "w", encoding="ascii") as f:
-            f.write("https://127.0.0.1:1")
+        # It has the first one still, and its bootstrap server has gone.
+        tokens.write(path, first.decode())
+        tokens.write(url, "https://127.0.0.1:1")
         w.use("send", "d", data=b"lost", status=USAGE)
         assert "expired" in w.errors, w.errors
         assert w.backend.bodies() == [b"hello"]
@@ -282,9 +287,7 @@ class Impostor:
     """openssl s_server with the bootstrap server's own TLS key, and one answer for all."""
 
     def __init__(self, world, body):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         self.answer = (f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
                        "\r\n").encode() + body
         self.world, self.process, self.thread = world, None, None

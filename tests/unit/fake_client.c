@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -128,14 +129,19 @@ void fake_gateway_close(struct fake_gateway *f) {
     kd_loop_free(g->loop);
 }
 
+// The system gives none of these to who connects, or binds 0: its range begins at 32768.
 struct sockaddr_in fake_free_address(void) {
     struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t n = sizeof(a);
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(fd, (const struct sockaddr *)&a, sizeof(a)) != 0 ||
-        getsockname(fd, (struct sockaddr *)&a, &n) != 0) {
-        abort();
+    bool is_free = false;
+    while (!is_free) {
+        uint16_t any = 0;
+        const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || getrandom(&any, sizeof(any), 0) != sizeof(any)) {
+            abort();
+        }
+        a.sin_port = htons(16384 + any % 16384);
+        is_free = bind(fd, (const struct sockaddr *)&a, sizeof(a)) == 0;
+        close(fd);
     }
-    close(fd);
     return a;
 }

@@ -272,6 +272,7 @@ class Talker:
 
     def __init__(self, device, transport):
         self.device, self.transport, self.id = device, transport, 0
+        self.pushes = set()  # frames that were taken: over UDP they may come again
 
     def next_id(self):
         self.id += 1
@@ -313,7 +314,9 @@ class Talker:
 
     def take_push(self, acknowledge=True):
         """The body of a push; then its acknowledgement, or the frame of it."""
-        frame = self.transport.receive()
+        while (frame := self.transport.receive()) in self.pushes:
+            pass
+        self.pushes.add(frame)
         id_ = int.from_bytes(frame[1:5], "big")
         assert frame[0] == PUSH, frame
         type_, _, body = self.device.open(frame[5:], aad=head(PUSH, id_))
