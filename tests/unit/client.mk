@@ -4,6 +4,7 @@ client_unit_tests = \
 	tests/unit/test_ctl \
 	tests/unit/test_device_http \
 	tests/unit/test_device_memory \
+	tests/unit/test_device_wire \
 	tests/unit/test_doctor \
 	tests/unit/test_eckey \
 	tests/unit/test_histogram \
@@ -32,6 +33,8 @@ tests_unit_test_args_LDADD = $(client_unit_libs)
 tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(fake_http)
 tests_unit_test_ctl_CFLAGS = $(client_unit_cflags)
 tests_unit_test_ctl_LDADD = $(client_unit_libs)
+tests_unit_test_device_wire_CFLAGS = $(client_unit_cflags)
+tests_unit_test_device_wire_LDADD = $(client_unit_libs)
 tests_unit_test_eckey_CFLAGS = $(client_unit_cflags)
 tests_unit_test_eckey_LDADD = $(client_unit_libs)
 tests_unit_test_io_CFLAGS = $(client_unit_cflags)

@@ -16,7 +16,7 @@ static struct {
     CK_ULONG next_handle;
     bool is_logged_in;
     int login_signal;
-    char pin[32];
+    char pin[KD_PIN_MAX_BYTES + 1];
     CK_FLAGS flags;
     unsigned habits;
     unsigned session_objects_max; // 0: no limit

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each allocation of the audit log and of its queue fails in turn: a line is whole on the disk, or
-// who asked for it is told, or it is counted as lost; and the chain of lines goes on.
+// who asked for it is told, or it is counted as lost; and the chain of lines goes on.  And so it is
+// where the file cannot be written.
 #include "keyd/audit.h"
 #include "keyd/config.h"
 #include "tests/unit/failing_memory.h"
@@ -103,7 +104,7 @@ static enum kd_err say(struct kd_audit *a, bool waits) {
 }
 
 static struct kd_audit *open_queue(void) {
-    const struct kd_audit_config config = { .file = path, .bytes_max = 1 << 20, .key = "" };
+    const struct kd_audit_config config = { .file = path, .bytes_max = 1 << 24, .key = "" };
     struct kd_audit *a = NULL;
     ck_assert_err(kd_audit_open(loop, &config, &nothing, &a), KD_OK);
     return a;
@@ -169,6 +170,69 @@ START_TEST(a_line_that_nobody_waits_for_is_written_or_counted) {
 }
 END_TEST
 
+// ---- what is kept ------------------------------------------------------------
+
+static enum kd_err heard;
+
+static void on_heard(struct kd_audit_entry *entry, enum kd_err err) {
+    heard = err;
+    kd_audit_entry_free(entry);
+    kd_loop_stop(loop);
+}
+
+// What becomes of a line that is waited for; those before it have been tried, too.
+static enum kd_err wait_for_line(struct kd_audit *a) {
+    struct kd_audit_entry *e = kd_audit_entry_new("key.delete");
+    ck_assert_ptr_nonnull(e);
+    e->done = on_heard;
+    ck_assert_err(kd_audit_write(a, e), KD_OK);
+    ck_assert_err(kd_loop_run(loop), KD_OK);
+    return heard;
+}
+
+static uint64_t n_lost(struct kd_audit *a) {
+    struct kd_audit_report report;
+    kd_audit_get(a, &report);
+    return report.lost;
+}
+
+START_TEST(lines_that_cannot_be_written_are_kept_up_to_their_limit_and_then_counted) {
+    enum { CONTINUE = 1, FAILED = 1, RESUMED = 1, WAITED_FOR = 1, STOP = 1 };
+    struct kd_audit *a = open_queue();
+    struct kd_chain last;
+    struct kd_audit_found found;
+    struct kd_audit_log *log = NULL;
+    ck_assert_err(wait_for_line(a), KD_OK);
+    ck_assert_int_eq(truncate(path, 1), 0); // somebody cuts it, so it is not written any more
+    ck_assert_err(wait_for_line(a), KD_ERR_AUDIT);
+    for (unsigned i = FAILED; i < KD_AUDIT_KEPT_MAX; i++) { // that it failed is kept, too
+        ck_assert_err(say(a, false), KD_OK);
+    }
+    ck_assert_err(wait_for_line(a), KD_ERR_AUDIT);
+    ck_assert_uint_eq(n_lost(a), 0);
+    ck_assert_err(say(a, false), KD_OK);
+    ck_assert_err(wait_for_line(a), KD_ERR_AUDIT);
+    ck_assert_uint_eq(n_lost(a), 1);
+    ck_assert_int_eq(unlink(path), 0);
+    kd_audit_reopen(a);
+    ck_assert_err(wait_for_line(a), KD_OK);
+    ck_assert_uint_eq(n_lost(a), 1);
+    kd_audit_close(a, &last);
+    ck_assert_err(kd_audit_log_open(path, &nothing, &log, &found), KD_OK);
+    ck_assert_uint_eq(found.n_lines, CONTINUE + KD_AUDIT_KEPT_MAX + WAITED_FOR + RESUMED + STOP);
+    ck_assert_uint_eq(found.bad_line, 0);
+    kd_audit_log_close(log);
+}
+END_TEST
+
+static TCase *tcase_kept(void) {
+    TCase *t = tcase_create("kept");
+    tcase_add_checked_fixture(t, set_up, tear_down);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, lines_that_cannot_be_written_are_kept_up_to_their_limit_and_then_counted);
+    return t;
+}
+
 static TCase *tcase_memory(void) {
     TCase *t = tcase_create("memory");
     tcase_add_checked_fixture(t, set_up, tear_down);
@@ -181,4 +245,4 @@ static TCase *tcase_memory(void) {
     return t;
 }
 
-UNIT_MAIN("audit memory", tcase_memory())
+UNIT_MAIN("audit memory", tcase_memory(), tcase_kept())

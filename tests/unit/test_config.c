@@ -4,9 +4,11 @@
 #include "keyd/config.h"
 #include "api/api.h"
 #include "document.h"
+#include "keyd/conf.h"
 #include "text_file.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -110,6 +112,39 @@ START_TEST(environment_entries_are_checked) {
     ck_assert_err(read_text("token { pin-file = \"/p\" environment = {\"A=1\", \"B=\"} }"), KD_OK);
     ck_assert_uint_eq(config->token.n_environment, 2);
     ck_assert_str_eq(config->token.environment[1], "B=");
+}
+END_TEST
+
+static enum kd_err read_list(unsigned n) {
+    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(4096);
+    kd_buf_text(&text, PIN "trust {\n required-uris = {");
+    for (unsigned i = 0; i < n; i++) {
+        kd_buf_printf(&text, "%s\"urn:x:%u\"", i == 0 ? "" : ", ", i);
+    }
+    kd_buf_text(&text, "}\n}\n");
+    return read_text(kd_buf_get_text(&text));
+}
+
+START_TEST(lists_have_so_many_entries_and_no_more) {
+    ck_assert_err(read_list(KD_TEXTS_MAX), KD_OK);
+    ck_assert_uint_eq(config->trust.required_uris.n, KD_TEXTS_MAX);
+    ck_assert_str_eq(config->trust.required_uris.values[KD_TEXTS_MAX - 1], "urn:x:15");
+    ck_assert_err(read_list(KD_TEXTS_MAX + 1), KD_ERR_CONFIG);
+    text_file_says(3, "more than 16 entries");
+}
+END_TEST
+
+START_TEST(file_has_its_largest_size_and_no_more) {
+    char *text = malloc(KD_CONF_MAX_BYTES + 2);
+    ck_assert_ptr_nonnull(text);
+    memset(text, '#', KD_CONF_MAX_BYTES + 2);
+    memcpy(text, PIN, strlen(PIN));
+    text[KD_CONF_MAX_BYTES] = '\0';
+    ck_assert_err(read_text(text), KD_OK);
+    text[KD_CONF_MAX_BYTES] = '#';
+    text[KD_CONF_MAX_BYTES + 1] = '\0';
+    refused(text, 0, "larger than 1 MiB");
+    free(text);
 }
 END_TEST
 
@@ -350,6 +385,8 @@ static TCase *tcase_config(void) {
     tcase_add_test(t, channel_is_refused_where_it_could_not_work);
     tcase_add_test(t, a_bootstrap_server_is_refused_where_a_part_of_it_is_missing);
     tcase_add_test(t, channel_takes_what_it_is_given);
+    tcase_add_test(t, lists_have_so_many_entries_and_no_more);
+    tcase_add_test(t, file_has_its_largest_size_and_no_more);
     tcase_add_test(t, numbers_at_their_edges);
     tcase_add_test(t, operations_of_the_audit_log_are_those_with_keys);
     tcase_add_test(t, texts_at_their_edges);

@@ -471,6 +471,25 @@ START_TEST(a_pin_file_that_others_may_read_or_that_is_missing_is_not_used) {
 }
 END_TEST
 
+START_TEST(a_pin_of_the_longest_length_is_taken_and_of_a_longer_one_no_part) {
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_HSM_PIN_RECORD_MAX_BYTES);
+    char pin[KD_PIN_MAX_BYTES + 2];
+    memset(pin, 'p', sizeof(pin));
+    pin[KD_PIN_MAX_BYTES] = '\0';
+    fake_set_pin(pin);
+    fake_log_out();
+    hsm_fixture_write_pin(pin);
+    ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_OK);
+    ck_assert_uint_eq(fake_count().logins, 1);
+    pin[KD_PIN_MAX_BYTES] = 'p';
+    pin[KD_PIN_MAX_BYTES + 1] = '\0';
+    fake_log_out();
+    hsm_fixture_write_pin(pin);
+    ck_assert_err(login_with(KD_BYTES_NONE, &record), KD_ERR_PIN_MISSING);
+    ck_assert_uint_eq(fake_count().logins, 1);
+}
+END_TEST
+
 // ---- forged data -------------------------------------------------------------
 
 START_TEST(a_forged_tag_is_not_authentic_and_renews_nothing) {
@@ -539,6 +558,7 @@ static TCase *tcase_login(void) {
     tcase_add_test(c, the_record_of_a_refused_pin_keeps_it_from_being_submitted);
     tcase_add_test(c, no_pin_is_submitted_on_the_last_try_or_to_a_lock);
     tcase_add_test(c, a_pin_file_that_others_may_read_or_that_is_missing_is_not_used);
+    tcase_add_test(c, a_pin_of_the_longest_length_is_taken_and_of_a_longer_one_no_part);
     tcase_add_test(c, a_forged_tag_is_not_authentic_and_renews_nothing);
     return c;
 }

@@ -163,6 +163,30 @@ START_TEST(what_is_wrong_of_a_batch_is_not_sent) {
 }
 END_TEST
 
+// Records of so many bytes, in one call.
+static enum keyd_err open_records(size_t n_bytes) {
+    enum { RECORD_BYTES = 65536, N = KEYD_RECORDS_MAX / RECORD_BYTES + 1 };
+    static uint8_t body[RECORD_BYTES];
+    static uint8_t room[RECORD_BYTES]; // nothing comes back
+    static struct keyd_record records[N];
+    for (size_t i = 0; i < N; i++) {
+        const size_t n = n_bytes < RECORD_BYTES ? n_bytes : RECORD_BYTES;
+        records[i] = (struct keyd_record) { .in = { body, n }, .out = { room, sizeof(room), 0 } };
+        n_bytes -= n;
+    }
+    ck_assert_uint_eq(n_bytes, 0);
+    return keyd_record_open_all(service, records, N);
+}
+
+START_TEST(records_of_the_most_bytes_are_sent_and_of_more_are_not) {
+    app_start(PROBLEM(503, "busy"));
+    ck_assert_keyd(open_records(KEYD_RECORDS_MAX + 1), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(open_records(KEYD_RECORDS_MAX), KEYD_ERR_BUSY);
+    app_stop();
+    ck_assert_uint_eq(fake.n_requests, 1);
+}
+END_TEST
+
 START_TEST(without_memory_a_batch_fails_and_the_next_succeeds) {
     static const struct {
         app_call_fn *call;
@@ -186,6 +210,7 @@ static TCase *tcase_batches(void) {
     tcase_add_test(t, items_fail_on_their_own);
     tcase_add_test(t, results_never_pass_the_room_of_their_item);
     tcase_add_test(t, what_is_wrong_of_a_batch_is_not_sent);
+    tcase_add_test(t, records_of_the_most_bytes_are_sent_and_of_more_are_not);
     tcase_add_test(t, without_memory_a_batch_fails_and_the_next_succeeds);
     return t;
 }

@@ -103,6 +103,20 @@ START_TEST(what_does_not_fit_is_refused_with_its_reason) {
 }
 END_TEST
 
+START_TEST(a_certificate_has_so_many_uris_and_no_more) {
+    char uris[1024] = URIS; // three
+    struct pki_spec spec = { .name = "d", .uris = uris };
+    size_t n = strlen(uris);
+    for (unsigned i = 3; i < KD_TRUST_URIS_MAX; i++) {
+        n += (size_t)snprintf(uris + n, sizeof(uris) - n, ",URI:urn:x:%u", i);
+    }
+    takes(&spec, KD_TRUST_SIGNS);
+    memset(&name, 0, sizeof(name));
+    snprintf(uris + n, sizeof(uris) - n, ",URI:urn:x:more");
+    refuses(&spec, "its URIs are too many, too long, or no text");
+}
+END_TEST
+
 START_TEST(weak_hashes_are_refused) { // A07
     const struct pki_spec sha1 = { .name = "d", .uris = URIS, .md = EVP_sha1() };
     const struct pki_spec sha224 = { .name = "d", .uris = URIS, .md = EVP_sha224() };
@@ -340,6 +354,7 @@ static TCase *tcase_trust(void) {
     TCase *t = tcase_create("trust");
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_test(t, what_does_not_fit_is_refused_with_its_reason);
+    tcase_add_test(t, a_certificate_has_so_many_uris_and_no_more);
     tcase_add_test(t, weak_hashes_are_refused);
     tcase_add_test(t, another_issuer_and_a_look_alike_are_refused);
     tcase_add_test(t, a_changed_bit_is_refused);
