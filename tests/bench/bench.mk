@@ -47,10 +47,9 @@ TESTS += tests/bench/test_report.py
 EXTRA_DIST += tests/bench/test_report.py
 
 # Bytes of handshakes: EDHOC against TLS.
-EXTRA_PROGRAMS += tests/bench/handshake_bytes
+check_PROGRAMS += tests/bench/handshake_bytes
 EXTRA_DIST += tests/bench/handshake_bytes.py
 tests_bench_handshake_bytes_LDADD = libchannel.a libbase.a $(CRYPTO_LIBS)
-CLEANFILES += tests/bench/handshake_bytes
 
 bench-bytes: tests/bench/handshake_bytes
 	KD_BUILDDIR='$(abs_top_builddir)' $(PYTHON3) $(srcdir)/tests/bench/handshake_bytes.py

@@ -181,19 +181,24 @@ def print_messages():
                   f"| {last} |")
 
 
+def make_certificates():
+    """In this folder; the sizes of the device's, the server's and the intermediate CA's."""
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-subj", "/CN=ca", "-days", "3650", "-keyout", "ca.key", "-out", "ca.pem")
+    make_key("middle")
+    middle = sign("middle", "basicConstraints=critical,CA:TRUE\n"
+                  "keyUsage=critical,keyCertSign,cRLSign\n", "ca", "0x1234567890abcd01")
+    with open("all.pem", "w", encoding="utf-8") as f:
+        f.write(open("ca.pem", encoding="utf-8").read() +
+                open("middle.pem", encoding="utf-8").read())
+    return (make_certificate("device", DEVICE_SAN, "clientAuth"),
+            make_certificate("server", "DNS:localhost", "serverAuth"), middle)
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                "-subj", "/CN=ca", "-days", "3650", "-keyout", "ca.key", "-out", "ca.pem")
-        make_key("middle")
-        middle = sign("middle", "basicConstraints=critical,CA:TRUE\n"
-                      "keyUsage=critical,keyCertSign,cRLSign\n", "ca", "0x1234567890abcd01")
-        with open("all.pem", "w", encoding="utf-8") as f:
-            f.write(open("ca.pem", encoding="utf-8").read() +
-                    open("middle.pem", encoding="utf-8").read())
-        device = make_certificate("device", DEVICE_SAN, "clientAuth")
-        server = make_certificate("server", "DNS:localhost", "serverAuth")
+        device, server, middle = make_certificates()
         table = list(rows())
         base = next(total for name, _, _, total, _ in table if name.startswith("TLS 1.3"))
         print(f"Certificates: device {device} bytes, server {server} bytes, intermediate CA "

@@ -26,6 +26,7 @@ system_tests = \
 	tests/system/gateway_busy.py \
 	tests/system/gateway_push.py \
 	tests/system/gateway_released.py \
+	tests/system/handshake_size.py \
 	tests/system/intruder.py \
 	tests/system/keydctl.py \
 	tests/system/keys.py \
