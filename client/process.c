@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { CHUNK_BYTES = 16384, PATH_MAX_BYTES = 4096, GRACE_MS = 10000 };
+enum { CHUNK_BYTES = 16384, PATH_MAX_BYTES = 4096 };
 
 extern char **environ;
 
@@ -82,9 +82,9 @@ static enum kd_err read_both(int out, int err, uint64_t end_ms, struct kd_proces
 
 // Asks it to end first: keyd-hsm does so when its login is done.  SoftHSM writes
 // the token's file at a login, and who is killed then leaves an empty one.
-static void end_child(pid_t pid) {
+static void end_child(pid_t pid, uint32_t grace_ms) {
     struct pollfd ended = { .fd = pidfd_open(pid, 0), .events = POLLIN };
-    const uint64_t end_ms = kd_clock_mono_ms() + GRACE_MS;
+    const uint64_t end_ms = kd_clock_mono_ms() + grace_ms;
     kill(pid, SIGTERM);
     for (uint64_t now; ended.fd >= 0 && (now = kd_clock_mono_ms()) < end_ms;) {
         const int n = poll(&ended, 1, (int)(end_ms - now));
@@ -99,9 +99,9 @@ static void end_child(pid_t pid) {
 }
 
 // Waits for the child's end, which a child that has closed its output may delay.
-static enum kd_err reap(pid_t pid, enum kd_err so_far, int *status) {
+static enum kd_err reap(pid_t pid, enum kd_err so_far, struct kd_process *p) {
     if (so_far != KD_OK) {
-        end_child(pid);
+        end_child(pid, p->grace_ms);
     }
     int raw = 0;
     while (waitpid(pid, &raw, 0) < 0) {
@@ -109,7 +109,7 @@ static enum kd_err reap(pid_t pid, enum kd_err so_far, int *status) {
             return KD_ERR_SYSTEM;
         }
     }
-    *status = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
+    p->status = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128 + WTERMSIG(raw);
     return so_far;
 }
 
@@ -140,7 +140,7 @@ enum kd_err kd_process_run(const char *const argv[], uint32_t timeout_ms, struct
     e = read_both(out[0], err[0], kd_clock_mono_ms() + timeout_ms, p);
     close(out[0]);
     close(err[0]);
-    return reap(pid, e, &p->status);
+    return reap(pid, e, p);
 }
 
 // A folder may be "executable" too, and a build tree has one named keyd.

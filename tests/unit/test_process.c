@@ -38,6 +38,7 @@ END_TEST
 
 START_TEST(one_that_does_not_want_to_end_is_killed) {
     kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
+    p.grace_ms = 100;
     ck_assert_err(run_shell("trap '' TERM; exec sleep 60", 1000, &p), KD_ERR_DEADLINE);
     ck_assert_int_eq(p.status, 128 + 9);
 }
