@@ -143,6 +143,12 @@ START_TEST(a_configuration_that_cannot_work_is_refused) {
     c = p->i.config;
     c.conn_id.n = KD_EDHOC_CONN_ID_MAX_BYTES + 1;
     ck_assert_err(kd_edhoc_new(&c, &e), KD_ERR_CONFIG);
+    c = p->i.config;
+    c.ead_labels.n = KD_EAD_LABELS_MAX + 1;
+    ck_assert_err(kd_edhoc_new(&c, &e), KD_ERR_CONFIG);
+    c.ead_labels.n = KD_EAD_LABELS_MAX;
+    ck_assert_err(kd_edhoc_new(&c, &e), KD_OK);
+    kd_edhoc_free(KD_STEAL(e));
     ck_assert_ptr_null(e);
     // No key for this method and suite shows when message_1 is written.
     p->i.config.methods = 1u << 2;

@@ -283,6 +283,22 @@ START_TEST(a_credential_on_another_curve_or_not_one_item_is_refused) {
 }
 END_TEST
 
+START_TEST(a_credential_has_its_largest_size_and_no_more) {
+    enum { HEAD = 3 }; // of a byte string that is so long
+    for (size_t more = 0; more < 2; more++) {
+        static const uint8_t zeros[KD_EDHOC_CRED_MAX_BYTES];
+        kd_auto(buf) struct kd_buf cred = KD_BUF_INIT(KD_EDHOC_CRED_MAX_BYTES + 1);
+        kd_auto(pair) struct pair *p = at_message(&usual, 3);
+        ck_assert_err(kd_edhoc_read_3(p->r.e, pair_message(p, 3)), KD_OK);
+        kd_cbor_put_bytes(&cred, (struct kd_bytes) { zeros, sizeof(zeros) - HEAD + more });
+        ck_assert_uint_eq(cred.n, KD_EDHOC_CRED_MAX_BYTES + more);
+        const struct kd_peer peer = { p->i.point, kd_buf_get(&cred) };
+        ck_assert_err(kd_edhoc_authenticate(p->r.e, &peer),
+                      more == 0 ? KD_ERR_HS_NOT_AUTHENTIC : KD_ERR_HS_CREDENTIAL);
+    }
+}
+END_TEST
+
 START_TEST(an_unknown_credential_ends_the_handshake) {
     kd_auto(pair) struct pair *p = at_message(&usual, 2);
     ck_assert_err(kd_edhoc_read_2(p->i.e, pair_message(p, 2)), KD_OK);
@@ -332,6 +348,7 @@ static TCase *tcase_peers(void) {
     tcase_add_test(t, our_own_ephemeral_key_is_refused);
     tcase_add_test(t, a_credential_that_does_not_fit_its_name_is_refused);
     tcase_add_test(t, a_credential_on_another_curve_or_not_one_item_is_refused);
+    tcase_add_test(t, a_credential_has_its_largest_size_and_no_more);
     tcase_add_test(t, an_unknown_credential_ends_the_handshake);
     tcase_add_test(t, a_method_that_is_not_accepted_is_refused);
     return t;
