@@ -7,9 +7,7 @@ static void on_copied(void *arg, enum kd_err err, const char *detail,
                       const struct kd_backup_info *info) {
     struct kd_request *q = arg;
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-        kd_request_resume(q);
+        kd_request_refuse(q, err, detail);
         return;
     }
     kd_buf_u8(&q->out, '{');
@@ -18,8 +16,7 @@ static void on_copied(void *arg, enum kd_err err, const char *detail,
     kd_json_member(&q->out, "bytes");
     kd_json_put_number(&q->out, info->n_bytes);
     kd_buf_u8(&q->out, '}');
-    kd_request_answer(q, 200);
-    kd_request_resume(q);
+    kd_request_end(q, 200);
 }
 
 enum kd_err kd_handle_backup(struct kd_request *q) {

@@ -65,17 +65,14 @@ static void on_made(void *arg, enum kd_err err, const char *detail, struct kd_by
         err = kd_buf_finish(&pem);
     }
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-        kd_request_resume(q);
+        kd_request_refuse(q, err, detail);
         return;
     }
     kd_buf_u8(&q->out, '{');
     kd_json_member(&q->out, is_request ? "request" : "certificate");
     kd_json_put_text(&q->out, text);
     kd_buf_u8(&q->out, '}');
-    kd_request_answer(q, 200);
-    kd_request_resume(q);
+    kd_request_end(q, 200);
 }
 
 enum kd_err kd_handle_ca_make(struct kd_request *q) {

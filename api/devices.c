@@ -68,13 +68,11 @@ static void put_device(struct kd_buf *out, const struct kd_device_info *d, const
 static void finish(struct kd_request *q, enum kd_err err, const char *detail,
                    const struct kd_device_info *device, const char *secret, unsigned status) {
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-    } else {
-        put_device(&q->out, device, secret);
-        kd_request_answer(q, status);
+        kd_request_refuse(q, err, detail);
+        return;
     }
-    kd_request_resume(q);
+    put_device(&q->out, device, secret);
+    kd_request_end(q, status);
 }
 
 static void on_made(void *arg, enum kd_err err, const char *detail,

@@ -91,9 +91,7 @@ static void on_opened(void *arg, enum kd_err err, const char *detail,
                       const struct kd_envelope_opened *opened) {
     struct kd_request *q = arg;
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-        kd_request_resume(q);
+        kd_request_refuse(q, err, detail);
         return;
     }
     (void)kd_buf_extend(&q->out, ANSWER_BYTES + 2 * opened->body.n); // growing leaves parts behind
@@ -103,8 +101,7 @@ static void on_opened(void *arg, enum kd_err err, const char *detail,
     } else {
         put_json(&q->out, opened);
     }
-    kd_request_answer(q, 200);
-    kd_request_resume(q);
+    kd_request_end(q, 200);
 }
 
 enum kd_err kd_handle_envelope_open(struct kd_request *q) {

@@ -136,12 +136,10 @@ static void on_certified(void *arg, enum kd_err err, const char *detail, struct 
         note_hash(q, "certificate", hash);
     }
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-    } else {
-        kd_request_answer(q, 200);
+        kd_request_refuse(q, err, detail);
+        return;
     }
-    kd_request_resume(q);
+    kd_request_end(q, 200);
 }
 
 // Who asks is looked at before what he asks.

@@ -236,8 +236,11 @@ void kd_request_fail(struct kd_request *q, enum kd_err err);
 // With one member more, unless `value` is empty (problem.h).
 void kd_request_fail_with(struct kd_request *q, enum kd_err err, const char *name,
                           struct kd_bytes value);
-// For the service's callbacks: ends the waiting, after one of the two above.
+// For the service's callbacks: ends the waiting, after one of the three above.
 void kd_request_resume(struct kd_request *q);
+// The same, with the answer that is in q->out, or with a problem ("": without a detail).
+void kd_request_end(struct kd_request *q, unsigned status);
+void kd_request_refuse(struct kd_request *q, enum kd_err err, const char *detail);
 void kd_request_wake(struct kd_request *q); // of one that is suspended, whatever its state
 void kd_request_say(struct kd_request *q, const char *detail); // for q->why, "" stays as it is
 // Asks for memory, for as long as the request lives: its body's, and its answer's

@@ -86,15 +86,13 @@ static void put_key(struct kd_buf *out, const struct kd_key *key) {
 static void finish(struct kd_request *q, enum kd_err err, const char *detail,
                    const struct kd_key *key, unsigned status) {
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-    } else {
-        if (key != NULL) {
-            put_key(&q->out, key);
-        }
-        kd_request_answer(q, status);
+        kd_request_refuse(q, err, detail);
+        return;
     }
-    kd_request_resume(q);
+    if (key != NULL) {
+        put_key(&q->out, key);
+    }
+    kd_request_end(q, status);
 }
 
 // Which object of the token it is now: for the audit log.

@@ -210,9 +210,7 @@ static void on_done(void *arg, enum kd_err err, const char *detail,
         err = results[0].err; // the only item: its failure is the request's
     }
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-        kd_request_resume(q);
+        kd_request_refuse(q, err, detail);
         return;
     }
     note_use(q, results, n);
@@ -226,8 +224,7 @@ static void on_done(void *arg, enum kd_err err, const char *detail,
     if (q->is_batch) {
         kd_buf_text(&q->out, "]}");
     }
-    kd_request_answer(q, 200);
-    kd_request_resume(q);
+    kd_request_end(q, 200);
 }
 
 // What make_room will take for the answer.

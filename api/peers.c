@@ -42,15 +42,13 @@ static void put_peer(struct kd_buf *out, const struct kd_peer_info *p) {
 static void finish(struct kd_request *q, enum kd_err err, const char *detail,
                    const struct kd_peer_info *peer, unsigned status) {
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-    } else {
-        if (peer != NULL) {
-            put_peer(&q->out, peer);
-        }
-        kd_request_answer(q, status);
+        kd_request_refuse(q, err, detail);
+        return;
     }
-    kd_request_resume(q);
+    if (peer != NULL) {
+        put_peer(&q->out, peer);
+    }
+    kd_request_end(q, status);
 }
 
 static void on_made(void *arg, enum kd_err err, const char *detail,

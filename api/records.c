@@ -268,8 +268,7 @@ static void finish(struct kd_request *q, enum kd_err err, const char *detail,
     } else {
         put_json(q, is_open, results, n);
     }
-    kd_request_answer(q, 200);
-    kd_request_resume(q);
+    kd_request_end(q, 200);
 }
 
 static void on_sealed(void *arg, enum kd_err err, const char *detail,

@@ -60,9 +60,7 @@ static void on_released(void *arg, enum kd_err err, const char *detail,
                         const struct kd_released *r) {
     struct kd_request *q = arg;
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-        kd_request_resume(q);
+        kd_request_refuse(q, err, detail);
         return;
     }
     (void)kd_buf_extend(&q->out, ANSWER_BYTES); // all at once: growing would leave keys behind
@@ -75,8 +73,7 @@ static void on_released(void *arg, enum kd_err err, const char *detail,
     put_keys(&q->out, r);
     put_state(&q->out, r);
     kd_buf_u8(&q->out, '}');
-    kd_request_answer(q, 200);
-    kd_request_resume(q);
+    kd_request_end(q, 200);
 }
 
 enum kd_err kd_handle_session_release(struct kd_request *q) {

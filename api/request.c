@@ -188,6 +188,17 @@ void kd_request_resume(struct kd_request *q) {
     }
 }
 
+void kd_request_end(struct kd_request *q, unsigned status) {
+    kd_request_answer(q, status);
+    kd_request_resume(q);
+}
+
+void kd_request_refuse(struct kd_request *q, enum kd_err err, const char *detail) {
+    kd_request_say(q, detail);
+    kd_request_fail(q, err);
+    kd_request_resume(q);
+}
+
 static bool add_headers(const struct kd_request *q, struct MHD_Response *r) {
     bool is_ok = MHD_add_response_header(r, "X-Request-Id", q->caller.request_id) == MHD_YES &&
                  MHD_add_response_header(r, "Cache-Control", q->cache_control) == MHD_YES;

@@ -201,9 +201,7 @@ static void on_done(void *arg, enum kd_err err, const char *detail,
         err = results[0].err;
     }
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-        kd_request_resume(q);
+        kd_request_refuse(q, err, detail);
         return;
     }
     note_results(q, items, results, n);
@@ -217,8 +215,7 @@ static void on_done(void *arg, enum kd_err err, const char *detail,
     if (q->is_batch) {
         kd_buf_text(&q->out, "]}");
     }
-    kd_request_answer(q, 200);
-    kd_request_resume(q);
+    kd_request_end(q, 200);
 }
 
 static enum kd_err derive(struct kd_request *q, bool is_ecdh) {

@@ -177,13 +177,11 @@ static void on_deleted(void *arg, enum kd_err err, const char *detail,
                        const struct kd_session_change *change KD_UNUSED) {
     struct kd_request *q = arg;
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-    } else {
-        kd_request_note(q, "session", q->name);
-        kd_request_answer(q, 204);
+        kd_request_refuse(q, err, detail);
+        return;
     }
-    kd_request_resume(q);
+    kd_request_note(q, "session", q->name);
+    kd_request_end(q, 204);
 }
 
 enum kd_err kd_handle_session_delete(struct kd_request *q) {
@@ -211,9 +209,7 @@ enum kd_err kd_handle_session_ticket(struct kd_request *q) {
 static void finish(struct kd_request *q, enum kd_err err, const char *detail,
                    const struct kd_session_change *change, unsigned status) {
     if (err != KD_OK) {
-        kd_request_say(q, detail);
-        kd_request_fail(q, err);
-        kd_request_resume(q);
+        kd_request_refuse(q, err, detail);
         return;
     }
     kd_request_note(q, "session", change->session.id);
@@ -230,8 +226,7 @@ static void finish(struct kd_request *q, enum kd_err err, const char *detail,
         kd_json_put_bytes(&q->out, change->record);
     }
     kd_buf_u8(&q->out, '}');
-    kd_request_answer(q, status);
-    kd_request_resume(q);
+    kd_request_end(q, status);
 }
 
 static void on_resumed(void *arg, enum kd_err err, const char *detail,
