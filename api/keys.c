@@ -145,6 +145,17 @@ static enum kd_err wait_if(struct kd_request *q, enum kd_err err) {
     return err;
 }
 
+// The same of what makes a key or a version: where there is no room, which limit it is.
+static enum kd_err wait_if_room(struct kd_request *q, enum kd_permission permission,
+                                const char *name, enum kd_err err) {
+    kd_auto(buf) struct kd_buf why = KD_BUF_INIT(sizeof(q->why.detail));
+    if (err == KD_ERR_TOO_MANY &&
+        kd_service_room(q->http->service, &q->caller, permission, name, &why) == err) {
+        kd_request_say(q, kd_buf_get_text(&why));
+    }
+    return wait_if(q, err);
+}
+
 static struct kd_json_in input(struct kd_request *q) {
     return (struct kd_json_in) { .object = q->json.root, .arena = &q->arena, .why = &q->why };
 }
@@ -198,7 +209,8 @@ static enum kd_err create(struct kd_request *q, const struct kd_json_in *in, con
                              "A key of this type cannot have these usages; an EC key has either "
                              "sign or derive.");
     }
-    return wait_if(q, kd_service_key_create(q->http->service, &q->caller, &spec, on_made, q));
+    return wait_if_room(q, KD_MAY_CREATE, name,
+                        kd_service_key_create(q->http->service, &q->caller, &spec, on_made, q));
 }
 
 static enum kd_err adopt(struct kd_request *q, const struct kd_json_in *in, const char *name) {
@@ -208,7 +220,8 @@ static enum kd_err adopt(struct kd_request *q, const struct kd_json_in *in, cons
     if (err != KD_OK || (err = kd_json_text(in, "uri", true, &uri)) != KD_OK) {
         return err;
     }
-    return wait_if(q, kd_service_key_adopt(q->http->service, &q->caller, name, uri, on_made, q));
+    return wait_if_room(q, KD_MAY_ADOPT, name,
+                        kd_service_key_adopt(q->http->service, &q->caller, name, uri, on_made, q));
 }
 
 static enum kd_err import(struct kd_request *q, const struct kd_json_in *in, const char *name) {
@@ -229,8 +242,9 @@ static enum kd_err import(struct kd_request *q, const struct kd_json_in *in, con
     }
     const struct kd_bytes point =
         certificate.n > 0 ? KD_BYTES_NONE : (struct kd_bytes) { key.point, key.n };
-    return wait_if(q, kd_service_key_import(q->http->service, &q->caller, name, key.type, point,
-                                            certificate, on_made, q));
+    return wait_if_room(q, KD_MAY_IMPORT, name,
+                        kd_service_key_import(q->http->service, &q->caller, name, key.type, point,
+                                              certificate, on_made, q));
 }
 
 enum kd_err kd_handle_key_new(struct kd_request *q) {
@@ -307,9 +321,9 @@ enum kd_err kd_handle_key_rotate(struct kd_request *q) {
         return err;
     }
     struct kd_service *s = q->http->service;
-    return wait_if(q, uri == NULL
-                          ? kd_service_key_rotate(s, &q->caller, q->name, on_rotated, q)
-                          : kd_service_key_rotate_to(s, &q->caller, q->name, uri, on_rotated, q));
+    err = uri == NULL ? kd_service_key_rotate(s, &q->caller, q->name, on_rotated, q)
+                      : kd_service_key_rotate_to(s, &q->caller, q->name, uri, on_rotated, q);
+    return wait_if_room(q, KD_MAY_ROTATE, q->name, err);
 }
 
 static enum kd_err set_state(struct kd_request *q, bool enable) {

@@ -41,6 +41,7 @@ libkeyd_service_a_SOURCES = \
 	keyd/record_work.c \
 	keyd/recover.c \
 	keyd/registry.c keyd/registry.h \
+	keyd/room.c \
 	keyd/secrets.c keyd/secrets.h \
 	keyd/service.c keyd/service.h \
 	keyd/release_work.c \

@@ -10,6 +10,12 @@
 
 // ---- checks ----------------------------------------------------------------
 
+static enum kd_err check_room(const struct kd_service *s, const struct kd_caller *caller,
+                              enum kd_permission permission, const char *name) {
+    kd_auto(buf) struct kd_buf why = KD_BUF_INIT(KD_DETAIL_BYTES); // who is refused asks again
+    return kd_service_room(s, caller, permission, name, &why);
+}
+
 // An entry that exists and that no other change holds.
 static enum kd_err take_entry(const struct kd_service *s, const struct kd_caller *caller,
                               enum kd_permission permission, const char *name,
@@ -29,6 +35,7 @@ static enum kd_err take_entry(const struct kd_service *s, const struct kd_caller
     return KD_OK;
 }
 
+// A name for another key, which is made or reserved before anything else can be.
 static enum kd_err check_free(const struct kd_service *s, const struct kd_caller *caller,
                               enum kd_permission permission, const char *name) {
     if (!kd_name_is_valid(kd_bytes_of_text(name))) {
@@ -40,7 +47,7 @@ static enum kd_err check_free(const struct kd_service *s, const struct kd_caller
     }
     const struct kd_entry *e = kd_registry_get(&s->registry, name);
     if (e == NULL) {
-        return KD_OK;
+        return check_room(s, caller, permission, name);
     }
     return e->key.n_versions == 0 ? KD_ERR_CHANGE_UNDER_WAY : KD_ERR_KEY_EXISTS;
 }
@@ -102,7 +109,8 @@ static enum kd_err take_rotatable(const struct kd_service *s, const struct kd_ca
     if ((*out)->key.origin == KD_ORIGIN_IMPORTED) {
         return KD_ERR_PUBLIC_ONLY;
     }
-    return (*out)->is_deleting ? KD_ERR_CHANGE_UNDER_WAY : KD_OK;
+    return (*out)->is_deleting ? KD_ERR_CHANGE_UNDER_WAY
+                               : check_room(s, caller, KD_MAY_ROTATE, name);
 }
 
 enum kd_err kd_service_key_rotate(struct kd_service *s, const struct kd_caller *caller,

@@ -18,8 +18,16 @@ struct hash {
     uint8_t bytes[HASH_BYTES];
 };
 
-struct rule {
+enum { KEYS_MAX_HIGH = 1000000 };
+
+// What makes keys, and what the limits of a rule are for.
+static const uint32_t makes_keys = 1u << KD_MAY_CREATE | 1u << KD_MAY_ADOPT | 1u << KD_MAY_IMPORT;
+static const uint32_t makes_versions = 1u << KD_MAY_ROTATE;
+
+struct kd_rule {
     uint32_t permissions; // bit 1 << enum kd_permission
+    size_t keys_max;      // 0: no limit
+    size_t versions_max;  // 0: no limit
     size_t n_keys;
     char **keys; // patterns
 };
@@ -35,7 +43,7 @@ struct kd_principal {
     size_t n_certificates;
     struct hash *certificates;
     size_t n_rules;
-    struct rule *rules;
+    struct kd_rule *rules;
 };
 
 struct kd_policy {
@@ -103,23 +111,38 @@ const char *kd_principal_name(const struct kd_principal *who) {
     return who->name;
 }
 
-bool kd_principal_may(const struct kd_principal *who, enum kd_permission permission,
-                      const char *key) {
-    for (size_t i = 0; i < who->n_rules; i++) {
-        const struct rule *rule = &who->rules[i];
-        if ((rule->permissions & 1u << permission) == 0) {
-            continue;
-        }
-        if (!concerns_a_key(permission)) {
+bool kd_rule_has(const struct kd_rule *rule, const char *key) {
+    for (size_t k = 0; k < rule->n_keys; k++) {
+        if (kd_glob_match(rule->keys[k], key)) {
             return true;
-        }
-        for (size_t k = 0; key != NULL && k < rule->n_keys; k++) {
-            if (kd_glob_match(rule->keys[k], key)) {
-                return true;
-            }
         }
     }
     return false;
+}
+
+size_t kd_rule_max(const struct kd_rule *rule, enum kd_permission permission) {
+    const uint32_t asked = 1u << permission;
+    return (asked & makes_keys) != 0       ? rule->keys_max
+           : (asked & makes_versions) != 0 ? rule->versions_max
+                                           : 0;
+}
+
+const struct kd_rule *kd_principal_rule(const struct kd_principal *who,
+                                        enum kd_permission permission, const char *key,
+                                        const struct kd_rule *after) {
+    for (size_t i = after == NULL ? 0 : (size_t)(after - who->rules) + 1; i < who->n_rules; i++) {
+        const struct kd_rule *rule = &who->rules[i];
+        if ((rule->permissions & 1u << permission) != 0 &&
+            (!concerns_a_key(permission) || (key != NULL && kd_rule_has(rule, key)))) {
+            return rule;
+        }
+    }
+    return NULL;
+}
+
+bool kd_principal_may(const struct kd_principal *who, enum kd_permission permission,
+                      const char *key) {
+    return kd_principal_rule(who, permission, key, NULL) != NULL;
 }
 
 // ---- checks of the file ----------------------------------------------------
@@ -194,6 +217,32 @@ static int check_pattern(cfg_t *cfg, cfg_opt_t *option) {
     return 0;
 }
 
+static int check_max(cfg_t *cfg, cfg_opt_t *option) {
+    const bool is_keys = strcmp(option->name, "keys-max") == 0;
+    const long low = is_keys ? 1 : 2; // the last version always stays: with 1 nothing could rotate
+    const long high = is_keys ? KEYS_MAX_HIGH : KD_KEY_VERSIONS_MAX;
+    const long v = option->values[option->nvalues - 1]->number;
+    if (kd_conf_once(cfg, option) != 0) {
+        return -1;
+    }
+    if (v < low || v > high) {
+        cfg_error(cfg, "'%s' is %ld: %ld to %ld are allowed", option->name, v, low, high);
+        return -1;
+    }
+    return 0;
+}
+
+static uint32_t permissions_of(cfg_t *section) {
+    uint32_t permissions = 0;
+    for (unsigned i = 0; i < cfg_size(section, "operations"); i++) {
+        enum kd_permission p;
+        permissions |= kd_permission_parse(cfg_getnstr(section, "operations", i), &p)
+                           ? 1u << p
+                           : (1u << KD_PERMISSIONS) - 1;
+    }
+    return permissions;
+}
+
 static int check_title(cfg_t *cfg, cfg_opt_t *option) {
     cfg_t *section = cfg_opt_getnsec(option, option->nvalues - 1);
     if (!kd_name_is_valid(kd_bytes_of_text(section->title))) {
@@ -210,14 +259,23 @@ static int check_rule(cfg_t *cfg, cfg_opt_t *option) {
         cfg_error(cfg, "allow \"%s\" names no operations", section->title);
         return -1;
     }
+    const uint32_t permissions = permissions_of(section);
     bool needs_keys = false;
-    for (unsigned i = 0; i < cfg_size(section, "operations"); i++) {
-        enum kd_permission p;
-        needs_keys |=
-            !kd_permission_parse(cfg_getnstr(section, "operations", i), &p) || concerns_a_key(p);
+    for (unsigned p = 0; p < KD_PERMISSIONS; p++) {
+        needs_keys |= (permissions & 1u << p) != 0 && concerns_a_key((enum kd_permission)p);
     }
     if (needs_keys && cfg_size(section, "keys") == 0) {
         cfg_error(cfg, "allow \"%s\" names no keys", section->title);
+        return -1;
+    }
+    // A limit that limits nothing stands where somebody believes in it.
+    if (cfg_getint(section, "keys-max") != 0 && (permissions & makes_keys) == 0) {
+        cfg_error(cfg, "allow \"%s\" has keys-max, and none of create, import and adopt",
+                  section->title);
+        return -1;
+    }
+    if (cfg_getint(section, "versions-max") != 0 && (permissions & makes_versions) == 0) {
+        cfg_error(cfg, "allow \"%s\" has versions-max, and not rotate", section->title);
         return -1;
     }
     return check_title(cfg, option);
@@ -305,21 +363,20 @@ static enum kd_err take_principal(cfg_t *section, struct kd_principal *who) {
 
 static enum kd_err take_rule(cfg_t *section, struct kd_principal *who) {
     const unsigned n = cfg_size(section, "keys");
-    struct rule *rules = realloc(who->rules, (who->n_rules + 1) * sizeof(*rules));
+    struct kd_rule *rules = realloc(who->rules, (who->n_rules + 1) * sizeof(*rules));
     if (rules == NULL) {
         return KD_ERR_NO_MEMORY;
     }
     who->rules = rules;
-    struct rule *rule = &rules[who->n_rules++];
-    *rule = (struct rule) { .keys = calloc(n + 1, sizeof(*rule->keys)) };
+    struct kd_rule *rule = &rules[who->n_rules++];
+    *rule = (struct kd_rule) {
+        .permissions = permissions_of(section),
+        .keys_max = (size_t)cfg_getint(section, "keys-max"),
+        .versions_max = (size_t)cfg_getint(section, "versions-max"),
+        .keys = calloc(n + 1, sizeof(*rule->keys)),
+    };
     if (rule->keys == NULL) {
         return KD_ERR_NO_MEMORY;
-    }
-    for (unsigned i = 0; i < cfg_size(section, "operations"); i++) {
-        enum kd_permission p;
-        rule->permissions |= kd_permission_parse(cfg_getnstr(section, "operations", i), &p)
-                                 ? 1u << p
-                                 : (1u << KD_PERMISSIONS) - 1;
     }
     for (unsigned i = 0; i < n; i++) {
         rule->keys[i] = strdup(cfg_getnstr(section, "keys", i));
@@ -390,10 +447,14 @@ enum kd_err kd_policy_read(const char *path, struct kd_buf *errors, struct kd_po
     cfg_opt_t allow[] = {
         CFG_STR_LIST("operations", NULL, CFGF_NODEFAULT),
         CFG_STR_LIST("keys", NULL, CFGF_NODEFAULT),
+        CFG_INT("keys-max", 0, CFGF_NONE),
+        CFG_INT("versions-max", 0, CFGF_NONE),
         CFG_END(),
     };
     allow[0].validcb = check_operation;
     allow[1].validcb = check_pattern;
+    allow[2].validcb = check_max;
+    allow[3].validcb = check_max;
     cfg_opt_t root[] = {
         CFG_SEC("principal", principal, CFGF_MULTI | CFGF_TITLE),
         CFG_SEC("allow", allow, CFGF_MULTI | CFGF_TITLE),

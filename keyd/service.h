@@ -135,6 +135,8 @@ struct kd_key {
     struct kd_key_version *versions;
 };
 
+#define KD_KEY_VERSIONS_MAX 1000 // nor could a key with many more be shown in one answer
+
 // NULL where no version is enabled.
 const struct kd_key_version *kd_key_primary(const struct kd_key *key);
 
@@ -151,6 +153,15 @@ size_t kd_service_keys(const struct kd_service *s, const struct kd_caller *calle
 // `key` is NULL after a failure and after a delete.  `detail` is for the
 // caller, may be "".
 typedef void kd_key_done(void *arg, enum kd_err err, const char *detail, const struct kd_key *key);
+
+// Is there room for what a caller may do: another key of this name (KD_MAY_CREATE, KD_MAY_IMPORT,
+// KD_MAY_ADOPT), another version of it (KD_MAY_ROTATE)?  KD_ERR_TOO_MANY where a limit of the
+// policy or KD_KEY_VERSIONS_MAX is reached, and then *why says which.  The calls below look
+// themselves.
+KD_MUST_CHECK enum kd_err kd_service_room(const struct kd_service *s,
+                                          const struct kd_caller *caller,
+                                          enum kd_permission permission, const char *name,
+                                          struct kd_buf *why);
 
 struct kd_key_spec {
     const char *name;

@@ -56,6 +56,59 @@ def who_may_rotate_does_not_choose_an_object_for_it(token):
     other.stop()
 
 
+LIMITED = ('allow "me" { operations = { "create", "import", "adopt" } keys = { "t-*" } '
+           'keys-max = 3 }\n'
+           'allow "me" { operations = { "rotate" } keys = { "t-*" } versions-max = 2 }\n'
+           'allow "me" { operations = { "show", "delete", "status", "disable" } keys = { "*" } }\n')
+
+
+@test(on=SOFTHSM)
+def who_may_make_keys_and_versions_does_not_fill_the_token(token):
+    """At its limit a rule allows no more, by any way, of many at once too; deleting makes room."""
+    keyd = Keyd(token, policy=ME + LIMITED + bearer("o") +
+                'allow "o" { operations = { "*" } keys = { "*" } }\n').start()
+    new = {"type": "hmac-sha256", "usages": ["sign"]}
+    pem = oracle.ec_public(oracle.ec_private("ec-p256")).decode()
+    statuses = []
+
+    def make(i):
+        with keyd.client() as c:
+            statuses.append(c.post("/v1/keys", {"name": f"t-{i}", **new}).status)
+
+    threads = [threading.Thread(target=make, args=(i,)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sorted(statuses) == [201] * 3 + [413] * 5, statuses
+    names = [k["name"] for k in keyd.get("/v1/keys").json["keys"]]
+    assert len(names) == 3, names
+    for body in (new, {"pem": pem}, {"uri": "pkcs11:object=x"}):
+        r = expect(keyd.post("/v1/keys", {"name": "t-new", **body}), 413, "too-many")
+        assert "keys-max = 3" in r.json["detail"], r
+    expect(keyd.post("/v1/keys", {"name": "u", **new}), 403, "denied")
+    expect(keyd.post("/v1/keys", {"name": "t-other", **new}, bearer="o-token"), 201)
+    for name in ("t-other", names[0]):
+        expect(keyd.post("/v1/keys", {"name": "t-new", **new}), 413, "too-many")
+        expect(keyd.delete("/v1/keys/" + name), 204)
+    keyd.ok("/v1/keys", {"name": "t-new", "pem": pem}, 201)
+
+    path = f"/v1/keys/{names[1]}"
+    keyd.ok(path + "/rotate", {}, 201)
+    keyd.ok(path + "/disable", {"version": 1})
+    for body in ({}, {"uri": "pkcs11:object=x"}):
+        r = expect(keyd.post(path + "/rotate", body), 413, "too-many")
+        assert "versions-max = 2" in r.json["detail"] and path + "/versions/" in r.json["detail"], r
+    expect(keyd.delete(path + "/versions/1"), 204)
+    assert keyd.ok(path + "/rotate", {}, 201)["primary"] == 3
+    expect(keyd.post(path + "/rotate", {}), 413, "too-many")
+    keyd.set_policy(ME + LIMITED.replace("keys-max = 3", "keys-max = 4"))
+    keyd.hup()
+    keyd.ok("/v1/keys", {"name": "t-more", **new}, 201)
+    expect(keyd.post("/v1/keys", {"name": "t-more-still", **new}), 413, "too-many")
+    keyd.stop()
+
+
 @test(on=SOFTHSM)
 def a_caller_whom_the_policy_does_not_name_is_401(token):
     keyd = Keyd(token, policy=bearer("other") + 'allow "other" { operations = { "random" } }\n')
@@ -232,6 +285,7 @@ def a_broken_policy_keeps_the_old_one_and_says_why(token):
         (good + 'allow "me" { operations = { "sign" } keys = { "a b" } }\n', "a b"),
         (good + 'principal "x" { token = { "secret-in-clear" } }\n', "token"),
         (good + 'grant "me" {}\n', "grant"),
+        (good + 'allow "me" { operations = { "create" } keys = { "*" } keys-max = 0 }', "keys-max"),
         (good + 'principal "me" { uid = { 1 } }\n', "me"),
         (good + 'principal "x" { user = { "no-such-user-here" } }\n', "no-such-user-here"),
         (good + 'allow "me" {', ""),

@@ -221,6 +221,12 @@ size_t kd_service_keys(const struct kd_service *s KD_UNUSED,
     return n;
 }
 
+enum kd_err kd_service_room(const struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                            enum kd_permission permission, const char *name, struct kd_buf *why) {
+    kd_buf_printf(why, "no room to %s %s", kd_permission_name(permission), name);
+    return s->at_once;
+}
+
 static enum kd_err key_call(struct kd_service *s, const struct kd_caller *caller, const char *call,
                             const char *name, const char *text, kd_key_done *done, void *arg) {
     struct fake_job *job = NULL;

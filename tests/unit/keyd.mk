@@ -26,6 +26,7 @@ keyd_unit_tests = \
 	tests/unit/test_many_sessions \
 	tests/unit/test_policy \
 	tests/unit/test_registry \
+	tests/unit/test_room \
 	tests/unit/test_seal_memory \
 	tests/unit/test_secrets \
 	tests/unit/test_service \
@@ -98,6 +99,9 @@ tests_unit_test_policy_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_policy_LDADD = $(keyd_unit_libs)
 tests_unit_test_registry_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_registry_LDADD = $(keyd_unit_libs)
+tests_unit_test_room_CFLAGS = $(keyd_unit_cflags)
+tests_unit_test_room_SOURCES = tests/unit/test_room.c $(service_fixture)
+tests_unit_test_room_LDADD = $(keyd_unit_libs)
 tests_unit_test_secrets_CFLAGS = $(keyd_unit_cflags)
 tests_unit_test_secrets_LDADD = $(keyd_unit_libs)
 tests_unit_test_service_CFLAGS = $(keyd_unit_cflags)

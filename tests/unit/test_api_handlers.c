@@ -267,6 +267,34 @@ START_TEST(keys_are_changed_and_deleted) {
 }
 END_TEST
 
+START_TEST(who_finds_no_room_is_told_why) {
+    static const struct {
+        const char *target;
+        const char *body;
+        const char *detail;
+    } rows[] = {
+        { "/v1/keys", "{\"name\":\"n\",\"type\":\"aes-256\",\"usages\":[\"encrypt\"]}",
+          "no room to create n" },
+        { "/v1/keys", "{\"name\":\"n\",\"uri\":\"pkcs11:object=x\"}", "no room to adopt n" },
+        { "/v1/keys",
+          "{\"name\":\"n\",\"jwk\":{\"kty\":\"EC\",\"crv\":\"P-256\","
+          "\"x\":\"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY\","
+          "\"y\":\"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU\"}}",
+          "no room to import n" },
+        { "/v1/keys/k/rotate", "{}", "no room to rotate k" },
+        { "/v1/keys/k/rotate", "{\"uri\":\"pkcs11:object=x\"}", "no room to rotate k" },
+    };
+    f.service.at_once = KD_ERR_TOO_MANY;
+    for (size_t i = 0; i < KD_COUNT_OF(rows); i++) {
+        kd_auto(answer) struct answer a = { 0 };
+        char text[256];
+        ask(&f, "POST", rows[i].target, JSON_BODY, rows[i].body, &a);
+        ck_assert_problem(&a, 413, "too-many");
+        ck_assert_str_eq(text_of(&a, "detail", text), rows[i].detail);
+    }
+}
+END_TEST
+
 // ---- secrets ---------------------------------------------------------------
 
 #define PEER                                                                                       \
@@ -495,6 +523,7 @@ static TCase *tcase_handlers(void) {
     tcase_add_test(c, key_is_shown_with_what_it_has);
     tcase_add_test(c, keys_are_listed_in_pages);
     tcase_add_test(c, keys_are_changed_and_deleted);
+    tcase_add_test(c, who_finds_no_room_is_told_why);
     tcase_add_test(c, secret_is_agreed_or_derived);
     tcase_add_test(c, value_is_released_only_when_asked);
     tcase_add_test(c, derivation_that_makes_no_sense_is_refused);

@@ -60,6 +60,45 @@ START_TEST(broken_policies_are_refused_with_their_place) {
 }
 END_TEST
 
+#define A "principal \"a\" { uid = 1 }\n"
+#define RULE(operations, limits)                                                                   \
+    A "allow \"a\" { operations = {" operations "} keys = {\"k-*\"} " limits " }\n"
+
+START_TEST(limits_that_are_none_are_refused) {
+    static const char *const keys[] = { "0", "-1", "1000001", "many", "1.5", "\"\"", "{1}", "" };
+    static const char *const versions[] = { "0", "-1", "1", "1001", "few", "{3}" };
+    char text[256];
+    for (size_t i = 0; i < KD_COUNT_OF(keys); i++) {
+        snprintf(text, sizeof(text), RULE("create", "keys-max = %s"), keys[i]);
+        refused(text, 2, "");
+    }
+    for (size_t i = 0; i < KD_COUNT_OF(versions); i++) {
+        snprintf(text, sizeof(text), RULE("rotate", "versions-max = %s"), versions[i]);
+        refused(text, 2, "");
+    }
+    refused(RULE("create", "keys-max = 0"), 2, "'keys-max' is 0: 1 to 1000000 are allowed");
+    refused(RULE("rotate", "versions-max = 1"), 2, "'versions-max' is 1: 2 to 1000 are allowed");
+    refused(RULE("create", "keys-max = 1 keys-max = 2"), 2, "second time");
+    refused(RULE("rotate", "versions-max = 2 versions-max = 3"), 2, "second time");
+    refused(A "keys-max = 1\n", 2, "keys-max");
+    refused("principal \"a\" { keys-max = 1 }\n", 1, "keys-max");
+}
+END_TEST
+
+START_TEST(limit_on_what_the_rule_does_not_allow_is_refused) {
+    refused(RULE("sign, rotate, delete", "keys-max = 1"), 2, "none of create, import and adopt");
+    refused(RULE("create, import, adopt", "versions-max = 2"), 2, "not rotate");
+    refused(A "allow \"a\" { operations = {random} keys-max = 1 }\n", 2, "keys-max");
+    refused(A "allow \"a\" { operations = {random} versions-max = 2 }\n", 2, "versions-max");
+    ck_assert_err(read_text(RULE("create", "keys-max = 1")), KD_OK);
+    ck_assert_err(read_text(RULE("import", "keys-max = 1000000")), KD_OK);
+    ck_assert_err(read_text(RULE("adopt", "keys-max = 1")), KD_OK);
+    ck_assert_err(read_text(RULE("rotate", "versions-max = 2")), KD_OK);
+    ck_assert_err(read_text(RULE("rotate", "versions-max = 1000")), KD_OK);
+    ck_assert_err(read_text(RULE("\"*\"", "keys-max = 1 versions-max = 2")), KD_OK);
+}
+END_TEST
+
 START_TEST(token_that_is_not_a_hash_is_refused_and_not_repeated) {
     refused("principal \"a\" {\n token = \"hunter2\"\n}\n", 2, "sha256");
     ck_assert_ptr_null(strstr(kd_buf_get_text(&tf.errors), "hunter2"));
@@ -179,6 +218,33 @@ START_TEST(what_is_not_allowed_is_denied) {
 }
 END_TEST
 
+START_TEST(rules_that_allow_it_are_told_one_by_one_with_their_limits) {
+    ck_assert_err(
+        read_text(A "principal \"b\" { uid = 2 }\n"
+                    "allow \"a\" { operations = {create, rotate} keys = {\"k\"} keys-max = 5 }\n"
+                    "allow \"b\" { operations = {\"*\"} keys = {\"*\"} keys-max = 9 }\n"
+                    "allow \"a\" { operations = {import} keys = {\"*\"} }\n"
+                    "allow \"a\" { operations = {\"*\"} keys = {\"x\", \"k*\"}\n"
+                    "            keys-max = 7 versions-max = 3 }\n"),
+        KD_OK);
+    const struct kd_principal *a = peer(1, 1);
+    const struct kd_rule *first = kd_principal_rule(a, KD_MAY_CREATE, "k", NULL);
+    const struct kd_rule *second = kd_principal_rule(a, KD_MAY_CREATE, "k", first);
+    ck_assert_ptr_null(kd_principal_rule(a, KD_MAY_CREATE, "k", second));
+    ck_assert_ptr_null(kd_principal_rule(a, KD_MAY_CREATE, "y", NULL));
+    ck_assert_ptr_eq(kd_principal_rule(a, KD_MAY_CREATE, "kk", NULL), second);
+    ck_assert_uint_eq(kd_rule_max(first, KD_MAY_CREATE), 5);
+    ck_assert_uint_eq(kd_rule_max(first, KD_MAY_ROTATE), 0); // none is said
+    ck_assert_uint_eq(kd_rule_max(second, KD_MAY_CREATE), 7);
+    ck_assert_uint_eq(kd_rule_max(second, KD_MAY_IMPORT), 7);
+    ck_assert_uint_eq(kd_rule_max(second, KD_MAY_ADOPT), 7);
+    ck_assert_uint_eq(kd_rule_max(second, KD_MAY_ROTATE), 3);
+    ck_assert_uint_eq(kd_rule_max(second, KD_MAY_SIGN), 0);
+    ck_assert(kd_rule_has(first, "k") && !kd_rule_has(first, "kk"));
+    ck_assert(kd_rule_has(second, "x") && kd_rule_has(second, "k") && !kd_rule_has(second, "y"));
+}
+END_TEST
+
 START_TEST(star_allows_every_operation) {
     ck_assert_err(read_text("principal \"a\" { uid = 1 }\n"
                             "allow \"a\" { operations = \"*\" keys = \"*\" }\n"),
@@ -214,6 +280,8 @@ static TCase *tcase_policy(void) {
     TCase *t = tcase_create("policy");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, broken_policies_are_refused_with_their_place);
+    tcase_add_test(t, limits_that_are_none_are_refused);
+    tcase_add_test(t, limit_on_what_the_rule_does_not_allow_is_refused);
     tcase_add_test(t, token_that_is_not_a_hash_is_refused_and_not_repeated);
     tcase_add_test(t, callers_that_are_not_named_are_nobody);
     tcase_add_test(t, supplementary_group_is_as_good_as_the_first);
@@ -221,6 +289,7 @@ static TCase *tcase_policy(void) {
     tcase_add_test(t, wrong_certificate_decides_alone);
     tcase_add_test(t, callers_are_recognised_by_the_strongest_that_they_show);
     tcase_add_test(t, what_is_not_allowed_is_denied);
+    tcase_add_test(t, rules_that_allow_it_are_told_one_by_one_with_their_limits);
     tcase_add_test(t, star_allows_every_operation);
     tcase_add_test(t, names_of_permissions_are_read_back);
     tcase_add_test(t, accounts_of_this_machine_are_resolved);
