@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NOTED_ID_BYTES = 32 }; // of a CKA_ID, at most
+enum {
+    NOTED_ID_BYTES = 32,      // of a CKA_ID, at most
+    PAGE_MAX_BYTES = 8 << 20, // of more than one key: another may be behind it within the answer
+};
 
 // ---- writing ---------------------------------------------------------------
 
@@ -268,6 +271,20 @@ enum kd_err kd_handle_key_new(struct kd_request *q) {
 
 // ---- the others ------------------------------------------------------------
 
+// How many of them the page has: it ends before the one that would make it too long.
+static size_t put_page(struct kd_buf *out, const struct kd_key *const *keys, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const size_t before = out->n;
+        put_key(out, keys[i]);
+        if (i > 0 && out->n > PAGE_MAX_BYTES) {
+            out->n = before;
+            out->err = KD_OK; // it may have been too long for the answer
+            return i;
+        }
+    }
+    return n;
+}
+
 enum kd_err kd_handle_key_list(struct kd_request *q) {
     struct kd_page page;
     enum kd_err err = kd_page_read(q, &page);
@@ -277,11 +294,8 @@ enum kd_err kd_handle_key_list(struct kd_request *q) {
     const struct kd_key *keys[KD_PAGE_MAX + 1];
     const size_t n =
         kd_service_keys(q->http->service, &q->caller, page.after, keys, page.limit + 1);
-    const size_t shown = n > page.limit ? page.limit : n;
     kd_buf_text(&q->out, "{\"keys\":[");
-    for (size_t i = 0; i < shown; i++) {
-        put_key(&q->out, keys[i]);
-    }
+    const size_t shown = put_page(&q->out, keys, n > page.limit ? page.limit : n);
     kd_buf_u8(&q->out, ']');
     kd_page_put_next(&q->out, n > shown ? keys[shown - 1]->name : NULL);
     kd_buf_u8(&q->out, '}');

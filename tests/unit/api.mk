@@ -15,6 +15,7 @@ api_unit_tests = \
 	tests/unit/test_api_release \
 	tests/unit/test_api_alloc \
 	tests/unit/test_api_audit \
+	tests/unit/test_api_pages \
 	tests/unit/test_api_places \
 	tests/unit/test_api_share
 check_PROGRAMS += $(api_unit_tests)
@@ -51,6 +52,8 @@ tests_unit_test_api_route_CFLAGS = $(unit_cflags)
 tests_unit_test_api_route_LDADD = $(api_unit_libs)
 tests_unit_test_api_openapi_CFLAGS = $(unit_cflags)
 tests_unit_test_api_openapi_LDADD = $(api_unit_libs)
+tests_unit_test_api_pages_CFLAGS = $(unit_cflags)
+tests_unit_test_api_pages_LDADD = $(api_unit_libs)
 tests_unit_test_api_request_CFLAGS = $(unit_cflags)
 tests_unit_test_api_request_LDADD = $(api_unit_libs)
 tests_unit_test_api_connection_CFLAGS = $(unit_cflags)

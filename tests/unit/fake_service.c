@@ -209,13 +209,14 @@ enum kd_err kd_service_key(const struct kd_service *s, const struct kd_caller *c
     return KD_ERR_NO_KEY;
 }
 
-size_t kd_service_keys(const struct kd_service *s KD_UNUSED,
-                       const struct kd_caller *caller KD_UNUSED, const char *after,
-                       const struct kd_key **out, size_t max) {
+size_t kd_service_keys(const struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                       const char *after, const struct kd_key **out, size_t max) {
+    const struct kd_key *from = s->listed == NULL ? keys : s->listed;
+    const size_t n_from = s->listed == NULL ? FAKE_KEYS : s->n_listed;
     size_t n = 0;
-    for (size_t i = 0; i < FAKE_KEYS && n < max; i++) {
-        if (after == NULL || strcmp(keys[i].name, after) > 0) {
-            out[n++] = &keys[i];
+    for (size_t i = 0; i < n_from && n < max; i++) {
+        if (after == NULL || strcmp(from[i].name, after) > 0) {
+            out[n++] = &from[i];
         }
     }
     return n;

@@ -47,6 +47,8 @@ struct kd_service {
     enum kd_err later;   // given to done
     enum kd_err item;    // of the second item, and of the only one; of a handshake
     const char *detail;  // given to done and to ready
+    const struct kd_key *listed; // NULL: the three; else n_listed others, by name
+    size_t n_listed;
     bool is_channel_off;
     struct kd_bytes ca; // a certificate, DER; empty: there is no bootstrap server
     bool has_received;  // of a release
