@@ -35,13 +35,17 @@ static enum kd_err get_bytes(struct kd_session *s, CK_OBJECT_HANDLE handle, CK_A
     if (r != KD_OK || a.ulValueLen == 0 || a.ulValueLen > max) {
         return r;
     }
-    a.pValue = kd_buf_extend(&s->out, a.ulValueLen);
+    const CK_ULONG room = a.ulValueLen;
+    a.pValue = kd_buf_extend(&s->out, room);
     if (a.pValue == NULL) {
         return KD_ERR_NO_MEMORY;
     }
     r = kd_ckr("C_GetAttributeValue", s->token->p11->C_GetAttributeValue(s->handle, handle, &a, 1));
+    if (r != KD_OK || a.ulValueLen > room) {
+        return r != KD_OK ? r : KD_ERR_TOKEN;
+    }
     *out = (struct kd_bytes) { a.pValue, a.ulValueLen };
-    return r;
+    return KD_OK;
 }
 
 // One of fixed length; `value` stays as it is where the object has it not.

@@ -150,11 +150,12 @@ static enum kd_err extract_by_reading(struct kd_session *s, const struct hash *h
     if (prefix.n > 0) {
         memcpy(w->input, prefix.p, prefix.n);
     }
-    CK_ATTRIBUTE value = { CKA_VALUE, w->input + prefix.n, sizeof(w->input) - prefix.n };
+    const CK_ULONG room = sizeof(w->input) - prefix.n;
+    CK_ATTRIBUTE value = { CKA_VALUE, w->input + prefix.n, room };
     enum kd_err r = kd_ckr("C_GetAttributeValue",
                            s->token->p11->C_GetAttributeValue(s->handle, input, &value, 1));
-    if (r != KD_OK) {
-        return r;
+    if (r != KD_OK || value.ulValueLen > room) {
+        return r != KD_OK ? r : KD_ERR_TOKEN;
     }
     return run_kdf(h, EVP_KDF_HKDF_MODE_EXTRACT_ONLY,
                    (struct kd_bytes) { w->input, prefix.n + value.ulValueLen }, salt, KD_BYTES_NONE,

@@ -253,7 +253,8 @@ static CK_RV get_one(const struct fake_object *o, CK_ATTRIBUTE *a) {
     if (a->pValue != NULL) {
         memcpy(a->pValue, has->value, has->n);
     }
-    a->ulValueLen = has->n;
+    a->ulValueLen =
+        a->pValue != NULL && fake_does(FAKE_LIES_OF_LENGTHS) ? CK_UNAVAILABLE_INFORMATION : has->n;
     return CKR_OK;
 }
 

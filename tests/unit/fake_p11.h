@@ -59,6 +59,7 @@ enum fake_habit {
     FAKE_WANTS_ZERO_IV = 8,    // and takes none but zeros for it
     FAKE_SHOWS_NOTHING = 16,   // derives no key that could be read (CloudHSM, Luna)
     FAKE_TAKES_FORGERIES = 64, // AES-GCM decrypts whatever the tag is
+    FAKE_LIES_OF_LENGTHS = 128, // what it has written has CK_UNAVAILABLE_INFORMATION bytes
     FAKE_HAS_HKDF = 32,        // CKM_HKDF_DERIVE, strict with its parameters (kryoptic)
 };
 void fake_set_habits(unsigned habits);

@@ -486,6 +486,25 @@ START_TEST(a_private_key_is_held_against_the_public_one_beside_it) {
 }
 END_TEST
 
+// No length is believed that is more than the room that was given.
+START_TEST(a_module_that_lies_of_lengths_has_nothing_read_behind_them) {
+    kd_auto(call) struct call_result c = { 0 };
+    struct call_key key;
+    struct kd_recipe r = call_recipe(&hf.deriver, hf.signer.ref.proof, 1, KD_KEY_HMAC_SHA256);
+    hf.token.hkdf_release = KD_HSM_HKDF_EXTRACT;
+    ck_assert_err(call_release(s, &r, &c), KD_OK);
+    fake_set_habits(FAKE_LIES_OF_LENGTHS);
+    ck_assert_err(call_release(s, &r, &c), KD_ERR_TOKEN);
+    r.n_steps = 0; // the shared secret as it is
+    ck_assert_err(call_release(s, &r, &c), KD_ERR_TOKEN);
+    ck_assert_err(call_find_all(s, "pkcs11:object=test", &c), KD_ERR_TOKEN);
+    ck_assert_err(call_generate(s, KD_KEY_EC_P256, KD_USE_SIGN, 9, &key), KD_ERR_TOKEN);
+    kd_probe(s);
+    ck_assert(probed(KD_HSM_CAN_ECDH) != KD_HSM_PROBE_VERIFIED);
+    ck_assert_uint_eq(fake_count().session_objects, 0);
+}
+END_TEST
+
 START_TEST(a_point_is_read_in_its_octet_string_and_alone) {
     static const struct {
         enum kd_key_type type;
@@ -557,6 +576,7 @@ static TCase *tcase_abilities(void) {
     tcase_add_test(c, a_nonce_that_the_token_changed_is_seen);
     tcase_add_test(c, keys_of_an_hmac_type_and_with_long_ids_are_known);
     tcase_add_test(c, a_private_key_is_held_against_the_public_one_beside_it);
+    tcase_add_test(c, a_module_that_lies_of_lengths_has_nothing_read_behind_them);
     tcase_add_test(c, a_point_is_read_in_its_octet_string_and_alone);
     return c;
 }
