@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/client.h"
 
+#include "gateway/client_queue.h"
 #include "gateway/client_sockets.h"
 
 #include <assert.h>
@@ -21,7 +22,8 @@ enum {
 };
 
 struct transfer {
-    struct transfer *next; // spare, unwatched, or waiting
+    struct kd_waiter waiter; // first
+    struct transfer *next;   // spare, or unwatched
     struct kd_client *c;
     CURL *easy;
     struct curl_slist lines[LINES_MAX]; // the header: libcurl reads it and copies what it sends
@@ -33,7 +35,6 @@ struct transfer {
     bool is_secret;
     bool is_connect;
     bool is_unwatched;
-    uint64_t due_ms; // by the monotonic clock: then there has been no answer
     char reason[CURL_ERROR_SIZE];
 };
 
@@ -48,11 +49,10 @@ struct kd_client {
     struct transfer *spare;
     size_t n_spare;
     size_t running; // in libcurl
-    // What is more than connections_max.  libcurl would make it wait, too, but looks for a
-    // connection twice for each.  All wait equally long, so the first is always due first.
-    struct transfer *first, **last;
-    struct kd_timer *late; // for the first
-    size_t waiting;
+    // What is more than connections_max.  libcurl would make it wait, too, but in no turns, and
+    // looks for a connection twice for each.
+    struct kd_client_queue queue;
+    struct kd_timer *late;           // for the oldest there
     struct kd_secret *authorization; // the header's line; NULL: none
 };
 
@@ -176,8 +176,8 @@ static void finish(struct transfer *t, CURLcode code) {
 
 static bool start(struct transfer *t) {
     const uint64_t now = kd_clock_mono_ms();
-    const long left = t->due_ms > now ? (long)(t->due_ms - now) : 1;
-    curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, left);
+    const uint64_t due = t->waiter.due_ms;
+    curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, due > now ? (long)(due - now) : 1L);
     if (curl_multi_add_handle(t->c->multi, t->easy) != CURLM_OK) {
         return false;
     }
@@ -186,25 +186,17 @@ static bool start(struct transfer *t) {
 }
 
 static void set_late(struct kd_client *c) {
-    kd_timer_set_at(c->late, c->first == NULL ? KD_LOOP_NO_LIMIT : c->first->due_ms);
+    const struct kd_waiter *w = c->queue.oldest;
+    kd_timer_set_at(c->late, w == NULL ? KD_LOOP_NO_LIMIT : w->due_ms);
 }
 
-static void wait_in_line(struct transfer *t) {
+static enum kd_err wait_in_line(struct transfer *t, const char *who) {
     struct kd_client *c = t->c;
-    t->next = NULL;
-    *c->last = t;
-    c->last = &t->next;
-    if (c->waiting++ == 0) {
+    const enum kd_err r = kd_client_queue_put(&c->queue, &t->waiter, who == NULL ? "" : who);
+    if (r == KD_OK && c->queue.n == 1) {
         set_late(c);
     }
-}
-
-static struct transfer *take_first(struct kd_client *c) {
-    struct transfer *t = c->first;
-    c->first = t->next;
-    c->last = c->first == NULL ? &c->first : c->last;
-    c->waiting--;
-    return t;
+    return r;
 }
 
 static void end_unstarted(struct transfer *t, const char *reason) {
@@ -213,11 +205,11 @@ static void end_unstarted(struct transfer *t, const char *reason) {
 }
 
 static void start_waiting(struct kd_client *c) {
-    if (c->first == NULL) {
+    if (c->queue.n == 0) {
         return;
     }
-    while (c->first != NULL && c->running < c->config->connections_max) {
-        struct transfer *t = take_first(c);
+    while (c->queue.n > 0 && c->running < c->config->connections_max) {
+        struct transfer *t = (struct transfer *)kd_client_queue_take(&c->queue);
         if (!start(t)) {
             end_unstarted(t, curl_easy_strerror(CURLE_OUT_OF_MEMORY));
         }
@@ -227,8 +219,9 @@ static void start_waiting(struct kd_client *c) {
 
 static void on_late(void *client) {
     struct kd_client *c = client;
-    while (c->first != NULL && c->first->due_ms <= kd_clock_mono_ms()) {
-        end_unstarted(take_first(c), "no connection was free in time");
+    while (c->queue.n > 0 && c->queue.oldest->due_ms <= kd_clock_mono_ms()) {
+        struct transfer *t = (struct transfer *)kd_client_queue_take_oldest(&c->queue);
+        end_unstarted(t, "no connection was free in time");
     }
     set_late(c);
 }
@@ -348,14 +341,10 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
     t->is_secret = r->is_secret;
     t->is_connect = r->is_connect;
     t->is_unwatched = false;
-    t->due_ms = kd_clock_mono_ms() + (r->probe_ms > 0 ? r->probe_ms : c->config->timeout_ms);
-    if (!set_request(t, r)) {
-        free_transfer(t);
-        return KD_ERR_NO_MEMORY;
-    }
-    if (r->probe_ms == 0 && (c->first != NULL || c->running >= c->config->connections_max)) {
-        wait_in_line(t);
-    } else if (!start(t)) {
+    t->waiter.due_ms = kd_clock_mono_ms() + (r->probe_ms > 0 ? r->probe_ms : c->config->timeout_ms);
+    const bool waits =
+        r->probe_ms == 0 && (c->queue.n > 0 || c->running >= c->config->connections_max);
+    if (!set_request(t, r) || (waits ? wait_in_line(t, r->who) != KD_OK : !start(t))) {
         free_transfer(t);
         return KD_ERR_NO_MEMORY;
     }
@@ -363,7 +352,7 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
 }
 
 size_t kd_client_pending(const struct kd_client *c) {
-    return c->running + c->waiting;
+    return c->running + c->queue.n;
 }
 
 // ---- memory ----------------------------------------------------------------
@@ -439,7 +428,6 @@ enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *c
     }
     c->loop = loop;
     c->config = config;
-    c->last = &c->first;
     kd_client_sockets_init(&c->sockets, loop, on_ready, c);
     enum kd_err r;
     if ((r = kd_timer_new(loop, on_timer, c, &c->timer)) != KD_OK ||
@@ -467,6 +455,7 @@ void kd_client_free(struct kd_client *c) {
     }
     curl_multi_cleanup(c->multi);
     kd_client_sockets_wipe(&c->sockets);
+    kd_client_queue_wipe(&c->queue);
     kd_timer_free(c->timer);
     kd_timer_free(c->again);
     kd_timer_free(c->late);

@@ -38,6 +38,7 @@ struct kd_client_request {
     struct kd_bytes body;       // copied
     const char *const *headers; // "Name: value", n_headers of them, at most KD_CLIENT_HEADERS_MAX
     size_t n_headers;
+    const char *who;    // it is for; those that wait for a connection take turns.  NULL: nobody
     const char *method; // NULL: GET, or POST with a body
     bool is_secret;     // the answer: nothing of it is left when `done` has returned
     bool is_connect;    // no request: status 200 when there is a new connection

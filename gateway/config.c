@@ -65,6 +65,8 @@ static const struct number_row {
     { "connections-max", AT(connections_max), 10000, 1, 1000000, "Of devices over TCP and HTTP." },
     { "pending-max", AT(pending_max), 10000, 1, 1000000,
       "Frames without an answer, of all devices; more are told to come again later." },
+    { "pending-per-peer", AT(pending_per_peer), 256, 1, 1000000,
+      "Of them, those of one device, by whatever connections; at least in-flight-max." },
     { "in-flight-max", AT(in_flight_max), 64, 1, 65536,
       "Frames of one connection without an answer; more are not read yet." },
     { "unsent-max-bytes", AT(unsent_max_bytes), 1048576, 70000, 1073741824,
@@ -182,6 +184,9 @@ static void take_numbers(struct kd_gateway_config *c, cfg_t *file, const char *p
         }
         const uint32_t value = (uint32_t)v;
         memcpy((char *)c + row->at, &value, sizeof(value));
+    }
+    if (c->pending_per_peer < c->in_flight_max) { // a device by one connection waits its turn
+        complain(errors, path, "pending-per-peer", "must not be less than in-flight-max");
     }
 }
 

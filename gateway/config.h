@@ -25,6 +25,7 @@ struct kd_gateway_config {
     uint32_t released_check_ms;
     uint32_t connections_max;
     uint32_t pending_max;      // questions without an answer, of all devices
+    uint32_t pending_per_peer; // of one device
     uint32_t in_flight_max;    // of one connection
     uint32_t unsent_max_bytes; // answers that one connection does not take
     uint32_t idle_timeout_ms;

@@ -34,7 +34,9 @@ static bool take_answer(struct kd_question *q, unsigned status, struct kd_bytes 
 // What comes in no record has connections of its own, and may take no more than half of all places.
 static void send(struct kd_question *q, const char *path, const char *type, struct kd_bytes body,
                  kd_client_done *done) {
-    const struct kd_client_request request = { .path = path, .type = type, .body = body };
+    const struct kd_client_request request = {
+        .path = path, .type = type, .body = body, .who = q->peer
+    };
     struct kd_client *c = q->is_opened ? q->g->keyd : q->g->strangers;
     if (!q->is_opened && kd_client_pending(c) > q->g->config->pending_max / 2) {
         kd_question_fail_by(q, 503, "busy");

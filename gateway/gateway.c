@@ -37,6 +37,8 @@ void kd_gateway_metrics(const struct kd_gateway *g, struct kd_buf *out) {
     for (size_t i = 1; i <= KD_FAILURE_LAST; i++) {
         line(out, "keyd_gateway_failures_total", "code", failures[i], c->failed[i]);
     }
+    number(out, "keyd_gateway_over_share_total", "counter",
+           "Frames of devices that had pending-per-peer without an answer.", c->over_share);
     head(out, "keyd_gateway_backend_total", "counter", "Answers of the backend.");
     for (size_t i = 0; i < KD_COUNT_OF(classes); i++) {
         line(out, "keyd_gateway_backend_total", "status", classes[i], c->backend[i]);

@@ -41,6 +41,7 @@ struct kd_question {
     bool is_push;            // ours to the device: to seal and send, not to answer
     bool has_retried;
     bool is_opened;        // session and peer are proven
+    struct kd_peer_share *share; // that its place is of; NULL: nobody has proven whose it is
     struct kd_frame frame; // its body is of `bytes`
     struct kd_buf bytes;
     uint8_t head[KD_FRAME_HEAD_BYTES];        // of the question
@@ -65,12 +66,23 @@ struct kd_origin {
 // Takes a frame; `done` comes exactly once, perhaps before this returns.
 void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes frame, const struct kd_origin *origin,
                     kd_question_done *done, void *arg);
-// For one more.
-bool kd_gateway_has_place(const struct kd_gateway *g, bool is_datagram);
 // A question of our own: to seal q->body in q->session, and give the frame to `done`.  NULL
 // without memory, or where there are too many.
 struct kd_question *kd_gateway_new_push(struct kd_gateway *g, uint32_t id, kd_question_done *done,
                                         void *arg);
+
+// ---- places (places.c) ---------------------------------------------------------
+
+struct kd_peer_share; // what one peer has of them
+// For one more.  Unproven: nobody has proven whose it is.
+bool kd_gateway_has_place(const struct kd_gateway *g, bool is_unproven);
+// Of the peer that has proven itself by the question's route.  False: that one has all that are for
+// it, or there is no memory.
+bool kd_place_take(struct kd_question *q);
+// From now on it is of q->peer, who has proven himself.  False, as above: it stays as it was.
+bool kd_place_prove(struct kd_question *q);
+void kd_place_give(struct kd_question *q);
+void kd_places_wipe(struct kd_gateway *g); // when all are free
 
 // ---- how a question ends -------------------------------------------------------
 
@@ -199,6 +211,7 @@ struct kd_gateway_counts {
     uint64_t batches, batched;                 // requests of records, and records in them
     uint64_t own_records;                      // opened and sealed here
     uint64_t pushes[6];                        // by class of what the backend was told
+    uint64_t over_share;                       // frames of peers that had pending_per_peer
 };
 
 struct kd_gateway {
@@ -209,8 +222,9 @@ struct kd_gateway {
     struct kd_client *backend;
     struct kd_retired *retired; // those before, while something is under way by them
     struct kd_record_batch *open, *seal;
-    size_t pending;           // questions without an answer
-    size_t pending_datagrams; // of them
+    size_t pending;          // questions without an answer
+    size_t pending_unproven; // of them, of nobody known
+    struct kd_map shares;    // of those that are known, by peer
     bool is_stopping;
     size_t n_tcp, n_udp, n_web;
     struct kd_tcp *tcp[KD_GATEWAY_LISTENERS_MAX];
@@ -224,7 +238,7 @@ struct kd_gateway {
     // Lines of the log that devices and strangers cause.
     struct kd_gateway_said {
         struct kd_log_limit failed[KD_FAILURE_LAST + 1]; // by what the device was told
-        struct kd_log_limit handshake, message, envelope, accept;
+        struct kd_log_limit handshake, message, envelope, accept, share;
     } said;
 };
 

@@ -4,12 +4,15 @@ libgateway_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(MHD_CFLAGS) $(CONFUSE_CFLAGS
 libgateway_a_SOURCES = \
 	gateway/address.c \
 	gateway/answer.c gateway/answer.h \
-	gateway/client.c gateway/client.h gateway/client_sockets.c gateway/client_sockets.h \
+	gateway/client.c gateway/client.h \
+	gateway/client_queue.c gateway/client_queue.h \
+	gateway/client_sockets.c gateway/client_sockets.h \
 	gateway/config.c gateway/config.h \
 	gateway/control.c \
 	gateway/gateway.c gateway/gateway.h \
 	gateway/listeners.c \
 	gateway/message.c \
+	gateway/places.c \
 	gateway/push.c \
 	gateway/question.c \
 	gateway/ready.c \

@@ -140,6 +140,7 @@ static void close_all(struct daemon *d) {
     kd_gateway_free_retired(g);
     kd_records_free(g);
     kd_released_free(g);
+    kd_places_wipe(g);
     kd_timer_free(d->stop_timer);
     kd_signals_free(d->signals);
     kd_loop_free(g->loop);

@@ -53,6 +53,7 @@ void kd_message_opened(struct kd_question *q) {
         .body = kd_buf_get(&q->body),
         .headers = headers,
         .n_headers = KD_COUNT_OF(headers) - !has_relation,
+        .who = q->peer,
     };
     if (kd_client_send(q->g->backend, &request, on_answer, q) != KD_OK) {
         seal_error(q, 503);

@@ -7,30 +7,6 @@
 
 enum { BUSY_AFTER_S = 1, FAILURE_MAX_BYTES = KD_FRAME_COOKIE_MAX_BYTES + 8 };
 
-// ---- places ------------------------------------------------------------------
-
-// Whoever sends datagrams may have forged their addresses, and as many as he likes: they leave a
-// quarter of the places to others.
-bool kd_gateway_has_place(const struct kd_gateway *g, bool is_datagram) {
-    const size_t max = g->config->pending_max;
-    return !g->is_stopping && g->pending < max &&
-           (!is_datagram || g->pending_datagrams < max - max / 4);
-}
-
-static bool is_datagram(const struct kd_question *q) {
-    return !q->is_stream && !q->is_push;
-}
-
-static void take_place(struct kd_question *q) {
-    q->g->pending++;
-    q->g->pending_datagrams += is_datagram(q);
-}
-
-static void give_place(struct kd_question *q) {
-    q->g->pending--;
-    q->g->pending_datagrams -= is_datagram(q);
-}
-
 // ---- how a question ends -----------------------------------------------------
 
 static void free_question(struct kd_question *q) {
@@ -42,7 +18,7 @@ static void free_question(struct kd_question *q) {
 static void end(struct kd_question *q, const struct kd_frame *answer) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     kd_frame_put(&out, answer);
-    give_place(q);
+    kd_place_give(q);
     q->done(q->arg, kd_buf_finish(&out) == KD_OK ? kd_buf_get(&out) : KD_BYTES_NONE);
     free_question(q);
 }
@@ -57,7 +33,7 @@ void kd_question_answer(struct kd_question *q, struct kd_bytes body) {
 }
 
 void kd_question_drop(struct kd_question *q) {
-    give_place(q);
+    kd_place_give(q);
     q->done(q->arg, KD_BYTES_NONE);
     free_question(q);
 }
@@ -167,6 +143,10 @@ static bool is_taken(const struct kd_frame *frame, const struct kd_origin *origi
             origin->route != NULL);
 }
 
+static bool is_known(const struct kd_origin *origin) {
+    return origin->route != NULL && origin->route->peer[0] != '\0';
+}
+
 void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes bytes, const struct kd_origin *origin,
                     kd_question_done *done, void *arg) {
     struct kd_frame frame;
@@ -175,7 +155,7 @@ void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes bytes, const struct kd
         return;
     }
     struct kd_question *q =
-        kd_gateway_has_place(g, !origin->is_stream) ? new_question(g, bytes) : NULL;
+        kd_gateway_has_place(g, !is_known(origin)) ? new_question(g, bytes) : NULL;
     if (q == NULL) {
         refuse(g, frame.id, KD_FAILURE_BUSY, BUSY_AFTER_S, done, arg);
         return;
@@ -185,7 +165,11 @@ void kd_gateway_ask(struct kd_gateway *g, struct kd_bytes bytes, const struct kd
     q->is_stream = origin->is_stream;
     q->route = origin->route;
     strncpy(q->address, origin->address, sizeof(q->address) - 1);
-    take_place(q);
+    if (!kd_place_take(q)) {
+        free_question(q);
+        refuse(g, frame.id, KD_FAILURE_BUSY, BUSY_AFTER_S, done, arg);
+        return;
+    }
     begin(q);
 }
 
@@ -203,6 +187,6 @@ struct kd_question *kd_gateway_new_push(struct kd_gateway *g, uint32_t id, kd_qu
     q->done = done;
     q->arg = arg;
     kd_frame_head(&q->frame, q->answer_head);
-    take_place(q);
+    (void)kd_place_take(q); // ours are of no share
     return q;
 }

@@ -54,6 +54,8 @@ void kd_records_opened(struct kd_question *q) {
     }
     if (q->is_acknowledgement) {
         kd_push_acknowledged(q);
+    } else if (q->type != KD_RECORD_CLOSE && !kd_place_prove(q)) { // what is closed is closed
+        kd_question_fail_by(q, 503, "pending-per-peer");
     } else if (q->frame.kind == KD_FRAME_MESSAGE && q->type == KD_RECORD_DATA) {
         kd_message_opened(q);
     } else {

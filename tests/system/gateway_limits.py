@@ -12,6 +12,7 @@ from gateway import Set
 from harness import SOFTHSM, cbor, daemon, main, test, wait_for
 from harness.gateway import (BUSY, FAILURE, HANDSHAKE, MESSAGE, REFUSED, TOO_LARGE, Talker, free_port,
                              head)
+from harness.peer import Server
 
 
 @test(on=SOFTHSM)
@@ -190,6 +191,97 @@ def datagrams_leave_a_quarter_of_the_places_to_others(token):
         answers = {int.from_bytes(a[1:5], "big"): a for a in answers}
         for i, (id_, _) in enumerate(frames):
             assert d.open(MESSAGE, id_, answers[id_]) == (0, (b"%d" % i)[::-1])
+
+
+@test(on=SOFTHSM)
+def connections_of_nobody_known_leave_a_quarter_of_the_places_to_others(token):
+    """J16: the same over TCP, where none of what comes is a record."""
+    with Set(token, keyd_connections=1, pending_max=80, in_flight_max=20) as s:
+        d, crowd = s.device("d").connect(), [s.gateway.tcp() for _ in range(5)]
+        d.message(b"it is me")
+        os.kill(s.keyd.pid, signal.SIGSTOP)
+        for i in range(100):
+            crowd[i % 5].send(head(MESSAGE, i) + b"forged %d" % i)
+        wait_for(lambda: s.gateway.metric('keyd_gateway_failures_total{code="busy"}') == 40)
+        id_, frame = d.seal(MESSAGE, b"me first")
+        d.transport.send(frame)
+        wait_for(lambda: s.gateway.metric("keyd_gateway_pending") == 61)
+        os.kill(s.keyd.pid, signal.SIGCONT)
+        assert d.open(MESSAGE, id_, d.transport.receive()) == (0, b"tsrif em")
+
+
+def fill_share(s, greedy, n):
+    """n messages by as many connections, which the backend keeps."""
+    frames = [greedy.seal(MESSAGE, b"%d" % i) for i in range(n)]
+    ways = [s.gateway.tcp() for _ in frames]
+    for way, (_, frame) in zip(ways, frames):
+        way.send(frame)
+    wait_for(lambda: len(s.backend.bodies()) == n)
+    return frames, ways
+
+
+def shares_hold(s):
+    """One device by many connections, and by one that does not stay."""
+    greedy, quiet = s.device("greedy").connect(), s.device("quiet").connect()
+    s.backend.answers.clear()
+    frames, ways = fill_share(s, greedy, 4)
+    over = "keyd_gateway_over_share_total"
+    assert s.gateway.metric(over) == 0
+    for i, way in enumerate((ways[0], s.gateway.tcp(), s.gateway.udp(), s.gateway.http())):
+        id_, frame = greedy.seal(MESSAGE, b"one more")
+        assert way.ask(frame) == head(FAILURE, id_) + cbor.encode([BUSY, 1])
+        assert s.gateway.metric(over) == i + 1
+    mine = quiet.seal(MESSAGE, b"me too")
+    quiet.transport.send(mine[1])
+    wait_for(lambda: s.gateway.metric("keyd_gateway_pending") == 5)
+    s.backend.answers.set()
+    assert quiet.open(MESSAGE, mine[0], quiet.transport.receive()) == (0, b"oot em")
+    for way, (id_, _), i in zip(ways, frames, range(4)):
+        assert greedy.open(MESSAGE, id_, way.receive()) == (0, b"%d" % i)
+    greedy.transport = ways[3]
+    assert greedy.message(b"again") == (0, b"niaga")
+    assert b"one more" not in s.backend.bodies()
+    assert s.gateway.metric(over) == 4
+
+
+SHARE = {"pending_per_peer": 4, "in_flight_max": 4, "pending_max": 40}
+
+
+@test(on=SOFTHSM)
+def device_over_its_share_comes_again_later_and_no_other_does(token):
+    """J16: whatever it comes by, and nothing of it reaches the backend."""
+    with Set(token, **SHARE) as s:
+        shares_hold(s)
+
+
+@test(on=SOFTHSM)
+def device_whose_keys_were_released_has_the_same_share(token):
+    """J16: where the gateway opens the records itself."""
+    keyd = Server(token, {"channel.profile": "released", "channel.root": None}).set_up()
+    with Set(token, keyd, mode="released", **SHARE) as s:
+        shares_hold(s)
+        assert s.gateway.metric("keyd_gateway_own_records_total") > 0
+
+
+@test(on=SOFTHSM)
+def messages_that_wait_for_the_backend_take_turns(token):
+    """J16: one device's do not wait for all that another has sent before."""
+    with Set(token, backend_connections=1) as s:
+        greedy, quiet = s.device("greedy").connect(), s.device("quiet").connect()
+        s.backend.answers.clear()
+        frames = [greedy.seal(MESSAGE, b"%d" % i) for i in range(20)]
+        for _, frame in frames:
+            greedy.transport.send(frame)
+        wait_for(lambda: s.gateway.metric("keyd_gateway_pending") == 20)
+        wait_for(lambda: s.backend.bodies() == [b"0"])
+        id_, frame = quiet.seal(MESSAGE, b"me too")
+        quiet.transport.send(frame)
+        wait_for(lambda: s.gateway.metric("keyd_gateway_connected") == 2)  # it is opened
+        s.backend.answers.set()
+        assert quiet.open(MESSAGE, id_, quiet.transport.receive()) == (0, b"oot em")
+        for _ in frames:
+            greedy.transport.receive()
+        assert s.backend.bodies().index(b"me too") <= 2, s.backend.bodies()
 
 
 @test(on=SOFTHSM)

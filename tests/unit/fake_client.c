@@ -72,13 +72,25 @@ const struct fake_asked *fake_client_first(void) {
     return first;
 }
 
-void fake_client_answer(unsigned status, struct kd_bytes body) {
-    struct fake_asked *a = first;
-    first = a->next;
-    last = first == NULL ? &first : last;
+static void answer(struct fake_asked **at, unsigned status, struct kd_bytes body) {
+    struct fake_asked *a = *at;
+    *at = a->next;
+    last = a->next == NULL ? at : last;
     a->client->pending--;
     a->done(a->arg, status, body);
     free_asked(a);
+}
+
+void fake_client_answer(unsigned status, struct kd_bytes body) {
+    answer(&first, status, body);
+}
+
+void fake_client_answer_newest(unsigned status, struct kd_bytes body) {
+    struct fake_asked **at = &first;
+    while ((*at)->next != NULL) {
+        at = &(*at)->next;
+    }
+    answer(at, status, body);
 }
 
 // ---- a gateway -------------------------------------------------------------
@@ -96,6 +108,7 @@ enum kd_err fake_gateway_open(struct fake_gateway *f) {
     struct kd_gateway *g = &f->g;
     *f = (struct fake_gateway) {
         .config = { .pending_max = 64,
+                    .pending_per_peer = 32,
                     .batch_max = 16,
                     .push_timeout_ms = 60000,
                     .released_check_ms = 1000,
@@ -126,6 +139,7 @@ void fake_gateway_close(struct fake_gateway *f) {
     kd_client_free(g->keyd);
     kd_records_free(g);
     kd_released_free(g);
+    kd_places_wipe(g);
     kd_loop_free(g->loop);
 }
 

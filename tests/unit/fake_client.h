@@ -28,6 +28,7 @@ struct fake_asked {
 // The oldest that has no answer; NULL: none.
 const struct fake_asked *fake_client_first(void);
 void fake_client_answer(unsigned status, struct kd_bytes body); // the oldest
+void fake_client_answer_newest(unsigned status, struct kd_bytes body);
 
 struct fake_gateway {
     struct kd_gateway g;

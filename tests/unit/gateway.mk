@@ -1,7 +1,9 @@
 gateway_unit_tests = tests/unit/test_client_memory \
+	tests/unit/test_client_queue \
 	tests/unit/test_gateway_client \
 	tests/unit/test_gateway_config \
 	tests/unit/test_gateway_memory \
+	tests/unit/test_gateway_places \
 	tests/unit/test_gateway_ready \
 	tests/unit/test_gateway_records \
 	tests/unit/test_gateway_released \
@@ -16,6 +18,9 @@ tests_unit_test_client_memory_LDFLAGS = $(failing_memory_ldflags) \
 	-Wl,--wrap=curl_easy_init,--wrap=curl_multi_init,--wrap=curl_multi_add_handle \
 	-Wl,--wrap=curl_multi_socket_action
 tests_unit_test_client_memory_LDADD = $(gateway_libs) $(CHECK_LIBS)
+tests_unit_test_client_queue_CFLAGS = $(unit_cflags)
+tests_unit_test_client_queue_SOURCES = tests/unit/test_client_queue.c
+tests_unit_test_client_queue_LDADD = $(gateway_libs) $(CHECK_LIBS)
 tests_unit_test_gateway_client_CFLAGS = $(unit_cflags)
 tests_unit_test_gateway_client_SOURCES = tests/unit/test_gateway_client.c \
 	tests/unit/fake_http.c tests/unit/fake_http.h
@@ -30,6 +35,10 @@ tests_unit_test_gateway_memory_SOURCES = tests/unit/test_gateway_memory.c \
 	$(failing_memory)
 tests_unit_test_gateway_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_gateway_memory_LDADD = $(gateway_libs) $(CHECK_LIBS)
+tests_unit_test_gateway_places_CFLAGS = $(unit_cflags)
+tests_unit_test_gateway_places_SOURCES = tests/unit/test_gateway_places.c \
+	tests/unit/fake_client.c tests/unit/fake_client.h
+tests_unit_test_gateway_places_LDADD = $(gateway_libs) $(CHECK_LIBS)
 tests_unit_test_gateway_ready_CFLAGS = $(unit_cflags)
 tests_unit_test_gateway_ready_SOURCES = tests/unit/test_gateway_ready.c \
 	tests/unit/fake_client.c tests/unit/fake_client.h

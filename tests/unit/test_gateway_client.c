@@ -75,10 +75,14 @@ static void on_done(void *arg, unsigned status, struct kd_bytes body) {
     }
 }
 
-static void begin(void) {
-    static const struct kd_client_request request = { .path = "/x" };
+static void begin_for(const char *who) {
+    const struct kd_client_request request = { .path = "/x", .who = who };
     void *i = (void *)(uintptr_t)n_begun++;
     ck_assert_err(kd_client_send(client, &request, on_done, i), KD_OK);
+}
+
+static void begin(void) {
+    begin_for(NULL);
 }
 
 static void begin_n(unsigned n) {
@@ -105,6 +109,20 @@ START_TEST(many_requests_share_few_connections) {
     tear_down();
     ck_assert_uint_eq(server.n_requests, MANY);
     ck_assert_uint_le(server.n_accepted, CONNECTIONS_MAX); // one may have done it all
+}
+END_TEST
+
+START_TEST(one_request_does_not_wait_for_all_of_another) {
+    set_up(false, false, LATE_MS);
+    n_begun = ended.n = 1; // the first of all would begin another one
+    for (unsigned i = 2; i < MANY; i++) {
+        begin_for("greedy");
+    }
+    begin_for("quiet");
+    ck_assert_err(kd_loop_run(loop), KD_OK);
+    // After those that were under way, and one more in its turn.
+    ck_assert_uint_le(ended.turns[MANY - 1], 1 + CONNECTIONS_MAX + 1 + CONNECTIONS_MAX - 1);
+    tear_down();
 }
 END_TEST
 
@@ -211,6 +229,7 @@ static TCase *tcase_line(void) {
     TCase *c = tcase_create("line");
     tcase_set_timeout(c, 60);
     tcase_add_test(c, many_requests_share_few_connections);
+    tcase_add_test(c, one_request_does_not_wait_for_all_of_another);
     tcase_add_test(c, a_request_that_waits_fails_when_any_other_would);
     tcase_add_test(c, connections_that_end_make_room);
     tcase_add_test(c, a_connection_that_ends_while_nobody_uses_it_is_left_alone);

@@ -57,6 +57,9 @@ START_TEST(what_is_wrong_is_said_by_its_name) {
     refuse("batch-max = -1\n", "batch-max");
     refuse("datagram-max-bytes = 65508\n", "datagram-max-bytes");
     refuse("no-such-key = 1\n", "no-such-key");
+    refuse("pending-per-peer = 0\nin-flight-max = 1\n", "pending-per-peer");
+    refuse("pending-per-peer = 63\n", "pending-per-peer");
+    refuse("in-flight-max = 257\n", "pending-per-peer");
     refuse("mode = \"token\"\n", "mode");
     refuse("mode = \"\"\n", "mode");
     refuse("released-check-ms = 99\n", "released-check-ms");
@@ -70,6 +73,9 @@ START_TEST(limits_may_be_at_their_ends) {
     ck_assert_uint_eq(config->datagram_max_bytes, 65507);
     ck_assert_err(read_text(GOOD "batch-max = 1\ndatagram-max-bytes = 256\n"), KD_OK);
     ck_assert(!config->takes_over);
+    ck_assert_err(read_text(GOOD "pending-per-peer = 64\n"), KD_OK);
+    ck_assert_uint_eq(config->pending_per_peer, 64);
+    ck_assert_err(read_text(GOOD "pending-per-peer = 1\nin-flight-max = 1\n"), KD_OK);
     ck_assert_err(read_text(GOOD "mode = \"released\"\nreleased-check-ms = 100\n"), KD_OK);
     ck_assert(config->takes_over);
     ck_assert_err(read_text(GOOD "mode = \"resident\"\nreleased-check-ms = 600000\n"), KD_OK);

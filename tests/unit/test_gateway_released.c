@@ -281,6 +281,23 @@ START_TEST(a_record_is_opened_once) {
 }
 END_TEST
 
+START_TEST(over_the_share_of_its_peer_a_message_is_not_taken) {
+    take_good();
+    f.config.pending_per_peer = 2;
+    send_message(0);
+    send_message(1);
+    ck_assert_uint_eq(n_answers, 0); // the backend has both
+    send_message(2);
+    must_fail(KD_FAILURE_BUSY);
+    reply("", 204, "");
+    send_message(3);
+    ck_assert_uint_eq(n_answers, 0);
+    reply("", 204, "");
+    reply("", 204, "");
+    ck_assert_uint_eq(f.g.counts.over_share, 1);
+}
+END_TEST
+
 START_TEST(a_record_under_other_keys_goes_to_keyd) {
     take_good();
     memset(traffic.keys[KD_TRAFFIC_C2S].bytes, 1, 32);
@@ -501,6 +518,7 @@ static TCase *tcase_records(void) {
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, a_message_is_opened_and_its_answer_sealed_here);
     tcase_add_test(c, a_record_is_opened_once);
+    tcase_add_test(c, over_the_share_of_its_peer_a_message_is_not_taken);
     tcase_add_test(c, a_record_under_other_keys_goes_to_keyd);
     tcase_add_test(c, a_wrong_one_time_password_is_refused_here);
     tcase_add_test(c, a_record_of_another_type_is_no_message);
