@@ -143,7 +143,7 @@ enum kd_err kd_channel_open(struct kd_service *s, struct kd_store *store, struct
     c->sessions.arg = c;
     enum kd_err r;
     kd_ended_init(&c->ended, c->config->ended_max);
-    kd_spent_init(&c->envelopes.spent, c->config->envelopes_max);
+    kd_envelopes_init(&c->envelopes, c->config);
     if ((r = kd_store_load_peers(store, kd_peers_load, &c->peers)) != KD_OK ||
         (r = kd_store_load_ended(store, kd_ended_load, &c->ended)) != KD_OK ||
         (r = kd_store_load_spent(store, kd_spent_load, &c->envelopes.spent)) != KD_OK ||

@@ -110,7 +110,7 @@ static const struct kd_config_row rows[] = {
     { "channel", "envelope", NAME, CHANNEL(envelope), "", 0, KD_NAME_MAX_BYTES, "Name of the EC P-256 key (derive) that envelopes are sealed to. Empty: none are opened." },
     { "channel", "envelope-validity-max", NUMBER, CHANNEL(envelope_validity_max_sec), "86400", 1, 31536000, "Seconds from an envelope's time to its expiry, at most." },
     { "channel", "envelope-leeway", NUMBER, CHANNEL(envelope_leeway_sec), "60", 0, 3600, "Seconds that a sender's clock may be wrong." },
-    { "channel", "envelopes-max", NUMBER, CHANNEL(envelopes_max), "100000", 1, 10000000, "Envelopes that were opened and have not expired, at once: each is opened once. When all are taken, callers get 503." },
+    { "channel", "envelopes-max", NUMBER, CHANNEL(envelopes_max), "100000", 1, 10000000, "Envelopes that were opened and have not expired, at once: each is opened once. Half of the places are for those that expire within a minute. Who has no place gets 503." },
 
     { "trust", "anchors-file", PATH, TRUST(anchors_file), "", 0, PATH_MAX_BYTES, "Certificates (PEM) of CAs, on P-256 or P-384, that may vouch for peers that nobody registered. Read again on SIGHUP." },
     { "trust", "crl-file", PATH, TRUST(crl_file), "", 0, PATH_MAX_BYTES, "Revocation lists (PEM) of these CAs. With it, each CA of a path needs a list that has not expired. Read again on SIGHUP." },

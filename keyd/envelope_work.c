@@ -103,6 +103,20 @@ enum kd_err kd_envelope_key(const struct kd_service *s, const struct kd_caller *
     return KD_OK;
 }
 
+// ---- its place -------------------------------------------------------------
+
+enum { SOON_SEC = 60 };
+static const char many[] =
+    "Many envelopes are remembered (channel.envelopes-max): one that expires "
+    "within a minute has a place sooner; or come again later.";
+
+// A minute from now, by a clock that is ahead as far as it may be.  Both ends are counted from what
+// past_ms says.
+void kd_envelopes_init(struct kd_envelopes *e, const struct kd_channel_config *config) {
+    const uint64_t leeway_sec = config->envelope_leeway_sec;
+    kd_spent_init(&e->spent, config->envelopes_max, (SOON_SEC + 2 * leeway_sec) * 1000);
+}
+
 // ---- its time --------------------------------------------------------------
 
 // An id is kept with the end that its envelope says, without the leeway: that may be another one
@@ -193,10 +207,13 @@ static enum kd_err on_opened(void *arg, const struct kd_hsm_reply *reply, struct
         return KD_ERR_MALFORMED;
     }
     enum kd_err r = reply->err != KD_OK ? reply->err : result.err;
-    if (r != KD_OK || (r = take_body(o, result.out)) != KD_OK ||
-        (r = kd_spent_add(&o->c->envelopes.spent, id_of(o), o->expires_s * 1000,
-                          past_ms(o->c->config))) != KD_OK) {
+    if (r != KD_OK || (r = take_body(o, result.out)) != KD_OK) {
         end(o, r, detail);
+        return KD_OK;
+    }
+    r = kd_spent_add(&o->c->envelopes.spent, id_of(o), o->expires_s * 1000, past_ms(o->c->config));
+    if (r != KD_OK) {
+        end(o, r, r == KD_ERR_BUSY ? many : "");
         return KD_OK;
     }
     note(o);

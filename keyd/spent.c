@@ -17,8 +17,8 @@ static struct kd_bytes id_of(const struct kd_spent_entry *e) {
     return (struct kd_bytes) { e->id, sizeof(e->id) };
 }
 
-void kd_spent_init(struct kd_spent *s, size_t max) {
-    *s = (struct kd_spent) { .by_id = KD_MAP_INIT, .max = max };
+void kd_spent_init(struct kd_spent *s, size_t max, uint64_t soon_ms) {
+    *s = (struct kd_spent) { .by_id = KD_MAP_INIT, .max = max, .soon_ms = soon_ms };
 }
 
 static void unlink_entry(struct kd_spent *s, struct kd_spent_entry *e) {
@@ -103,6 +103,13 @@ enum kd_err kd_spent_load(void *spent, struct kd_bytes id, uint64_t until_ms) {
                                                                              : add(s, id, until_ms);
 }
 
+// Whoever has the public key says how long an id is kept: what ends late takes half of the places
+// at most, and the others are free again soon, whoever has filled them.
+static bool has_place(const struct kd_spent *s, uint64_t until_ms, uint64_t now_ms) {
+    const bool ends_soon = until_ms <= now_ms || until_ms - now_ms <= s->soon_ms;
+    return kd_map_count(&s->by_id) < (ends_soon ? s->max : s->max - s->max / 2);
+}
+
 enum kd_err kd_spent_add(struct kd_spent *s, struct kd_bytes id, uint64_t until_ms,
                          uint64_t now_ms) {
     sweep(s, now_ms);
@@ -110,5 +117,5 @@ enum kd_err kd_spent_add(struct kd_spent *s, struct kd_bytes id, uint64_t until_
     if (r != KD_OK) {
         return r;
     }
-    return kd_map_count(&s->by_id) >= s->max ? KD_ERR_BUSY : add(s, id, until_ms);
+    return has_place(s, until_ms, now_ms) ? add(s, id, until_ms) : KD_ERR_BUSY;
 }

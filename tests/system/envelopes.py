@@ -105,12 +105,29 @@ def key_for_envelopes_is_for_nothing_else(token):
 def as_many_are_remembered_as_the_limit_says(token):
     """J15: a full list refuses new ones and forgets none."""
     keyd = mailbox(token, **{"envelopes-max": 2})
-    first, second, third = (keyd.make(b"x") for _ in range(3))
+    first, second, third = (keyd.make(b"x", "--validity", "60") for _ in range(3))
     keyd.open_it(first)
     keyd.open_it(second)
     r = keyd.open_it(third, 503, "busy")
     assert int(r.headers["Retry-After"]) >= 1
     keyd.open_it(first, 422, "envelope-replayed")
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def long_lived_envelopes_take_half_of_the_places_at_most(token):
+    """J15: whoever seals says how long one is remembered; others are opened, after a restart too."""
+    keyd = mailbox(token, **{"envelopes-max": 4})
+    for _ in range(2):
+        keyd.open_it(keyd.make(b"x", "--validity", "3600"))
+    late = keyd.make(b"late", "--validity", "3600")
+    for _ in range(2):
+        r = keyd.open_it(late, 503, "busy")
+        assert "expires within a minute" in r.json["detail"], r.body
+        assert unb64(keyd.open_it(keyd.make(b"soon", "--validity", "60")).json["data"]) == b"soon"
+        keyd.stop()
+        keyd.start()
+    keyd.open_it(keyd.make(b"soon", "--validity", "60"), 503, "busy")
     keyd.stop()
 
 

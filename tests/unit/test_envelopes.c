@@ -7,10 +7,11 @@
 #include "tests/unit/failing_memory.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
-enum { LEEWAY_SEC = 60, VALIDITY_MAX_SEC = 100, BODY_BYTES = 5, TURNS_MAX = 200 };
+enum { LEEWAY_SEC = 60, VALIDITY_MAX_SEC = 200, SOON_SEC = 60, BODY_BYTES = 5, TURNS_MAX = 200 };
 
 static const uint64_t now_s = 1000000;
 
@@ -21,6 +22,7 @@ static struct {
     uint8_t id[KD_ENVELOPE_ID_BYTES];
     uint64_t expires_s;
     size_t body_bytes;
+    char detail[256];
 } ex;
 
 static void be_at(uint64_t ms) {
@@ -72,12 +74,13 @@ static struct kd_bytes envelope(unsigned number, uint64_t time_s, uint64_t expir
     return (struct kd_bytes) { to, out.n };
 }
 
-static void on_opened(void *arg KD_UNUSED, enum kd_err err, const char *detail KD_UNUSED,
+static void on_opened(void *arg KD_UNUSED, enum kd_err err, const char *detail,
                       const struct kd_envelope_opened *opened) {
     ck_assert_int_eq(opened != NULL, err == KD_OK);
     ck_assert_uint_lt(ex.n_done, KD_COUNT_OF(ex.errors));
     ex.errors[ex.n_done++] = err;
     ex.last = err;
+    snprintf(ex.detail, sizeof(ex.detail), "%s", detail);
     if (opened != NULL) {
         ex.n_opened++;
         memcpy(ex.id, opened->id, sizeof(ex.id));
@@ -129,6 +132,7 @@ START_TEST(times_hold_to_the_second) {
         { 0, -1, KD_ERR_ENVELOPE_TIME },
         { 0, 1, KD_OK },
     };
+    fx.config->channel.envelopes_max = TURNS_MAX; // none of them wants for a place
     start("start ok\n");
     for (unsigned i = 0; i < KD_COUNT_OF(rows); i++) {
         const struct kd_bytes e = envelope(i, now_s + (uint64_t)(int64_t)rows[i].time,
@@ -203,6 +207,28 @@ START_TEST(full_list_makes_room_when_envelopes_end) {
     ck_assert_err(open_it(envelope(4, now_s, now_s + 80)), KD_ERR_BUSY);
     be_at((now_s + 10 + LEEWAY_SEC) * 1000);
     ck_assert_err(open_it(envelope(4, now_s, now_s + 80)), KD_OK);
+}
+END_TEST
+
+// Anybody can seal one, and says himself how long it is remembered.
+START_TEST(from_half_on_an_envelope_must_expire_soon) {
+    start("start ok\n");
+    const uint64_t soon_s = now_s + SOON_SEC + LEEWAY_SEC; // by a clock that is ahead
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_err(open_it(envelope(i, now_s, now_s + VALIDITY_MAX_SEC)), KD_OK);
+    }
+    const struct kd_bytes late = envelope(2, now_s, soon_s + 1);
+    ck_assert_err(open_it(late), KD_ERR_BUSY);
+    ck_assert_ptr_nonnull(strstr(ex.detail, "expires within a minute"));
+    channel_restart();
+    ck_assert_err(open_it(late), KD_ERR_BUSY);
+    ck_assert_err(open_it(envelope(3, now_s + LEEWAY_SEC, soon_s)), KD_OK);
+    be_at(now_s * 1000 + 1000);
+    ck_assert_err(open_it(late), KD_OK); // now it is not long any more
+    ck_assert_err(open_it(late), KD_ERR_ENVELOPE_REPLAYED);
+    ck_assert_err(open_it(envelope(4, now_s, now_s + 2)), KD_ERR_BUSY); // all are taken
+    be_at((soon_s + 1 + LEEWAY_SEC) * 1000);
+    ck_assert_err(open_it(envelope(5, now_s + 150, now_s + 182)), KD_OK);
 }
 END_TEST
 
@@ -302,6 +328,7 @@ static TCase *tcase_envelopes(void) {
     tcase_add_test(t, of_two_under_way_one_is_opened);
     tcase_add_test(t, envelope_that_is_not_authentic_spends_no_id);
     tcase_add_test(t, full_list_makes_room_when_envelopes_end);
+    tcase_add_test(t, from_half_on_an_envelope_must_expire_soon);
     tcase_add_test(t, text_is_kept_back_when_the_disk_is_full);
     tcase_add_test(t, forgotten_envelope_stays_refused_when_the_clock_goes_back);
     tcase_add_test(t, forgotten_envelope_stays_refused_when_the_leeway_grows);
