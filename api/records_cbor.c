@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // records_cbor.c: batches of records without JSON and base64: a sequence of CBOR
-// items each way (RFC 8742), in the order of the request (docs/api.md).
+// items each way (RFC 8742), in the order of the request (docs/channel.md).
 #include "api/json_in.h"
 #include "api/problem.h"
 #include "api/records.h"

@@ -243,7 +243,7 @@ const struct kd_command kd_commands[] = {
     { "key enable", "NAME", 1, 1, version_options, "use a version (or all) again", "", kd_cmd_key_enable },
     { "key delete", "NAME", 1, 1, delete_options, "destroy a key, or one version of it, in the token, for ever",
       "Versions that were adopted are only forgotten, their objects stay in the token.  The primary\n"
-      "version and the last one go with the key alone.", kd_cmd_key_delete },
+      "version, and the last one, cannot be deleted alone: rotate the key first, or delete it.", kd_cmd_key_delete },
     { "key adopt", "NAME", 1, 1, adopt_options, "use a key that is in the token already", "", kd_cmd_key_adopt },
     { "key import", "NAME", 1, 1, import_options, "bring a public key or a certificate, to verify with",
       "A private key is not sent anywhere; keyd makes private keys in the token.", kd_cmd_key_import },

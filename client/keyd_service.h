@@ -2,8 +2,8 @@
  *
  * keyd_service.h: keyd's API for programs beside it (libkeyd-service): keys and what is done with
  * them, derived secrets, the server's end of the secure channel, its peers, and the devices that
- * may enrol.  docs/api.md says what each call means; libkeyd-service(3) more about this, and which
- * operations have no call here.  A device's end is keyd.h.
+ * may enrol.  docs/api.md and docs/channel.md say what each call means; libkeyd-service(3) more
+ * about this, and which operations have no call here.  A device's end is keyd.h.
  *
  * Threads: one service may be used by many at once; each call takes a connection of its own, and
  * some are kept for the next calls.
@@ -419,7 +419,7 @@ enum keyd_err keyd_session_resume(struct keyd_service *service, struct keyd_byte
 enum keyd_err keyd_session_update(struct keyd_service *service, const char *session,
                                   struct keyd_change *out);
 
-/* All that a message server needs to seal and open by itself (docs/api.md, Release), with
+/* All that a message server needs to seal and open by itself (docs/channel.md, Release), with
  * AES-256-GCM and TOTP over HMAC-SHA256.  c2s: from the client of the handshake to its server. */
 struct keyd_traffic {
     struct keyd_session session;

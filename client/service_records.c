@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // service_records.c: records of the channel, sealed and opened: one as it is, many as a sequence
-// of CBOR items (docs/api.md).
+// of CBOR items (docs/channel.md).
 #include "client/service_state.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// records.c: records go to keyd in batches, in CBOR (docs/api.md).  While one batch of
+// records.c: records go to keyd in batches, in CBOR (docs/channel.md).  While one batch of
 // a kind is under way the next gathers, so that batches grow with the load and an idle
 // gateway waits for nobody.
 #include "gateway/released.h"

@@ -294,7 +294,7 @@ static enum kd_err find_key(const struct kd_bootstrap *b, bool of_certificate,
             return KD_OK;
         }
     }
-    return KD_ERR_OBJECT_CHANGED;
+    return KD_ERR_OWN_CERTIFICATE;
 }
 
 // The key to sign with and the times: no longer than the CA's own certificate.
