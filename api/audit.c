@@ -360,6 +360,13 @@ static void write_refusal(struct kd_audit *a, struct kd_request *q) {
     }
 }
 
+// Refused before the policy was asked, or by it; what is refused after that (no such key, a limit)
+// is of somebody who may make such changes, and so may have lines.
+static bool shows_no_right(const struct kd_request *q) {
+    return q->status == 400 || q->status == 403 ||
+           (q->status == 404 && q->route->param == KD_PARAM_SECRET);
+}
+
 void kd_audit_end(struct kd_request *q) {
     struct kd_audit *a = audit_of(q);
     if (a == NULL || q->is_noted) {
@@ -370,7 +377,7 @@ void kd_audit_end(struct kd_request *q) {
         write_refusal(a, q);
         return;
     }
-    if (q->status == 403 || q->status == 404) {
+    if (shows_no_right(q)) {
         kd_share_count_refused(q);
     }
     struct kd_audit_entry *e = new_entry(q, q->route->event);

@@ -15,8 +15,10 @@ static enum kd_err told(struct kd_request *q, enum kd_err err) {
     if (err == KD_ERR_CONFIG) {
         kd_request_say(q, "There is no CA: keyd.conf(5) names no key for it (ca.key).");
     } else if (err == KD_ERR_OWN_CERTIFICATE) {
-        kd_request_say(q,
-                       "The CA has no certificate that is valid now: keydctl ca init makes one.");
+        kd_request_say(
+            q,
+            "The CA has no certificate that can be used now, see keyd's log: where there is none, "
+            "keydctl ca init makes one.");
     }
     return err;
 }

@@ -53,7 +53,7 @@ static void explain_denied(struct kd_request *q) {
         return;
     }
     kd_buf_printf(&text, "Principal \"%s\" needs %s", q->principal, r->may);
-    if (r->param == KD_PARAM_KEY) {
+    if (r->param == KD_PARAM_KEY || r->param == KD_PARAM_VERSION) {
         kd_buf_printf(&text, " on \"%s\"", q->name);
     } else if (r->param == KD_PARAM_SECRET) {
         kd_buf_text(&text, " on the key that the secret came from");

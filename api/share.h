@@ -10,7 +10,8 @@
 struct kd_request;
 struct kd_http;
 
-// Refused changes of a principal that are written down in a minute, each with two lines.
+// Changes of a principal that are refused before the policy allows them, and are written down, in a
+// minute, each with two lines; and those that are under way when there are so many.
 #define KD_SHARE_REFUSED_PER_MINUTE 100
 
 struct kd_share {

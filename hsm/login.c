@@ -73,9 +73,9 @@ static void advise(const struct kd_token *t, bool may_be_right, struct kd_buf *d
     const char *touch = may_be_right ? ", or touch it if it is right," : "";
     if (strncmp(t->pin_file, credentials, sizeof(credentials) - 1) == 0) {
         kd_buf_printf(detail,
-                      " It is not tried again. Write the right PIN to the file that the credential "
-                      "is loaded from (LoadCredential=)%s and restart keyd.",
-                      touch);
+                      " It is %s. Write the right PIN to the file of LoadCredential= and restart "
+                      "keyd.",
+                      may_be_right ? "tried once at each start of keyd" : "not tried again");
     } else {
         kd_buf_printf(
             detail,

@@ -122,10 +122,11 @@ void kd_pinned_make_room(struct kd_session *s, struct kd_pinned_cache *c, size_t
     }
 }
 
-bool kd_pinned_gives_way(struct kd_session *s, struct kd_pinned_cache *c, enum kd_err r) {
+bool kd_pinned_gives_way(struct kd_session *s, struct kd_pinned_cache *c, enum kd_err r,
+                         unsigned *left) {
     struct kd_token *t = s->token;
     struct kd_pinned_cache *other = c == &t->secrets ? &t->traffic : &t->secrets;
-    return (r == KD_ERR_TOKEN_FULL || r == KD_ERR_NO_MEMORY) &&
+    return (r == KD_ERR_TOKEN_FULL || r == KD_ERR_NO_MEMORY) && (*left)-- > 0 &&
            (drop_oldest(s, c, 0) || drop_oldest(s, other, 0));
 }
 

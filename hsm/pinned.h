@@ -47,8 +47,11 @@ void kd_pinned_make_room(struct kd_session *s, struct kd_pinned_cache *c, size_t
 void kd_pinned_expire(struct kd_session *s, struct kd_pinned_cache *c,
                       bool (*is_over)(const struct kd_pinned *p, uint64_t now_ms), uint64_t now_ms);
 // After `r`: where it says that token or memory is full, the one of this cache that was used
-// longest ago goes, else one of the other.  True: try again, there is more room now.
-bool kd_pinned_gives_way(struct kd_session *s, struct kd_pinned_cache *c, enum kd_err r);
+// longest ago goes, else one of the other.  True: try again, there is more room now.  *left, at
+// first KD_PINNED_AT_ONCE, says how often that may be: what is made takes so many objects at once.
+bool kd_pinned_gives_way(struct kd_session *s, struct kd_pinned_cache *c, enum kd_err r,
+                         unsigned *left);
+#define KD_PINNED_AT_ONCE 2
 size_t kd_pinned_count(struct kd_token *t, struct kd_pinned_cache *c);
 // All of them, whose objects are gone; under the token's lock, or alone.
 void kd_pinned_wipe(struct kd_token *t, struct kd_pinned_cache *c);

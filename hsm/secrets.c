@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OBJECTS_AT_ONCE = 2 }; // of a derivation: what it has come to, and what follows
-
 struct kd_cached {
     struct kd_pinned pinned;
     CK_OBJECT_HANDLE handle;
@@ -33,8 +31,8 @@ static enum kd_err make(struct kd_session *s, const struct kd_recipe *r, struct 
     }
     memcpy(c->pinned.id, r->id, sizeof(c->pinned.id));
     enum kd_err err = kd_derive(s, r, &c->handle);
-    for (size_t i = 0; i < OBJECTS_AT_ONCE && kd_pinned_gives_way(s, &s->token->secrets, err);
-         i++) {
+    unsigned left = KD_PINNED_AT_ONCE; // what it has come to, and what follows
+    while (kd_pinned_gives_way(s, &s->token->secrets, err, &left)) {
         err = kd_derive(s, r, &c->handle);
     }
     if (err != KD_OK) {

@@ -45,7 +45,8 @@ static enum kd_err token_generate(void *ctx, enum kd_curve curve, uint64_t *key,
         return KD_ERR_SESSION_LOST;
     }
     enum kd_err r = kd_session_pair_make(s, type, KD_USE_DERIVE, &pair);
-    if (kd_pinned_gives_way(s, &s->token->traffic, r)) {
+    unsigned left = KD_PINNED_AT_ONCE;
+    while (kd_pinned_gives_way(s, &s->token->traffic, r, &left)) {
         r = kd_session_pair_make(s, type, KD_USE_DERIVE, &pair);
     }
     if (r != KD_OK) {
@@ -99,8 +100,11 @@ static enum kd_err token_ecdh(void *ctx, uint64_t key, const struct kd_point *pe
         return KD_ERR_KEY_TYPE;
     }
     enum kd_err r = derive(k, key, peer, &made);
-    if (may_try_again(k, key, r) ||
-        kd_pinned_gives_way(k->session, &k->session->token->traffic, r)) {
+    if (may_try_again(k, key, r)) {
+        r = derive(k, key, peer, &made);
+    }
+    unsigned left = KD_PINNED_AT_ONCE;
+    while (kd_pinned_gives_way(k->session, &k->session->token->traffic, r, &left)) {
         r = derive(k, key, peer, &made);
     }
     if (r == KD_OK) {

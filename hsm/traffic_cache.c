@@ -24,7 +24,8 @@ static enum kd_err make(struct kd_session *s, const struct kd_key_ref *ticket_ke
                         const struct kd_key_ref *root, const struct kd_hsm_session *request,
                         struct kd_traffic_keys **out) {
     enum kd_err r = kd_traffic_make(s, ticket_key, root, request, out);
-    if (kd_pinned_gives_way(s, &s->token->traffic, r)) {
+    unsigned left = KD_PINNED_AT_ONCE;
+    while (kd_pinned_gives_way(s, &s->token->traffic, r, &left)) {
         r = kd_traffic_make(s, ticket_key, root, request, out);
     }
     return r;
@@ -32,7 +33,8 @@ static enum kd_err make(struct kd_session *s, const struct kd_key_ref *ticket_ke
 
 enum kd_err kd_traffic_cache_ready(struct kd_session *s, struct kd_traffic_keys *k, bool is_seal) {
     enum kd_err r = kd_traffic_ready(s, k, is_seal);
-    if (kd_pinned_gives_way(s, &s->token->traffic, r)) {
+    unsigned left = KD_PINNED_AT_ONCE;
+    while (kd_pinned_gives_way(s, &s->token->traffic, r, &left)) {
         r = kd_traffic_ready(s, k, is_seal);
     }
     return r;

@@ -361,8 +361,9 @@ static struct kd_audit_entry *start_entry(const struct kd_audit_found *found) {
     kd_audit_put(e, "found",
                  found->is_behind    ? "The registry knows a later line, or another one."
                  : found->is_missing ? "There was no line, and the registry knows one."
-                 : found->is_ahead   ? "The registry is older than the log."
-                                     : "");
+                 : found->is_ahead
+                     ? "The registry does not know the last seals: it may be an old one."
+                     : "");
     kd_buf_u8(&e->line.members, ',');
     kd_chain_put_numbers(&e->line.members, "unanswered", found->unanswered.seqs,
                          found->unanswered.n);
@@ -382,10 +383,11 @@ static void say_found(const char *file, const struct kd_audit_found *found) {
                "file=%s seq=%llu", file, (unsigned long long)found->last.seq);
     }
     if (found->is_ahead) {
-        kd_log(KD_LOG_ERROR, "audit",
-               "the registry is older than the audit log: what was revoked, deleted or used up "
-               "since is not so any more; the log says what it was",
-               "file=%s", file);
+        kd_log(
+            KD_LOG_ERROR, "audit",
+            "the registry knows nothing of the last seals of the audit log: if it is an old one, "
+            "what was revoked, deleted or used up since is not so any more",
+            "file=%s", file);
     }
     kd_log(KD_LOG_INFO, "audit", "the audit log is open",
            "file=%s lines=%llu seq=%llu unanswered=%zu cut_bytes=%llu", file,

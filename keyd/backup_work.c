@@ -3,6 +3,7 @@
 // others wait for.
 #include "keyd/state.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 static const char file_name[] = "backup.db";
@@ -18,7 +19,7 @@ struct kd_backup {
 };
 
 static void drop(struct kd_backup *b) {
-    kd_store_copy_free(b->copy);
+    assert(b->copy == NULL);
     kd_buf_wipe(&b->path);
     free(b);
 }
@@ -29,7 +30,12 @@ static enum kd_err run(struct kd_store_job *job, struct kd_store *store) {
         return kd_store_copy_begin(store, b->s->config->state_directory, kd_buf_get_text(&b->path),
                                    &b->copy);
     }
-    return kd_store_copy_step(b->copy, &b->n_bytes);
+    const enum kd_err r = kd_store_copy_step(b->copy, &b->n_bytes);
+    if (r != KD_OK || b->n_bytes > 0) { // here, as it is a part of the store's connection
+        kd_store_copy_free(b->copy);
+        b->copy = NULL;
+    }
+    return r;
 }
 
 static void finished(struct kd_store_job *job, enum kd_err err) {

@@ -72,13 +72,15 @@ static void read_chain(struct kd_bootstrap *b) {
            b->config->certificate_file, b->chain.n);
 }
 
+bool kd_bootstrap_is_of_chain(const struct kd_bootstrap *b, const struct kd_key_version *v) {
+    const struct kd_bytes point = { b->chain.key.bytes, b->chain.key.n };
+    return b->chain.n > 0 && kd_bytes_equal(v->ref.proof, point);
+}
+
 bool kd_bootstrap_is_certified(const struct kd_bootstrap *b, const struct kd_entry *e,
                                const struct kd_key_version *v) {
-    if (b == NULL || strcmp(e->key.name, b->config->key) != 0) {
-        return false;
-    }
-    const struct kd_bytes point = { b->chain.key.bytes, b->chain.key.n };
-    return b->chain.n == 0 || kd_bytes_equal(v->ref.proof, point);
+    return b != NULL && strcmp(e->key.name, b->config->key) == 0 &&
+           (b->chain.n == 0 || kd_bootstrap_is_of_chain(b, v));
 }
 
 static void describe_ca(const struct kd_bootstrap *b, struct kd_bootstrap_info *out) {

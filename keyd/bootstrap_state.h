@@ -24,6 +24,7 @@ KD_MUST_CHECK enum kd_err kd_bootstrap_admit(const struct kd_service *s,
                                              enum kd_permission permission,
                                              struct kd_bootstrap **out);
 
+bool kd_bootstrap_is_of_chain(const struct kd_bootstrap *b, const struct kd_key_version *v);
 // Whether the CA's certificate is of this version, or could be as there is none.
 bool kd_bootstrap_is_certified(const struct kd_bootstrap *b, const struct kd_entry *e,
                                const struct kd_key_version *v);

@@ -289,11 +289,13 @@ static enum kd_err find_key(const struct kd_bootstrap *b, bool of_certificate,
     }
     for (size_t i = e->key.n_versions; i > 0; i--) {
         const struct kd_key_version *v = &e->key.versions[i - 1];
-        if (v->state == KD_VERSION_ENABLED && kd_bootstrap_is_certified(b, e, v)) {
+        if (v->state == KD_VERSION_ENABLED && kd_bootstrap_is_of_chain(b, v)) {
             *out = v;
             return KD_OK;
         }
     }
+    kd_log(KD_LOG_ERROR, "ca", "the CA's certificate is of no enabled version of the key",
+           "key=%s file=%s", b->config->key, b->config->certificate_file);
     return KD_ERR_OWN_CERTIFICATE;
 }
 

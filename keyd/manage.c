@@ -35,7 +35,6 @@ static enum kd_err take_entry(const struct kd_service *s, const struct kd_caller
     return KD_OK;
 }
 
-// A name for another key, which is made or reserved before anything else can be.
 static enum kd_err check_free(const struct kd_service *s, const struct kd_caller *caller,
                               enum kd_permission permission, const char *name) {
     if (!kd_name_is_valid(kd_bytes_of_text(name))) {
@@ -47,17 +46,20 @@ static enum kd_err check_free(const struct kd_service *s, const struct kd_caller
     }
     const struct kd_entry *e = kd_registry_get(&s->registry, name);
     if (e == NULL) {
-        return check_room(s, caller, permission, name);
+        return KD_OK;
     }
     return e->key.n_versions == 0 ? KD_ERR_CHANGE_UNDER_WAY : KD_ERR_KEY_EXISTS;
 }
 
-static enum kd_err reserve(struct kd_service *s, const char *name, enum kd_key_type type,
+// The name of another key, if there is room for one; after all else, as the keys are counted.
+static enum kd_err reserve(struct kd_service *s, const struct kd_caller *caller,
+                           enum kd_permission permission, const char *name, enum kd_key_type type,
                            unsigned usages, enum kd_key_origin origin, kd_key_done *done, void *arg,
                            struct kd_change **out) {
     struct kd_entry *e = NULL;
-    enum kd_err r = kd_registry_reserve(&s->registry, name, type, usages, origin, &e);
-    if (r != KD_OK) {
+    enum kd_err r = check_room(s, caller, permission, name);
+    if (r != KD_OK ||
+        (r = kd_registry_reserve(&s->registry, name, type, usages, origin, &e)) != KD_OK) {
         return r;
     }
     r = kd_change_new(s, e, done, arg, out);
@@ -92,8 +94,8 @@ enum kd_err kd_service_key_create(struct kd_service *s, const struct kd_caller *
         return KD_ERR_KEY_USAGE;
     }
     if ((r = kd_workers_ready(s->workers, &detail)) != KD_OK ||
-        (r = reserve(s, spec->name, spec->type, spec->usages, KD_ORIGIN_CREATED, done, arg, &c)) !=
-            KD_OK) {
+        (r = reserve(s, caller, KD_MAY_CREATE, spec->name, spec->type, spec->usages,
+                     KD_ORIGIN_CREATED, done, arg, &c)) != KD_OK) {
         return r;
     }
     return make_version(c);
@@ -283,7 +285,8 @@ enum kd_err kd_service_key_adopt(struct kd_service *s, const struct kd_caller *c
     enum kd_err r;
     if ((r = check_free(s, caller, KD_MAY_ADOPT, name)) != KD_OK || (r = check_uri(uri)) != KD_OK ||
         // Type and usages are known when the object is.
-        (r = reserve(s, name, KD_KEY_AES_256, 0, KD_ORIGIN_ADOPTED, done, arg, &c)) != KD_OK) {
+        (r = reserve(s, caller, KD_MAY_ADOPT, name, KD_KEY_AES_256, 0, KD_ORIGIN_ADOPTED, done, arg,
+                     &c)) != KD_OK) {
         return r;
     }
     return find_object(c, uri);
@@ -314,8 +317,8 @@ enum kd_err kd_service_key_import(struct kd_service *s, const struct kd_caller *
     }
     r = certificate.n > 0 ? kd_import_certificate(certificate, &key)
                           : kd_import_point(type, point, &key);
-    if (r != KD_OK || (r = reserve(s, name, key.type, KD_USE_VERIFY, KD_ORIGIN_IMPORTED, done, arg,
-                                   &c)) != KD_OK) {
+    if (r != KD_OK || (r = reserve(s, caller, KD_MAY_IMPORT, name, key.type, KD_USE_VERIFY,
+                                   KD_ORIGIN_IMPORTED, done, arg, &c)) != KD_OK) {
         return r;
     }
     const struct kd_key_ref ref = { .type = key.type, .proof = { key.point, key.n_point } };

@@ -73,6 +73,9 @@ enum kd_err kd_store_copy_begin(struct kd_store *from, const char *directory, co
     }
     c->folder = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     enum kd_err r = set_paths(c, path);
+    if (r == KD_OK && c->folder < 0) {
+        return fail(c, strerror(errno));
+    }
     if (r != KD_OK || (r = make_file(c)) != KD_OK || (r = open_copy(c, from)) != KD_OK) {
         return r;
     }

@@ -150,6 +150,8 @@ def who_is_refused_is_told_what_is_missing(token):
              "create, adopt or import")):
         r = expect(keyd.post(path, body), 403, "denied")
         assert r.json["detail"] == missing % what, r
+    r = expect(keyd.delete("/v1/keys/k/versions/1"), 403, "denied")
+    assert r.json["detail"] == missing % 'delete on "k"', r
     keyd.stop()
     ours = os.getuid()
     keyd = Keyd(token, policy=bearer("r")).start()

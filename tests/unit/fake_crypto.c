@@ -65,6 +65,9 @@ static CK_RV generate_pair(CK_SESSION_HANDLE h, CK_MECHANISM *m, CK_ATTRIBUTE *p
     struct fake_session *s;
     CK_RV rv = fake_enter("C_GenerateKeyPair", h, &s);
     (void)m;
+    if (rv == CKR_OK && !fake_has_room(2)) {
+        rv = CKR_DEVICE_MEMORY;
+    }
     if (rv == CKR_OK) {
         struct kd_bytes oid = KD_BYTES_NONE;
         for (CK_ULONG i = 0; i < n_public; i++) {

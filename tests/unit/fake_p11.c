@@ -178,6 +178,10 @@ static unsigned count_objects(bool of_sessions) {
     return n;
 }
 
+bool fake_has_room(unsigned n) {
+    return fake.session_objects_max == 0 || count_objects(true) + n <= fake.session_objects_max;
+}
+
 struct fake_object *fake_object_new(struct fake_session *s, const CK_ATTRIBUTE *list, CK_ULONG n) {
     struct fake_object *o = NULL;
     for (size_t i = 0; i < FAKE_OBJECTS_MAX && o == NULL; i++) {

@@ -51,6 +51,7 @@ CK_RV fake_leave(CK_RV rv);
 CK_RV fake_leave_made(CK_RV rv, CK_OBJECT_HANDLE *made);
 CK_OBJECT_HANDLE fake_left_behind(void);
 bool fake_does(enum fake_habit habit);
+bool fake_has_room(unsigned n); // for session objects
 
 struct fake_object *fake_object_at(CK_OBJECT_HANDLE handle); // NULL
 struct fake_object *fake_object_new(struct fake_session *s, const CK_ATTRIBUTE *list, CK_ULONG n);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Derived secrets that a worker keeps: room, forgetting, threads, resets.
 #include "fake_fixture.h"
+#include "hsm/token_keys.h"
 #include "unit.h"
 
 #include <pthread.h>
@@ -98,6 +99,26 @@ START_TEST(a_full_token_bounds_the_speed_and_not_the_number_of_secrets) {
 }
 END_TEST
 
+// A pair is two objects, and each secret that gives way is one.
+START_TEST(secrets_give_way_to_what_takes_more_than_one_object) {
+    uint8_t macs[SECRETS][32];
+    struct kd_token_keys keys = { .session = s };
+    struct kd_point point;
+    uint64_t key = 0;
+    hf.token.secrets_max = 100;
+    mac_all(s, macs, true);
+    fake_limit_session_objects(SECRETS);
+    ck_assert_err(kd_session_enter(s), KD_OK);
+    keys.generation = s->generation;
+    ck_assert_err(kd_keyops_token.generate(&keys, KD_CURVE_P256, &key, &point), KD_OK);
+    ck_assert_uint_eq(fake_count().session_objects, SECRETS - 2 + 1); // without the public half
+    kd_keyops_token.destroy(&keys, key);
+    kd_session_leave(s);
+    fake_limit_session_objects(0);
+    mac_all(s, macs, false);
+}
+END_TEST
+
 // A secret in use while the device starts anew: its handle may be a key's now.
 START_TEST(a_secret_of_before_a_reset_is_never_destroyed_by_its_handle) {
     struct kd_cached *pinned;
@@ -157,6 +178,7 @@ static TCase *tcase_secrets(void) {
     tcase_add_test(c, a_forgotten_secret_is_gone_from_the_token);
     tcase_add_test(c, a_secret_in_use_is_not_destroyed_to_make_room);
     tcase_add_test(c, a_full_token_bounds_the_speed_and_not_the_number_of_secrets);
+    tcase_add_test(c, secrets_give_way_to_what_takes_more_than_one_object);
     tcase_add_test(c, a_secret_of_before_a_reset_is_never_destroyed_by_its_handle);
     tcase_add_test(c, threads_share_secrets_while_they_give_way_and_the_device_resets);
     return c;
