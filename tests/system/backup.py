@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A copy of the registry while keyd works, and a keyd that goes on from it."""
 import os
+import resource
 import shutil
 import sqlite3
 import stat
@@ -205,6 +206,31 @@ def copy_that_cannot_be_written_is_told_and_leaves_the_one_before(token):
     with open(file, "rb") as f:
         assert f.read() != before
     assert os.listdir(state_of(keyd)).count("backup.db.new") == 0
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def copy_that_fails_in_the_middle_leaves_the_one_before_and_the_registry(token):
+    keyd = Keyd(token)
+    keyd.wrapper = ["env", "--ignore-signal=XFSZ"]  # a full disk sends no signal
+    keyd.start()
+    for i in range(300):
+        keyd.ok("/v1/keys", {"name": f"k{i}", "jwk": PUBLIC}, 201)
+    file = copy_of(keyd)
+    with open(file, "rb") as f:
+        before = f.read()
+    limits = resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    for _ in range(3):
+        expect(keyd.post("/v1/backup", {}), 500, "store")
+    resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE, limits)
+    with open(file, "rb") as f:
+        assert f.read() == before
+    assert "backup.db.new" not in os.listdir(state_of(keyd))
+    keyd.create("later", "aes-256", "encrypt")
+    copy_of(keyd)
+    with sqlite3.connect(file) as db:
+        assert db.execute("SELECT count(*) FROM keys").fetchall() == [(301,)]
     keyd.stop()
 
 
