@@ -278,8 +278,7 @@ static struct transfer *take_transfer(struct kd_client *c) {
     return t;
 }
 
-// The text stays where it is until the transfer has ended.
-// The place for the next one.
+// The text stays where it is until the transfer has ended.  Returns the place for the next one.
 static struct curl_slist *add_line(struct curl_slist *line, const char *text) {
     *line = (struct curl_slist) { .data = (char *)(uintptr_t)text, .next = line + 1 };
     return line + 1;
