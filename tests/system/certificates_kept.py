@@ -32,9 +32,9 @@ def kill_9_loses_no_certificate_that_was_given_out(token):
                     given[owner.id] = owner
 
         threads = [threading.Thread(target=enrol_all, args=(work[i::3],)) for i in range(3)]
+        already = len(given)
         for t in threads:
             t.start()
-        already = len(given)
         wait_for(lambda: len(given) >= already + 2 * round_ + 1, what="some certificates")
         keyd.kill()
         for t in threads:
