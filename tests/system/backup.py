@@ -140,12 +140,14 @@ def registry_then_token_is_a_set_up_that_the_doctor_finds_well(token):
     file = copy_of(keyd)
     before = versions_of(keyd)
     assert not [n for n in before if n.endswith(("-gone", "-public"))]
+    keyd.wait_all_ready()  # a login writes the token's file
     other_token = token_like(token)  # keyd runs, and makes no keys
     other = restored(file, other_token).start()
     assert versions_of(other) == before
     for name in before:
         mac = other.ok(f"/v1/keys/{name}/mac", {"data": b64(b"x")})["mac"]
         expect(keyd.post(f"/v1/keys/{name}/mac-verify", {"data": b64(b"x"), "mac": mac}), 200)
+    other.wait_all_ready()
     Ctl(other)("doctor", "--programs", installed(other_token))
     other.stop()
     keyd.stop()

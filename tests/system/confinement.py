@@ -48,6 +48,7 @@ def each_process_has_given_up_what_it_does_not_need(token):
     # keyd-fetch has its own filter when it has read its configuration.
     wait_for(lambda: status_of(kinds["keyd-fetch"])["Seccomp_filters"] == "2",
              what=lambda: status_of(kinds["keyd-fetch"]))
+    keyd.wait_all_ready()
     for pid in (keyd.process.pid, gateway.process.pid, *children(keyd.process.pid)):
         assert is_confined(pid), (name_of(pid), status_of(pid))
     gateway.stop()

@@ -401,6 +401,7 @@ def a_gateway_that_could_serve_no_message_is_not_ready_until_it_can(token):
         s.backend = Backend(port)
         says(s, "ready")
         os.rename(token.pin_file, token.pin_file + ".away")
+        s.keyd.wait_all_ready()
         for pid in s.keyd.workers():
             os.kill(pid, signal.SIGKILL)
         says(s, "keyd is not ready: pin-missing")

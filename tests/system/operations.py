@@ -111,6 +111,7 @@ def a_forged_ciphertext_is_422_and_hurts_nothing(keyd):
     path = ensure(keyd, "op-aes", "aes-256", "encrypt", "decrypt")
     sealed = keyd.ok(path + "/encrypt", {"plaintext": b64(b"text"), "aad": b64(b"aad")})
     good = {"iv": sealed["iv"], "ciphertext": sealed["ciphertext"], "aad": b64(b"aad")}
+    keyd.wait_all_ready()
     before = keyd.workers()
     raw = unb64(sealed["ciphertext"])
     for change in ({"ciphertext": b64(bytes([raw[0] ^ 1]) + raw[1:])},

@@ -147,7 +147,7 @@ def the_front_has_not_loaded_the_module(token):
     keyd = Keyd(token).start()
     with open(f"/proc/{keyd.pid}/maps", encoding="utf-8") as f:
         assert "softhsm" not in f.read()
-    with open(f"/proc/{daemon.children(keyd.pid)[0]}/maps", encoding="utf-8") as f:
+    with open(f"/proc/{keyd.workers()[0]}/maps", encoding="utf-8") as f:
         assert "softhsm" in f.read()
     keyd.stop()
 

@@ -169,6 +169,7 @@ def values_are_released_where_the_policy_says_so(keyd):
 
 @test
 def service_tells_of_itself(keyd):
+    keyd.wait_all_ready()
     with App(keyd) as app:
         app.ok("ready")
         ready, workers, workers_ready, keys, secrets, sessions = app.ok("state")
