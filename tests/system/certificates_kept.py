@@ -159,11 +159,11 @@ def a_worker_that_dies_while_it_signs_costs_no_secret(token):
     keyd = Bootstrap(token).set_up()
     for i in range(3):
         secret, owner = keyd.enrol(f"d{i}"), Owner(f"d{i}")
-        for pid in keyd.workers():
+        workers = keyd.workers()
+        for pid in workers:
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda o=owner, s=secret: o.enroll(keyd, s)[0] == 200, what="a certificate")
-        wait_for(lambda: keyd.try_get("/readyz") == 200 and len(keyd.workers()) == 2,
-                 what="the workers")
+        keyd.wait_replaced(*workers)
     assert len(keyd.get("/v1/peers").json["peers"]) == 3
     keyd.stop()
 

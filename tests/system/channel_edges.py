@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The secure channel at its edges: who plays keyd's messages back to it, many at
 once, keys that are replaced, a token that fails in between."""
+import contextlib
 import os
 import threading
-import time
 
 from harness import (Faulty, SOFTHSM, b64, daemon, expect, kill, main, peer, test, unb64,
                      wait_for)
@@ -35,10 +35,12 @@ def at_once(n, work):
     return results
 
 
-def well_again(keyd):
-    """keyd sees the end of a worker a moment after the answer."""
-    time.sleep(0.3)
-    keyd.wait_all_ready()
+@contextlib.contextmanager
+def ends_its_worker(keyd):
+    """What is done ends the worker, whose end keyd sees a moment after the answer."""
+    (pid,) = keyd.workers()
+    yield pid
+    keyd.wait_replaced(pid)
 
 
 # ---- what is refused ----
@@ -379,30 +381,28 @@ def a_node_that_is_full_says_later_until_a_session_ends(token):
 def a_record_that_the_token_failed_on_opens_when_it_is_well(token):
     """A failure uses up no number of the device, and no seal repeats one of keyd's."""
     faulty = Faulty(token)
-    keyd = Server(token, {"workers.processes": 1}).set_up()
+    keyd = Server(token, {"workers.processes": 1, "workers.restart-delay": 1,
+                          "channel.otp-step": 3600}).set_up()  # the record waits for its turn
     with keyd.device("d") as d:
         d.connect(keyd)
         exchange(keyd, d, b"before")
         record = d.seal(b"in the fault")
         for function in ("C_DecryptInit", "C_SignInit", "C_Sign"):
-            kill(keyd.workers()[0])  # a fresh one has no password of the time yet
-            well_again(keyd)
-            with faulty.fails(function, DEVICE_ERROR):
+            with ends_its_worker(keyd) as pid:
+                kill(pid)  # a fresh one has no password of the time yet
+            with ends_its_worker(keyd), faulty.fails(function, DEVICE_ERROR):
                 assert keyd.open(record).status >= 500, function
-            well_again(keyd)
         assert unb64(expect(keyd.open(record), 200).json["data"]) == b"in the fault"
-        with faulty.fails("C_EncryptInit", DEVICE_ERROR):
+        with ends_its_worker(keyd), faulty.fails("C_EncryptInit", DEVICE_ERROR):
             r = keyd.post("/v1/records/seal", {"session": d.session, "data": b64(b"x")})
             assert r.status >= 500, r
-        well_again(keyd)
         # One went back before the fault; that of the fault is never used again.
         sequences = [d.open(unb64(keyd.seal(d, b"y").json["record"]))[1] for _ in range(3)]
         assert len(set(sequences)) == 3 and min(sequences) >= 2, sequences
         for function in ("C_GenerateKeyPair", "C_DeriveKey", "C_SignInit"):
-            with faulty.fails(function, DEVICE_ERROR):
+            with ends_its_worker(keyd), faulty.fails(function, DEVICE_ERROR):
                 r = keyd.post("/v1/handshakes", {"message": b64(d.begin())})
                 assert r.status >= 500 and "handshake" not in r.json, (function, r)
-            well_again(keyd)
         assert keyd.get("/v1/status").json["channel"]["handshakes"] == 0
         exchange(keyd, d, b"the old session goes on")
         d.connect(keyd)

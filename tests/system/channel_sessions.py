@@ -5,7 +5,7 @@ import os
 import signal
 
 from channel import exchange, resume
-from harness import BOTH, SOFTHSM, b64, expect, is_alive, main, test, unb64, wait_for
+from harness import BOTH, SOFTHSM, b64, expect, main, test, unb64, wait_for
 from harness.peer import Server
 
 
@@ -183,8 +183,7 @@ def a_worker_that_dies_takes_no_session_with_it(token):
         workers = [w["pid"] for w in keyd.get("/v1/status").json["workers"]]
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not any(is_alive(pid) for pid in workers), what="their end")
-        keyd.wait_all_ready()
+        keyd.wait_replaced(*workers)
         exchange(keyd, d, b"after")
     keyd.stop()
 

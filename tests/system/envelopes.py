@@ -240,11 +240,12 @@ def envelope_is_opened_with_what_it_says(token):
 def envelopes_go_on_after_a_worker_was_killed(token):
     """J15"""
     keyd = mailbox(token)
+    keyd.wait_all_ready()
     for _ in range(3):
         worker = keyd.workers()[0]
         os.kill(worker, signal.SIGKILL)
         assert unb64(keyd.open_it(keyd.make(b"still")).json["data"]) == b"still"
-        keyd.wait_all_ready()
+        keyd.wait_replaced(worker)
     keyd.stop()
 
 

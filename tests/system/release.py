@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 
-from harness import BOTH, SOFTHSM, b64, daemon, expect, is_alive, main, test, unb64, wait_for
+from harness import BOTH, SOFTHSM, b64, daemon, expect, main, test, unb64, wait_for
 from harness.daemon import is_in
 from harness.peer import MessageServer, Server
 
@@ -242,8 +242,7 @@ def released_keys_stay_released_when_workers_and_keyd_are_killed(token):
         workers = [w["pid"] for w in keyd.get("/v1/status").json["workers"]]
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not any(is_alive(pid) for pid in workers), what="their end")
-        keyd.wait_all_ready()
+        keyd.wait_replaced(*workers)
         record = d.seal(b"for the message server")
         refused_by_keyd(keyd, d, record)
         keyd.kill()

@@ -219,6 +219,12 @@ class Keyd(rest.Client):
         wait_for(lambda: all(w["state"] == "ready" for w in self.get("/v1/status").json["workers"]),
                  what="all workers")
 
+    def wait_replaced(self, *pids):
+        """Others are ready in the places of these workers, whose end keyd may not have seen yet."""
+        wait_for(lambda: all(w["state"] == "ready" and w["pid"] not in pids
+                             for w in self.get("/v1/status").json["workers"]),
+                 what=f"others than {pids}")
+
     def try_get(self, path):
         """The status, or 0 where nobody answers."""
         code = self.process.poll()
