@@ -5,7 +5,7 @@ schema.py the form of answers."""
 from . import cbor, daemon, oracle
 from . import peer, pki, rest, schema, tokens
 from . import boot
-from .daemon import Keyd, children, is_alive, kill, rss_kib, sha256_hex, wait_for
+from .daemon import Keyd, children, is_alive, kill, promptly, rss_kib, sha256_hex, wait_for
 from .health import check_health
 from .rest import Client, b64, expect, open_socket, raw, read_all, status_of, unb64
 from .tap import BOTH, SOFTHSM, main, test

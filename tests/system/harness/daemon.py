@@ -50,6 +50,20 @@ def wait_for(condition, seconds=READY_SEC, what="the condition"):
         time.sleep(0.02)
 
 
+def promptly(work, seconds):
+    """What work gives.  A failure of it counts where it took less than these seconds, in which what
+    it is about has not ended by itself; else the machine stood still meanwhile, and it is tried
+    again."""
+    for _ in range(20):
+        begun = time.monotonic()
+        try:
+            return work()
+        except AssertionError:
+            if time.monotonic() - begun < seconds:
+                raise
+    raise AssertionError(f"it took longer than {seconds} s each time")
+
+
 def is_alive(pid):
     """Whether the process runs; a zombie does not."""
     try:
