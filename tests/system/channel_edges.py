@@ -5,8 +5,8 @@ import contextlib
 import os
 import threading
 
-from harness import (Faulty, SOFTHSM, b64, daemon, expect, kill, main, peer, test, unb64,
-                     wait_for)
+from harness import (Faulty, SOFTHSM, b64, daemon, expect, kill, main, peer, promptly, test,
+                     unb64, wait_for)
 from harness.peer import Server
 
 DEVICE_ERROR = "0x30"
@@ -289,14 +289,17 @@ def a_ticket_of_an_expired_session_opens_nothing(token):
     """J08"""
     keyd = Server(token, {"channel.session-lifetime": 2}).set_up()
     with keyd.device("d") as d:
-        d.connect(keyd)
-        body = {"ticket": keyd.get(f"/v1/sessions/{d.session}/ticket").json["ticket"],
-                "client_nonce": b64(os.urandom(16))}
-        keyd.ok("/v1/sessions/resume", body, 201)
+        def begin():
+            d.connect(keyd)
+            ticket = expect(keyd.get(f"/v1/sessions/{d.session}/ticket"), 200).json["ticket"]
+            body = {"ticket": ticket, "client_nonce": b64(os.urandom(16))}
+            keyd.ok("/v1/sessions/resume", body, 201)
+            return body
+
+        body = promptly(begin, 2)
         wait_for(lambda: keyd.post("/v1/sessions/resume", body).status != 201, what="the end")
         expect(keyd.post("/v1/sessions/resume", body), 409, "session-expired")
-        d.connect(keyd)
-        exchange(keyd, d, b"another")
+        promptly(lambda: d.connect(keyd) and exchange(keyd, d, b"another"), 2)
     keyd.stop()
 
 

@@ -183,15 +183,15 @@ def a_device_lives_from_its_secret_to_its_messages(token):
 @test(on=SOFTHSM)
 def an_expired_session_is_renewed_unnoticed(token):
     """J08"""
-    with World(token, channel__session_lifetime=2).device("d") as w:
+    with World(token, channel__session_lifetime=6).device("d") as w:
         p = subprocess.Popen([KEYDCTL, "device", "send", "--dir", w.folder("d"), "--server",
                               w.server["tcp"], "--lines", "--trace"], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for text in ("before", "after"):
+        for text, pause in (("before", 6.5), ("after", 0)):
             p.stdin.write(text + "\n")
             p.stdin.flush()
             assert p.stdout.readline() == text[::-1] + "\n"
-            time.sleep(2.5)
+            time.sleep(pause)
         p.stdin.close()
         w.errors = p.stderr.read()
         assert p.wait(60) == 0, w.errors
@@ -205,7 +205,7 @@ def an_expired_session_is_renewed_unnoticed(token):
 @test(on=SOFTHSM)
 def a_certificate_that_has_expired_is_renewed_before_it_is_used(token):
     """A05"""
-    with World(token, ca__device_validity=4, ca__renew_grace=3600).device("d") as w:
+    with World(token, ca__device_validity=8, ca__renew_grace=3600).device("d") as w:
         path, url = (os.path.join(w.folder("d"), n) for n in ("certificate.pem", "bootstrap.url"))
         with open(path, "rb") as f:
             first = f.read()

@@ -61,7 +61,7 @@ def handshakes_of_strangers_take_half_of_the_places_at_most(token):
 @test(on=SOFTHSM)
 def limits_hold(token):
     """J16: frames in flight, datagrams, an answer that is too long for one, slow ends."""
-    with Set(token, pending_max=4, in_flight_max=2, frame_timeout_ms=500, idle_timeout_ms=1500,
+    with Set(token, pending_max=4, in_flight_max=2, frame_timeout_ms=500, idle_timeout_ms=6000,
              datagram_max_bytes=700) as s:
         d = s.device("d").connect()
         s.backend.delay = 0.3

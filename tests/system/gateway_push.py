@@ -142,7 +142,7 @@ def push_goes_to_the_address_that_the_latest_record_came_from(token):
 @test(on=SOFTHSM)
 def address_is_no_way_to_the_device_for_good(token):
     """J16: what is kept of it ends with the time of an idle connection, or with its next record."""
-    with Set(token, answers_for_ms=5000, idle_timeout_ms=100, push_timeout_ms=50) as s:
+    with Set(token, answers_for_ms=10_000, idle_timeout_ms=100, push_timeout_ms=50) as s:
         d = s.device("d", "udp").connect()
         for i in range(3):
             d.message(b"%d" % i)
