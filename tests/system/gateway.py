@@ -425,7 +425,7 @@ def a_gateway_that_stops_or_has_no_place_is_not_ready(token):
         says(s, "stopping")
         s.backend.answers.set()
         assert d.open(MESSAGE, id_, d.transport.receive()) == (0, b"wols")
-        assert s.gateway.process.wait(30) == 0
+        assert s.gateway.process.wait(60) == 0
         s.gateway.start()
         says(s, "ready")
 
@@ -445,7 +445,7 @@ def stop_drops_no_accepted_message(token):
             answer = d.transport.receive()
             id_ = int.from_bytes(answer[1:5], "big")
             assert d.open(MESSAGE, id_, answer)[0] == 0
-        assert s.gateway.process.wait(30) == 0
+        assert s.gateway.process.wait(60) == 0
         s.gateway.start()
 
 

@@ -124,7 +124,7 @@ def a_push_is_sealed_here_and_acknowledged(token):
         t = threading.Thread(target=lambda: statuses.append(s.gateway.push("d", b"unasked")))
         t.start()
         assert d.take_push()[0] == b"unasked"
-        t.join(30)
+        t.join(60)
         assert statuses == [204] and s.by_keyd() == 0
 
 
@@ -258,7 +258,8 @@ def the_answer_with_the_keys_leaves_nothing_behind(token):
             assert s.device(f"d{i}").connect().message(b"x")[0] == 0
         assert s.held() == 3
         find_in_memory(s.gateway.process.pid, s.keyd.socket.encode())
-        wait_for(lambda: not is_in(s.gateway.process.pid, b'"c2s":"'), seconds=5, what="memory without the answer")
+        wait_for(lambda: not is_in(s.gateway.process.pid, b'"c2s":"'),
+                 what="memory without the answer")
 
 
 @test(on=SOFTHSM)

@@ -43,7 +43,7 @@ class Lib:
 
     def __exit__(self, *_):
         self.process.stdin.close()
-        assert self.process.wait(30) == 0
+        assert self.process.wait(60) == 0
         self.process.stdout.close()
         self.files.__exit__()
 

@@ -108,7 +108,7 @@ def the_front_is_another_user_than_the_workers_and_both_have_no_rights_left(toke
 @test(on=SOFTHSM)
 @separated
 def a_worker_that_dies_or_hangs_is_replaced_by_one_of_the_same_user(token):
-    keyd = Separated(token, {"workers.processes": 1, "workers.deadline-ms": 3000,
+    keyd = Separated(token, {"workers.processes": 1, "workers.deadline-ms": 6000,
                              "workers.ping-ms": 100}).start()
     for stop_it in (signal.SIGKILL, signal.SIGSTOP):
         worker = keyd.workers()[0]

@@ -320,7 +320,7 @@ def no_key_that_was_released_stays_in_memory(token):
         processes = [keyd.pid, *sorted(daemon.children(keyd.pid))]
         for pid in processes:
             daemon.find_in_memory(pid, token.module.encode())
-        wait_for(lambda: not any(is_in(pid, *keys) for pid in processes), seconds=5,
+        wait_for(lambda: not any(is_in(pid, *keys) for pid in processes),
                  what="memory without the keys")
     keyd.stop()
 

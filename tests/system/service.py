@@ -276,7 +276,7 @@ def keyd_that_is_away_or_silent_is_told_apart(token):
     keyd = Keyd(token).start()
     with App(keyd, timeout=500) as quick, App(keyd) as app:
         make(app, "k", HMAC_256, SIGNS | VERIFIES)
-        quick.ok("mac", "k", b"x")
+        wait_for(lambda: quick.ask("mac", "k", b"x")[0] == "ok", what="an answer in time")
         os.kill(keyd.pid, signal.SIGSTOP)
         quick.fails("timeout", "-", 0, "mac", "k", b"x")
         assert "500 ms" in quick.detail()

@@ -166,7 +166,7 @@ def tls_files_that_cannot_be_used_stop_the_start_by_name(token):
         keyd.start(wait=False)
         assert keyd.process.wait(60) not in (0, 99)
         keyd._forget()
-        wait_for(lambda k=keyd, n=named: n in k.log(), 5, f"{named} in the log")
+        wait_for(lambda k=keyd, n=named: n in k.log(), what=f"{named} in the log")
 
 
 class Reloaded:
@@ -365,7 +365,7 @@ def no_request_is_lost_while_tls_files_are_read_again(token):
         r.keyd.hup()
         shown = r.served()
         assert shown == fingerprint(pairs[i % 2][0])
-        wait_for(lambda s=shown: s in seen or lost, 30, "a connection that began with it")
+        wait_for(lambda s=shown: s in seen or lost, what="a connection that began with it")
         seen.clear()
     done.set()
     for t in threads:

@@ -53,7 +53,7 @@ def expect_told(r):
 
 
 def heals(keyd, path, body):
-    wait_for(lambda: keyd.post(path, body).status == 200, 20, f"an answer of {path}")
+    wait_for(lambda: keyd.post(path, body).status == 200, what=f"an answer of {path}")
 
 
 @test(on=SOFTHSM)
@@ -100,7 +100,8 @@ def a_start_in_which_any_call_fails_once_ends_well(token):
 def a_token_that_is_taken_out_and_put_in_again_ends_no_session_of_the_channel(token):
     """J13: sessions are restored by their tickets, and no number is used up by what failed."""
     faulty = Faulty(token)
-    keyd = Server(token, {"workers.processes": 1, "workers.restart-delay": 20}).set_up()
+    keyd = Server(token, {"workers.processes": 1, "workers.restart-delay": 20,
+                          "channel.otp-step": 3600}).set_up()  # the record waits for the token
     with keyd.device("d") as d:
         d.connect(keyd)
         expect(keyd.open(d.seal(b"before")), 200)
@@ -126,7 +127,7 @@ def a_token_that_is_taken_out_and_put_in_again_ends_no_session_of_the_channel(to
 @test(on=SOFTHSM)
 def a_call_that_hangs_ends_its_worker_and_the_others_go_on(token):
     """krill #643, nethsm-pkcs11 #156: a PKCS#11 call cannot be timed out."""
-    faulty, keyd = set_up(token, {"workers.deadline-ms": 2000})
+    faulty, keyd = set_up(token, {"workers.deadline-ms": 8000})
     for path in ("/v1/keys/mac/mac", "/v1/keys/sign/sign"):
         keyd.ok(path, {"data": ""})
     before = keyd.restarts()
@@ -149,7 +150,7 @@ def a_call_that_hangs_ends_its_worker_and_the_others_go_on(token):
     thread.join()
     assert n_meanwhile == 5, n_meanwhile
     expect(answers[0], 200)  # an agreement is safe to repeat, and the other worker did
-    wait_for(lambda: keyd.restarts() == before + 1 and len(keyd.workers()) == 2, 20, "both workers")
+    wait_for(lambda: keyd.restarts() == before + 1 and len(keyd.workers()) == 2, what="both workers")
     heals(keyd, path, body)
     keyd.stop()
 
@@ -168,7 +169,7 @@ def a_module_that_dies_while_it_makes_a_key_leaves_nothing_half_made(token):
         names = {k["name"] for k in expect(keyd.get("/v1/keys"), 200).json["keys"]}
         assert (f"new{n}" in names) == (r.status == 201), (r, names)
         wait_for(lambda s={name + ".v1" for name in names}:
-                 {o["label"] for o in token.objects()} == s, 20, "accord of registry and token")
+                 {o["label"] for o in token.objects()} == s, what="accord of registry and token")
     keyd.stop()
 
 
