@@ -9,7 +9,7 @@ import threading
 import time
 
 from gateway import Set
-from harness import SOFTHSM, cbor, daemon, main, test, wait_for
+from harness import SOFTHSM, cbor, daemon, main, read_all, test, wait_for
 from harness.gateway import (BUSY, FAILURE, HANDSHAKE, MESSAGE, REFUSED, TOO_LARGE, Talker, free_port,
                              head)
 from harness.peer import Server
@@ -299,7 +299,7 @@ def strangers_over_http_take_no_place_from_a_device(token):
                 assert d.message(b"still here") == (0, b"ereh llits")
         closed = 0
         for c in crowd[:30]:
-            closed += c.recv(1) == b""
+            closed += read_all(c) == b""  # or reset, where half a header was not even read
             c.close()
         assert closed == 30
         for c in crowd[30:]:

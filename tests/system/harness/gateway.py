@@ -50,7 +50,7 @@ def free_port(kind=socket.SOCK_STREAM):
 class Backend:
     """An HTTP server that answers with what it got, reversed; and keeps it all."""
 
-    def __init__(self, port=0):
+    def __init__(self, port=None):
         self.messages, self.lock, self.delay, self.status = [], threading.Lock(), 0, 200
         self.answers = threading.Event()  # nobody gets one while it is not set
         self.answers.set()
@@ -82,7 +82,8 @@ class Backend:
             def handle_error(self, *_):  # who asked has gone
                 pass
 
-        self.server = Server(("127.0.0.1", port), Handler)
+        # One that nobody else is given meanwhile, where it is closed and made anew.
+        self.server = Server(("127.0.0.1", port or free_port()), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/messages"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
