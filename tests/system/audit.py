@@ -41,7 +41,7 @@ def lines_of(keyd):
     lines = []
     for path in files_of(keyd):
         with open(path, encoding="ascii") as f:
-            lines += [json.loads(line) for line in f]
+            lines += [json.loads(line) for line in f if line.endswith("\n")]  # else it is being written
     return lines
 
 

@@ -64,7 +64,7 @@ def in_accord(keyd):
 
 def lines_of(keyd, event):
     with open(keyd.audit_file, encoding="ascii") as f:
-        lines = [json.loads(line) for line in f]
+        lines = [json.loads(line) for line in f if line.endswith("\n")]  # else it is being written
     return [line for line in lines if line["event"] == event]
 
 

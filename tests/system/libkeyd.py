@@ -251,7 +251,7 @@ def lost_and_repeated_datagrams_change_nothing(token):
 @test(on=SOFTHSM)
 def resumption_that_is_tampered_with_leaves_nothing_in_the_next_session(token):
     """J08, J13: another nonce of the node, another session, no record; then a handshake."""
-    forged = []
+    forged = {}  # what comes again, as the device has asked again, is the same
 
     def change(data):
         if data[0] != RESUME | ANSWER:
@@ -259,8 +259,9 @@ def resumption_that_is_tampered_with_leaves_nothing_in_the_next_session(token):
         (session, nonce, record), _ = cbor.decode_from(data, 5)
         answers = ([session, bytes(len(nonce)), record], [bytes(len(session)), nonce, record],
                    [session, nonce, b""])
-        forged.append(data)
-        return data[:5] + cbor.encode(answers[len(forged) - 1])
+        if data not in forged:
+            forged[data] = data[:5] + cbor.encode(answers[len(forged)])
+        return forged[data]
 
     with Set(token) as s:
         proxy = Proxy(s.gateway.ports["udp"], lambda *_: 1, change)
@@ -283,7 +284,8 @@ def server_that_has_much_to_do_is_shown_that_its_answers_are_heard(token):
     def change(data):
         return data[:5] + cbor.encode([RETRY, b"forged"]) if forging[0] else data
 
-    with Set(token, Server(token, {"channel.handshakes-max": 8}).set_up()) as s:
+    with Set(token, Server(token, {"channel.handshakes-max": 8,
+                                   "channel.handshake-timeout-ms": 600_000}).set_up()) as s:
         with s.keyd.device("many") as many:
             for _ in range(4):
                 s.keyd.ok("/v1/handshakes", {"message": b64(many.begin())}, 201)
@@ -303,10 +305,12 @@ def server_that_has_much_to_do_is_shown_that_its_answers_are_heard(token):
 def session_in_which_the_server_refuses_a_record_is_not_used_again(token):
     """J08, J09: where its keys or clock are other ones all would be refused; also after an update
     whose answer nobody got, or got another.  Nothing is delivered twice."""
-    forged = []
+    forged, known = [], set()  # an answer that comes again is none to what was asked since
 
     def change(data):
-        if not forged or data[0] != forged[0] | ANSWER:
+        is_new = data[1:5] not in known
+        known.add(data[1:5])
+        if not forged or not is_new or data[0] != forged[0] | ANSWER:
             return data
         kind = forged.pop()
         return data[:5] + b"x" if kind == UPDATE else head(FAILURE, 0)[:1] + data[1:5] + \

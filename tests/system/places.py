@@ -103,6 +103,13 @@ def begin(client, mac):
                                        "Authorization": "Bearer other-token"})
 
 
+def wait_under_way(client, n):
+    """So many requests have been read, asked by a connection that has its place: who is not known
+    to ask for anything might be displaced."""
+    wait_for(lambda: expect(client.get("/v1/status"), 200).json["counts"]["in_flight"] == n,
+             what=f"{n} requests")
+
+
 def end(client):
     answer = client.connection.getresponse()
     answer.read()
@@ -145,6 +152,7 @@ def a_request_under_way_keeps_its_place_and_is_answered(keyd, hog, mac):
     os.kill(worker, signal.SIGSTOP)
     for c in busy:  # the longest idle ones
         begin(c, mac)
+    wait_under_way(held[-1], len(busy))
     with is_served(keyd) as own:
         assert not is_open(held[-1]) and all(is_open(c) for c in busy)
         check_busy(keyd.client())  # nobody is idle but who has one place
@@ -191,6 +199,7 @@ def who_is_idle_in_the_middle_of_requests_makes_room_too_and_what_is_worked_on_g
     os.kill(worker, signal.SIGSTOP)
     for c in busy:
         begin(c, mac)
+    wait_under_way(held[-1], len(busy))
     for i, c in enumerate(held[N // 2:]):
         c.connection.sock.sendall(HALVES[i % len(HALVES)])
     own = [wait_for(lambda: taken(keyd), AT_ONCE_SEC, "a place") for _ in range(N // 2)]

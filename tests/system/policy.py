@@ -4,7 +4,7 @@ import os
 import subprocess
 import threading
 
-from harness import SOFTHSM, Keyd, Skip, b64, expect, main, oracle, sha256_hex, test
+from harness import SOFTHSM, Keyd, Skip, b64, expect, main, oracle, sha256_hex, test, wait_for
 
 ME = f'principal "me" {{ uid = {{ {os.getuid()} }} }}\n'
 ALL = 'allow "me" { operations = { "*" } keys = { "*" } }\n'
@@ -269,6 +269,7 @@ def reload_changes_the_policy_without_a_failed_request(token):
         keyd.set_policy(ME + ALL)
         keyd.hup()
         expect(keyd.post("/v1/random", {"length": 1}, bearer="late-token"), 401)
+        wait_for(lambda: min(counts) > 0, what="a request of each")
     finally:
         stop.set()
         for t in threads:

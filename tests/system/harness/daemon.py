@@ -102,8 +102,9 @@ def cpu_sec(pid):
 
 
 def rss_kib(pid):
+    """What it has made itself: pages of files come and go as the machine has room for them."""
     with open(f"/proc/{pid}/status", encoding="utf-8") as f:
-        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+        return int(re.search(r"RssAnon:\s+(\d+)", f.read()).group(1))
 
 
 PAGES_MAX_BYTES = 1 << 28
