@@ -40,14 +40,12 @@ def a_certificate_is_fetched_by_its_uri(token):
 @test(on=SOFTHSM)
 def what_a_uri_leads_to_is_refused_and_the_log_says_why(token):
     """A11, J11: the same for certificates that are fetched."""
-    with World(token, {"fetch.timeout-ms": 1500}) as w:
+    with World(token) as w:
         own, other = w.ca.issue("d"), w.ca.issue("other")
-        allowed = "its URI is not allowed"
+        allowed, late = "its URI is not allowed", "the answer from its URI took too long"
         size = "the answer from its URI is empty or too large"
         cases = {
             w.web.base + "redirect": "its URI redirects, which is not followed",
-            w.web.base + "never/1": "the answer from its URI took too long",
-            w.web.serve("slow/1", own[1]): "the answer from its URI took too long",
             w.web.base + "endless": size,
             w.web.base + "huge": size,
             w.web.serve("empty", b""): size,
@@ -75,12 +73,24 @@ def what_a_uri_leads_to_is_refused_and_the_log_says_why(token):
             uri = w.web.serve("swapped", other[1])
             d.be("x5t+" + uri)
             w.refuses(d, "the certificate at its URI does not have the fingerprint that it names")
+            set_timeout(w, 1500)
+            for uri in (w.web.base + "never/1", w.web.serve("slow/1", own[1])):
+                d.be(uri)
+                w.refuses(d, late)
+            set_timeout(w, 30_000)
         assert w.peers() == [] and "good" not in w.web.asked, w.web.asked
         with w.device("d", own, w.web.serve("swapped-2", other[1])) as d:
             expect(w.step(d), 422)
         assert w.peers() == []
         with w.on_web("fine") as fine:
             fine.connect(w.keyd)
+
+
+def set_timeout(w, ms):
+    """A short one is of use for what takes longer alone: any answer may be late on a busy machine."""
+    w.keyd.stop()
+    w.keyd.set_config({**w.keyd.channel, "fetch.timeout-ms": ms})
+    w.keyd.start()
 
 
 @test(on=SOFTHSM)
@@ -112,13 +122,14 @@ def a_host_that_takes_the_connection_and_says_nothing_costs_the_timeout(token):
     with socket.create_server(("127.0.0.1", 0)) as mute, socket.socket() as shut:
         shut.bind(("127.0.0.1", 0))  # and does not listen
         bases = [f"https://127.0.0.1:{s.getsockname()[1]}/" for s in (mute, shut)]
-        with World(token, {"fetch.allow-private": bases, "fetch.timeout-ms": 700}) as w:
-            with w.device("d", named_by=bases[0] + "c/d") as d:
+        with World(token, {"fetch.allow-private": bases}) as w:
+            with w.device("d", named_by=bases[1] + "c/d") as d:
+                w.refuses(d, "nobody answers at its URI")
+                set_timeout(w, 700)
+                d.be(bases[0] + "c/d")
                 before = time.monotonic()
                 w.refuses(d, "the answer from its URI took too long")
                 assert time.monotonic() - before >= 0.6
-                d.be(bases[1] + "c/d")
-                w.refuses(d, "nobody answers at its URI")
 
 
 @test(on=SOFTHSM)
@@ -215,7 +226,7 @@ def a_thousand_unknown_uris_at_once_hold_up_nobody_else(token):
 
 @test(on=SOFTHSM)
 def one_uri_is_fetched_once_for_all_who_wait(token):
-    with World(token, {"fetch.timeout-ms": 1000}) as w:
+    with World(token, {"fetch.timeout-ms": 6000}) as w:
         with w.device("d", named_by="x5t") as d:
             steps = prepare(w, d, [w.web.base + "never/one"] * 20)
 
@@ -231,11 +242,11 @@ def one_uri_is_fetched_once_for_all_who_wait(token):
 
 @test(on=SOFTHSM)
 def a_handshake_ends_in_its_time_while_its_certificate_is_fetched(token):
-    with World(token, {"fetch.timeout-ms": 20000, "channel.handshake-timeout-ms": 1500}) as w:
+    with World(token, {"channel.handshake-timeout-ms": 6000}) as w:
         with w.device("d", named_by=w.web.base + "never/late") as d:
             before = time.monotonic()
             r = expect(w.step(d), 504, "deadline")
-            assert time.monotonic() - before < 15
+            assert time.monotonic() - before < 25  # the fetch has thirty seconds
             assert unb64(r.json["message"]) == REFUSED, r
 
 
@@ -305,7 +316,7 @@ def a_process_that_says_what_it_should_not_is_replaced(token):
 
 @test(on=SOFTHSM)
 def the_process_that_fetches_is_started_again(token):
-    with World(token) as w:
+    with World(token, {"fetch.timeout-ms": 6000}) as w:
         for kind in (signal.SIGKILL, signal.SIGABRT):
             pid = wait_for(lambda: fetcher(w.keyd), what="keyd-fetch")
             os.kill(pid, kind)
@@ -319,7 +330,7 @@ def the_process_that_fetches_is_started_again(token):
         with w.on_web("e") as e:
             r = w.step(e)
             assert r.status == 503 and unb64(r.json["message"]) == REFUSED, r
-            assert not is_alive(pid)
+            wait_for(lambda: not is_alive(pid), what="its end")
             wait_for(lambda: fetcher(w.keyd), what="another")
             wait_for(lambda: w.keyd.get("/v1/status").json["channel"]["fetch"]["running"],
                      what="its start")

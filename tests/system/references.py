@@ -29,6 +29,7 @@ class World:
             "trust.crl-file": self.crls if crl else None,
             "trust.required-uris": ["urn:keyd:server:s1", "urn:keyd:relation:*"],
             "fetch.allow-private": [self.web.base], "fetch.ca-file": self.anchors,
+            "fetch.timeout-ms": 30_000,
             "fetch.program": os.path.join(BUILD, "keyd-fetch"), **(config or {})}).set_up()
 
     def __enter__(self):
