@@ -464,12 +464,22 @@ def restart(api, **config):
     api.keyd.wait_serving()
 
 
+def in_time(work, what):
+    """What work gives.  Some of it may be late for a short deadline, and is done again."""
+    def attempt():
+        try:
+            return [work()]
+        except (AssertionError, KeyError):
+            return None
+    return wait_for(attempt, what=what)[0]
+
+
 def reach_absent_token(api):
-    """503 of everything that needs the token; no time to wait for it is left."""
-    restart(api, **{"workers.deadline-ms": 100})
+    """503 of everything that needs the token; little time to wait for it is left."""
+    restart(api, **{"workers.deadline-ms": 300})
     api.keyd.wait_ready()
-    api.make_secrets()
-    requests = list(api.requests())
+    in_time(api.make_secrets, "secrets")
+    requests = in_time(lambda: list(api.requests()), "requests")
     with api.faulty.fails("C_GetSlotList", "0x32"):
         for pid in api.keyd.workers():
             os.kill(pid, signal.SIGKILL)
@@ -509,10 +519,11 @@ def reach_deadlines(api):
         if n % 8 == 0:  # before the delay of restarts, which doubles, grows long
             restart(api, **{"workers.deadline-ms": 300})
             api.keyd.wait_ready()
-            api.make_secrets()
-            if api.keyd.get("/v1/keys/new").status == 404:
-                api.keyd.create("new", "aes-256", "encrypt")
-        _, _, path, body, _ = next(r for r in api.requests() if r[:2] == (method, template))
+            in_time(api.make_secrets, "secrets")
+            in_time(lambda: api.keyd.get("/v1/keys/new").status == 200 or
+                    api.keyd.create("new", "aes-256", "encrypt"), "a key")
+        _, _, path, body, _ = in_time(lambda route=(method, template): next(
+            r for r in api.requests() if r[:2] == route), f"a request: {method} {template}")
         if template == "/v1/keys":
             body = {**body, "name": "late"}
         (pid,) = wait_for(api.keyd.workers, what="a worker")
