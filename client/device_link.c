@@ -21,6 +21,7 @@ struct kd_link {
     bool is_datagram;
     int fd;
     atomic_bool is_shut;
+    atomic_ulong n_came;
     struct kd_buf in; // a frame that has not come whole, with its length
 };
 
@@ -151,6 +152,14 @@ void kd_link_shut(struct kd_link *l) {
     }
 }
 
+bool kd_link_is_stream(const struct kd_link *l) {
+    return l->own.send == NULL && !l->is_datagram;
+}
+
+unsigned long kd_link_came(const struct kd_link *l) {
+    return atomic_load(&l->n_came);
+}
+
 // ---- sending ---------------------------------------------------------------
 
 static enum kd_err send_all(int fd, struct kd_bytes b, uint64_t until_ms) {
@@ -196,6 +205,7 @@ static enum kd_err fill(struct kd_link *l, size_t n, uint64_t until_ms) {
         }
         const ssize_t got = recv(l->fd, p, n - had, 0);
         l->in.n = had + (got > 0 ? (size_t)got : 0);
+        atomic_fetch_add(&l->n_came, got > 0 ? 1 : 0);
         if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
             return KD_ERR_SYSTEM;
         }
@@ -233,6 +243,7 @@ static enum kd_err receive_datagram(struct kd_link *l, uint64_t until_ms, struct
     while (!atomic_load(&l->is_shut)) {
         const ssize_t n = recv(l->fd, p, KD_FRAME_MAX_BYTES, 0);
         if (n > 0) {
+            atomic_fetch_add(&l->n_came, 1);
             kd_buf_put(frame, p, (size_t)n);
             return kd_buf_finish(frame);
         }
@@ -258,6 +269,7 @@ static enum kd_err receive_own(struct kd_link *l, uint64_t until_ms, struct kd_b
     if (r != 0 || n > KD_FRAME_MAX_BYTES) {
         return r > 0 ? KD_ERR_DEADLINE : KD_ERR_SYSTEM;
     }
+    atomic_fetch_add(&l->n_came, 1);
     kd_buf_put(frame, p, n);
     return kd_buf_finish(frame);
 }

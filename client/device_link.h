@@ -30,6 +30,9 @@ KD_MUST_CHECK enum kd_err kd_link_open(const struct kd_place *place, uint64_t un
 void kd_link_free(struct kd_link *l);
 // Ends the wait of who receives; nothing can be sent any more.
 void kd_link_shut(struct kd_link *l);
+bool kd_link_is_stream(const struct kd_link *l); // TCP
+// Changes whenever something has come, if only a part of a frame.  From any thread.
+unsigned long kd_link_came(const struct kd_link *l);
 
 // KD_ERR_SYSTEM, KD_ERR_DEADLINE.  After a failure over a stream nothing more can be sent.
 KD_MUST_CHECK enum kd_err kd_link_send(struct kd_link *l, struct kd_bytes frame, uint64_t until_ms);

@@ -96,26 +96,6 @@ static enum kd_err connect_link(struct kd_wire *w, uint64_t until_ms) {
     return KD_OK;
 }
 
-// Holds the link, made where there is none.
-static enum kd_err get_link(struct kd_wire *w, uint64_t until_ms, struct kd_wire_link **out) {
-    while (w->link == NULL) {
-        if (kd_clock_mono_ms() >= until_ms) {
-            return KD_ERR_DEADLINE;
-        }
-        if (w->is_connecting) {
-            sleep_until(w, until_ms);
-            continue;
-        }
-        const enum kd_err r = connect_link(w, until_ms);
-        if (r != KD_OK) {
-            return r;
-        }
-    }
-    w->link->holds++;
-    *out = w->link;
-    return KD_OK;
-}
-
 // ---- sending ---------------------------------------------------------------
 
 static enum kd_err send_frame(struct kd_wire *w, struct kd_wire_link *l, struct kd_bytes frame,
@@ -180,12 +160,8 @@ static void hand_out(struct kd_wire_link *l, struct kd_bytes bytes) {
     }
 }
 
-// Receives one frame for whoever it is for; or waits while another does.
-static void receive_for_all(struct kd_wire *w, struct kd_wire_link *l, uint64_t until_ms) {
-    if (l->has_reader) {
-        sleep_until(w, until_ms);
-        return;
-    }
+// Receives one frame for whoever it is for, while nobody else does.
+static enum kd_err receive_one(struct kd_wire *w, struct kd_wire_link *l, uint64_t until_ms) {
     kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     l->has_reader = true;
     pthread_mutex_unlock(&w->lock);
@@ -198,9 +174,53 @@ static void receive_for_all(struct kd_wire *w, struct kd_wire_link *l, uint64_t 
         kill_link(w, l, r == KD_ERR_NO_MEMORY ? r : KD_ERR_SYSTEM);
     }
     pthread_cond_broadcast(&w->changed);
+    return r;
+}
+
+// The same; or waits while another does.
+static void receive_for_all(struct kd_wire *w, struct kd_wire_link *l, uint64_t until_ms) {
+    if (l->has_reader) {
+        sleep_until(w, until_ms);
+    } else {
+        (void)receive_one(w, l, until_ms);
+    }
 }
 
 // ---- questions -------------------------------------------------------------
+
+// The other side may have closed a stream that nobody read from: what has come says so, and the
+// link is dead before anything is lost by it.
+static void look_at_link(struct kd_wire *w, uint64_t until_ms) {
+    struct kd_wire_link *l = w->link;
+    l->holds++;
+    while (kd_link_is_stream(l->link) && !l->is_dead && !l->has_reader &&
+           receive_one(w, l, 0) == KD_OK && kd_clock_mono_ms() < until_ms) {
+    }
+    let_go(l);
+}
+
+// Holds the link, made where there is none.
+static enum kd_err get_link(struct kd_wire *w, uint64_t until_ms, struct kd_wire_link **out) {
+    if (w->link != NULL) {
+        look_at_link(w, until_ms);
+    }
+    while (w->link == NULL) {
+        if (kd_clock_mono_ms() >= until_ms) {
+            return KD_ERR_DEADLINE;
+        }
+        if (w->is_connecting) {
+            sleep_until(w, until_ms);
+            continue;
+        }
+        const enum kd_err r = connect_link(w, until_ms);
+        if (r != KD_OK) {
+            return r;
+        }
+    }
+    w->link->holds++;
+    *out = w->link;
+    return KD_OK;
+}
 
 static void remove_waiter(struct kd_wire_link *l, const struct waiter *a) {
     struct waiter **at = &l->waiters;
@@ -245,9 +265,13 @@ static enum kd_err exchange_by_link(struct kd_wire *w, struct kd_bytes frame, ui
         return r;
     }
     struct waiter a = { .next = l->waiters, .id = question.id, .answer = answer };
+    const unsigned long came = kd_link_came(l->link);
     l->waiters = &a;
     r = wait_for_answer(w, l, &a, frame, until_ms);
     remove_waiter(l, &a);
+    if (r == KD_ERR_DEADLINE && kd_link_came(l->link) == came) {
+        kill_link(w, l, KD_ERR_SYSTEM); // there may be no way any more: the next call makes another
+    }
     let_go(l);
     return r;
 }

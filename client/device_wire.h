@@ -35,7 +35,7 @@ void kd_wire_set_own(struct kd_wire *w, const struct kd_place *place);
 
 // Sends the frame, and appends the frame that answers it: the one with its id.  Where frames
 // can be lost it is sent again after 1, 2, 4 and 8 seconds.  KD_ERR_SYSTEM: no connection, or
-// it was lost; KD_ERR_DEADLINE.
+// it was lost; KD_ERR_DEADLINE, and where nothing at all came meanwhile the link is given up.
 KD_MUST_CHECK enum kd_err kd_wire_exchange(struct kd_wire *w, struct kd_bytes frame,
                                            unsigned timeout_ms, struct kd_buf *answer);
 

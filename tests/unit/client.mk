@@ -3,6 +3,7 @@ client_unit_tests = \
 	tests/unit/test_bench \
 	tests/unit/test_ctl \
 	tests/unit/test_device_http \
+	tests/unit/test_device_link \
 	tests/unit/test_device_memory \
 	tests/unit/test_device_wire \
 	tests/unit/test_doctor \
@@ -33,6 +34,9 @@ tests_unit_test_args_LDADD = $(client_unit_libs)
 tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(fake_http)
 tests_unit_test_ctl_CFLAGS = $(client_unit_cflags)
 tests_unit_test_ctl_LDADD = $(client_unit_libs)
+tests_unit_test_device_link_CFLAGS = $(client_unit_cflags)
+tests_unit_test_device_link_LDFLAGS = -Wl,--wrap=poll
+tests_unit_test_device_link_LDADD = $(client_unit_libs)
 tests_unit_test_device_wire_CFLAGS = $(client_unit_cflags)
 tests_unit_test_device_wire_LDADD = $(client_unit_libs)
 tests_unit_test_eckey_CFLAGS = $(client_unit_cflags)
