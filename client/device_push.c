@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-enum { KEEPALIVE_MS = 60000 };
-
 // ---- pushes ----------------------------------------------------------------
 
 enum keyd_err kd_device_take_ticket(struct keyd_device *d) {
@@ -21,24 +19,29 @@ enum keyd_err kd_device_take_ticket(struct keyd_device *d) {
 // A record over this very link, so that the server knows who is at its other end.  A ticket is
 // of use when the link is lost.
 static enum keyd_err prove_link(struct keyd_device *d) {
+    const uint64_t now_ms = kd_clock_mono_ms();
     const enum keyd_err r = kd_device_take_ticket(d);
     const uint64_t link = kd_wire_link(&d->wire);
     pthread_mutex_lock(&d->lock);
     d->proven_link = r == KEYD_OK ? link : 0;
+    d->proven_ms = now_ms;
     pthread_mutex_unlock(&d->lock);
     return r;
 }
 
-static bool is_proven(struct keyd_device *d) {
+// The link at whose other end the server knows us, and when that has to be proven again.  0: none.
+static uint64_t proven_link(struct keyd_device *d, uint64_t *due_ms) {
     const uint64_t link = kd_wire_link(&d->wire);
     pthread_mutex_lock(&d->lock);
-    const bool is_so = link != 0 && d->proven_link == link;
+    const bool is_so = d->proven_link == link;
+    *due_ms = d->proven_ms + KD_DEVICE_KEEPALIVE_MS;
     pthread_mutex_unlock(&d->lock);
-    return is_so;
+    return is_so ? link : 0;
 }
 
 enum keyd_err kd_device_connect(struct keyd_device *d) {
-    const bool is_listening = is_proven(d);
+    uint64_t due_ms = 0;
+    const bool is_listening = proven_link(d, &due_ms) != 0;
     const enum keyd_err r = kd_device_renew(d);
     return r == KEYD_OK && is_listening ? prove_link(d) : r;
 }
@@ -124,29 +127,40 @@ static bool take_push(struct keyd_device *d, struct kd_bytes frame, struct kd_bu
     return is_new;
 }
 
+// The link to listen at, proven where that is due; and until when.
+static enum keyd_err listen_at(struct keyd_device *d, uint64_t *link, uint64_t *due_ms) {
+    *link = proven_link(d, due_ms);
+    if (*link != 0 && kd_clock_mono_ms() < *due_ms) {
+        return KEYD_OK;
+    }
+    kd_detail_begin(); // what ended the link before is healed, or fails anew
+    const enum keyd_err r = prove_link(d);
+    *link = proven_link(d, due_ms);
+    return r;
+}
+
 enum keyd_err kd_device_receive(struct keyd_device *d, unsigned timeout_ms, struct kd_buf *text,
                                 struct kd_bytes *body) {
     const uint64_t until_ms = kd_clock_mono_ms() + timeout_ms;
-    if (d->wire.http != NULL) {
+    if (kd_wire_is_http(&d->wire)) {
         return kd_detail_fail(KEYD_ERR_ARGUMENT, "Over HTTP a server cannot send unasked.");
     }
-    for (bool is_due = false;;) {
+    for (;;) {
         kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
-        enum keyd_err r = is_due || !is_proven(d) ? prove_link(d) : KEYD_OK;
+        uint64_t link = 0;
+        uint64_t due_ms = 0;
+        const enum keyd_err r = listen_at(d, &link, &due_ms);
         if (r != KEYD_OK) {
             return r;
         }
-        const uint64_t now = kd_clock_mono_ms();
-        const uint64_t left_ms = until_ms > now ? until_ms - now : 0;
-        const unsigned wait_ms = left_ms < KEEPALIVE_MS ? (unsigned)left_ms : KEEPALIVE_MS;
-        const enum kd_err got = kd_wire_receive(&d->wire, wait_ms, &frame);
+        const enum kd_err got =
+            kd_wire_receive(&d->wire, link, due_ms < until_ms ? due_ms : until_ms, &frame);
         if (got == KD_OK) {
             kd_device_trace(d, true, &frame);
         }
         if (got == KD_OK && take_push(d, kd_buf_get(&frame), text, body)) {
             return KEYD_OK;
         }
-        is_due = got == KD_ERR_DEADLINE;
         if (got == KD_ERR_NO_MEMORY || kd_clock_mono_ms() >= until_ms) {
             return got == KD_ERR_NO_MEMORY ? KEYD_ERR_MEMORY : KEYD_ERR_TIMEOUT;
         }

@@ -18,6 +18,9 @@ struct kd_device_ack {
     uint8_t frame[127];
 };
 
+// Who listens tells the server so often that he is there, as a NAT forgets a way that is not used.
+#define KD_DEVICE_KEEPALIVE_MS 60000
+
 // The lock is never held over the network.  A session is renewed by one thread at a time,
 // which has is_renewing and alone uses the credentials; the others wait for it, or end what
 // they have under way in the session before.
@@ -33,6 +36,7 @@ struct keyd_device {
     struct kd_wire wire;
     unsigned timeout_ms;
     uint64_t proven_link;                      // the server knows that we are at its other end
+    uint64_t proven_ms;                        // since when, or anew
     struct kd_device_ack acks[KD_DEVICE_ACKS]; // the latest
     unsigned n_acks;
     keyd_trace_fn *trace; // may be NULL

@@ -293,6 +293,13 @@ enum kd_err kd_wire_exchange(struct kd_wire *w, struct kd_bytes frame, unsigned 
     return r;
 }
 
+bool kd_wire_is_http(struct kd_wire *w) {
+    pthread_mutex_lock(&w->lock);
+    const bool is_http = w->http != NULL;
+    pthread_mutex_unlock(&w->lock);
+    return is_http;
+}
+
 // ---- unasked ---------------------------------------------------------------
 
 uint64_t kd_wire_link(struct kd_wire *w) {
@@ -304,11 +311,11 @@ uint64_t kd_wire_link(struct kd_wire *w) {
 
 static enum kd_err receive_push(struct kd_wire *w, struct kd_wire_link *l, uint64_t until_ms,
                                 struct kd_buf *frame) {
-    while (l->first == NULL) {
+    for (bool has_looked = false; l->first == NULL; has_looked = true) {
         if (l->is_dead) {
             return l->why;
         }
-        if (kd_clock_mono_ms() >= until_ms) {
+        if (has_looked && kd_clock_mono_ms() >= until_ms) {
             return KD_ERR_DEADLINE;
         }
         receive_for_all(w, l, until_ms);
@@ -323,12 +330,12 @@ static enum kd_err receive_push(struct kd_wire *w, struct kd_wire_link *l, uint6
     return kd_buf_finish(frame);
 }
 
-enum kd_err kd_wire_receive(struct kd_wire *w, unsigned timeout_ms, struct kd_buf *frame) {
-    const uint64_t until_ms = kd_clock_mono_ms() + timeout_ms;
+enum kd_err kd_wire_receive(struct kd_wire *w, uint64_t link, uint64_t until_ms,
+                            struct kd_buf *frame) {
     enum kd_err r = KD_ERR_SYSTEM;
     pthread_mutex_lock(&w->lock);
     struct kd_wire_link *l = w->link;
-    if (l != NULL) {
+    if (l != NULL && l->number == link) {
         l->holds++;
         r = receive_push(w, l, until_ms, frame);
         let_go(l);

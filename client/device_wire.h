@@ -33,6 +33,8 @@ void kd_wire_wipe(struct kd_wire *w); // when nobody waits any more
 KD_MUST_CHECK enum kd_err kd_wire_set(struct kd_wire *w, const char *server);
 void kd_wire_set_own(struct kd_wire *w, const struct kd_place *place);
 
+bool kd_wire_is_http(struct kd_wire *w);
+
 // Sends the frame, and appends the frame that answers it: the one with its id.  Where frames
 // can be lost it is sent again after 1, 2, 4 and 8 seconds.  KD_ERR_SYSTEM: no connection, or
 // it was lost; KD_ERR_DEADLINE, and where nothing at all came meanwhile the link is given up.
@@ -41,8 +43,9 @@ KD_MUST_CHECK enum kd_err kd_wire_exchange(struct kd_wire *w, struct kd_bytes fr
 
 // The number of the link that there is, and 0 for none: it changes with every new one.
 uint64_t kd_wire_link(struct kd_wire *w);
-// Appends the next frame that was sent unasked over the link.  KD_ERR_SYSTEM, KD_ERR_DEADLINE.
-KD_MUST_CHECK enum kd_err kd_wire_receive(struct kd_wire *w, unsigned timeout_ms,
+// Appends the next frame that was sent unasked over the link of this number; looks at least once.
+// KD_ERR_SYSTEM: that link is lost; KD_ERR_DEADLINE.
+KD_MUST_CHECK enum kd_err kd_wire_receive(struct kd_wire *w, uint64_t link, uint64_t until_ms,
                                           struct kd_buf *frame);
 // Sends a frame that nothing answers, over the link that there is.
 KD_MUST_CHECK enum kd_err kd_wire_tell(struct kd_wire *w, struct kd_bytes frame,

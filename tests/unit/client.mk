@@ -2,6 +2,7 @@ client_unit_tests = \
 	tests/unit/test_args \
 	tests/unit/test_bench \
 	tests/unit/test_ctl \
+	tests/unit/test_device_calls \
 	tests/unit/test_device_http \
 	tests/unit/test_device_link \
 	tests/unit/test_device_memory \
@@ -35,7 +36,7 @@ tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(fake_http)
 tests_unit_test_ctl_CFLAGS = $(client_unit_cflags)
 tests_unit_test_ctl_LDADD = $(client_unit_libs)
 tests_unit_test_device_link_CFLAGS = $(client_unit_cflags)
-tests_unit_test_device_link_LDFLAGS = -Wl,--wrap=poll
+tests_unit_test_device_link_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=poll
 tests_unit_test_device_link_LDADD = $(client_unit_libs)
 tests_unit_test_device_wire_CFLAGS = $(client_unit_cflags)
 tests_unit_test_device_wire_LDADD = $(client_unit_libs)
@@ -99,6 +100,12 @@ tests_unit_test_session_memory_SOURCES = tests/unit/test_session_memory.c \
 tests_unit_test_session_memory_CFLAGS = $(unit_cflags)
 tests_unit_test_session_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_session_memory_LDADD = $(client_unit_libs)
+tests_unit_test_device_calls_SOURCES = tests/unit/test_device_calls.c \
+	tests/unit/device_server.c tests/unit/device_server.h tests/unit/pki.c tests/unit/pki.h \
+	$(failing_memory)
+tests_unit_test_device_calls_CFLAGS = $(unit_cflags)
+tests_unit_test_device_calls_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_device_calls_LDADD = $(client_unit_libs)
 tests_unit_test_device_memory_SOURCES = tests/unit/test_device_memory.c \
 	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
 tests_unit_test_device_memory_CFLAGS = $(unit_cflags)

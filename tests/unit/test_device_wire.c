@@ -57,14 +57,15 @@ static void ask(struct kd_wire *w) {
 static void receives(struct kd_wire *w, uint32_t id) {
     kd_auto(buf) struct kd_buf push = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     struct kd_frame f;
-    ck_assert_err(kd_wire_receive(w, TIMEOUT_MS, &push), KD_OK);
+    ck_assert_err(kd_wire_receive(w, kd_wire_link(w), kd_clock_mono_ms() + TIMEOUT_MS, &push),
+                  KD_OK);
     ck_assert_err(kd_frame_parse(kd_buf_get(&push), &f), KD_OK);
     ck_assert_uint_eq(f.id, id);
 }
 
 static void receives_nothing(struct kd_wire *w) {
     kd_auto(buf) struct kd_buf push = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
-    ck_assert_err(kd_wire_receive(w, 1, &push), KD_ERR_DEADLINE);
+    ck_assert_err(kd_wire_receive(w, kd_wire_link(w), 0, &push), KD_ERR_DEADLINE);
 }
 
 START_TEST(so_many_pushes_wait_and_no_more_and_there_is_room_again) {

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// test_device_calls.c: the calls of libkeyd, with a server in this process, over a transport of the
+// caller's: what they send, when they end, and what they say then.
+#include "client/device_state.h"
+#include "tests/unit/device_server.h"
+#include "tests/unit/unit.h"
+
+#include <fcntl.h>
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static char folder[64], key_file[96], certificate_file[96], server_file[96];
+static struct device_server server;
+static struct keyd_config config;
+static struct keyd_device *device;
+static unsigned n_tickets; // frames that asked for one
+
+static int take(void *arg, const uint8_t *frame, size_t n, unsigned timeout_ms) {
+    n_tickets += frame[0] == KD_FRAME_TICKET;
+    return device_server_send(arg, frame, n, timeout_ms);
+}
+
+static void set_up(void) {
+    struct pki_cert theirs = pki_make(&(struct pki_spec) { .name = "s" }, NULL);
+    struct pki_cert own = pki_make(&(struct pki_spec) { .name = "d" }, NULL);
+    strcpy(folder, "/tmp/kd-calls-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(key_file, sizeof(key_file), "%s/key", folder);
+    snprintf(certificate_file, sizeof(certificate_file), "%s/certificate", folder);
+    snprintf(server_file, sizeof(server_file), "%s/server", folder);
+    FILE *f = fdopen(open(key_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "w");
+    ck_assert(f != NULL && PEM_write_PrivateKey(f, own.key, NULL, NULL, 0, NULL, NULL) == 1);
+    fclose(f);
+    pki_write_pem(certificate_file, &own, 1);
+    pki_write_pem(server_file, &theirs, 1);
+    device_server_open(&server, &theirs, &own);
+    pki_wipe(&theirs);
+    pki_wipe(&own);
+    config = (struct keyd_config) { .key_file = key_file,
+                                    .certificate_file = certificate_file,
+                                    .server_certificate_file = server_file,
+                                    .timeout_ms = 10000,
+                                    .send = take,
+                                    .receive = device_server_receive,
+                                    .transport_arg = &server };
+    device = NULL;
+    n_tickets = 0;
+}
+
+static void tear_down(void) {
+    keyd_device_free(device);
+    device_server_close(&server);
+    unlink(key_file);
+    unlink(certificate_file);
+    unlink(server_file);
+    rmdir(folder);
+    kd_clock_release();
+}
+
+#define ck_assert_keyd(r, expected)                                                                \
+    do {                                                                                           \
+        const enum keyd_err got_ = (r);                                                            \
+        ck_assert_msg(got_ == (expected), "%s, not %s: %s", keyd_err_name(got_),                   \
+                      keyd_err_name(expected), keyd_detail());                                     \
+    } while (0)
+
+// ---- messages that come unasked --------------------------------------------
+
+static enum keyd_err receive(unsigned timeout_ms) {
+    uint8_t *message = NULL;
+    size_t n = 0;
+    const enum keyd_err r = keyd_receive(device, timeout_ms, &message, &n);
+    free(message);
+    return r;
+}
+
+static void hear_nothing_at(uint64_t mono_ms, unsigned tickets) {
+    kd_clock_hold(mono_ms, kd_clock_wall_ms());
+    ck_assert_keyd(receive(0), KEYD_ERR_TIMEOUT);
+    ck_assert_uint_eq(n_tickets, tickets);
+}
+
+START_TEST(who_listens_again_and_again_says_that_it_is_there_once_in_a_while) {
+    const uint64_t began_ms = kd_clock_mono_ms();
+    const uint64_t again_ms = began_ms + KD_DEVICE_KEEPALIVE_MS;
+    ck_assert_keyd(keyd_device_new(&config, &device), KEYD_OK);
+    hear_nothing_at(began_ms, 1);
+    hear_nothing_at(began_ms, 1);
+    hear_nothing_at(again_ms - 1, 1);
+    hear_nothing_at(again_ms, 2);
+    hear_nothing_at(again_ms + KD_DEVICE_KEEPALIVE_MS - 1, 2);
+    hear_nothing_at(again_ms + KD_DEVICE_KEEPALIVE_MS, 3);
+}
+END_TEST
+
+static TCase *tcase_unasked(void) {
+    TCase *c = tcase_create("unasked");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, who_listens_again_and_again_says_that_it_is_there_once_in_a_while);
+    return c;
+}
+
+UNIT_MAIN("device calls", tcase_unasked())
