@@ -1,8 +1,10 @@
 libkeyd_sources = \
 	client/device.c client/keyd.h \
 	client/device_ask.c client/device_state.h \
+	client/device_boot.c client/device_boot.h \
 	client/device_credentials.c client/device_credentials.h \
 	client/device_detail.c client/device_detail.h \
+	client/device_home.c client/device_home.h \
 	client/device_http.c client/device_http.h \
 	client/device_link.c client/device_link.h \
 	client/device_provision.c \

@@ -65,7 +65,7 @@ static X509 *parse_certificate(struct kd_bytes text) {
     return x != NULL ? x : d2i_X509(NULL, &p, (long)text.n);
 }
 
-static enum keyd_err read_certificate(const char *path, struct kd_buf *der) {
+enum keyd_err kd_device_read_certificate(const char *path, struct kd_buf *der) {
     kd_auto(buf) struct kd_buf text = KD_BUF_INIT(KD_DEVICE_FILE_MAX_BYTES);
     enum keyd_err r = kd_device_read_file(path, false, &text);
     if (r != KEYD_OK) {
@@ -154,7 +154,7 @@ static enum keyd_err read_own(struct kd_device_credentials *c, const struct keyd
     enum keyd_err r;
     if ((r = kd_device_read_file(config->key_file, true, &key)) != KEYD_OK ||
         (r = load_key(c, kd_buf_get(&key), config->key_file, &point)) != KEYD_OK ||
-        (r = read_certificate(config->certificate_file, &der)) != KEYD_OK ||
+        (r = kd_device_read_certificate(config->certificate_file, &der)) != KEYD_OK ||
         (r = kd_device_point_of(kd_buf_get(&der), &certified)) != KEYD_OK) {
         return r;
     }
@@ -170,7 +170,7 @@ static enum keyd_err read_server(struct kd_device_credentials *c,
                                  const struct keyd_config *config) {
     kd_auto(buf) struct kd_buf der = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES);
     enum keyd_err r;
-    if ((r = read_certificate(config->server_certificate_file, &der)) != KEYD_OK ||
+    if ((r = kd_device_read_certificate(config->server_certificate_file, &der)) != KEYD_OK ||
         (r = kd_device_point_of(kd_buf_get(&der), &c->server_point)) != KEYD_OK) {
         return r;
     }

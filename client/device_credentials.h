@@ -30,6 +30,8 @@ KD_MUST_CHECK enum keyd_err kd_device_check_own(struct kd_device_credentials *c)
 #define KD_DEVICE_CERTIFICATE_MAX_BYTES 4096 // DER
 // What is in a file, which must not be empty; a secret's must be closed to others.
 enum keyd_err kd_device_read_file(const char *path, bool is_secret, struct kd_buf *out);
+// A certificate, PEM or DER.  KEYD_ERR_FILE.
+enum keyd_err kd_device_read_certificate(const char *path, struct kd_buf *der);
 
 // The key of a certificate (PEM or DER) if it is on P-256 or P-384.  KEYD_ERR_FILE.
 enum keyd_err kd_device_point_of(struct kd_bytes certificate, struct kd_point *out);

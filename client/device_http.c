@@ -145,10 +145,13 @@ enum kd_err kd_http_exchange(struct kd_http *h, struct kd_bytes frame, unsigned 
 // ---- the bootstrap server --------------------------------------------------
 
 static bool prepare_tls(CURL *c, const struct kd_http_request *r) {
+    struct curl_blob own = { (void *)(uintptr_t)r->certificate.p, r->certificate.n,
+                             CURL_BLOB_COPY };
     return curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
            (r->ca_file == NULL || curl_easy_setopt(c, CURLOPT_CAINFO, r->ca_file) == CURLE_OK) &&
-           (r->certificate_file == NULL ||
-            (curl_easy_setopt(c, CURLOPT_SSLCERT, r->certificate_file) == CURLE_OK &&
+           (r->certificate.n == 0 ||
+            (curl_easy_setopt(c, CURLOPT_SSLCERT_BLOB, &own) == CURLE_OK &&
+             curl_easy_setopt(c, CURLOPT_SSLCERTTYPE, "DER") == CURLE_OK &&
              curl_easy_setopt(c, CURLOPT_SSLKEY, r->key_file) == CURLE_OK));
 }
 

@@ -26,8 +26,8 @@ struct kd_http_request {
     const char *ca_file; // NULL: the system's
     const char *user;    // for HTTP Basic; NULL: none
     const struct kd_secret *password;
-    const char *certificate_file; // of the client; NULL: none
-    const char *key_file;
+    struct kd_bytes certificate; // of the client, DER; empty: none
+    const char *key_file;        // its key, PEM
     const char *type; // of the body; NULL: a GET
     struct kd_bytes body;
     unsigned timeout_ms;

@@ -95,11 +95,14 @@ static void put_file(const char *name, const char *text) {
 }
 
 static void forget_answers(void) {
-    static const char *const names[] = { "device/server.pem", "device/certificate.pem",
-                                         "device/certificate.uri", "device/envelope.pem",
-                                         "device/bootstrap.url" };
+    static const char *const names[] = { "server.pem",   "certificate.pem", "certificate.uri",
+                                         "envelope.pem", "bootstrap.url",   "bootstrap.pem" };
     for (size_t i = 0; i < KD_COUNT_OF(names); i++) {
-        (void)unlink(file(names[i]));
+        char path[64];
+        snprintf(path, sizeof(path), "device/%s", names[i]);
+        (void)unlink(file(path));
+        snprintf(path, sizeof(path), "device/%s.new", names[i]);
+        (void)unlink(file(path));
     }
 }
 

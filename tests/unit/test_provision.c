@@ -300,6 +300,73 @@ START_TEST(a_device_opens_from_its_directory_or_there_is_no_memory) {
 }
 END_TEST
 
+// ---- a directory that is used already ------------------------------------------
+
+// Of all files but those that are not in their places yet.
+static void read_all(struct kd_buf *out) {
+    static const char *const names[] = { "key.pem",      "certificate.pem", "certificate.uri",
+                                         "server.pem",   "envelope.pem",    "bootstrap.url",
+                                         "bootstrap.pem" };
+    for (size_t i = 0; i < KD_COUNT_OF(names); i++) {
+        char bytes[4096];
+        FILE *f = fopen(file(names[i]), "re");
+        const size_t n = f == NULL ? 0 : fread(bytes, 1, sizeof(bytes), f);
+        kd_buf_printf(out, "%s %zu\n", names[i], n);
+        kd_buf_put(out, bytes, n);
+        if (f != NULL) {
+            fclose(f);
+        }
+    }
+    ck_assert_err(kd_buf_finish(out), KD_OK);
+}
+
+static struct kd_bytes point_of(const struct pki_cert *c) {
+    const ASN1_BIT_STRING *key = X509_get0_pubkey_bitstr(c->x);
+    return (struct kd_bytes) { ASN1_STRING_get0_data(key), (size_t)ASN1_STRING_length(key) };
+}
+
+START_TEST(a_provisioning_that_fails_leaves_a_device_as_it_was) {
+    kd_auto(buf) struct kd_buf before = KD_BUF_INIT(65536);
+    kd_auto(buf) struct kd_buf after = KD_BUF_INIT(65536);
+    struct pki_cert other = pki_make(&(struct pki_spec) { .name = "s" }, NULL);
+    struct answered a = good_answer();
+    char again[96];
+    a.envelope = point_of(&own);
+    make_provision(&a);
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
+    read_all(&before);
+    a.uri = kd_bytes_of_text("https://pki.example/c/other/d");
+    a.certificate = pki_der(&other);
+    a.envelope = KD_BYTES_NONE;
+    make_provision(&a);
+    strcpy(enrolled, "!");
+    snprintf(again, sizeof(again), "https://127.0.0.1:0%u", server.port);
+    struct keyd_bootstrap b = bootstrap;
+    b.url = again;
+    ck_assert_keyd(keyd_provision(&b), KEYD_ERR_SERVER);
+    ck_assert_uint_eq(n_enrolled, 2);
+    read_all(&after);
+    ck_assert(kd_bytes_equal(kd_buf_get(&before), kd_buf_get(&after)));
+    pki_wipe(&other);
+}
+END_TEST
+
+START_TEST(a_provisioning_leaves_nothing_of_the_one_before) {
+    struct answered a = good_answer();
+    a.envelope = point_of(&own);
+    make_provision(&a);
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
+    ck_assert_int_eq(access(file("envelope.pem"), F_OK), 0);
+    ck_assert_int_eq(access(file("envelope.pem.new"), F_OK), -1);
+    a.envelope = KD_BYTES_NONE;
+    make_provision(&a);
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
+    ck_assert_int_eq(access(file("envelope.pem"), F_OK), -1);
+    ck_assert_int_eq(access(file("envelope.pem.new"), F_OK), -1);
+    ck_assert_int_eq(access(file("server.pem.new"), F_OK), -1);
+}
+END_TEST
+
 static TCase *tcase_provision(void) {
     TCase *c = tcase_create("provision");
     tcase_set_timeout(c, 60);
@@ -311,6 +378,8 @@ static TCase *tcase_provision(void) {
     tcase_add_test(c, a_certificate_that_no_handshake_takes_does_not_use_the_secret_up);
     tcase_add_test(c, a_certificate_comes_in_lines_or_in_one);
     tcase_add_test(c, an_answer_without_our_certificate_is_not_taken);
+    tcase_add_test(c, a_provisioning_that_fails_leaves_a_device_as_it_was);
+    tcase_add_test(c, a_provisioning_leaves_nothing_of_the_one_before);
     tcase_add_test(c, a_device_is_provisioned_or_there_is_no_memory);
     tcase_add_test(c, a_device_opens_from_its_directory_or_there_is_no_memory);
     return c;
