@@ -203,3 +203,35 @@ KD_COLD enum keyd_err kd_boot_enroll(const struct kd_boot *b, EVP_PKEY *key, str
     r = r == KEYD_OK ? ask(b, url, "application/pkcs10", kd_buf_get(&body), &answer) : r;
     return r == KEYD_OK ? take_certificate(kd_buf_get(&answer), key, der) : r;
 }
+
+// /c/<server id>/<device id> of a URI.
+static const char *path_of(const char *uri) {
+    const char *at = uri + strlen(uri);
+    for (unsigned n_slashes = 0; at > uri && n_slashes < 3;) {
+        n_slashes += *--at == '/' ? 1 : 0;
+    }
+    return at;
+}
+
+// It is public: nothing is shown.  Asked of the bootstrap server itself, as servers may reach it by
+// another name.
+KD_COLD enum keyd_err kd_boot_fetch(const struct kd_boot *b, const char *uri, EVP_PKEY *key,
+                                    struct kd_buf *der) {
+    kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_BOOT_ANSWER_MAX_BYTES);
+    const struct kd_boot nobody = { .ca_file = b->ca_file, .timeout_ms = b->timeout_ms };
+    char url[2 * KD_BOOT_URL_BYTES];
+    snprintf(url, sizeof(url), "%s%s", b->url, path_of(uri));
+    const enum keyd_err r = ask(&nobody, url, NULL, KD_BYTES_NONE, &answer);
+    if (r != KEYD_OK) {
+        return r;
+    }
+    const unsigned char *p = answer.p;
+    X509 *x = d2i_X509(NULL, &p, (long)answer.n);
+    const bool is_ours = x != NULL && X509_check_private_key(x, key) == 1;
+    X509_free(x);
+    if (!is_ours) {
+        return kd_detail_fail(KEYD_ERR_REFUSED, "At %.200s is no certificate of this key.", url);
+    }
+    kd_buf_put(der, answer.p, (size_t)(p - answer.p));
+    return kd_device_told(kd_buf_finish(der), KEYD_ERR_SERVER);
+}

@@ -32,6 +32,19 @@ KD_COLD static enum keyd_err commit(const char *directory) {
     return kd_home_commit(directory, names, KD_COUNT_OF(names));
 }
 
+KD_COLD static enum keyd_err stage(const struct keyd_bootstrap *b,
+                                   const struct kd_boot_server *server) {
+    const enum keyd_err r =
+        kd_home_stage_server(b->directory, server->certificate, server->uri, server->envelope);
+    return r == KEYD_OK ? stage_bootstrap(b) : r;
+}
+
+KD_COLD static enum keyd_err keep(const char *directory, const struct kd_buf *der) {
+    const enum keyd_err r =
+        kd_home_stage_certificate(directory, KD_HOME_CERTIFICATE, kd_buf_get(der));
+    return r == KEYD_OK ? commit(directory) : r;
+}
+
 // What can fail here does so before the secret is used up, but for the disk.
 KD_COLD static enum keyd_err enroll(const struct keyd_bootstrap *b, const struct kd_boot *boot) {
     kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_BOOT_ANSWER_MAX_BYTES);
@@ -39,20 +52,60 @@ KD_COLD static enum keyd_err enroll(const struct keyd_bootstrap *b, const struct
     struct kd_boot_server server;
     EVP_PKEY *key = NULL;
     enum keyd_err r = kd_boot_ask(boot, &answer, &server);
-    if (r != KEYD_OK ||
-        (r = kd_home_stage_server(b->directory, server.certificate, server.uri, server.envelope)) !=
-            KEYD_OK ||
-        (r = stage_bootstrap(b)) != KEYD_OK) {
+    if (r != KEYD_OK || (r = stage(b, &server)) != KEYD_OK) {
         return r;
     }
     r = kd_home_make_key(b->directory, server.suite == SUITE_P384, &key);
     r = r == KEYD_OK ? kd_boot_enroll(boot, key, &der) : r;
     EVP_PKEY_free(key);
-    if (r != KEYD_OK || (r = kd_home_stage_certificate(b->directory, KD_HOME_CERTIFICATE,
-                                                       kd_buf_get(&der))) != KEYD_OK) {
+    return r == KEYD_OK ? keep(b->directory, &der) : r;
+}
+
+// ---- after an interruption ----------------------------------------------------
+
+// Where the certificate of this device is: of the attempt before, or of what is in use.
+static bool read_uri(const struct keyd_bootstrap *b, bool is_staged,
+                     char uri[static KD_HOME_LINE_BYTES]) {
+    kd_home_read_line(b->directory, is_staged ? KD_HOME_URI KD_HOME_STAGED : KD_HOME_URI, uri);
+    const char *id = strrchr(uri, '/');
+    return id != NULL && strcmp(id + 1, b->id) == 0;
+}
+
+KD_COLD static enum keyd_err find_certificate(const struct keyd_bootstrap *b,
+                                              const struct kd_boot *boot, struct kd_buf *der) {
+    char uri[KD_HOME_LINE_BYTES];
+    enum keyd_err r = KEYD_ERR_REFUSED;
+    EVP_PKEY *key = kd_home_read_key(b->directory);
+    for (int i = 0; i < 2 && r == KEYD_ERR_REFUSED && key != NULL; i++) {
+        if (read_uri(b, i == 0, uri)) {
+            kd_detail_begin();
+            r = kd_boot_fetch(boot, uri, key, der);
+        }
+    }
+    EVP_PKEY_free(key);
+    return r;
+}
+
+// An enrolment has used the secret up, and nobody here heard of its end, or could write it: the
+// certificate that it brought is at its URI, and is as good as the secret for the rest.
+KD_COLD static enum keyd_err recover(const struct keyd_bootstrap *b, const struct kd_boot *boot) {
+    kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_BOOT_ANSWER_MAX_BYTES);
+    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES);
+    char key_file[KD_HOME_PATH_BYTES];
+    struct kd_boot_server server;
+    enum keyd_err r = find_certificate(b, boot, &der);
+    if (r != KEYD_OK) {
         return r;
     }
-    return commit(b->directory);
+    struct kd_boot by_certificate = *boot;
+    by_certificate.secret = NULL;
+    by_certificate.certificate = kd_buf_get(&der);
+    by_certificate.key_file = kd_home_path(b->directory, KD_HOME_KEY, key_file);
+    if ((r = kd_boot_ask(&by_certificate, &answer, &server)) != KEYD_OK ||
+        (r = stage(b, &server)) != KEYD_OK) {
+        return r;
+    }
+    return keep(b->directory, &der);
 }
 
 KD_COLD enum keyd_err keyd_provision(const struct keyd_bootstrap *b) {
@@ -82,7 +135,8 @@ KD_COLD enum keyd_err keyd_provision(const struct keyd_bootstrap *b) {
                                   .id = b->id,
                                   .secret = secret,
                                   .timeout_ms = b->timeout_ms == 0 ? TIMEOUT_MS : b->timeout_ms };
-    return kd_detail_end(r == KEYD_OK ? enroll(b, &boot) : r);
+    r = r == KEYD_OK ? enroll(b, &boot) : r;
+    return kd_detail_end(r == KEYD_ERR_REFUSED ? recover(b, &boot) : r);
 }
 
 // ---- a device from its directory -----------------------------------------------

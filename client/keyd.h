@@ -97,8 +97,10 @@ struct keyd_bootstrap {
 };
 
 /* Makes a private key on the curve of the server's suite, has it certified, and learns the
- * server's certificate and keys.  After a failure it may be called again: the key that was made
- * is kept.  KEYD_ERR_REFUSED: the secret is not good (any more). */
+ * server's certificate and keys.  All files are put in their places at the end, and a failure
+ * leaves those of a device that works.  After one it may be called again: the key that was made
+ * is kept, and a certificate that the bootstrap server has made for it is found.
+ * KEYD_ERR_REFUSED: the secret is not good (any more), and there is no such certificate. */
 enum keyd_err keyd_provision(const struct keyd_bootstrap *bootstrap);
 
 /* A device from the directory that keyd_provision has filled: what the configuration leaves NULL
@@ -142,7 +144,7 @@ enum keyd_err keyd_save(struct keyd_device *device);
 enum keyd_err keyd_move(struct keyd_device *device, const char *server);
 /* Ends the session at the server too. */
 enum keyd_err keyd_close(struct keyd_device *device);
-/* The server's clock less ours, in milliseconds, as the last handshake told. */
+/* The server's clock, as the last handshake told, less ours, as it is now, in milliseconds. */
 int64_t keyd_clock_offset(struct keyd_device *device);
 
 #if defined(__GNUC__)

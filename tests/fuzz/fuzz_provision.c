@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // fuzz_provision.c: what a bootstrap server answers to a device (libkeyd).  The first byte has
-// flags; then follow two blocks, each with its length before it and its status first: the
-// provisioning answer (CBOR), and that of EST (certs-only, in base64).  Whatever they are, a
+// flags; then follow four blocks, each with its length before it and its status first: the
+// provisioning answer (CBOR), and that of EST (certs-only, in base64); where this is a refusal,
+// what is at the certificate's URI, and another provisioning answer.  Whatever they are, a
 // device that was told that it is provisioned can be opened, and with names that are whole.
 #include "fuzz.h"
 
@@ -18,7 +19,7 @@
 #include <unistd.h>
 
 enum { IS_DER = 1 }; // what EST brings is put into base64 here
-enum { ANSWERS = 2, TEXT_MAX_BYTES = 8192 };
+enum { ANSWERS = 4, EST = 1, TEXT_MAX_BYTES = 8192 };
 
 // Of no device: a fuzzer can do nothing without a certificate of the device's key.
 static const char key[] = "-----BEGIN PRIVATE KEY-----\n"
@@ -48,7 +49,7 @@ int __wrap_fsync(int fd);
 enum kd_err __wrap_kd_http_ask(const struct kd_http_request *r, long *status,
                                struct kd_buf *answer) {
     static const long statuses[] = { 200, 204, 302, 400, 401, 403, 404, 503, 0 };
-    must(n_asked < ANSWERS && (r->type == NULL) == (n_asked == 0));
+    must(n_asked < ANSWERS && (r->type == NULL) == (n_asked != EST));
     const struct kd_bytes a = answers[n_asked++];
     if (a.n == 0) {
         return KD_ERR_SYSTEM;
@@ -164,10 +165,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     uint8_t text[TEXT_MAX_BYTES];
     char secret[128], directory[128];
     struct kd_reader in = kd_reader_of((struct kd_bytes) { data + 1, n - 1 });
-    answers[0] = next_block(&in);
-    answers[1] = next_block(&in);
-    if ((data[0] & IS_DER) != 0 && answers[1].n > 0) {
-        answers[1] = put_base64(answers[1], text);
+    for (size_t i = 0; i < ANSWERS; i++) {
+        answers[i] = next_block(&in);
+    }
+    if ((data[0] & IS_DER) != 0 && answers[EST].n > 0) {
+        answers[EST] = put_base64(answers[EST], text);
     }
     n_asked = 0;
     start();
@@ -180,7 +182,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     must((r == KEYD_OK) || keyd_detail()[0] != '\0');
     must(r != KEYD_ERR_ARGUMENT && r != KEYD_ERR_FILE && r != KEYD_ERR_MEMORY);
     if (r == KEYD_OK) {
-        must(n_asked == ANSWERS && open_device(directory) == KEYD_OK);
+        must((n_asked == EST + 1 || n_asked == ANSWERS) && open_device(directory) == KEYD_OK);
         check_uri();
     }
     forget_answers();

@@ -93,10 +93,32 @@ def a_device_is_not_provisioned_by_what_is_wrong(token):
         assert "--secret-file" in w.errors, w.errors
         # None of this has used the secret up; and then it is good once.
         w.provision("d", good)
+        w.provision("d", good)  # which it is: its certificate is at its URI
+        key = os.path.join(w.folder("d"), "key.pem")
+        os.rename(key, key + ".away")
         w.provision("d", good, status=REFUSED)
+        assert not os.path.exists(key)
+        os.rename(key + ".away", key)
         for name in os.listdir(w.folder("d")):
             assert os.stat(os.path.join(w.folder("d"), name)).st_mode & 0o77 == 0, name
         assert w.use("send", "d", data=b"hello") == "olleh"
+
+
+@test(on=SOFTHSM)
+def an_enrolment_that_was_interrupted_is_gone_on_with(token):
+    """A02: the secret is used up, and the certificate was not written."""
+    with World(token) as w:
+        secret = w.secret_file("d", w.keyd.enrol("d"))
+        staged = os.path.join(w.folder("d"), "certificate.pem.new")
+        os.makedirs(staged)
+        os.chmod(w.folder("d"), 0o700)
+        w.provision("d", secret, status=USAGE)
+        assert "certificate.pem" in w.errors, w.errors
+        os.rmdir(staged)
+        w.provision("d", secret)
+        assert w.use("send", "d", data=b"hello") == "olleh"
+        w.keyd.ok("/v1/devices/d/revoke", {})
+        w.provision("d", secret, status=REFUSED)
 
 
 @test(on=SOFTHSM)

@@ -81,14 +81,43 @@ static void make_provision(const struct answered *a) {
 }
 
 static const char *first_line = "HTTP/1.1 200 OK";
+static bool is_used;               // the secret
+static bool is_lost;               // the answer to the next enrolment
+static struct kd_bytes published;  // at the certificate's URI; empty: nothing
+static bool is_away;               // who serves it
+static unsigned n_told_the_secret; // who serves it
 
-static size_t answer(void *arg KD_UNUSED, const char *request, char *out, size_t max) {
-    const bool is_provision = strncmp(request, "GET /provision ", 15) == 0;
-    n_enrolled += is_provision ? 0 : 1;
-    const struct kd_bytes body = is_provision ? kd_buf_get(&provision) : kd_bytes_of_text(enrolled);
-    const int n = snprintf(out, max, "%s\r\nContent-Length: %zu\r\n\r\n", first_line, body.n);
+static bool begins_with(const char *request, const char *text) {
+    return strncmp(request, text, strlen(text)) == 0;
+}
+
+static size_t put_answer(const char *line, struct kd_bytes body, char *out, size_t max) {
+    const int n = snprintf(out, max, "%s\r\nContent-Length: %zu\r\n\r\n", line, body.n);
     memcpy(out + n, body.p, body.n);
     return (size_t)n + body.n;
+}
+
+static size_t answer(void *arg KD_UNUSED, const char *request, char *out, size_t max) {
+    const bool is_by_secret = strstr(request, "\r\nAuthorization: Basic ") != NULL;
+    if (begins_with(request, "GET /c/s/d ")) {
+        n_told_the_secret += is_by_secret ? 1 : 0;
+        if (is_away) {
+            return 0;
+        }
+        return put_answer(published.n > 0 ? first_line : "HTTP/1.1 404 No", published, out, max);
+    }
+    if (is_by_secret && is_used) {
+        return put_answer("HTTP/1.1 401 No", kd_bytes_of_text("no"), out, max);
+    }
+    if (begins_with(request, "GET /provision ")) {
+        return put_answer(first_line, kd_buf_get(&provision), out, max);
+    }
+    n_enrolled++;
+    if (is_lost) {
+        is_used = true;
+        return 0;
+    }
+    return put_answer(first_line, kd_bytes_of_text(enrolled), out, max);
 }
 
 // ---- a device --------------------------------------------------------------
@@ -367,6 +396,78 @@ START_TEST(a_provisioning_leaves_nothing_of_the_one_before) {
 }
 END_TEST
 
+// ---- an enrolment that was interrupted -------------------------------------------
+
+static void interrupt_enrolment(void) {
+    is_lost = true;
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_TRANSPORT);
+    ck_assert_int_eq(access(file("certificate.pem"), F_OK), -1);
+    ck_assert_uint_eq(n_enrolled, 1);
+    published = pki_der(&own);
+}
+
+START_TEST(a_secret_that_is_used_up_is_refused_where_no_certificate_is_ours) {
+    struct pki_cert other = pki_make(&(struct pki_spec) { .name = "d" }, NULL);
+    interrupt_enrolment();
+    published = pki_der(&other); // of another key
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_REFUSED);
+    published = (struct kd_bytes) { pki_der(&own).p, pki_der(&own).n - 1 };
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_REFUSED);
+    published = KD_BYTES_NONE;
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_REFUSED);
+    published = pki_der(&own);
+    struct keyd_bootstrap b = bootstrap;
+    b.id = "e"; // another device
+    ck_assert_keyd(keyd_provision(&b), KEYD_ERR_REFUSED);
+    ck_assert_int_eq(unlink(file("key.pem")), 0);
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_REFUSED);
+    ck_assert_int_eq(access(file("certificate.pem"), F_OK), -1);
+    ck_assert_int_eq(access(file("key.pem"), F_OK), -1);
+    pki_wipe(&other);
+}
+END_TEST
+
+static void must_open(void) {
+    const struct keyd_config config = { .server = "tcp://127.0.0.1:1" };
+    struct keyd_device *d = NULL;
+    ck_assert_keyd(keyd_device_open(directory, &config, &d), KEYD_OK);
+    keyd_device_free(d);
+}
+
+START_TEST(an_enrolment_whose_answer_was_lost_is_gone_on_with) {
+    interrupt_enrolment();
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
+    ck_assert_uint_eq(n_enrolled, 1);
+    ck_assert_uint_eq(n_told_the_secret, 0);
+    must_open();
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK); // it is provisioned
+    must_open();
+}
+END_TEST
+
+START_TEST(a_certificate_that_could_not_be_written_is_found_again) {
+    char staged[128];
+    interrupt_enrolment();
+    snprintf(staged, sizeof(staged), "%s", file("certificate.pem.new"));
+    ck_assert_int_eq(mkdir(staged, 0700), 0);
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_FILE);
+    ck_assert_ptr_nonnull(strstr(keyd_detail(), "certificate.pem"));
+    ck_assert_int_eq(rmdir(staged), 0);
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
+    must_open();
+}
+END_TEST
+
+START_TEST(who_cannot_ask_for_its_certificate_is_not_told_that_it_is_refused) {
+    interrupt_enrolment();
+    is_away = true;
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_ERR_TRANSPORT);
+    ck_assert_ptr_nonnull(strstr(keyd_detail(), "/c/s/d"));
+    is_away = false;
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
+}
+END_TEST
+
 static TCase *tcase_provision(void) {
     TCase *c = tcase_create("provision");
     tcase_set_timeout(c, 60);
@@ -380,6 +481,10 @@ static TCase *tcase_provision(void) {
     tcase_add_test(c, an_answer_without_our_certificate_is_not_taken);
     tcase_add_test(c, a_provisioning_that_fails_leaves_a_device_as_it_was);
     tcase_add_test(c, a_provisioning_leaves_nothing_of_the_one_before);
+    tcase_add_test(c, a_secret_that_is_used_up_is_refused_where_no_certificate_is_ours);
+    tcase_add_test(c, an_enrolment_whose_answer_was_lost_is_gone_on_with);
+    tcase_add_test(c, a_certificate_that_could_not_be_written_is_found_again);
+    tcase_add_test(c, who_cannot_ask_for_its_certificate_is_not_told_that_it_is_refused);
     tcase_add_test(c, a_device_is_provisioned_or_there_is_no_memory);
     tcase_add_test(c, a_device_opens_from_its_directory_or_there_is_no_memory);
     return c;
