@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// clock.c: the two clocks, and how tests hold them.
+// clock.c: the clocks, and how tests hold them.
 #include "base/clock.h"
 
 #include <stdbool.h>
@@ -23,6 +23,10 @@ uint64_t kd_clock_mono_us(void) {
 
 uint64_t kd_clock_mono_ms(void) {
     return kd_clock_mono_us() / 1000;
+}
+
+uint64_t kd_clock_boot_ms(void) {
+    return is_held ? held_mono_ms : read_us(CLOCK_BOOTTIME) / 1000;
 }
 
 uint64_t kd_clock_wall_ms(void) {

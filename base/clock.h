@@ -8,11 +8,13 @@
 uint64_t kd_clock_mono_ms(void); // never goes back; for deadlines
 uint64_t kd_clock_mono_us(void); // the same clock; for latencies
 uint64_t kd_clock_wall_ms(void); // since 1970-01-01 UTC; for dates
-// The same, at less cost and up to ten milliseconds old: for what has steps of seconds.
+// Since the start of the machine, also while it sleeps; nobody sets it.
+uint64_t kd_clock_boot_ms(void);
+// The wall's, at less cost and up to ten milliseconds old: for what has steps of seconds.
 uint64_t kd_clock_wall_about_ms(void);
 
-// Tests only: from now on both clocks stand at these times, until
-// kd_clock_release.  Not thread safe.
+// Tests only: from now on the clocks stand at these times, that since the start at the first,
+// until kd_clock_release.  Not thread safe.
 void kd_clock_hold(uint64_t mono_ms, uint64_t wall_ms);
 void kd_clock_release(void);
 

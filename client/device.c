@@ -137,9 +137,9 @@ unsigned keyd_status(struct keyd_device *d) {
 
 int64_t keyd_clock_offset(struct keyd_device *d) {
     pthread_mutex_lock(&d->lock);
-    const int64_t offset_ms = d->offset_ms;
+    const struct kd_device_clock clock = d->clock;
     pthread_mutex_unlock(&d->lock);
-    return offset_ms;
+    return clock.is_known ? (int64_t)kd_device_clock_ms(&clock) - (int64_t)kd_clock_wall_ms() : 0;
 }
 
 // ---- life ------------------------------------------------------------------

@@ -202,7 +202,7 @@ static void end_renewal(struct keyd_device *d) {
 // lock, for others may use `before`.
 static struct kd_device_session *continuation_of(const struct kd_device_session *before) {
     struct kd_device_session *s =
-        before == NULL || before->ticket.n == 0 ? NULL : kd_device_session_new(before->offset_ms);
+        before == NULL || before->ticket.n == 0 ? NULL : kd_device_session_new(&before->clock);
     if (s != NULL && kd_device_session_copy(before, s) != KD_OK) {
         kd_device_session_free(s);
         return NULL;
@@ -216,12 +216,12 @@ static struct kd_device_session *continuation_of(const struct kd_device_session 
 // anybody's.
 static enum keyd_err make_session(struct keyd_device *d, const struct kd_device_session *before) {
     struct kd_device_session *fresh = continuation_of(before);
-    const int64_t offset_ms = d->offset_ms;
+    const struct kd_device_clock clock = d->clock;
     pthread_mutex_unlock(&d->lock);
     enum keyd_err r = fresh == NULL ? KEYD_ERR_REFUSED : resume(d, fresh);
     if (r != KEYD_OK) {
         kd_device_session_free(fresh);
-        fresh = kd_device_session_new(offset_ms);
+        fresh = kd_device_session_new(&clock);
         kd_detail_begin();
         r = fresh == NULL ? KEYD_ERR_MEMORY : run_handshake(d, fresh);
     }
@@ -232,7 +232,7 @@ static enum keyd_err make_session(struct keyd_device *d, const struct kd_device_
     }
     let_go(d->session);
     d->session = fresh; // its hold is the device's
-    d->offset_ms = fresh->offset_ms;
+    d->clock = fresh->clock;
     return KEYD_OK;
 }
 
@@ -325,7 +325,7 @@ static enum keyd_err exchange_record(struct keyd_device *d, struct kd_device_ses
     x->is_unknown = why.code == KD_FAILURE_UNKNOWN_SESSION;
     pthread_mutex_lock(&d->lock);
     r = r == KEYD_OK ? take_answer(s, x, got) : r;
-    // Our clock was set, somebody else resumed by our ticket, the answer to an update was lost:
+    // The server's clock was set, somebody else resumed by our ticket, the answer to an update was lost:
     // the server would refuse all that follows, too.
     s->is_doubtful =
         s->is_doubtful || r == KEYD_ERR_REFUSED || (r != KEYD_OK && x->kind == KD_FRAME_UPDATE);

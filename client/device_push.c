@@ -184,7 +184,7 @@ enum keyd_err kd_device_send_envelope(struct keyd_device *d, const char *sender,
         return KEYD_ERR_MEMORY;
     }
     pthread_mutex_lock(&d->lock);
-    const uint64_t now_s = (uint64_t)((int64_t)kd_clock_wall_ms() + d->offset_ms) / 1000;
+    const uint64_t now_s = kd_device_clock_ms(&d->clock) / 1000;
     pthread_mutex_unlock(&d->lock);
     const struct kd_envelope terms = { .id = { id, sizeof(id) },
                                        .time_s = now_s,

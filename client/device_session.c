@@ -8,11 +8,15 @@ enum { EAD_LABEL = 32768, METHOD = 0, TICKET_MAX_BYTES = 4096 };
 
 static const struct kd_keys software = { &kd_keyops_openssl, NULL };
 
-struct kd_device_session *kd_device_session_new(int64_t offset_ms) {
+uint64_t kd_device_clock_ms(const struct kd_device_clock *c) {
+    return c->is_known ? (uint64_t)((int64_t)kd_clock_boot_ms() + c->ahead_ms) : kd_clock_wall_ms();
+}
+
+struct kd_device_session *kd_device_session_new(const struct kd_device_clock *clock) {
     struct kd_device_session *s = calloc(1, sizeof(*s));
     if (s != NULL) {
         s->holds = 1;
-        s->offset_ms = offset_ms;
+        s->clock = *clock;
         s->ticket = KD_BUF_INIT(TICKET_MAX_BYTES);
     }
     return s;
@@ -49,7 +53,7 @@ enum kd_err kd_device_session_copy(const struct kd_device_session *from,
     memcpy(to->id, from->id, sizeof(to->id));
     to->n_id = from->n_id;
     to->update = from->update;
-    to->offset_ms = from->offset_ms;
+    to->clock = from->clock;
     to->otp = from->otp;
     kd_buf_put(&to->ticket, from->ticket.p, from->ticket.n);
     return kd_buf_finish(&to->ticket);
@@ -162,7 +166,7 @@ static enum kd_err take_terms(struct kd_device_session *s) {
     s->n_id = id.n;
     s->is_resident = profile == 1;
     s->otp = otp;
-    s->offset_ms = (int64_t)time_ms - (int64_t)kd_clock_wall_ms();
+    s->clock = (struct kd_device_clock) { true, (int64_t)time_ms - (int64_t)kd_clock_boot_ms() };
     return s->is_resident ? make_share(s, root) : KD_OK;
 }
 
@@ -193,15 +197,11 @@ static struct kd_record_end end_of(struct kd_device_session *s) {
     };
 }
 
-static uint64_t server_now_ms(const struct kd_device_session *s) {
-    return (uint64_t)((int64_t)kd_clock_wall_about_ms() + s->offset_ms);
-}
-
 enum kd_err kd_device_seal(struct kd_device_session *s, enum kd_record_type type,
                            struct kd_bytes body, struct kd_bytes aad, struct kd_buf *out) {
     const struct kd_record_end end = end_of(s);
     const struct kd_record record = { type, body };
-    return kd_record_seal(&end, s->sequence++, server_now_ms(s), aad, &record, out);
+    return kd_record_seal(&end, s->sequence++, kd_device_clock_ms(&s->clock), aad, &record, out);
 }
 
 enum kd_err kd_device_open(struct kd_device_session *s, struct kd_bytes sealed, struct kd_bytes aad,
@@ -213,7 +213,7 @@ enum kd_err kd_device_open(struct kd_device_session *s, struct kd_bytes sealed, 
         (r = kd_window_check(&s->window, head.sequence)) != KD_OK) {
         return r;
     }
-    r = kd_record_open(&end, &head, aad, server_now_ms(s), text, record);
+    r = kd_record_open(&end, &head, aad, kd_device_clock_ms(&s->clock), text, record);
     if (r == KD_OK) {
         kd_window_take(&s->window, head.sequence);
     }

@@ -6,6 +6,15 @@
 
 #include "client/device_credentials.h"
 
+// The server's clock.  It goes by one of ours that nobody sets, also while the machine sleeps.
+struct kd_device_clock {
+    bool is_known;    // by a handshake
+    int64_t ahead_ms; // of kd_clock_boot_ms
+};
+
+// The server's time, or ours where that is not known: since 1970-01-01 UTC.
+uint64_t kd_device_clock_ms(const struct kd_device_clock *c);
+
 struct kd_device_session {
     unsigned holds, in_flight; // device_ask.c's
     bool is_open;
@@ -20,7 +29,7 @@ struct kd_device_session {
     uint8_t nonces[2][KD_SESSION_NONCE_MAX_BYTES]; // of the attachment: ours, the node's
     size_t n_nonces[2];
     uint64_t update;
-    int64_t offset_ms; // the server's clock less ours
+    struct kd_device_clock clock;
     struct kd_kept_traffic traffic;
     struct kd_record_ivs ivs;
     struct kd_otp_params otp;
@@ -29,8 +38,8 @@ struct kd_device_session {
     struct kd_buf ticket;
 };
 
-// NULL without memory; held once.  The clock's offset is known from a session before.
-struct kd_device_session *kd_device_session_new(int64_t offset_ms);
+// NULL without memory; held once.  The clock is that of the session before.
+struct kd_device_session *kd_device_session_new(const struct kd_device_clock *clock);
 void kd_device_session_free(struct kd_device_session *s);
 // What a resumption begins with: all but the attachment and its keys.  Into a new one.
 KD_MUST_CHECK enum kd_err kd_device_session_copy(const struct kd_device_session *from,

@@ -30,7 +30,7 @@ struct keyd_device {
     struct kd_device_credentials credentials;
     struct kd_device_session *session; // NULL: none
     bool is_renewing;
-    int64_t offset_ms;
+    struct kd_device_clock clock;
     uint32_t next_id;
     unsigned status;
     struct kd_wire wire;

@@ -3,6 +3,7 @@ client_unit_tests = \
 	tests/unit/test_bench \
 	tests/unit/test_ctl \
 	tests/unit/test_device_calls \
+	tests/unit/test_device_ask \
 	tests/unit/test_device_http \
 	tests/unit/test_device_link \
 	tests/unit/test_device_memory \
@@ -94,6 +95,13 @@ tests_unit_test_device_http_SOURCES = tests/unit/test_device_http.c $(fake_tls) 
 tests_unit_test_device_http_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)
 tests_unit_test_device_http_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_device_http_LDADD = $(client_unit_libs) -lssl
+device_pair = tests/unit/device_pair.c tests/unit/device_pair.h \
+	tests/unit/device_server.c tests/unit/device_server.h tests/unit/folder.h
+tests_unit_test_device_ask_SOURCES = tests/unit/test_device_ask.c $(device_pair) \
+	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
+tests_unit_test_device_ask_CFLAGS = $(unit_cflags)
+tests_unit_test_device_ask_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_device_ask_LDADD = $(client_unit_libs)
 tests_unit_test_session_memory_SOURCES = tests/unit/test_session_memory.c \
 	tests/unit/device_server.c tests/unit/device_server.h tests/unit/pki.c tests/unit/pki.h \
 	$(failing_memory)

@@ -20,6 +20,10 @@ static struct kd_bytes bytes(const void *p, size_t n) {
     return (struct kd_bytes) { p, n };
 }
 
+static uint64_t now_ms(const struct device_server *s) {
+    return (uint64_t)((int64_t)kd_clock_wall_ms() + s->ahead_ms);
+}
+
 // ---- keys ------------------------------------------------------------------
 
 static void make_keys(struct device_server *s, struct kd_attachment attachment) {
@@ -48,8 +52,7 @@ static void seal(struct device_server *s, enum kd_record_type type, struct kd_by
                  struct kd_bytes aad, struct kd_buf *out) {
     const struct kd_record_end end = end_of(s);
     const struct kd_record record = { type, body };
-    ck_assert_err(kd_record_seal(&end, s->sequence++, kd_clock_wall_ms(), aad, &record, out),
-                  KD_OK);
+    ck_assert_err(kd_record_seal(&end, s->sequence++, now_ms(s), aad, &record, out), KD_OK);
 }
 
 // ---- handshakes ------------------------------------------------------------
@@ -81,7 +84,7 @@ static void end_handshake(struct device_server *s, struct kd_bytes message, stru
     uint8_t room[64];
     struct kd_buf terms = KD_BUF_OVER(room);
     kd_cbor_put_array(&terms, 4);
-    kd_cbor_put_uint(&terms, kd_clock_wall_ms());
+    kd_cbor_put_uint(&terms, now_ms(s));
     kd_cbor_put_bytes(&terms, bytes(session_id, sizeof(session_id)));
     kd_cbor_put_uint(&terms, LIFETIME_SEC);
     kd_cbor_put_uint(&terms, PROFILE_RELEASED);
@@ -150,8 +153,8 @@ static bool take_record(struct device_server *s, const struct kd_frame *q, struc
     kd_frame_head(&a, answered);
     const struct kd_bytes aad = bytes(answered, sizeof(answered));
     if (s->prk_out == NULL || kd_record_parse(q->body, &head) != KD_OK ||
-        kd_record_open(&end, &head, bytes(asked, sizeof(asked)), kd_clock_wall_ms(), &text,
-                       &record) != KD_OK) {
+        kd_record_open(&end, &head, bytes(asked, sizeof(asked)), now_ms(s), &text, &record) !=
+            KD_OK) {
         return false;
     }
     if (q->kind == KD_FRAME_MESSAGE) {
