@@ -12,6 +12,7 @@ libapi_a_SOURCES = \
 	api/handshakes.c \
 	api/headers.c \
 	api/http.c api/http.h \
+	api/intake.c \
 	api/json_in.c api/json_in.h \
 	api/jwk.c api/jwk.h \
 	api/keys.c \

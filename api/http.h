@@ -227,6 +227,13 @@ enum MHD_Result kd_request_access(void *http, struct MHD_Connection *mhd, const 
 void kd_request_completed(void *http, struct MHD_Connection *mhd, void **request,
                           enum MHD_RequestTerminationCode how);
 
+// Gives the answer to MHD; MHD_NO closes the connection.
+enum MHD_Result kd_request_send(struct kd_request *q);
+// When its header is there, which is checked; what it is refused for is remembered until its body
+// has come, or it is refused at once.  (intake.c)
+enum MHD_Result kd_request_take_header(struct kd_request *q, const char *method);
+KD_MUST_CHECK enum kd_err kd_request_check_query(struct kd_request *q);
+
 // A header of the answer; `name` is not copied.
 void kd_request_put_header(struct kd_request *q, const char *name, const char *value);
 // The answer is in q->out.

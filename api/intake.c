@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// intake.c: what is looked at when the header of a request is there and its body is not: whether
+// it is one request and no other, who calls, which route it is for, and which body may come.
+#include "api/http.h"
+
+#include "api/route.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- the header ------------------------------------------------------------
+
+static void read_request_id(struct kd_request *q) {
+    const char *id = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "X-Request-Id");
+    if (id == NULL) {
+        return;
+    }
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    const size_t n = strspn(id, allowed);
+    if (n >= 1 && n <= KD_HTTP_REQUEST_ID_MAX && id[n] == '\0') {
+        memcpy(q->caller.request_id, id, n + 1);
+    }
+}
+
+// Whether a body comes; *length: what is said of it, 0 where nothing is.
+static bool announces_body(const struct kd_request *q, unsigned long long *length) {
+    const char *text = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Length");
+    *length = 0;
+    if (text == NULL) {
+        return MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Transfer-Encoding") != NULL;
+    }
+    errno = 0;
+    *length = strtoull(text, NULL, 10); // MHD has checked its form
+    *length = errno != 0 ? ULLONG_MAX : *length;
+    return *length > 0;
+}
+
+// All at once, so that no part is left behind by growing.
+static enum kd_err make_room(struct kd_request *q, size_t n) {
+    enum kd_err err = kd_request_hold(q, n);
+    if (err == KD_OK) {
+        (void)kd_buf_extend(&q->body, n);
+        q->body.n = 0;
+    }
+    return err;
+}
+
+static const char *media_of(const struct kd_request *q) {
+    return MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Type");
+}
+
+static bool is_raw(const struct kd_request *q) {
+    return q->route->raw != NULL && kd_media_type_is(media_of(q), q->route->raw);
+}
+
+static enum kd_err check_media(struct kd_request *q) {
+    q->is_raw = is_raw(q);
+    q->is_cbor = q->route->may_be_cbor && kd_media_type_is(media_of(q), KD_MEDIA_CBOR_SEQUENCE);
+    if (q->is_raw || q->is_cbor ||
+        (!q->route->raw_only && kd_media_type_is(media_of(q), "application/json"))) {
+        return KD_OK;
+    }
+    if (q->route->raw != NULL) {
+        char detail[80];
+        snprintf(detail, sizeof(detail), "%s %s%s.",
+                 q->route->raw_only ? "Here it must be" : "Or it may be", q->route->raw,
+                 q->route->may_be_cbor ? " or " KD_MEDIA_CBOR_SEQUENCE : "");
+        kd_request_say(q, detail);
+    }
+    return KD_ERR_MEDIA_TYPE;
+}
+
+static enum kd_err check_header(struct kd_request *q, const char *method, bool has_body) {
+    if (q->connection->is_surplus) {
+        kd_request_say(q, "There are too many connections.");
+        return KD_ERR_BUSY;
+    }
+    if (q->path != NULL) {
+        q->is_head = strcmp(method, "HEAD") == 0;
+        q->route = kd_route_for(q->path, method);
+    }
+    const bool is_open = q->http->config.is_bootstrap || (q->route != NULL && q->route->is_open);
+    // Before anything is told of paths and methods that are not open.
+    enum kd_err err = is_open ? KD_OK : kd_request_identify(q);
+    if (err != KD_OK) {
+        return err;
+    }
+    if (q->refused != KD_OK) {
+        return q->refused;
+    }
+    if (q->route == NULL) {
+        return KD_ERR_METHOD;
+    }
+    if (!has_body) {
+        q->is_raw = q->route->raw_may_be_empty && is_raw(q);
+        return KD_OK;
+    }
+    if (q->route->body == KD_BODY_NONE) {
+        kd_request_say(q, "This request takes no body.");
+        return KD_ERR_BAD_REQUEST;
+    }
+    return check_media(q);
+}
+
+// The body is not read: MHD closes the connection behind the answer.
+static enum MHD_Result end_unread(struct kd_request *q) {
+    q->is_last = true;
+    return kd_request_send(q);
+}
+
+enum MHD_Result kd_request_take_header(struct kd_request *q, const char *method) {
+    q->state = KD_REQUEST_BODY;
+    read_request_id(q);
+    if (kd_request_is_ambiguous(q)) {
+        kd_request_say(q, "Content-Length, Transfer-Encoding (chunked only) and Authorization may "
+                          "stand once, and not the first two together.");
+        kd_request_fail(q, KD_ERR_BAD_REQUEST);
+        return end_unread(q);
+    }
+    unsigned long long length = 0;
+    const bool has_body = announces_body(q, &length);
+    const bool too_large = length > q->http->config.body_max_bytes;
+    q->refused = check_header(q, method, has_body);
+    kd_connection_allow(q->connection, q->http->config.body_timeout_ms);
+    const bool is_asked =
+        has_body && MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Expect") != NULL;
+    if (q->refused == KD_OK && length > 0) {
+        q->refused = too_large ? KD_ERR_BODY_TOO_LARGE : make_room(q, (size_t)length);
+    }
+    if (too_large || (is_asked && q->refused != KD_OK)) {
+        kd_request_fail(q, q->refused);
+        return end_unread(q);
+    }
+    return MHD_YES;
+}
+
+// ---- the query -------------------------------------------------------------
+
+struct query {
+    struct kd_request *q;
+    unsigned seen;
+    enum kd_err err;
+};
+
+static enum MHD_Result check_param(void *arg, enum MHD_ValueKind kind KD_UNUSED, const char *key,
+                                   const char *value) {
+    struct query *query = arg;
+    static const char *const names[] = { "after", "limit" };
+    snprintf(query->q->why.field, sizeof(query->q->why.field), "%s", key);
+    query->err = KD_ERR_FIELD_UNKNOWN;
+    for (size_t i = 0; query->q->route->has_page && i < KD_COUNT_OF(names); i++) {
+        if (strcmp(key, names[i]) == 0) {
+            const bool is_good = (query->seen & 1u << i) == 0 && value != NULL;
+            query->err = is_good ? KD_OK : KD_ERR_FIELD_INVALID;
+            query->seen |= 1u << i;
+        }
+    }
+    if (query->err == KD_OK) {
+        query->q->why.field[0] = '\0';
+    }
+    return query->err == KD_OK ? MHD_YES : MHD_NO;
+}
+
+enum kd_err kd_request_check_query(struct kd_request *q) {
+    struct query query = { .q = q };
+    MHD_get_connection_values(q->mhd, MHD_GET_ARGUMENT_KIND, check_param, &query);
+    return query.err;
+}
