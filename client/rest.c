@@ -19,6 +19,7 @@ struct kd_rest {
     struct kd_rest_config config;
     CURL *curl;
     struct kd_secret *bearer; // the whole header line, with its NUL; NULL: none
+    bool is_safe;             // the call asks for nothing to be done (RFC 9110 9.2.1)
     char curl_error[CURL_ERROR_SIZE];
     char failure[KD_REST_FAILURE_BYTES];
 };
@@ -111,6 +112,17 @@ static enum kd_err read_bearer(struct kd_rest *r, char failure[static KD_REST_FA
     return KD_OK;
 }
 
+// Where a kept connection ends before an answer libcurl sends the request again on a new one,
+// whatever it asks for.  When any byte of it has gone out the other end may have done it: a key
+// would be made twice (RFC 9110 9.2.2).
+static int before_sending(void *rest, char *ip KD_UNUSED, char *local_ip KD_UNUSED,
+                          int port KD_UNUSED, int local_port KD_UNUSED) {
+    const struct kd_rest *r = rest;
+    long n_sent = 0;
+    const bool is_known = curl_easy_getinfo(r->curl, CURLINFO_REQUEST_SIZE, &n_sent) == CURLE_OK;
+    return r->is_safe || (is_known && n_sent == 0) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
 static bool set_options(struct kd_rest *r) {
     CURL *c = r->curl;
     const struct kd_rest_config *f = &r->config;
@@ -123,6 +135,8 @@ static bool set_options(struct kd_rest *r) {
                       : curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     e = e != CURLE_OK ? e : curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)f->timeout_ms);
     e = e != CURLE_OK ? e : curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    e = e != CURLE_OK ? e : curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, before_sending);
+    e = e != CURLE_OK ? e : curl_easy_setopt(c, CURLOPT_PREREQDATA, r);
     if (e == CURLE_OK && f->socket != NULL) {
         e = curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, f->socket);
     }
@@ -279,6 +293,11 @@ static enum kd_err explain(struct kd_rest *r, CURLcode code, const struct kd_buf
         return kd_rest_fail(r, KD_ERR_MALFORMED, "What answers on %s does not speak HTTP.",
                             kd_rest_place(r));
     }
+    if (code == CURLE_ABORTED_BY_CALLBACK) {
+        return kd_rest_fail(r, KD_ERR_SYSTEM,
+                            "The connection to %s ended before an answer: perhaps it was done.",
+                            kd_rest_place(r));
+    }
     return kd_rest_fail(r, KD_ERR_SYSTEM, "The connection to %s broke: %s.", kd_rest_place(r),
                         curl_text(r, code));
 }
@@ -349,6 +368,7 @@ static enum kd_err perform(struct kd_rest *r, const struct kd_rest_request *q, c
     CURLcode code = add_headers(r, q, &headers) ? set_request(r->curl, q, url, headers, &answer)
                                                 : CURLE_OUT_OF_MEMORY;
     r->curl_error[0] = '\0';
+    r->is_safe = strcmp(q->method, "GET") == 0 || strcmp(q->method, "HEAD") == 0;
     code = code != CURLE_OK ? code : curl_easy_perform(r->curl);
     enum kd_err e = code == CURLE_OK ? read_answer(r, &answer, out) : explain(r, code, &answer);
     curl_easy_setopt(r->curl, CURLOPT_HTTPHEADER, NULL);

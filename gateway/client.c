@@ -34,6 +34,7 @@ struct transfer {
     struct kd_buf got;
     bool is_secret;
     bool is_connect;
+    bool is_safe; // it asks for nothing to be done (RFC 9110 9.2.1)
     bool is_unwatched;
     char reason[CURL_ERROR_SIZE];
 };
@@ -164,6 +165,8 @@ static void finish(struct transfer *t, CURLcode code) {
         t->done(t->arg, 200, KD_BYTES_NONE);
     } else if (code == CURLE_OK && status > 0) {
         t->done(t->arg, (unsigned)status, kd_buf_get(&t->got));
+    } else if (code == CURLE_ABORTED_BY_CALLBACK) {
+        t->done(t->arg, 0, kd_bytes_of_text("the connection ended before an answer"));
     } else {
         t->done(t->arg, 0,
                 kd_bytes_of_text(t->reason[0] != '\0' ? t->reason : curl_easy_strerror(code)));
@@ -228,6 +231,17 @@ static void on_late(void *client) {
 
 // ---- setting one up --------------------------------------------------------
 
+// Where a kept connection ends before an answer libcurl sends the request again on a new one,
+// whatever it asks for.  When any byte of it has gone out the other end may have done it: a message
+// would reach the backend twice (RFC 9110 9.2.2).
+static int before_sending(void *transfer, char *ip KD_UNUSED, char *local_ip KD_UNUSED,
+                          int port KD_UNUSED, int local_port KD_UNUSED) {
+    const struct transfer *t = transfer;
+    long n_sent = 0;
+    const bool is_known = curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &n_sent) == CURLE_OK;
+    return t->is_safe || (is_known && n_sent == 0) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
 // Without memory libcurl keeps the option as it was, and the request would go elsewhere.
 static bool set_text(CURL *e, CURLoption option, const char *text) {
     return curl_easy_setopt(e, option, text) == CURLE_OK;
@@ -240,6 +254,8 @@ static bool set_options(struct transfer *t) {
     kd_client_sockets_serve(&t->c->sockets, e);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, before_sending);
+    curl_easy_setopt(e, CURLOPT_PREREQDATA, t);
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->reason);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
@@ -339,6 +355,7 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
     t->arg = arg;
     t->is_secret = r->is_secret;
     t->is_connect = r->is_connect;
+    t->is_safe = r->type == NULL && r->method == NULL;
     t->is_unwatched = false;
     t->waiter.due_ms = kd_clock_mono_ms() + (r->probe_ms > 0 ? r->probe_ms : c->config->timeout_ms);
     const bool waits =

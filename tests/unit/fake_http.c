@@ -57,6 +57,9 @@ static bool serve(struct fake_http *f, struct peer *p) {
     if (f->is_silent) {
         return true;
     }
+    if (f->n_requests == f->dropped) {
+        return false;
+    }
     (void)send(p->fd, f->answers[i], strlen(f->answers[i]), MSG_NOSIGNAL);
     return !f->closes;
 }

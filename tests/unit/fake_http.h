@@ -18,6 +18,7 @@ struct fake_http {
     size_t n_answers;
     bool closes;         // after each answer
     bool is_silent;      // takes requests, answers nothing
+    unsigned dropped;    // which request is read and gets a closed connection; 0: none
     char request[16384]; // the last one; before fake_http_stop: by fake_http_last
     unsigned n_requests; // read these after fake_http_stop
     unsigned n_accepted; // connections

@@ -21,6 +21,7 @@ static struct ended {
     unsigned n;
 } ended;
 static unsigned n_begun;
+static unsigned n_dropped; // for the server that is set up next
 
 static void on_late(void *arg KD_UNUSED) {
     ck_abort_msg("neither an answer nor a failure");
@@ -30,7 +31,8 @@ static void set_up(bool is_silent, bool closes, uint32_t timeout_ms) {
     server = (struct fake_http) { .n_answers = 1,
                                   .answers = { fake_answer(200, "t/t", "yes") },
                                   .closes = closes,
-                                  .is_silent = is_silent };
+                                  .is_silent = is_silent,
+                                  .dropped = n_dropped };
     fake_http_start(&server);
     config = (struct kd_client_config) { .url = "http://keyd",
                                          .unix_path = server.socket,
@@ -182,6 +184,41 @@ START_TEST(a_connection_that_ends_while_nobody_uses_it_is_left_alone) {
 }
 END_TEST
 
+static void on_lost(void *arg, unsigned status, struct kd_bytes body) {
+    *(unsigned *)arg = status;
+    ck_assert_uint_gt(body.n, 0);
+    kd_loop_stop(loop);
+}
+
+// The server reads the second on the connection of the first, and ends it without an answer.
+static unsigned send_and_lose(const char *type, const char *method) {
+    const struct kd_client_request first = { .path = "/x" };
+    const struct kd_client_request second = {
+        .path = "/x", .type = type, .method = method, .body = kd_bytes_of_text("message")
+    };
+    unsigned status = 0;
+    n_dropped = 2;
+    set_up(false, false, LATE_MS);
+    n_dropped = 0;
+    ck_assert_err(kd_client_send(client, &first, on_lost, &status), KD_OK);
+    ck_assert_err(kd_loop_run(loop), KD_OK);
+    ck_assert_uint_eq(status, 200);
+    ck_assert_err(kd_client_send(client, &second, on_lost, &status), KD_OK);
+    ck_assert_err(kd_loop_run(loop), KD_OK);
+    tear_down();
+    return status;
+}
+
+START_TEST(a_message_that_the_backend_has_perhaps_taken_goes_out_once) {
+    ck_assert_uint_eq(send_and_lose("t/t", NULL), 0);
+    ck_assert_uint_eq(server.n_requests, 2);
+    ck_assert_uint_eq(send_and_lose(NULL, "DELETE"), 0);
+    ck_assert_uint_eq(server.n_requests, 2);
+    ck_assert_uint_eq(send_and_lose(NULL, NULL), 200);
+    ck_assert_uint_eq(server.n_requests, 3);
+}
+END_TEST
+
 static void on_probed(void *arg, unsigned status, struct kd_bytes body KD_UNUSED) {
     *(unsigned *)arg = status;
     kd_loop_stop(loop);
@@ -232,6 +269,7 @@ static TCase *tcase_line(void) {
     tcase_add_test(c, one_request_does_not_wait_for_all_of_another);
     tcase_add_test(c, a_request_that_waits_fails_when_any_other_would);
     tcase_add_test(c, connections_that_end_make_room);
+    tcase_add_test(c, a_message_that_the_backend_has_perhaps_taken_goes_out_once);
     tcase_add_test(c, a_connection_that_ends_while_nobody_uses_it_is_left_alone);
     tcase_add_test(c, a_probe_waits_for_no_connection_and_not_as_long_as_others);
     tcase_add_test(c, a_connection_is_told_and_nothing_is_sent_by_it);

@@ -190,6 +190,45 @@ START_TEST(bytes_and_headers_go_and_come_as_they_are) {
 }
 END_TEST
 
+// The second call goes out on the connection of the first, which ends when it has been read.
+static enum kd_err call_and_lose(const char *method, const char *body, unsigned *n_requests) {
+    struct fake_http f = { .answers = { FAKE_JSON(200, "{}") }, .n_answers = 1, .dropped = 2 };
+    const struct kd_rest_request first = { .method = "GET", .path = "/x" };
+    const struct kd_rest_request second = {
+        .method = method,
+        .path = "/x",
+        .type = body == NULL ? NULL : "application/json",
+        .body = kd_bytes_of_text(body == NULL ? "" : body),
+    };
+    kd_auto(rest) struct kd_rest *r = NULL;
+    kd_auto(rest_reply) struct kd_rest_reply a = KD_REST_REPLY_INIT;
+    fake_http_start(&f);
+    const struct kd_rest_config config = { .socket = f.socket };
+    ck_assert_err(kd_rest_open(&config, &r, failure), KD_OK);
+    ck_assert_err(kd_rest_exchange(r, &first, &a), KD_OK);
+    const enum kd_err e = kd_rest_exchange(r, &second, &a);
+    snprintf(failure, sizeof(failure), "%s", kd_rest_failure(r));
+    fake_http_stop(&f);
+    *n_requests = f.n_requests;
+    return e;
+}
+
+START_TEST(a_request_that_was_perhaps_done_goes_out_once) {
+    static const struct {
+        const char *method;
+        const char *body;
+    } calls[] = { { "POST", "{\"a\":1}" }, { "POST", NULL }, { "DELETE", NULL } };
+    unsigned n = 0;
+    for (size_t i = 0; i < KD_COUNT_OF(calls); i++) {
+        ck_assert_err(call_and_lose(calls[i].method, calls[i].body, &n), KD_ERR_SYSTEM);
+        ck_assert_ptr_nonnull(strstr(failure, "perhaps it was done"));
+        ck_assert_uint_eq(n, 2);
+    }
+    ck_assert_err(call_and_lose("GET", NULL, &n), KD_OK);
+    ck_assert_uint_eq(n, 3);
+}
+END_TEST
+
 // ---- settings --------------------------------------------------------------
 
 static char token_path[] = "/tmp/keyd-token.XXXXXX";
@@ -278,6 +317,7 @@ static TCase *tcase_calls(void) {
     tcase_add_test(t, no_body_and_other_types_are_answers_without_json);
     tcase_add_test(t, a_request_says_what_it_should_and_no_more);
     tcase_add_test(t, bytes_and_headers_go_and_come_as_they_are);
+    tcase_add_test(t, a_request_that_was_perhaps_done_goes_out_once);
     return t;
 }
 
