@@ -45,7 +45,9 @@ extern "C" {
 #define KEYD_PEM_MAX 12000      /* a certificate as text */
 #define KEYD_PAGE_MAX 1000      /* items of a list that come in one call */
 #define KEYD_BATCH_MAX 1024     /* items */
-#define KEYD_DATA_MAX 3000000   /* bytes of all items of a call */
+/* Bytes of all items of a call: data, plaintexts and aad; not their tags, IVs, signatures and MACs,
+ * so that what one call makes another takes. */
+#define KEYD_DATA_MAX 3000000
 #define KEYD_RECORDS_MAX 900000 /* the same of records */
 
 /* Borrowed; p may be NULL where n is 0. */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FRAME_BYTES = 256, ITEM_BYTES = 320 }; // of JSON but for the data
+enum { FRAME_BYTES = 256, ITEM_BYTES = 320 }; // of JSON but for the data; with what is not counted
 
 // ---- what goes into paths --------------------------------------------------
 

@@ -19,10 +19,13 @@ struct made {
     struct keyd_result *out;
 };
 
+// What was signed can be verified: a proof counts only where it is longer than there are any.
 static size_t size_made(const void *arg, size_t i) {
     const struct made *m = arg;
     const struct keyd_bytes none = { NULL, 0 };
-    return kd_service_size(m->data[i], m->proofs == NULL ? none : m->proofs[i]);
+    const struct keyd_bytes proof = m->proofs == NULL ? none : m->proofs[i];
+    const size_t n = kd_service_size(m->data[i], proof);
+    return n == SIZE_MAX || proof.n > KEYD_SIGNATURE_MAX ? n : n - proof.n;
 }
 
 static void put_made(const void *arg, size_t i, struct kd_buf *b) {
@@ -153,15 +156,17 @@ struct ciphered {
     struct keyd_cipher *items;
 };
 
+// What was encrypted can be decrypted: the plaintext counts, and not its tag.
 static size_t size_cipher(const void *arg, size_t i) {
     const struct ciphered *c = arg;
     const struct keyd_cipher *item = &c->items[i];
-    const size_t n = kd_service_size(item->in, item->aad);
-    if (n == SIZE_MAX || (!c->is_encrypt && item->in.n < KEYD_TAG_BYTES)) {
+    struct keyd_bytes plaintext = item->in;
+    if (kd_service_is_missing(item->in) || (!c->is_encrypt && item->in.n < KEYD_TAG_BYTES)) {
         return SIZE_MAX;
     }
-    const size_t n_out = c->is_encrypt ? item->in.n + KEYD_TAG_BYTES : item->in.n - KEYD_TAG_BYTES;
-    return kd_service_is_room(&item->out, n_out) ? n : SIZE_MAX;
+    plaintext.n -= c->is_encrypt ? 0 : KEYD_TAG_BYTES;
+    const size_t n_out = c->is_encrypt ? plaintext.n + KEYD_TAG_BYTES : plaintext.n;
+    return kd_service_is_room(&item->out, n_out) ? kd_service_size(plaintext, item->aad) : SIZE_MAX;
 }
 
 static void put_cipher(const void *arg, size_t i, struct kd_buf *b) {

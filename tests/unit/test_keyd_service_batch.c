@@ -163,6 +163,54 @@ START_TEST(what_is_wrong_of_a_batch_is_not_sent) {
 }
 END_TEST
 
+static uint8_t large[KEYD_DATA_MAX + KEYD_TAG_BYTES + 1];
+static uint8_t large_room[sizeof(large)];
+
+START_TEST(what_was_made_of_the_most_bytes_can_be_taken_back) {
+    const struct keyd_bytes none = { NULL, 0 };
+    const struct keyd_bytes most = { large, KEYD_DATA_MAX };
+    const struct keyd_bytes sealed = { large, KEYD_DATA_MAX + KEYD_TAG_BYTES };
+    const struct keyd_bytes more[] = { { large, most.n + 1 }, { large, sealed.n + 1 } };
+    const struct keyd_bytes proof = { large, KEYD_SIGNATURE_MAX };
+    const struct keyd_bytes no_proof = { large, KEYD_SIGNATURE_MAX + 1 };
+    struct keyd_room out = { large_room, sizeof(large_room), 0 };
+    uint8_t iv[KEYD_IV_BYTES] = { 0 };
+    app_start(PROBLEM(503, "busy")); // what is sent
+    ck_assert_keyd(keyd_encrypt(service, &with_key, more[0], none, iv, &out), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_encrypt(service, &with_key, most, none, iv, &out), KEYD_ERR_BUSY);
+    ck_assert_keyd(keyd_decrypt(service, &with_key, iv, more[1], none, &out), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_decrypt(service, &with_key, iv, sealed, none, &out), KEYD_ERR_BUSY);
+    ck_assert_keyd(keyd_sign(service, &with_key, more[0], 0, results), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_sign(service, &with_key, most, 0, results), KEYD_ERR_BUSY);
+    ck_assert_keyd(keyd_verify(service, &with_key, most, 0, no_proof), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_verify(service, &with_key, most, 0, proof), KEYD_ERR_BUSY);
+    app_stop();
+    ck_assert_uint_eq(fake.n_requests, 4);
+}
+END_TEST
+
+START_TEST(a_full_batch_of_the_most_bytes_can_be_taken_back) {
+    enum { EACH = KEYD_DATA_MAX / KEYD_BATCH_MAX };
+    static struct keyd_bytes messages[KEYD_BATCH_MAX];
+    static struct keyd_bytes proofs[KEYD_BATCH_MAX];
+    static struct keyd_result verdicts[KEYD_BATCH_MAX];
+    static struct keyd_cipher sealed[KEYD_BATCH_MAX];
+    for (size_t i = 0; i < KEYD_BATCH_MAX; i++) {
+        messages[i] = (struct keyd_bytes) { large, EACH };
+        proofs[i] = (struct keyd_bytes) { large, KEYD_SIGNATURE_MAX };
+        sealed[i] = (struct keyd_cipher) { .in = { large, EACH + KEYD_TAG_BYTES },
+                                           .out = { large_room, sizeof(large_room), 0 } };
+    }
+    app_start(PROBLEM(503, "busy"));
+    ck_assert_keyd(
+        keyd_verify_all(service, &with_key, messages, proofs, KEYD_BATCH_MAX, 0, verdicts),
+        KEYD_ERR_BUSY);
+    ck_assert_keyd(keyd_decrypt_all(service, &with_key, sealed, KEYD_BATCH_MAX), KEYD_ERR_BUSY);
+    app_stop();
+    ck_assert_uint_eq(fake.n_requests, 2);
+}
+END_TEST
+
 // Records of so many bytes, in one call.
 static enum keyd_err open_records(size_t n_bytes) {
     enum { RECORD_BYTES = 65536, N = KEYD_RECORDS_MAX / RECORD_BYTES + 1 };
@@ -210,6 +258,8 @@ static TCase *tcase_batches(void) {
     tcase_add_test(t, items_fail_on_their_own);
     tcase_add_test(t, results_never_pass_the_room_of_their_item);
     tcase_add_test(t, what_is_wrong_of_a_batch_is_not_sent);
+    tcase_add_test(t, what_was_made_of_the_most_bytes_can_be_taken_back);
+    tcase_add_test(t, a_full_batch_of_the_most_bytes_can_be_taken_back);
     tcase_add_test(t, records_of_the_most_bytes_are_sent_and_of_more_are_not);
     tcase_add_test(t, without_memory_a_batch_fails_and_the_next_succeeds);
     return t;
