@@ -95,24 +95,20 @@ enum keyd_err keyd_connect(struct keyd_device *d) {
     return d == NULL ? no_argument() : kd_detail_end(kd_device_connect(d));
 }
 
-static enum keyd_err alone(struct keyd_device *d, enum kd_frame_kind kind,
-                           enum kd_record_type type) {
+enum keyd_err keyd_update(struct keyd_device *d) {
     kd_detail_begin();
     if (d == NULL) {
         return no_argument();
     }
-    struct kd_exchange x = KD_EXCHANGE_INIT(kind, type);
+    struct kd_exchange x = KD_EXCHANGE_INIT(KD_FRAME_UPDATE, KD_RECORD_DATA);
     const enum keyd_err r = kd_device_exchange_alone(d, &x);
     kd_buf_wipe(&x.text);
     return kd_detail_end(r);
 }
 
-enum keyd_err keyd_update(struct keyd_device *d) {
-    return alone(d, KD_FRAME_UPDATE, KD_RECORD_DATA);
-}
-
 enum keyd_err keyd_close(struct keyd_device *d) {
-    return alone(d, KD_FRAME_CLOSE, KD_RECORD_CLOSE);
+    kd_detail_begin();
+    return d == NULL ? no_argument() : kd_detail_end(kd_device_close(d));
 }
 
 enum keyd_err keyd_save(struct keyd_device *d) {

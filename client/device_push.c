@@ -139,9 +139,39 @@ static enum keyd_err listen_at(struct keyd_device *d, uint64_t *link, uint64_t *
     return r;
 }
 
+static unsigned n_closes(struct keyd_device *d) {
+    pthread_mutex_lock(&d->lock);
+    const unsigned n = d->n_closes;
+    pthread_mutex_unlock(&d->lock);
+    return n;
+}
+
+// Who began to listen when so many had been would listen for ever, or make a session anew.
+static enum keyd_err check_open(struct keyd_device *d, unsigned began) {
+    if (n_closes(d) == began) {
+        return KEYD_OK;
+    }
+    kd_detail_begin();
+    return kd_detail_fail(KEYD_ERR_TRANSPORT, "The session was closed by keyd_close.");
+}
+
+// Counted before, so that nobody who listened makes a session after the one that ends; and without
+// the link nobody waits at it.
+enum keyd_err kd_device_close(struct keyd_device *d) {
+    struct kd_exchange x = KD_EXCHANGE_INIT(KD_FRAME_CLOSE, KD_RECORD_CLOSE);
+    pthread_mutex_lock(&d->lock);
+    d->n_closes++;
+    pthread_mutex_unlock(&d->lock);
+    const enum keyd_err r = kd_device_exchange_alone(d, &x);
+    kd_buf_wipe(&x.text);
+    kd_wire_drop(&d->wire);
+    return r;
+}
+
 enum keyd_err kd_device_receive(struct keyd_device *d, unsigned timeout_ms, struct kd_buf *text,
                                 struct kd_bytes *body) {
     const uint64_t until_ms = kd_clock_mono_ms() + timeout_ms;
+    const unsigned began = n_closes(d);
     if (kd_wire_is_http(&d->wire)) {
         return kd_detail_fail(KEYD_ERR_ARGUMENT, "Over HTTP a server cannot send unasked.");
     }
@@ -149,8 +179,12 @@ enum keyd_err kd_device_receive(struct keyd_device *d, unsigned timeout_ms, stru
         kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
         uint64_t link = 0;
         uint64_t due_ms = 0;
-        const enum keyd_err r = listen_at(d, &link, &due_ms);
+        enum keyd_err r = check_open(d, began);
         if (r != KEYD_OK) {
+            return r;
+        }
+        const enum keyd_err listens = listen_at(d, &link, &due_ms);
+        if ((r = check_open(d, began)) != KEYD_OK || (r = listens) != KEYD_OK) {
             return r;
         }
         const enum kd_err got =

@@ -36,6 +36,7 @@ struct keyd_device {
     struct kd_wire wire;
     unsigned timeout_ms;
     uint64_t proven_link;                      // the server knows that we are at its other end
+    unsigned n_closes;                         // who listened before the latest ends
     uint64_t proven_ms;                        // since when, or anew
     struct kd_device_ack acks[KD_DEVICE_ACKS]; // the latest
     unsigned n_acks;
@@ -80,6 +81,8 @@ enum keyd_err kd_device_take_ticket(struct keyd_device *d);
 // Into *text, which *body borrows from.
 enum keyd_err kd_device_receive(struct keyd_device *d, unsigned timeout_ms, struct kd_buf *text,
                                 struct kd_bytes *body);
+// Ends the session that there is, and whoever listens.
+enum keyd_err kd_device_close(struct keyd_device *d);
 enum keyd_err kd_device_send_envelope(struct keyd_device *d, const char *sender, unsigned valid_s,
                                       struct kd_bytes message);
 enum keyd_err kd_device_set_server(struct keyd_device *d, const char *server);

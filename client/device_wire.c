@@ -26,7 +26,8 @@ struct kd_wire_link {
     struct kd_link *link;
     uint64_t number;
     unsigned holds; // threads, and the wire itself
-    bool is_dead, has_reader, has_writer;
+    struct kd_wire_turns alone, *turns;
+    bool is_dead;
     enum kd_err why; // it is dead
     struct waiter *waiters;
     struct push *first, **last;
@@ -80,6 +81,7 @@ static enum kd_err connect_link(struct kd_wire *w, uint64_t until_ms) {
         return KD_ERR_NO_MEMORY;
     }
     l->last = &l->first;
+    l->turns = w->place.send != NULL ? &w->own : &l->alone;
     l->holds = 1; // the wire's
     w->is_connecting = true;
     pthread_mutex_unlock(&w->lock);
@@ -100,7 +102,7 @@ static enum kd_err connect_link(struct kd_wire *w, uint64_t until_ms) {
 
 static enum kd_err send_frame(struct kd_wire *w, struct kd_wire_link *l, struct kd_bytes frame,
                               uint64_t until_ms) {
-    while (l->has_writer && !l->is_dead) {
+    while (l->turns->has_writer && !l->is_dead) {
         if (kd_clock_mono_ms() >= until_ms) {
             return KD_ERR_DEADLINE;
         }
@@ -109,11 +111,11 @@ static enum kd_err send_frame(struct kd_wire *w, struct kd_wire_link *l, struct 
     if (l->is_dead) {
         return l->why;
     }
-    l->has_writer = true;
+    l->turns->has_writer = true;
     pthread_mutex_unlock(&w->lock);
     const enum kd_err r = kd_link_send(l->link, frame, until_ms);
     pthread_mutex_lock(&w->lock);
-    l->has_writer = false;
+    l->turns->has_writer = false;
     pthread_cond_broadcast(&w->changed);
     if (r != KD_OK) {
         kill_link(w, l, KD_ERR_SYSTEM); // perhaps half of it is on its way
@@ -160,16 +162,22 @@ static void hand_out(struct kd_wire_link *l, struct kd_bytes bytes) {
     }
 }
 
+// The link that a frame has come over.  A caller's function that was begun for one that is dead
+// goes on, and what it brings is for the one that is there now.
+static struct kd_wire_link *came_over(struct kd_wire *w, struct kd_wire_link *l) {
+    return l->is_dead && w->link != NULL && w->link->turns == l->turns ? w->link : l;
+}
+
 // Receives one frame for whoever it is for, while nobody else does.
 static enum kd_err receive_one(struct kd_wire *w, struct kd_wire_link *l, uint64_t until_ms) {
     kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
-    l->has_reader = true;
+    l->turns->has_reader = true;
     pthread_mutex_unlock(&w->lock);
     const enum kd_err r = kd_link_receive(l->link, until_ms, &frame);
     pthread_mutex_lock(&w->lock);
-    l->has_reader = false;
+    l->turns->has_reader = false;
     if (r == KD_OK) {
-        hand_out(l, kd_buf_get(&frame));
+        hand_out(came_over(w, l), kd_buf_get(&frame));
     } else if (r != KD_ERR_DEADLINE) {
         kill_link(w, l, r == KD_ERR_NO_MEMORY ? r : KD_ERR_SYSTEM);
     }
@@ -179,7 +187,7 @@ static enum kd_err receive_one(struct kd_wire *w, struct kd_wire_link *l, uint64
 
 // The same; or waits while another does.
 static void receive_for_all(struct kd_wire *w, struct kd_wire_link *l, uint64_t until_ms) {
-    if (l->has_reader) {
+    if (l->turns->has_reader) {
         sleep_until(w, until_ms);
     } else {
         (void)receive_one(w, l, until_ms);
@@ -193,7 +201,7 @@ static void receive_for_all(struct kd_wire *w, struct kd_wire_link *l, uint64_t 
 static void look_at_link(struct kd_wire *w, uint64_t until_ms) {
     struct kd_wire_link *l = w->link;
     l->holds++;
-    while (kd_link_is_stream(l->link) && !l->is_dead && !l->has_reader &&
+    while (kd_link_is_stream(l->link) && !l->is_dead && !l->turns->has_reader &&
            receive_one(w, l, 0) == KD_OK && kd_clock_mono_ms() < until_ms) {
     }
     let_go(l);
@@ -404,6 +412,14 @@ void kd_wire_set_own(struct kd_wire *w, const struct kd_place *place) {
     pthread_mutex_lock(&w->lock);
     leave_place(w);
     w->place = *place;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void kd_wire_drop(struct kd_wire *w) {
+    pthread_mutex_lock(&w->lock);
+    if (w->link != NULL) {
+        kill_link(w, w->link, KD_ERR_SYSTEM);
+    }
     pthread_mutex_unlock(&w->lock);
 }
 

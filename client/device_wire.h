@@ -16,12 +16,17 @@
 
 struct kd_wire_link; // a link and who waits at it
 
+struct kd_wire_turns { // one thread receives and one sends at a time
+    bool has_reader, has_writer;
+};
+
 struct kd_wire {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct kd_place place;
     struct kd_http *http; // in place of a link
     struct kd_wire_link *link;
+    struct kd_wire_turns own; // of the caller's functions, which one link takes over from another
     bool is_connecting;
     uint64_t n_links; // made so far
 };
@@ -41,6 +46,8 @@ bool kd_wire_is_http(struct kd_wire *w);
 KD_MUST_CHECK enum kd_err kd_wire_exchange(struct kd_wire *w, struct kd_bytes frame,
                                            unsigned timeout_ms, struct kd_buf *answer);
 
+// Gives up the link that there is, with what waits at it: the next question makes another.
+void kd_wire_drop(struct kd_wire *w);
 // The number of the link that there is, and 0 for none: it changes with every new one.
 uint64_t kd_wire_link(struct kd_wire *w);
 // Appends the next frame that was sent unasked over the link of this number; looks at least once.

@@ -5,7 +5,8 @@
  * handshake, the renewal of a session that has expired, and repeats over UDP happen by
  * themselves.  docs/protocol.md says what is on the wire; libkeyd(3) more about this.
  *
- * Threads: one device may be used by many at once, and their requests are under way together.
+ * Threads: one device may be used by many at once, and their requests are under way together; it
+ * is freed when no call of it is under way any more.
  * Devices have nothing in common: one process may have many, with different servers.
  * Memory: what is passed in is copied; what is given out is the caller's.
  */
@@ -50,8 +51,9 @@ const char *keyd_detail(void);
 #define KEYD_BODY_MAX 65536 /* bytes of a message and of an answer */
 
 /* A transport of the caller's, for whole frames.  One call of each may run at the same time as
- * one of the other, in any thread.  0: it is sent, or *n is set; -1: the transport is broken, and
- * the next call begins anew; 1 of keyd_receive_fn: nothing has come within the time. */
+ * one of the other, in any thread; never two of the same function.  0: it is sent, or *n is set;
+ * -1: the transport is broken, and the next call begins anew; 1 of keyd_receive_fn: nothing has
+ * come within the time. */
 typedef int keyd_send_fn(void *arg, const uint8_t *frame, size_t n, unsigned timeout_ms);
 typedef int keyd_receive_fn(void *arg, uint8_t *frame, size_t max, size_t *n,
                             unsigned timeout_ms);
@@ -142,7 +144,9 @@ enum keyd_err keyd_update(struct keyd_device *device);
 enum keyd_err keyd_save(struct keyd_device *device);
 /* Goes on at another server of the same keys: as `server` of the configuration. */
 enum keyd_err keyd_move(struct keyd_device *device, const char *server);
-/* Ends the session at the server too. */
+/* Ends the session at the server too, and the connection.  Whoever waits in keyd_receive, in other
+ * threads, ends with KEYD_ERR_TRANSPORT (over functions of the caller's when `receive` returns), so
+ * that keyd_device_free can follow. */
 enum keyd_err keyd_close(struct keyd_device *device);
 /* The server's clock, as the last handshake told, less ours, as it is now, in milliseconds. */
 int64_t keyd_clock_offset(struct keyd_device *device);

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { LONG_MS = 10000000 };
+
 static char folder[64], key_file[96], certificate_file[96], server_file[96];
 static struct device_server server;
 static struct keyd_config config;
@@ -95,11 +97,72 @@ START_TEST(who_listens_again_and_again_says_that_it_is_there_once_in_a_while) {
 }
 END_TEST
 
+// ---- the end ---------------------------------------------------------------
+
+// Nothing comes but answers: who waits for more waits until he is let go.
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool waits, is_over;
+} gate = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+static int take_at_gate(void *arg, const uint8_t *frame, size_t n, unsigned timeout_ms) {
+    pthread_mutex_lock(&gate.lock);
+    const int r = take(arg, frame, n, timeout_ms);
+    pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.lock);
+    return r;
+}
+
+static int give_at_gate(void *arg, uint8_t *frame, size_t max, size_t *n, unsigned timeout_ms) {
+    const struct device_server *s = arg;
+    pthread_mutex_lock(&gate.lock);
+    while (s->n_out == 0 && !gate.is_over) {
+        gate.waits = true;
+        pthread_cond_broadcast(&gate.changed);
+        pthread_cond_wait(&gate.changed, &gate.lock);
+    }
+    const int r = device_server_receive(arg, frame, max, n, timeout_ms);
+    pthread_mutex_unlock(&gate.lock);
+    return r;
+}
+
+static void *listen_to_the_end(void *arg KD_UNUSED) {
+    ck_assert_keyd(receive(LONG_MS), KEYD_ERR_TRANSPORT);
+    ck_assert_str_eq(keyd_detail(), "The session was closed by keyd_close.");
+    return NULL;
+}
+
+START_TEST(who_listens_ends_when_the_device_is_closed) {
+    pthread_t listener;
+    config.send = take_at_gate;
+    config.receive = give_at_gate;
+    ck_assert_keyd(keyd_device_new(&config, &device), KEYD_OK);
+    ck_assert_int_eq(pthread_create(&listener, NULL, listen_to_the_end, NULL), 0);
+    pthread_mutex_lock(&gate.lock);
+    while (n_tickets == 0 || server.n_out > 0 || !gate.waits) {
+        gate.waits = false;
+        pthread_cond_wait(&gate.changed, &gate.lock);
+    }
+    pthread_mutex_unlock(&gate.lock);
+    ck_assert_keyd(keyd_close(device), KEYD_OK);
+    pthread_mutex_lock(&gate.lock);
+    gate.is_over = true;
+    pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.lock);
+    pthread_join(listener, NULL);
+    ck_assert_uint_eq(server.n_sessions, 1);
+    ck_assert_keyd(receive(0), KEYD_ERR_TIMEOUT); // another call makes another
+    ck_assert_uint_eq(server.n_sessions, 2);
+}
+END_TEST
+
 static TCase *tcase_unasked(void) {
     TCase *c = tcase_create("unasked");
     tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, who_listens_again_and_again_says_that_it_is_there_once_in_a_while);
+    tcase_add_test(c, who_listens_ends_when_the_device_is_closed);
     return c;
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// test_device_wire.c: what the server sends unasked while an answer is waited for.
+// test_device_wire.c: what the server sends unasked while an answer is waited for, and whose turn
+// it is to send and to receive.
 #include "channel/frame.h"
 #include "client/device_wire.h"
 #include "tests/unit/unit.h"
 
+#include <pthread.h>
 #include <string.h>
 
 enum { TIMEOUT_MS = 10000, QUESTION_ID = 77 };
@@ -93,6 +95,136 @@ START_TEST(so_many_pushes_wait_and_no_more_and_there_is_room_again) {
 }
 END_TEST
 
+// ---- turns -----------------------------------------------------------------
+
+// A transport whose functions wait until they are let go on; a second call at the same time does
+// not wait, so that it is seen.
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool holds_take, holds_give;
+    unsigned n_taking, n_giving, n_at_once; // calls now; the most of one function
+    uint32_t asked;                         // 0: nothing awaits an answer
+    bool is_broken;
+} gate = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+static void pass(unsigned *n, const bool *holds) {
+    ++*n;
+    gate.n_at_once = *n > gate.n_at_once ? *n : gate.n_at_once;
+    pthread_cond_broadcast(&gate.changed);
+    while (*n == 1 && *holds) {
+        pthread_cond_wait(&gate.changed, &gate.lock);
+    }
+    --*n;
+}
+
+static int take_at_gate(void *arg KD_UNUSED, const uint8_t *frame, size_t n,
+                        unsigned timeout_ms KD_UNUSED) {
+    struct kd_frame f;
+    ck_assert_err(kd_frame_parse((struct kd_bytes) { frame, n }, &f), KD_OK);
+    pthread_mutex_lock(&gate.lock);
+    pass(&gate.n_taking, &gate.holds_take);
+    const int r = gate.is_broken ? -1 : 0;
+    gate.asked = f.id;
+    if (!gate.is_broken) { // there is something to give
+        gate.holds_give = false;
+    }
+    pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.lock);
+    return r;
+}
+
+static int give_at_gate(void *arg KD_UNUSED, uint8_t *frame, size_t max, size_t *n,
+                        unsigned timeout_ms KD_UNUSED) {
+    pthread_mutex_lock(&gate.lock);
+    pass(&gate.n_giving, &gate.holds_give);
+    struct kd_frame f = { .role = KD_FRAME_ANSWER, .kind = KD_FRAME_MESSAGE, .id = gate.asked };
+    ck_assert_uint_ge(max, KD_FRAME_HEAD_BYTES);
+    kd_frame_head(&f, frame);
+    *n = KD_FRAME_HEAD_BYTES;
+    const int r = gate.asked == 0 ? 1 : 0;
+    gate.asked = 0;
+    pthread_mutex_unlock(&gate.lock);
+    return r;
+}
+
+static void let_go_on(bool *holds) {
+    pthread_mutex_lock(&gate.lock);
+    *holds = false;
+    pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+static void wait_until_one_is_in(const unsigned *n) {
+    pthread_mutex_lock(&gate.lock);
+    while (*n == 0) {
+        pthread_cond_wait(&gate.changed, &gate.lock);
+    }
+    pthread_mutex_unlock(&gate.lock);
+}
+
+static enum kd_err ask_for(struct kd_wire *w, uint32_t id, unsigned timeout_ms) {
+    kd_auto(buf) struct kd_buf question = KD_BUF_INIT(64);
+    kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    kd_frame_put(&question, &(struct kd_frame) { .kind = KD_FRAME_MESSAGE, .id = id });
+    return kd_wire_exchange(w, kd_buf_get(&question), timeout_ms, &answer);
+}
+
+static void open_gate(struct kd_wire *w) {
+    const struct kd_place place = { .send = take_at_gate, .receive = give_at_gate };
+    ck_assert_err(kd_wire_init(w), KD_OK);
+    kd_wire_set_own(w, &place);
+    ck_assert_err(ask_for(w, 1, TIMEOUT_MS), KD_OK);
+    ck_assert_uint_eq(kd_wire_link(w), 1);
+}
+
+static void *listen_at_first_link(void *w) {
+    kd_auto(buf) struct kd_buf push = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    ck_assert_err(kd_wire_receive(w, 1, kd_clock_mono_ms() + TIMEOUT_MS, &push), KD_ERR_SYSTEM);
+    return NULL;
+}
+
+START_TEST(own_receive_is_not_run_twice_and_what_it_brings_is_for_the_link_that_is_there) {
+    struct kd_wire w = { 0 };
+    pthread_t listener;
+    open_gate(&w);
+    gate.holds_give = true;
+    ck_assert_int_eq(pthread_create(&listener, NULL, listen_at_first_link, &w), 0);
+    wait_until_one_is_in(&gate.n_giving);
+    gate.is_broken = true;
+    ck_assert_err(ask_for(&w, 2, TIMEOUT_MS), KD_ERR_SYSTEM);
+    ck_assert_uint_eq(kd_wire_link(&w), 0);
+    gate.is_broken = false;
+    ck_assert_err(ask_for(&w, 3, TIMEOUT_MS), KD_OK); // by what the listener began
+    ck_assert_uint_eq(kd_wire_link(&w), 2);
+    pthread_join(listener, NULL);
+    ck_assert_uint_eq(gate.n_at_once, 1);
+    kd_wire_wipe(&w);
+}
+END_TEST
+
+static void *ask_in_vain(void *w) {
+    ck_assert_err(ask_for(w, 2, TIMEOUT_MS), KD_ERR_SYSTEM);
+    return NULL;
+}
+
+START_TEST(own_send_is_not_run_twice) {
+    struct kd_wire w = { 0 };
+    pthread_t other;
+    open_gate(&w);
+    gate.holds_take = true;
+    ck_assert_int_eq(pthread_create(&other, NULL, ask_in_vain, &w), 0);
+    wait_until_one_is_in(&gate.n_taking);
+    kd_wire_drop(&w);
+    ck_assert_err(ask_for(&w, 3, 1), KD_ERR_DEADLINE);
+    ck_assert_uint_eq(gate.n_at_once, 1);
+    let_go_on(&gate.holds_take);
+    pthread_join(other, NULL);
+    ck_assert_err(ask_for(&w, 4, TIMEOUT_MS), KD_OK);
+    kd_wire_wipe(&w);
+}
+END_TEST
+
 static TCase *tcase_wire(void) {
     TCase *t = tcase_create("wire");
     tcase_set_timeout(t, 60);
@@ -100,4 +232,13 @@ static TCase *tcase_wire(void) {
     return t;
 }
 
-UNIT_MAIN("device wire", tcase_wire())
+static TCase *tcase_turns(void) {
+    TCase *t = tcase_create("turns");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t,
+                   own_receive_is_not_run_twice_and_what_it_brings_is_for_the_link_that_is_there);
+    tcase_add_test(t, own_send_is_not_run_twice);
+    return t;
+}
+
+UNIT_MAIN("device wire", tcase_wire(), tcase_turns())
