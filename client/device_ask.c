@@ -4,6 +4,7 @@
 #include "client/device_detail.h"
 #include "client/device_state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -186,11 +187,39 @@ static void hold(struct kd_device_session *s) {
     }
 }
 
-static void begin_renewal(struct keyd_device *d) {
-    while (d->is_renewing) {
+// Until nobody renews, or the failure of who did: each who waits would otherwise begin anew, one
+// after the other, and the last wait for the times of all.
+static enum keyd_err wait_for_renewal(struct keyd_device *d) {
+    const unsigned n_failed = d->n_failed;
+    while (d->is_renewing && d->n_failed == n_failed) {
+        d->n_waiting++;
         pthread_cond_wait(&d->changed, &d->lock);
+        d->n_waiting--;
+    }
+    return d->n_failed == n_failed ? KEYD_OK : d->failure;
+}
+
+static enum keyd_err share_failure(struct keyd_device *d) {
+    kd_detail_begin();
+    return kd_detail_fail(d->failure, "%s", d->why);
+}
+
+static enum keyd_err begin_renewal(struct keyd_device *d) {
+    if (wait_for_renewal(d) != KEYD_OK) {
+        return share_failure(d);
     }
     d->is_renewing = true;
+    return KEYD_OK;
+}
+
+// The same, whatever becomes of those before it; gives back whether one failed.
+static bool begin_alone(struct keyd_device *d) {
+    bool has_failed = false;
+    while (wait_for_renewal(d) != KEYD_OK) {
+        has_failed = true;
+    }
+    d->is_renewing = true;
+    return has_failed;
 }
 
 static void end_renewal(struct keyd_device *d) {
@@ -228,6 +257,9 @@ static enum keyd_err make_session(struct keyd_device *d, const struct kd_device_
     pthread_mutex_lock(&d->lock);
     if (r != KEYD_OK) {
         let_go(fresh);
+        d->n_failed++;
+        d->failure = r;
+        snprintf(d->why, sizeof(d->why), "%s", keyd_detail());
         return r;
     }
     let_go(d->session);
@@ -238,9 +270,11 @@ static enum keyd_err make_session(struct keyd_device *d, const struct kd_device_
 
 enum keyd_err kd_device_renew(struct keyd_device *d) {
     pthread_mutex_lock(&d->lock);
-    begin_renewal(d);
-    const enum keyd_err r = make_session(d, NULL);
-    end_renewal(d);
+    enum keyd_err r = begin_renewal(d);
+    if (r == KEYD_OK) {
+        r = make_session(d, NULL);
+        end_renewal(d);
+    }
     pthread_mutex_unlock(&d->lock);
     return r;
 }
@@ -248,11 +282,15 @@ enum keyd_err kd_device_renew(struct keyd_device *d) {
 // In place of `before`, unless another thread has done so meanwhile.
 static enum keyd_err replace(struct keyd_device *d, struct kd_device_session *before,
                              bool may_resume) {
-    enum keyd_err r = KEYD_OK;
-    begin_renewal(d);
-    if (d->session == before) {
-        r = make_session(d, may_resume ? before : NULL);
+    const enum keyd_err waited = wait_for_renewal(d);
+    if (d->session != before) {
+        return KEYD_OK;
     }
+    if (waited != KEYD_OK) {
+        return share_failure(d);
+    }
+    d->is_renewing = true;
+    const enum keyd_err r = make_session(d, may_resume ? before : NULL);
     end_renewal(d);
     return r;
 }
@@ -332,12 +370,18 @@ static enum keyd_err exchange_record(struct keyd_device *d, struct kd_device_ses
     return r;
 }
 
+static bool needs_session(const struct keyd_device *d) {
+    return d->session == NULL || d->session->is_doubtful;
+}
+
 // Holds the session for an exchange: made where there is none, or none to rely on.
 static enum keyd_err hold_session(struct keyd_device *d, struct kd_device_session **out) {
-    while (d->is_renewing) {
-        pthread_cond_wait(&d->changed, &d->lock);
+    while (wait_for_renewal(d) != KEYD_OK) {
+        if (needs_session(d)) {
+            return share_failure(d);
+        }
     }
-    if (d->session == NULL || d->session->is_doubtful) {
+    if (needs_session(d)) {
         struct kd_device_session *before = d->session;
         hold(before);
         const enum keyd_err r = replace(d, before, false);
@@ -387,13 +431,14 @@ enum keyd_err kd_device_exchange(struct keyd_device *d, struct kd_exchange *x) {
 enum keyd_err kd_device_exchange_alone(struct keyd_device *d, struct kd_exchange *x) {
     enum keyd_err r = KEYD_OK;
     pthread_mutex_lock(&d->lock);
-    begin_renewal(d);
+    const bool has_failed = begin_alone(d);
     while (d->session != NULL && d->session->in_flight > 0) {
         pthread_cond_wait(&d->changed, &d->lock);
     }
     struct kd_device_session *s = d->session;
     if (s != NULL && s->is_doubtful && x->kind == KD_FRAME_UPDATE) {
-        r = make_session(d, NULL); // the server would refuse it; these keys are fresh, too
+        // The server would refuse it; the keys of another session are fresh, too.
+        r = has_failed ? share_failure(d) : make_session(d, NULL);
     } else if (s != NULL) {
         s->holds++;
         r = exchange_record(d, s, x);

@@ -21,15 +21,21 @@ struct kd_device_ack {
 // Who listens tells the server so often that he is there, as a NAT forgets a way that is not used.
 #define KD_DEVICE_KEEPALIVE_MS 60000
 
+#define KD_DEVICE_WHY_BYTES 256
+
 // The lock is never held over the network.  A session is renewed by one thread at a time,
 // which has is_renewing and alone uses the credentials; the others wait for it, or end what
-// they have under way in the session before.
+// they have under way in the session before.  Where it fails, it has failed for those who waited.
 struct keyd_device {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct kd_device_credentials credentials;
     struct kd_device_session *session; // NULL: none
     bool is_renewing;
+    unsigned n_waiting; // threads, for the end of that
+    unsigned n_failed;  // renewals; who waited for one has its result
+    enum keyd_err failure;
+    char why[KD_DEVICE_WHY_BYTES];
     struct kd_device_clock clock;
     uint32_t next_id;
     unsigned status;

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <openssl/pem.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,10 +18,11 @@ static char folder[64], key_file[96], certificate_file[96], server_file[96];
 static struct device_server server;
 static struct keyd_config config;
 static struct keyd_device *device;
-static unsigned n_tickets; // frames that asked for one
+static unsigned n_tickets, n_handshakes; // frames that asked for one, or were of one
 
 static int take(void *arg, const uint8_t *frame, size_t n, unsigned timeout_ms) {
     n_tickets += frame[0] == KD_FRAME_TICKET;
+    n_handshakes += frame[0] == KD_FRAME_HANDSHAKE;
     return device_server_send(arg, frame, n, timeout_ms);
 }
 
@@ -48,7 +50,7 @@ static void set_up(void) {
                                     .receive = device_server_receive,
                                     .transport_arg = &server };
     device = NULL;
-    n_tickets = 0;
+    n_tickets = n_handshakes = 0;
 }
 
 static void tear_down(void) {
@@ -157,6 +159,63 @@ START_TEST(who_listens_ends_when_the_device_is_closed) {
 }
 END_TEST
 
+// ---- calls that wait for each other ----------------------------------------
+
+enum { ASKERS = 3 };
+
+// A transport that breaks when it is let go.
+static int break_at_gate(void *arg KD_UNUSED, uint8_t *frame KD_UNUSED, size_t max KD_UNUSED,
+                         size_t *n KD_UNUSED, unsigned timeout_ms KD_UNUSED) {
+    pthread_mutex_lock(&gate.lock);
+    gate.waits = true;
+    pthread_cond_broadcast(&gate.changed);
+    while (!gate.is_over) {
+        pthread_cond_wait(&gate.changed, &gate.lock);
+    }
+    pthread_mutex_unlock(&gate.lock);
+    return -1;
+}
+
+static void *ask_in_vain(void *arg KD_UNUSED) {
+    ck_assert_keyd(keyd_request(device, "m", 1, NULL, NULL), KEYD_ERR_TRANSPORT);
+    ck_assert_str_ne(keyd_detail(), "");
+    return NULL;
+}
+
+static unsigned waiting(void) {
+    pthread_mutex_lock(&device->lock);
+    const unsigned n = device->n_waiting;
+    pthread_mutex_unlock(&device->lock);
+    return n;
+}
+
+START_TEST(a_handshake_that_fails_has_failed_for_all_who_waited_for_it) {
+    pthread_t askers[ASKERS];
+    config.send = take_at_gate;
+    config.receive = break_at_gate;
+    ck_assert_keyd(keyd_device_new(&config, &device), KEYD_OK);
+    for (unsigned i = 0; i < ASKERS; i++) {
+        ck_assert_int_eq(pthread_create(&askers[i], NULL, ask_in_vain, NULL), 0);
+    }
+    while (waiting() < ASKERS - 1) {
+        sched_yield();
+    }
+    pthread_mutex_lock(&gate.lock);
+    while (!gate.waits) {
+        pthread_cond_wait(&gate.changed, &gate.lock);
+    }
+    gate.is_over = true;
+    pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.lock);
+    for (unsigned i = 0; i < ASKERS; i++) {
+        pthread_join(askers[i], NULL);
+    }
+    ck_assert_uint_eq(n_handshakes, 1);
+    ck_assert_keyd(keyd_connect(device), KEYD_ERR_TRANSPORT); // who did not wait tries himself
+    ck_assert_uint_eq(n_handshakes, 2);
+}
+END_TEST
+
 static TCase *tcase_unasked(void) {
     TCase *c = tcase_create("unasked");
     tcase_set_timeout(c, 60);
@@ -166,4 +225,12 @@ static TCase *tcase_unasked(void) {
     return c;
 }
 
-UNIT_MAIN("device calls", tcase_unasked())
+static TCase *tcase_together(void) {
+    TCase *c = tcase_create("together");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, a_handshake_that_fails_has_failed_for_all_who_waited_for_it);
+    return c;
+}
+
+UNIT_MAIN("device calls", tcase_unasked(), tcase_together())
