@@ -65,6 +65,30 @@ static void explain_denied(struct kd_request *q) {
     kd_request_say(q, kd_buf_get_text(&text));
 }
 
+// The limits that have no handler to say them.
+static void explain_limit(struct kd_request *q, enum kd_err err) {
+    char text[sizeof(q->why.detail)] = "";
+    if (err == KD_ERR_BODY_TOO_LARGE) {
+        const size_t max = q->http->config.body_max_bytes;
+        const size_t all = kd_request_body_max(q);
+        const char *setting =
+            q->http->config.is_bootstrap ? "bootstrap.request-max-bytes" : "http.body-max-bytes";
+        snprintf(text, sizeof(text), "It may have %zu bytes: %s%s.", all, setting,
+                 all > max ? ", and room for the results" : "");
+    } else if (err == KD_ERR_BATCH_TOO_LARGE || err == KD_ERR_BATCH_EMPTY) {
+        snprintf(text, sizeof(text), "It may have 1 to %d (fixed).", KD_HSM_BATCH_MAX_ITEMS);
+    } else if (err == KD_ERR_ITEM_TOO_LARGE && q->route != NULL &&
+               q->route->handler == kd_handle_work) {
+        snprintf(text, sizeof(text),
+                 "Of an item: data, or a ciphertext with its tag, %u bytes; aad %u; a signature or "
+                 "mac to verify %u.  Of all items together, with what is beside the data where "
+                 "they are verified or decrypted, %u.  (All fixed.)",
+                 KD_WORK_DATA_MAX_BYTES, KD_WORK_AAD_MAX_BYTES, KD_WORK_PROOF_MAX_BYTES,
+                 KD_WORK_REQUEST_MAX_BYTES);
+    }
+    kd_request_say(q, text);
+}
+
 void kd_request_explain(struct kd_request *q, enum kd_err err) {
     if (q->why.detail[0] != '\0') {
         return;
@@ -73,5 +97,7 @@ void kd_request_explain(struct kd_request *q, enum kd_err err) {
         explain_stranger(q);
     } else if (err == KD_ERR_DENIED) {
         explain_denied(q);
+    } else {
+        explain_limit(q, err);
     }
 }

@@ -17,6 +17,12 @@
 #define KD_HTTP_SURPLUS_MAX 32 // connections over the limit that are still told so
 #define KD_HTTP_LISTENERS_MAX 2
 #define KD_HTTP_HEADERS_MAX 5
+// What is beside the data where results are verified or decrypted, with its names: their bodies
+// may be longer by this, so that one request takes back what another made.
+#define KD_HTTP_RESULTS_MAX_BYTES (192u * KD_HSM_BATCH_MAX_ITEMS)
+// A body that is refused is read up to here and forgotten, as who sends all of it before he reads
+// would not see the answer; http.body-timeout-ms says how long.
+#define KD_HTTP_DRAIN_MAX_BYTES (64u << 20)
 
 // ---- server ----------------------------------------------------------------
 
@@ -186,6 +192,7 @@ struct kd_request {
     bool is_raw;   // the body is of the route's own media type, and so is the answer
     bool is_cbor;  // the body is a sequence in CBOR, and so is the answer
     bool is_last;  // the connection ends with its answer
+    uint64_t received; // of its body
     bool is_use;   // an operation that has a line in the audit log
     uint64_t started_us;
     uint64_t caller_turn; // when `caller` was found
@@ -232,6 +239,8 @@ enum MHD_Result kd_request_send(struct kd_request *q);
 // When its header is there, which is checked; what it is refused for is remembered until its body
 // has come, or it is refused at once.  (intake.c)
 enum MHD_Result kd_request_take_header(struct kd_request *q, const char *method);
+// Bytes that its body may have.
+size_t kd_request_body_max(const struct kd_request *q);
 KD_MUST_CHECK enum kd_err kd_request_check_query(struct kd_request *q);
 
 // A header of the answer; `name` is not copied.

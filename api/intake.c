@@ -39,6 +39,15 @@ static bool announces_body(const struct kd_request *q, unsigned long long *lengt
     return *length > 0;
 }
 
+size_t kd_request_body_max(const struct kd_request *q) {
+    const struct kd_route *r = q->path;
+    const bool takes_results =
+        r != NULL && r->handler == kd_handle_work &&
+        (r->operation == KD_OPERATION_VERIFY || r->operation == KD_OPERATION_MAC_VERIFY ||
+         r->operation == KD_OPERATION_DECRYPT);
+    return q->http->config.body_max_bytes + (takes_results ? KD_HTTP_RESULTS_MAX_BYTES : 0);
+}
+
 // All at once, so that no part is left behind by growing.
 static enum kd_err make_room(struct kd_request *q, size_t n) {
     enum kd_err err = kd_request_hold(q, n);
@@ -123,15 +132,14 @@ enum MHD_Result kd_request_take_header(struct kd_request *q, const char *method)
     }
     unsigned long long length = 0;
     const bool has_body = announces_body(q, &length);
-    const bool too_large = length > q->http->config.body_max_bytes;
     q->refused = check_header(q, method, has_body);
     kd_connection_allow(q->connection, q->http->config.body_timeout_ms);
     const bool is_asked =
         has_body && MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Expect") != NULL;
     if (q->refused == KD_OK && length > 0) {
-        q->refused = too_large ? KD_ERR_BODY_TOO_LARGE : make_room(q, (size_t)length);
+        q->refused = length > q->body.max ? KD_ERR_BODY_TOO_LARGE : make_room(q, (size_t)length);
     }
-    if (too_large || (is_asked && q->refused != KD_OK)) {
+    if (length > KD_HTTP_DRAIN_MAX_BYTES || (is_asked && q->refused != KD_OK)) {
         kd_request_fail(q, q->refused);
         return end_unread(q);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // request.c: the life of a request, from its first line to its whole answer.
 // What can be refused early (intake.c) is remembered, the body is then read without being
-// kept, and the connection stays usable; only a body over the limit ends it.
+// kept, and the connection stays usable; only a body that is far over its limit ends it.
 #include "api/http.h"
 
 #include "api/json_in.h"
@@ -46,8 +46,6 @@ void *kd_request_begin(void *http, const char *uri, struct MHD_Connection *mhd) 
     q->content_type = "application/json";
     q->cache_control = "no-store";
     q->started_us = kd_clock_mono_us();
-    q->body = KD_BUF_INIT(h->config.body_max_bytes);
-    q->arena = KD_BUF_INIT(h->config.body_max_bytes);
     q->out = KD_BUF_INIT(KD_HTTP_ANSWER_MAX_BYTES);
     make_id(h, q->caller.request_id);
     q->refused = kd_route_find(uri, &q->path, q->name, &q->version);
@@ -55,6 +53,8 @@ void *kd_request_begin(void *http, const char *uri, struct MHD_Connection *mhd) 
         q->path = NULL; // of the other server
         q->refused = KD_ERR_NO_ROUTE;
     }
+    q->body = KD_BUF_INIT(kd_request_body_max(q));
+    q->arena = KD_BUF_INIT(kd_request_body_max(q));
     h->n_pending++;
     kd_connection_await(c, false);
     kd_connection_allow(c, h->config.header_timeout_ms);
@@ -428,8 +428,9 @@ enum MHD_Result kd_request_access(void *http KD_UNUSED, struct MHD_Connection *m
     case KD_REQUEST_BODY:
         if (*upload_data_size > 0) {
             keep(q, upload_data, *upload_data_size);
+            q->received += *upload_data_size;
             *upload_data_size = 0;
-            return MHD_YES;
+            return q->received > KD_HTTP_DRAIN_MAX_BYTES ? MHD_NO : MHD_YES;
         }
         return end_body(q);
     case KD_REQUEST_ASKED:

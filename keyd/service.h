@@ -225,6 +225,13 @@ enum kd_operation {
 };
 #define KD_OPERATIONS (KD_OPERATION_RANDOM + 1)
 
+// What an operation takes: of one item, and of all items together with what is given beside the
+// data to the operation that undoes or verifies this one.  A plaintext is shorter by its tag.
+#define KD_WORK_DATA_MAX_BYTES (3u << 20)
+#define KD_WORK_AAD_MAX_BYTES 65536u
+#define KD_WORK_PROOF_MAX_BYTES 1024u // a signature or MAC
+#define KD_WORK_REQUEST_MAX_BYTES (7u << 19)
+
 // One operation, on 1 to KD_HSM_BATCH_MAX_ITEMS items, by a key or by a secret.
 struct kd_work {
     enum kd_operation operation;

@@ -10,12 +10,12 @@
 
 enum {
     RESULTS_ON_STACK = 16,
-    AAD_MAX_BYTES = 65536,
-    TAG_MAX_BYTES = 1024,
-    DATA_MAX_BYTES = 3 * 1024 * 1024,
-    // All of a request's data, so that its frame and its reply's stay under the limit.
-    REQUEST_MAX_BYTES = KD_HSM_FRAME_MAX_BYTES - 512 * 1024,
+    GCM_TAG_BYTES = 16,
 };
+
+// The request's frame and its reply's stay under the limit.
+static_assert(KD_WORK_REQUEST_MAX_BYTES <= KD_HSM_FRAME_MAX_BYTES - 512 * 1024,
+              "there is room beside the data");
 
 struct row {
     enum kd_permission permission;
@@ -25,17 +25,21 @@ struct row {
     bool is_aes;
     bool tries_all; // versions, the newest first
     bool may_hash;  // the digest is made by the worker
+    // What of the result is given beside the data to the operation that undoes or verifies this
+    // one, and by how much the data itself grows: what one call makes, one call takes.
+    uint8_t beside, grows;
 };
 
 static const struct row rows[KD_OPERATIONS] = {
-    [KD_OPERATION_SIGN] = { KD_MAY_SIGN, KD_HSM_SIGN, KD_USE_SIGN, .is_ec = true,
-                            .may_hash = true },
+    [KD_OPERATION_SIGN] = { KD_MAY_SIGN, KD_HSM_SIGN, KD_USE_SIGN, .is_ec = true, .may_hash = true,
+                            .beside = 96 },
     [KD_OPERATION_VERIFY] = { KD_MAY_VERIFY, KD_HSM_VERIFY, KD_USE_SIGN | KD_USE_VERIFY,
                               .is_ec = true, .tries_all = true, .may_hash = true },
-    [KD_OPERATION_MAC] = { KD_MAY_MAC, KD_HSM_MAC, KD_USE_SIGN },
+    [KD_OPERATION_MAC] = { KD_MAY_MAC, KD_HSM_MAC, KD_USE_SIGN, .beside = 48 },
     [KD_OPERATION_MAC_VERIFY] = { KD_MAY_MAC_VERIFY, KD_HSM_MAC_VERIFY, KD_USE_VERIFY,
                                   .tries_all = true },
-    [KD_OPERATION_ENCRYPT] = { KD_MAY_ENCRYPT, KD_HSM_ENCRYPT, KD_USE_ENCRYPT, .is_aes = true },
+    [KD_OPERATION_ENCRYPT] = { KD_MAY_ENCRYPT, KD_HSM_ENCRYPT, KD_USE_ENCRYPT, .is_aes = true,
+                               .beside = KD_HSM_GCM_IV_BYTES, .grows = GCM_TAG_BYTES },
     [KD_OPERATION_DECRYPT] = { KD_MAY_DECRYPT, KD_HSM_DECRYPT, KD_USE_DECRYPT, .is_aes = true,
                                .tries_all = true },
     [KD_OPERATION_RANDOM] = { KD_MAY_RANDOM, KD_HSM_RANDOM, 0 },
@@ -163,8 +167,8 @@ static enum kd_err add_versions(struct work *w, struct kd_hsm_request *head,
 
 // With the key of the audit log's seals nobody makes a MAC, and whoever may can verify one.
 static enum kd_err check_purpose(const struct kd_service *s, const struct kd_work *work) {
-    const bool is_seal = work->operation == KD_OPERATION_MAC_VERIFY &&
-                         strcmp(work->key, s->config->audit.key) == 0;
+    const bool is_seal =
+        work->operation == KD_OPERATION_MAC_VERIFY && strcmp(work->key, s->config->audit.key) == 0;
     return is_seal ? KD_OK : kd_service_check_free(s, work->key);
 }
 
@@ -179,8 +183,7 @@ static enum kd_err find_key(struct work *w, const struct kd_caller *caller,
     if (e == NULL || e->key.n_versions == 0) {
         return KD_ERR_NO_KEY;
     }
-    if ((r = check_purpose(w->s, work)) != KD_OK ||
-        (r = check_type(row, e->key.type)) != KD_OK) {
+    if ((r = check_purpose(w->s, work)) != KD_OK || (r = check_type(row, e->key.type)) != KD_OK) {
         return r;
     }
     if ((e->key.usages & row->usages) == 0) {
@@ -228,9 +231,10 @@ static size_t digest_bytes(enum kd_key_type type) {
 // length is a wrong tag, which the worker says.
 static enum kd_err check_item(const struct kd_work *work, const struct kd_hsm_item *item,
                               enum kd_key_type type, size_t *total) {
-    *total += item->data.n + item->aad.n + item->iv.n + item->tag.n;
-    if (item->data.n > DATA_MAX_BYTES || item->aad.n > AAD_MAX_BYTES ||
-        item->tag.n > TAG_MAX_BYTES) {
+    const struct row *row = &rows[work->operation];
+    *total += item->data.n + item->aad.n + item->iv.n + item->tag.n + row->beside + row->grows;
+    if (item->data.n > KD_WORK_DATA_MAX_BYTES - row->grows || item->aad.n > KD_WORK_AAD_MAX_BYTES ||
+        item->tag.n > KD_WORK_PROOF_MAX_BYTES) {
         return KD_ERR_ITEM_TOO_LARGE;
     }
     switch (work->operation) {
@@ -264,7 +268,7 @@ static enum kd_err check_items(const struct kd_work *work, enum kd_key_type type
             return r;
         }
     }
-    return total > REQUEST_MAX_BYTES ? KD_ERR_ITEM_TOO_LARGE : KD_OK;
+    return total > KD_WORK_REQUEST_MAX_BYTES ? KD_ERR_ITEM_TOO_LARGE : KD_OK;
 }
 
 static enum kd_err send_work(struct work *w, const struct kd_work *work,

@@ -6,6 +6,7 @@ import resource
 import selectors
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -300,16 +301,35 @@ def bodies_over_the_limit_are_413_and_those_at_it_are_served(token):
     expect(keyd.post(path, fits), 200)
     expect(keyd.post(path, fits + b" "), 413, "body-too-large")
     head = b"POST /v1/keys/k/mac HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    assert status_of(raw(keyd.socket, head + b"Content-Length: 1000000\r\n\r\n" +
+    last = head + b"Connection: close\r\n"
+    assert status_of(raw(keyd.socket, last + b"Content-Length: 1000000\r\n\r\n" +
                          bytes(1_000_000))) == 413
-    # By its length alone, before any of it has come; and chunked, without a length.
-    assert status_of(raw(keyd.socket, head + b"Content-Length: 20001\r\n\r\n")) == 413
+    # By its length alone, before any of it has come, where the client asks first or it is far over
+    # the limit; and chunked, without a length.
+    for more in (b"Content-Length: 20001\r\nExpect: 100-continue", b"Content-Length: 67108865"):
+        assert status_of(raw(keyd.socket, head + more + b"\r\n\r\n")) == 413
     chunks = b"".join(b"1000\r\n" + b" " * 4096 + b"\r\n" for _ in range(6)) + b"0\r\n\r\n"
     assert status_of(raw(keyd.socket, head + b"Connection: close\r\nTransfer-Encoding: chunked"
                          b"\r\n\r\n" + chunks)) == 413
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
     assert status_of(raw(keyd.socket, head + b"Connection: close\r\nTransfer-Encoding: chunked"
                          b"\r\n\r\n" + body)) == 200
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def clients_that_send_all_before_they_read_are_told_of_the_limit(token):
+    """With what most callers have: curl, and the library of Python."""
+    keyd = start(token)
+    body = b'{"data":"' + b"A" * (20 << 20) + b'"}'
+    answer = expect(keyd.post("/v1/keys/k/mac", body), 413, "body-too-large")
+    assert "http.body-max-bytes" in answer.json["detail"], answer
+    for more in ((), ("-H", "Expect:"), ("-H", "Expect:", "-H", "Transfer-Encoding: chunked")):
+        done = subprocess.run(
+            ["curl", "-sS", "--unix-socket", keyd.socket, "-H", "Content-Type: application/json",
+             *more, "--data-binary", "@-", "-w", "%{http_code}", "http://h/v1/keys/k/mac"],
+            input=body, capture_output=True, check=False)
+        assert done.returncode == 0 and done.stdout.endswith(b"413"), (more, done)
     keyd.stop()
 
 

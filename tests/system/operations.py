@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations with keys, single and in batches, against openssl and Python."""
 import hashlib
+import json
 import os
 
-from harness import b64, expect, main, oracle, test, unb64
+from harness import SOFTHSM, Keyd, b64, expect, main, oracle, test, unb64
 
 SIZES = (0, 1, 31, 32, 33, 63, 64, 65, 255, 4096, 100_000)
 
@@ -169,6 +170,66 @@ def batches_answer_in_order_like_the_single_calls(keyd):
     verdicts = keyd.ok(sign + "/verify", {"items": [{"data": b64(t), "signature": s["signature"]}
                                                     for t, s in zip(texts, signed)]})["items"]
     assert all(v["valid"] for v in verdicts)
+
+
+def takes_back(keyd, aes, texts, aad=b""):
+    """Encrypts these, decrypts what came, and says by how much the bodies differ."""
+    more = {"aad": b64(aad)} if aad else {}
+    body = json.dumps({"items": [{"plaintext": b64(t), **more} for t in texts]},
+                      separators=(",", ":")).encode()
+    made = expect(keyd.post(aes + "/encrypt", body), 200).json["items"]
+    back = {"items": [{"iv": m["iv"], "ciphertext": m["ciphertext"], **more} for m in made],
+            "version": made[0]["version"]}
+    opened = expect(keyd.post(aes + "/decrypt", json.dumps(back).encode()), 200).json["items"]
+    assert [unb64(o["plaintext"]) for o in opened] == texts
+    return len(body)
+
+
+@test
+def what_was_encrypted_at_a_limit_is_decrypted(keyd):
+    aes = ensure(keyd, "op-aes", "aes-256", "encrypt", "decrypt")
+    most = 3 * 1024 * 1024 - 16  # with its tag it is a ciphertext at the limit
+    over = keyd.post(aes + "/encrypt", b'{"plaintext":"%s"}' % b64(bytes(most + 1)).encode())
+    assert "3145728" in expect(over, 413, "item-too-large").json["detail"], over
+    body = b'{"plaintext":"%s"}' % b64(bytes(most)).encode()
+    sealed = expect(keyd.post(aes + "/encrypt", body), 200).json
+    assert unb64(keyd.ok(aes + "/decrypt", sealed)["plaintext"]) == bytes(most)
+    # Bodies of the default limit, of one item and of as many as there may be.
+    limit = 4 * 1024 * 1024
+    for n in (2, 1024):
+        frame = len('{"items":[]}') + n * len('{"plaintext":""},') - 1
+        each = (limit - frame) // n * 3 // 4 // 3 * 3
+        texts = [bytes(each) for _ in range(n)]
+        left = limit - frame - n * each // 3 * 4
+        texts[0] += bytes(left // 4 * 3)
+        assert limit - 4 < takes_back(keyd, aes, texts) <= limit
+    # And the same of what is signed or has a MAC.
+    mac = ensure(keyd, "op-hmac-sha384", "hmac-sha384", "sign", "verify")
+    frame = len('{"items":[]}') + 1024 * len('{"data":""},') - 1
+    data = b64(bytes((limit - frame) // 1024 * 3 // 4))
+    asked = {"items": [{"data": data}] * 1024}
+    body = json.dumps(asked, separators=(",", ":")).encode()
+    assert limit - 4096 < len(body) <= limit
+    made = expect(keyd.post(mac + "/mac", body), 200).json["items"]
+    checks = {"items": [{"data": data, "mac": m["mac"]} for m in made]}
+    verdicts = expect(keyd.post(mac + "/mac-verify", json.dumps(checks).encode()), 200)
+    assert all(v["valid"] for v in verdicts.json["items"])
+
+
+@test(on=SOFTHSM)
+def what_was_encrypted_at_the_limit_of_all_items_is_decrypted(token):
+    keyd = Keyd(token, {"http.body-max-bytes": 16 << 20}).start()
+    aes = ensure(keyd, "op-aes", "aes-256", "encrypt", "decrypt")
+    aad = os.urandom(100)
+    most = 7 << 19
+    for n in (2, 1024):
+        each = most // n - 28 - len(aad)
+        texts = [bytes(each)] * n
+        takes_back(keyd, aes, texts, aad)
+        items = [{"plaintext": b64(t), "aad": b64(aad)} for t in texts]
+        items[0] = {"plaintext": b64(bytes(each + 1 + most % n)), "aad": b64(aad)}
+        expect(keyd.post(aes + "/encrypt", {"items": items}), 413, "item-too-large")
+    keyd.stop()
 
 
 @test

@@ -5,6 +5,7 @@ api_unit_tests = \
 	tests/unit/test_api_route \
 	tests/unit/test_api_openapi \
 	tests/unit/test_api_request \
+	tests/unit/test_api_intake \
 	tests/unit/test_api_connection \
 	tests/unit/test_api_listener \
 	tests/unit/test_api_est \
@@ -56,6 +57,8 @@ tests_unit_test_api_pages_CFLAGS = $(unit_cflags)
 tests_unit_test_api_pages_LDADD = $(api_unit_libs)
 tests_unit_test_api_request_CFLAGS = $(unit_cflags)
 tests_unit_test_api_request_LDADD = $(api_unit_libs)
+tests_unit_test_api_intake_CFLAGS = $(unit_cflags)
+tests_unit_test_api_intake_LDADD = $(api_unit_libs)
 tests_unit_test_api_connection_CFLAGS = $(unit_cflags)
 tests_unit_test_api_connection_LDADD = $(api_unit_libs)
 tests_unit_test_api_listener_CFLAGS = $(unit_cflags)
