@@ -197,14 +197,32 @@ struct kd_secret_entry *kd_secrets_get(const struct kd_secrets *s, const char *p
     return is_it ? e : NULL;
 }
 
-const struct kd_secret_entry *kd_secrets_next(const struct kd_secrets *s, const char *principal,
-                                              const struct kd_secret_entry *after) {
-    const struct kd_secret_owner *o = kd_map_get(&s->owners, kd_bytes_of_text(principal));
-    const struct kd_secret_entry *e = after != NULL ? after->next : o == NULL ? NULL : o->first;
-    while (e != NULL && (!e->is_made || e->due.rank <= kd_clock_mono_ms())) {
-        e = e->next;
+// Puts e among the n first by id that are there; the last goes where there is no room for it.
+static size_t put_in_order(const struct kd_secret_entry **page, size_t n, size_t max,
+                           const struct kd_secret_entry *e) {
+    if (n == max && strcmp(page[n - 1]->id, e->id) < 0) {
+        return n;
     }
-    return e;
+    size_t at = n == max ? n - 1 : n;
+    const size_t filled = at + 1;
+    for (; at > 0 && strcmp(page[at - 1]->id, e->id) > 0; at--) {
+        page[at] = page[at - 1];
+    }
+    page[at] = e;
+    return filled;
+}
+
+size_t kd_secrets_page(const struct kd_secrets *s, const char *principal, const char *after,
+                       const struct kd_secret_entry **out, size_t max) {
+    const struct kd_secret_owner *o = kd_map_get(&s->owners, kd_bytes_of_text(principal));
+    const uint64_t now = kd_clock_mono_ms();
+    size_t n = 0;
+    for (const struct kd_secret_entry *e = o == NULL ? NULL : o->first; e != NULL; e = e->next) {
+        if (e->is_made && e->due.rank > now && strcmp(e->id, after) > 0) {
+            n = put_in_order(out, n, max, e);
+        }
+    }
+    return n;
 }
 
 size_t kd_secrets_count(const struct kd_secrets *s) {

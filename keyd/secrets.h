@@ -22,7 +22,7 @@ struct kd_secret_entry {
     uint64_t expires_ms;     // wall clock
     struct kd_heap_node due; // monotonic
     struct kd_secret_owner *owner;
-    // the owner's, the oldest first
+    // the owner's, in no order that is told
     struct kd_secret_entry *next;
     struct kd_secret_entry *prev;
 };
@@ -49,9 +49,10 @@ struct kd_secret_entry *kd_secrets_find(const struct kd_secrets *s, const char *
 void kd_secrets_remove(struct kd_secrets *s, struct kd_secret_entry *e); // tells nobody
 // Removes all that came from a key, or from one version of it (0: any), and tells `gone`.
 void kd_secrets_remove_of_key(struct kd_secrets *s, const char *key, uint32_t version);
-// The principal's oldest that is made, or the one after `after`; NULL at the end.
-const struct kd_secret_entry *kd_secrets_next(const struct kd_secrets *s, const char *principal,
-                                              const struct kd_secret_entry *after);
+// The principal's that are made, at most `max` (at least 1), in the order of their ids: the first
+// ones behind `after`, which may be of one that has ended, or "".  They live until the next change.
+size_t kd_secrets_page(const struct kd_secrets *s, const char *principal, const char *after,
+                       const struct kd_secret_entry **out, size_t max);
 size_t kd_secrets_count(const struct kd_secrets *s);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 static const char pin_fact[] = "refused-pin";
+enum { SECRETS_AT_ONCE = 256 };
 
 void kd_detail_copy(char out[static KD_DETAIL_BYTES], struct kd_bytes text) {
     const size_t n = text.n < KD_DETAIL_BYTES ? text.n : KD_DETAIL_BYTES - 1;
@@ -331,17 +332,16 @@ enum kd_err kd_service_secret(const struct kd_service *s, const struct kd_caller
 
 size_t kd_service_secrets(const struct kd_service *s, const struct kd_caller *caller,
                           const char *after, struct kd_secret_info *out, size_t max) {
-    const struct kd_secret_entry *from = NULL;
-    if (after != NULL) {
-        from = kd_secrets_get(s->secrets, caller->principal, after);
-        if (from == NULL) {
-            return 0; // it has gone: its place in the order is not known any more
-        }
-    }
+    const struct kd_secret_entry *some[SECRETS_AT_ONCE];
     size_t n = 0;
-    const struct kd_secret_entry *e = kd_secrets_next(s->secrets, caller->principal, from);
-    for (; e != NULL && n < max; e = kd_secrets_next(s->secrets, caller->principal, e)) {
-        out[n++] = info_of(e);
+    size_t found = SECRETS_AT_ONCE;
+    after = after == NULL ? "" : after;
+    while (n < max && found == SECRETS_AT_ONCE) {
+        found = kd_secrets_page(s->secrets, caller->principal, after, some, SECRETS_AT_ONCE);
+        for (size_t i = 0; i < found && n < max; i++) {
+            after = some[i]->id;
+            out[n++] = info_of(some[i]);
+        }
     }
     return n;
 }

@@ -156,8 +156,8 @@ typedef void kd_key_done(void *arg, enum kd_err err, const char *detail, const s
 
 // Is there room for what a caller may do: another key of this name (KD_MAY_CREATE, KD_MAY_IMPORT,
 // KD_MAY_ADOPT), another version of it (KD_MAY_ROTATE)?  KD_ERR_TOO_MANY where a limit of the
-// policy or KD_KEY_VERSIONS_MAX is reached, and then *why says which.  The calls below look
-// themselves.
+// policy or KD_KEY_VERSIONS_MAX is reached, and then *why says which; KD_ERR_DENIED, and what is
+// needed.  The calls below look themselves.
 KD_MUST_CHECK enum kd_err kd_service_room(const struct kd_service *s,
                                           const struct kd_caller *caller,
                                           enum kd_permission permission, const char *name,
@@ -312,7 +312,8 @@ struct kd_secret_info {
 KD_MUST_CHECK enum kd_err kd_service_secret(const struct kd_service *s,
                                             const struct kd_caller *caller, const char *id,
                                             struct kd_secret_info *out);
-// The caller's own, oldest first, from the one after `after` (NULL: start).
+// The caller's own, in the order of their ids: the first ones behind `after`, which may be of one
+// that has ended (NULL: start).
 size_t kd_service_secrets(const struct kd_service *s, const struct kd_caller *caller,
                           const char *after, struct kd_secret_info *out, size_t max);
 KD_MUST_CHECK enum kd_err kd_service_secret_delete(struct kd_service *s,

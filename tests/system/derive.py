@@ -249,6 +249,21 @@ def a_secret_can_be_shown_listed_and_deleted(keyd):
 
 
 @test
+def pages_of_secrets_go_on_where_the_last_one_has_been_deleted(keyd):
+    with keyd.client(bearer="other-token") as other:
+        a = Agreement(keyd, "ec-p256")
+        made = {expect(other.post(a.path + "/ecdh", a.body()), 200).json["secret"]
+                for _ in range(9)}
+        listed, query = [], "/v1/secrets?limit=2"
+        while query:
+            page = expect(other.get(query), 200).json
+            listed += [s["secret"] for s in page["secrets"]]
+            query = page["next"] and "/v1/secrets?limit=2&after=" + page["next"]
+            expect(other.delete("/v1/secrets/" + listed[-1]), 204)
+        assert len(listed) == len(set(listed)) and made <= set(listed), (made, listed)
+
+
+@test
 def a_secret_is_gone_after_its_lifetime(keyd):
     a = Agreement(keyd, "ec-p256")
     before = time.monotonic()  # the wall clock may be set meanwhile

@@ -48,11 +48,17 @@ static struct kd_secret_entry *add(const char *who, uint32_t lifetime) {
     return e;
 }
 
+static const struct kd_secret_entry *shown[100];
+
+static size_t page(const char *who, const char *after, size_t max) {
+    return kd_secrets_page(s, who, after, shown, max);
+}
+
 START_TEST(others_and_unfinished_and_unknown_are_not_found) {
     struct kd_secret_entry *e = NULL;
     ck_assert_err(try_add("a", "k", 10, &e), KD_OK);
     ck_assert_ptr_null(kd_secrets_get(s, "a", e->id)); // being made
-    ck_assert_ptr_null(kd_secrets_next(s, "a", NULL));
+    ck_assert_uint_eq(page("a", "", 9), 0);
     ck_assert_ptr_eq(kd_secrets_find(s, e->id), e);
     e->is_made = true;
     ck_assert_ptr_null(kd_secrets_get(s, "b", e->id));
@@ -97,15 +103,49 @@ START_TEST(no_id_looks_like_an_option) {
 }
 END_TEST
 
-START_TEST(owner_sees_its_own_the_oldest_first) {
+START_TEST(owner_sees_its_own_by_their_ids) {
     const struct kd_secret_entry *a1 = add("a", 30);
     const struct kd_secret_entry *b1 = add("b", 10);
     const struct kd_secret_entry *a2 = add("a", 20);
-    ck_assert_ptr_eq(kd_secrets_next(s, "a", NULL), a1);
-    ck_assert_ptr_eq(kd_secrets_next(s, "a", a1), a2);
-    ck_assert_ptr_null(kd_secrets_next(s, "a", a2));
-    ck_assert_ptr_eq(kd_secrets_next(s, "b", NULL), b1);
-    ck_assert_ptr_null(kd_secrets_next(s, "c", NULL));
+    const bool is_in_order = strcmp(a1->id, a2->id) < 0;
+    ck_assert_uint_eq(page("a", "", 9), 2);
+    ck_assert_ptr_eq(shown[0], is_in_order ? a1 : a2);
+    ck_assert_ptr_eq(shown[1], is_in_order ? a2 : a1);
+    ck_assert_uint_eq(page("a", shown[1]->id, 9), 0);
+    ck_assert_uint_eq(page("b", "", 9), 1);
+    ck_assert_ptr_eq(shown[0], b1);
+    ck_assert_uint_eq(page("c", "", 9), 0);
+}
+END_TEST
+
+// Who reads page by page gets each that was there all the time, once, whatever becomes of the
+// others meanwhile: also of the one where a page has ended.
+START_TEST(pages_go_on_where_the_secret_at_their_end_has_gone) {
+    enum { ALL = 60, AT_ONCE = 7 };
+    kd_clock_hold(1000, 1700000000000u);
+    limits.per_principal_max = limits.total_max = 1000;
+    for (unsigned i = 0; i < ALL; i++) {
+        add("a", 10);
+    }
+    char after[KD_SECRET_ID_TEXT_BYTES] = "";
+    unsigned n_pages = 0;
+    unsigned seen = 0;
+    for (size_t n; (n = page("a", after, AT_ONCE)) > 0; n_pages++) {
+        for (size_t i = 0; i < n; i++) {
+            ck_assert_str_lt(after, shown[i]->id);
+            memcpy(after, shown[i]->id, sizeof(after));
+            seen++;
+        }
+        kd_secrets_remove(s, kd_secrets_find(s, after));
+    }
+    ck_assert_uint_eq(seen, ALL);
+    ck_assert_uint_eq(n_pages, ALL / AT_ONCE + 1);
+    ck_assert_uint_gt(page("a", "", AT_ONCE), 1);
+    memcpy(after, shown[0]->id, sizeof(after));
+    const size_t left = page("a", after, ALL);
+    kd_clock_hold(11000, 1700000010000u); // all of them have ended, and the timer has not fired
+    ck_assert_uint_gt(left, 0);
+    ck_assert_uint_eq(page("a", after, ALL), 0);
 }
 END_TEST
 
@@ -156,7 +196,8 @@ static TCase *tcase_secrets(void) {
     tcase_add_test(t, limits_hold_for_one_and_for_all);
     tcase_add_test(t, recipe_is_a_copy_with_an_id_of_its_own);
     tcase_add_test(t, no_id_looks_like_an_option);
-    tcase_add_test(t, owner_sees_its_own_the_oldest_first);
+    tcase_add_test(t, owner_sees_its_own_by_their_ids);
+    tcase_add_test(t, pages_go_on_where_the_secret_at_their_end_has_gone);
     tcase_add_test(t, expired_are_gone_at_once_and_told);
     tcase_add_test(t, secrets_of_a_key_go_with_it);
     return t;
