@@ -32,9 +32,13 @@ static enum keyd_err backend_refused(struct keyd_device *d, uint64_t status) {
     pthread_mutex_lock(&d->lock);
     d->status = (unsigned)status;
     pthread_mutex_unlock(&d->lock);
+    // These may also be the gateway's own, which has no answer then (docs/gateway.md).
     return kd_detail_fail(KEYD_ERR_BACKEND,
-                          "The message was delivered, and answered with HTTP "
-                          "status %u.",
+                          status == 503 ? "HTTP status %u: no backend has taken the message."
+                          : status == 502 || status == 504
+                              ? "HTTP status %u: perhaps the message was delivered, and nothing "
+                                "that is an answer came."
+                              : "The message was delivered, and answered with HTTP status %u.",
                           (unsigned)status);
 }
 

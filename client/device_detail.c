@@ -16,7 +16,7 @@ static const struct {
     [KEYD_ERR_BUSY] = { "busy", "The server is busy, or its token is away: try later." },
     [KEYD_ERR_REFUSED] = { "refused", "The server did not accept it." },
     [KEYD_ERR_SERVER] = { "server", "This is not the server that is known, or not its answer." },
-    [KEYD_ERR_BACKEND] = { "backend", "It was delivered, and the answer is an error." },
+    [KEYD_ERR_BACKEND] = { "backend", "The backend has not answered, or with an error." },
     [KEYD_ERR_EXPIRED] = { "expired", "The own certificate has expired." },
     [KEYD_ERR_DENIED] = { "denied", "The caller is not known, or may not do this." },
     [KEYD_ERR_MISSING] = { "missing", "What is named is not there." },

@@ -33,7 +33,7 @@ enum keyd_err {
     KEYD_ERR_BUSY,      /* the server says: later */
     KEYD_ERR_REFUSED,   /* the server did not accept handshake or message */
     KEYD_ERR_SERVER,    /* it is not the server that we know, or it sent what is not its own */
-    KEYD_ERR_BACKEND,   /* the message was delivered, and the answer is an error: keyd_status */
+    KEYD_ERR_BACKEND,   /* the backend has not answered, or with an error: keyd_status */
     KEYD_ERR_EXPIRED,   /* the own certificate has expired */
     /* Of keyd_service.h only. */
     KEYD_ERR_DENIED,  /* the caller is not known, or the policy does not let him */

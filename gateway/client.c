@@ -155,6 +155,15 @@ static void give_back(struct transfer *t) {
 
 static void start_waiting(struct kd_client *c);
 
+static unsigned why_none(const struct transfer *t, CURLcode code) {
+    long sent = 0;
+    curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &sent);
+    if (sent == 0) {
+        return KD_CLIENT_UNSENT;
+    }
+    return code == CURLE_OPERATION_TIMEDOUT ? KD_CLIENT_LATE : KD_CLIENT_LOST;
+}
+
 static void finish(struct transfer *t, CURLcode code) {
     struct kd_client *c = t->c;
     long status = 0;
@@ -168,7 +177,7 @@ static void finish(struct transfer *t, CURLcode code) {
     } else if (code == CURLE_ABORTED_BY_CALLBACK) {
         t->done(t->arg, 0, kd_bytes_of_text("the connection ended before an answer"));
     } else {
-        t->done(t->arg, 0,
+        t->done(t->arg, why_none(t, code),
                 kd_bytes_of_text(t->reason[0] != '\0' ? t->reason : curl_easy_strerror(code)));
     }
     give_back(t);
@@ -203,7 +212,7 @@ static enum kd_err wait_in_line(struct transfer *t, const char *who) {
 }
 
 static void end_unstarted(struct transfer *t, const char *reason) {
-    t->done(t->arg, 0, kd_bytes_of_text(reason));
+    t->done(t->arg, KD_CLIENT_UNSENT, kd_bytes_of_text(reason));
     give_back(t);
 }
 

@@ -29,7 +29,17 @@ KD_MUST_CHECK enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_cl
 // When no request is under way.
 void kd_client_free(struct kd_client *c);
 
-// status 0: there was no answer; then the body is a sentence why.  Borrowed.
+// In place of a status where there was no answer; then the body is a sentence why.
+enum {
+    KD_CLIENT_UNSENT = 0, // no connection, or none was free in time: the server has nothing of it
+    KD_CLIENT_LOST = 1,   // sent, and the connection ended, or the answer is none: nobody knows
+    KD_CLIENT_LATE = 2,   // sent, and not answered in time: nobody knows
+};
+static inline bool kd_client_is_answer(unsigned status) {
+    return status >= 100;
+}
+
+// status: of the answer, or one of these.  The body is borrowed.
 typedef void kd_client_done(void *arg, unsigned status, struct kd_bytes body);
 
 struct kd_client_request {

@@ -59,7 +59,7 @@ static const struct number_row {
     { "keyd-connections", AT(keyd.connections_max), 8, 1, 1000,
       "To keyd, at once; as many again for handshakes, resumptions and envelopes." },
     { "backend-timeout-ms", AT(backend.timeout_ms), 10000, 10, 600000,
-      "For an answer of the backend; the device then gets an error record with 504." },
+      "For an answer of the backend; the device then gets an error record with 504, or with 503 where the message has not been sent." },
     { "backend-connections", AT(backend.connections_max), 64, 1, 10000,
       "To the backend, at once." },
     { "connections-max", AT(connections_max), 10000, 1, 1000000, "Of devices over TCP and HTTP." },

@@ -17,7 +17,7 @@ enum { PATH_MAX_BYTES = 96, ERROR_MAX_BYTES = 48, ENVELOPE_MEMBERS = 5 };
 static bool take_answer(struct kd_question *q, unsigned status, struct kd_bytes body,
                         struct kd_answer *answer) {
     kd_answer_read(answer, body);
-    if (status == 0) {
+    if (!kd_client_is_answer(status)) {
         kd_question_fail_by(q, 0, "keyd-away");
     } else if (status > 299) {
         kd_question_fail_by(q, status, kd_answer_error(answer));
@@ -115,7 +115,8 @@ static void on_handshake(void *arg, unsigned status, struct kd_bytes body) {
     // An EDHOC error message is for the peer; without one it is a failure of ours.
     if (answer.object == NULL || !kd_answer_bytes(answer.object, "message", &message) ||
         (!is_done && message.n == 0)) {
-        kd_question_fail_by(q, status, status == 0 ? "keyd-away" : kd_answer_error(&answer));
+        kd_question_fail_by(q, status,
+                            kd_client_is_answer(status) ? kd_answer_error(&answer) : "keyd-away");
         return;
     }
     if (!is_done) {
@@ -233,7 +234,8 @@ static void on_envelope(void *arg, unsigned status, struct kd_bytes body) {
     if (status != 200) {
         kd_auto(answer) struct kd_answer problem = KD_ANSWER_INIT;
         kd_answer_read(&problem, body);
-        kd_question_fail_by(q, status, status == 0 ? "keyd-away" : kd_answer_error(&problem));
+        kd_question_fail_by(q, status,
+                            kd_client_is_answer(status) ? kd_answer_error(&problem) : "keyd-away");
         return;
     }
     struct kd_cbor c = kd_cbor_of(body);

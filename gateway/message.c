@@ -6,7 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STATUS_NONE = 504 };
+// What a device is told where the backend has given no answer.
+static unsigned status_of_none(unsigned why) {
+    return why == KD_CLIENT_LATE ? 504 : why == KD_CLIENT_LOST ? 502 : 503;
+}
 
 // An error record, whose body is the status as a number in CBOR.
 static void seal_error(struct kd_question *q, unsigned status) {
@@ -20,11 +23,13 @@ static void on_answer(void *arg, unsigned status, struct kd_bytes body) {
     struct kd_question *q = arg;
     q->g->counts.backend[status < 600 ? status / 100 : 0]++;
     if (status < 200 || status > 299) {
+        const bool is_answer = kd_client_is_answer(status);
+        status = is_answer ? status : status_of_none(status);
         kd_log_limited(&q->g->said.message, KD_LOG_INFO, "gateway",
                        "the backend did not take a message",
                        "peer=%s session=%s status=%u reason=%.*s", q->peer, q->session, status,
-                       status == 0 ? (int)body.n : 0, (const char *)body.p);
-        seal_error(q, status == 0 ? STATUS_NONE : status);
+                       is_answer ? 0 : (int)body.n, (const char *)body.p);
+        seal_error(q, status);
         return;
     }
     kd_buf_wipe(&q->body);

@@ -68,7 +68,8 @@ void kd_question_fail_by(struct kd_question *q, unsigned status, const char *err
     if (strcmp(error, "no-such-session") == 0 || strcmp(error, "session-expired") == 0 ||
         strcmp(error, "no-such-handshake") == 0) {
         kd_question_fail(q, KD_FAILURE_UNKNOWN_SESSION, 0, error);
-    } else if (status == 0 || status >= 500 || status == 429 || status == 401 || status == 403) {
+    } else if (!kd_client_is_answer(status) || status >= 500 || status == 429 || status == 401 ||
+               status == 403) {
         kd_question_fail(q, KD_FAILURE_BUSY, BUSY_AFTER_S, error);
     } else if (status == 413) {
         kd_question_fail(q, KD_FAILURE_TOO_LARGE, 0, error);

@@ -67,7 +67,7 @@ static void on_keyd(void *gateway, unsigned status, struct kd_bytes body) {
     struct kd_gateway *g = gateway;
     char *line = g->ready->keyd;
     line[0] = '\0';
-    if (status == 0) {
+    if (!kd_client_is_answer(status)) {
         snprintf(line, LINE_BYTES, "keyd cannot be reached");
     } else if (status != 200) {
         kd_auto(answer) struct kd_answer problem = KD_ANSWER_INIT;

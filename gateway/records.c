@@ -129,7 +129,8 @@ static void on_answer(void *arg, unsigned status, struct kd_bytes body) {
         if (status == 200) {
             take_result(r->questions[i], b->is_open, &c);
         } else {
-            kd_question_fail_by(r->questions[i], status, status == 0 ? "keyd-away" : "keyd");
+            kd_question_fail_by(r->questions[i], status,
+                                kd_client_is_answer(status) ? "keyd" : "keyd-away");
         }
     }
     if (status != 200) {

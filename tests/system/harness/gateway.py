@@ -52,6 +52,7 @@ class Backend:
 
     def __init__(self, port=None):
         self.messages, self.lock, self.delay, self.status = [], threading.Lock(), 0, 200
+        self.garbles = False  # what it answers is no HTTP
         self.answers = threading.Event()  # nobody gets one while it is not set
         self.answers.set()
         backend = self
@@ -67,6 +68,10 @@ class Backend:
                 time.sleep(backend.delay)
                 backend.answers.wait()
                 answer = body[::-1]
+                if backend.garbles:
+                    self.wfile.write(b"this is no answer\r\n\r\n")
+                    self.close_connection = True
+                    return
                 self.send_response(backend.status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
