@@ -148,11 +148,13 @@ static enum kd_err wait_if(struct kd_request *q, enum kd_err err) {
     return err;
 }
 
-// The same of what makes a key or a version: where there is no room, which limit it is.
+// The same of what makes a key or a version: where there is no room, which limit it is; where a
+// body asks for what the caller may not make, which permission that takes, and on which name.
 static enum kd_err wait_if_room(struct kd_request *q, enum kd_permission permission,
                                 const char *name, enum kd_err err) {
     kd_auto(buf) struct kd_buf why = KD_BUF_INIT(sizeof(q->why.detail));
-    if (err == KD_ERR_TOO_MANY &&
+    const bool is_named_in_body = permission != KD_MAY_ROTATE;
+    if ((err == KD_ERR_TOO_MANY || (err == KD_ERR_DENIED && is_named_in_body)) &&
         kd_service_room(q->http->service, &q->caller, permission, name, &why) == err) {
         kd_request_say(q, kd_buf_get_text(&why));
     }

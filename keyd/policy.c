@@ -140,6 +140,15 @@ const struct kd_rule *kd_principal_rule(const struct kd_principal *who,
     return NULL;
 }
 
+bool kd_principal_has(const struct kd_principal *who, enum kd_permission permission) {
+    for (size_t i = 0; i < who->n_rules; i++) {
+        if ((who->rules[i].permissions & 1u << permission) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool kd_principal_may(const struct kd_principal *who, enum kd_permission permission,
                       const char *key) {
     return kd_principal_rule(who, permission, key, NULL) != NULL;

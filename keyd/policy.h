@@ -24,6 +24,7 @@ const struct kd_principal *kd_policy_identify(const struct kd_policy *p,
 const char *kd_principal_name(const struct kd_principal *who);
 bool kd_principal_may(const struct kd_principal *who, enum kd_permission permission,
                       const char *key);
+bool kd_principal_has(const struct kd_principal *who, enum kd_permission permission); // on any key
 
 // One rule after the other that allows it: the first behind `after` (NULL: from the start); NULL at
 // their end.

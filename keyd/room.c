@@ -22,6 +22,16 @@ static void say_which_to_delete(struct kd_buf *why, const char *name) {
     kd_buf_printf(why, "; delete old ones: DELETE /v1/keys/%s/versions/{n}.", name);
 }
 
+static void say_what_is_needed(struct kd_buf *why, const struct kd_caller *caller,
+                               enum kd_permission permission, const char *name) {
+    const char *what = kd_permission_name(permission);
+    kd_buf_printf(why, "Principal \"%s\" needs %s on \"%s\"", caller->principal, what, name);
+    if (kd_principal_has(caller->policy, permission)) {
+        kd_buf_printf(why, ", and has %s on other names only", what);
+    }
+    kd_buf_text(why, " (keyd-policy(5)).");
+}
+
 enum kd_err kd_service_room(const struct kd_service *s, const struct kd_caller *caller,
                             enum kd_permission permission, const char *name, struct kd_buf *why) {
     const bool is_version = permission == KD_MAY_ROTATE;
@@ -40,6 +50,7 @@ enum kd_err kd_service_room(const struct kd_service *s, const struct kd_caller *
         }
     }
     if (max == 0) {
+        say_what_is_needed(why, caller, permission, name);
         return KD_ERR_DENIED;
     }
     if (is_version) {

@@ -138,7 +138,8 @@ def a_bearer_token_decides_alone(token):
 
 @test(on=SOFTHSM)
 def who_is_refused_is_told_what_is_missing(token):
-    keyd = Keyd(token, policy=ME).start()
+    look = 'allow "me" { operations = { "status" } }\n'
+    keyd = Keyd(token, policy=ME + look).start()
     missing = 'Principal "me" needs %s (keyd-policy(5)).'
     for path, body, what in (
             ("/v1/keys/orders/sign", {"data": ""}, 'sign on "orders"'),
@@ -147,11 +148,19 @@ def who_is_refused_is_told_what_is_missing(token):
              'derive on "j"; for what is to leave the token release, too'),
             ("/v1/random", {"length": 1}, "random"),
             ("/v1/keys", {"name": "n", "type": "aes-256", "usages": ["encrypt"]},
-             "create, adopt or import")):
+             'create on "n"'),
+            ("/v1/keys", {"name": "n", "uri": "pkcs11:object=n"}, 'adopt on "n"')):
         r = expect(keyd.post(path, body), 403, "denied")
         assert r.json["detail"] == missing % what, r
     r = expect(keyd.delete("/v1/keys/k/versions/1"), 403, "denied")
     assert r.json["detail"] == missing % 'delete on "k"', r
+    # Who may create, but not this: the name is what is wrong.
+    keyd.set_policy(ME + look +
+                    'allow "me" { operations = { "create" } keys = { "t-*" } }\n')
+    keyd.hup()
+    r = expect(keyd.post("/v1/keys", {"name": "n", "type": "aes-256", "usages": ["encrypt"]}),
+               403, "denied")
+    assert r.json["detail"] == missing % 'create on "n", and has create on other names only', r
     keyd.stop()
     ours = os.getuid()
     keyd = Keyd(token, policy=bearer("r")).start()
