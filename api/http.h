@@ -211,6 +211,7 @@ struct kd_request {
     const char *content_type;
     const char *cache_control;
     char location[KD_NAME_MAX_BYTES + 16]; // "": none
+    uint32_t retry_after_sec;               // said with 503
     size_t n_headers;                      // of a raw answer: what stands beside the bytes
     struct kd_header {
         const char *name;

@@ -43,6 +43,7 @@ void *kd_request_begin(void *http, const char *uri, struct MHD_Connection *mhd) 
     q->connection = c;
     q->mhd = mhd;
     q->holders = 1;
+    q->retry_after_sec = h->config.retry_after_sec;
     q->content_type = "application/json";
     q->cache_control = "no-store";
     q->started_us = kd_clock_mono_us();
@@ -214,7 +215,7 @@ static bool add_headers(const struct kd_request *q, struct MHD_Response *r) {
     }
     if (q->status == 503) {
         char seconds[16];
-        snprintf(seconds, sizeof(seconds), "%u", q->http->config.retry_after_sec);
+        snprintf(seconds, sizeof(seconds), "%u", q->retry_after_sec);
         is_ok = is_ok && MHD_add_response_header(r, "Retry-After", seconds) == MHD_YES;
     }
     if (q->status == 401) {

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { MINUTE_MS = 60000 };
+
 enum kd_err kd_share_take(struct kd_request *q) {
     if (q->principal[0] == '\0' || q->share != NULL) {
         return KD_OK;
@@ -34,7 +36,7 @@ void kd_share_give(struct kd_request *q) {
 }
 
 static unsigned refused_now(struct kd_share *s) {
-    const uint64_t minute = kd_clock_mono_ms() / 60000;
+    const uint64_t minute = kd_clock_mono_ms() / MINUTE_MS;
     if (minute != s->minute) {
         s->minute = minute;
         s->n_refused = 0;
@@ -46,8 +48,14 @@ enum kd_err kd_share_may_ask(struct kd_request *q) {
     if (q->share == NULL || refused_now(q->share) < KD_SHARE_REFUSED_PER_MINUTE) {
         return KD_OK;
     }
-    kd_request_say(q, "Too many changes that this principal may not make were asked for; no more "
-                      "are looked at in this minute.");
+    const uint64_t left_ms = MINUTE_MS - kd_clock_mono_ms() % MINUTE_MS;
+    char why[128];
+    snprintf(why, sizeof(why),
+             "%d changes of this principal were not well formed, or not allowed, in this minute; "
+             "the next is looked at when it is over.",
+             KD_SHARE_REFUSED_PER_MINUTE);
+    kd_request_say(q, why);
+    q->retry_after_sec = (uint32_t)((left_ms + 999) / 1000);
     return KD_ERR_BUSY;
 }
 

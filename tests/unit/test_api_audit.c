@@ -5,6 +5,7 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -237,6 +238,13 @@ static int change(const char *header) {
     return a.status;
 }
 
+static int retry_after(void) {
+    kd_auto(answer) struct answer a = { 0 };
+    char seconds[256];
+    ask(&f, "DELETE", "/v1/keys/k", "", NULL, &a);
+    return atoi(answer_header(&a, "Retry-After", seconds));
+}
+
 // Each that is looked at has a line before it and one after it.
 START_TEST(flood_of_changes_that_are_not_allowed_is_bounded_by_principal) {
     held_ms = kd_clock_mono_ms() / 60000 * 60000 + 600000;
@@ -250,6 +258,12 @@ START_TEST(flood_of_changes_that_are_not_allowed_is_bounded_by_principal) {
     ck_assert_int_eq(change(""), 503);
     f.service.at_once = KD_OK;
     expect_problem(&f, "DELETE", "/v1/keys/k", NULL, 503, "busy", "");
+    ck_assert_int_eq(retry_after(), 60);
+    held_ms += 59001; // of the minute 999 ms are left: a whole second
+    fixture_call(&f, hold_clock);
+    ck_assert_int_eq(retry_after(), 1);
+    held_ms -= 59001;
+    fixture_call(&f, hold_clock);
     ck_assert_int_eq(change("Authorization: Bearer other\r\n"), 204);
     held_ms += 60000; // the next
     fixture_call(&f, hold_clock);
