@@ -395,7 +395,8 @@ enum kd_err kd_handle_audit(struct kd_request *q) {
     const enum kd_err err = kd_service_audit_report(q->http->service, &q->caller, &r);
     if (err != KD_OK) {
         if (err == KD_ERR_CONFIG) {
-            kd_request_say(q, "No audit log is kept: the configuration names no file for it.");
+            kd_request_say(q,
+                           "No audit log is kept: keyd.conf(5) names no file for it (audit.file).");
         }
         return err;
     }

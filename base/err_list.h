@@ -62,7 +62,7 @@
     X(KD_ERR_OBJECT_AMBIGUOUS, "object-ambiguous", KD_CLASS_CONFLICT, "More than one object of the token matches.") \
     X(KD_ERR_OBJECT_UNFIT, "object-unfit", KD_CLASS_CONFLICT, "The object of the token is of a type or usage that keyd does not use.") \
     X(KD_ERR_OBJECT_CHANGED, "object-changed", KD_CLASS_CONFLICT, "The object in the token is not the key that was registered.") \
-    X(KD_ERR_CHANGE_UNDER_WAY, "change-under-way", KD_CLASS_CONFLICT, "Another change of this key is under way.") \
+    X(KD_ERR_CHANGE_UNDER_WAY, "change-under-way", KD_CLASS_CONFLICT, "Another change of the same is under way; repeat the request in a moment.") \
     X(KD_ERR_HS_STATE, "handshake-state", KD_CLASS_CONFLICT, "The handshake is not at this step.") \
     X(KD_ERR_SEQUENCE_END, "sequence-end", KD_CLASS_CONFLICT, "The session has used all its sequence numbers; make a new handshake.") \
     X(KD_ERR_SESSION_EXPIRED, "session-expired", KD_CLASS_CONFLICT, "The session is at its limit; make a new handshake.") \
