@@ -20,6 +20,7 @@ struct kd_http_config {
     const char *tls_client_ca; // "": clients are not asked for a certificate
     uint32_t connections_max;  // a few more are told "busy", others wait to be accepted
     uint32_t tls_handshakes_max; // in a second, at each address that is listened at
+    uint32_t tls_handshakes_per_source; // of them, those of one address (IPv6: of one /64)
     uint32_t principal_max;    // requests of one principal that are worked on at once
     uint32_t body_max_bytes;
     uint32_t large_max_bytes;   // bodies and answers at once, of requests over 64 KiB

@@ -35,6 +35,7 @@ libapi_a_SOURCES = \
 	api/secrets.c \
 	api/sessions.c \
 	api/share.c api/share.h \
+	api/sources.c api/sources.h \
 	api/status.c
 nodist_libapi_a_SOURCES = api/openapi.gen.c
 libapi_a_CFLAGS = $(AM_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS)

@@ -145,24 +145,17 @@ static void drop_socket(struct kd_listener *l) {
 }
 
 // A handshake costs some hundred times what a request does, and this thread serves all others.
-static enum MHD_Result may_shake_hands(void *listener, const struct sockaddr *address KD_UNUSED,
+static enum MHD_Result may_shake_hands(void *listener, const struct sockaddr *address,
                                        socklen_t n KD_UNUSED) {
     struct kd_listener *l = listener;
     struct kd_http *h = l->http;
-    const uint64_t second = kd_clock_mono_ms() / 1000;
-    if (l->tls == NULL) {
+    if (l->tls == NULL ||
+        kd_sources_take(&l->sources, kd_clock_mono_ms() / 1000, address,
+                        h->config.tls_handshakes_max, h->config.tls_handshakes_per_source)) {
         return MHD_YES;
     }
-    if (second != l->handshakes_second) {
-        l->handshakes_second = second;
-        l->n_handshakes = 0;
-    }
-    if (l->n_handshakes >= h->config.tls_handshakes_max) {
-        h->metrics.connections_refused++;
-        return MHD_NO;
-    }
-    l->n_handshakes++;
-    return MHD_YES;
+    h->metrics.connections_refused++;
+    return MHD_NO;
 }
 
 static enum kd_err start(struct kd_listener *l) {
@@ -317,6 +310,7 @@ void kd_http_close(struct kd_http *h) {
             MHD_stop_daemon(l->daemon);
         }
         kd_tls_drop(l->tls);
+        kd_sources_wipe(&l->sources);
     }
     kd_timer_free(h->sweep);
     kd_shares_wipe(h);

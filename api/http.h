@@ -8,6 +8,7 @@
 #include "api/api.h"
 #include "api/metrics.h"
 #include "api/places.h"
+#include "api/sources.h"
 #include "keyd/channel.h"
 
 #include <microhttpd.h>
@@ -41,8 +42,7 @@ struct kd_listener {
     uint64_t inode; // of the socket's file, to remove that and no other
     uint64_t device;
     struct kd_tls *tls; // of connections that come; NULL: without TLS
-    uint64_t handshakes_second; // monotonic
-    uint32_t n_handshakes;      // that were begun in it
+    struct kd_sources sources; // of its handshakes
 };
 
 struct kd_http {

@@ -123,7 +123,8 @@ void kd_metrics_write(const struct kd_http *h, struct kd_buf *out) {
                "time.",
                m->connections_timed_out);
     put_single(out, "keyd_http_tls_refused_total", "counter",
-               "TLS connections closed before their handshake, over http.tls-handshakes-max.",
+               "TLS connections closed before their handshake, over http.tls-handshakes-max or "
+               "http.tls-handshakes-per-source.",
                m->connections_refused +
                    (h->beside == NULL ? 0 : h->beside->metrics.connections_refused));
     put_single(out, "keyd_http_requests_pending", "gauge", "Requests without a whole answer.",

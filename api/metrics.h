@@ -21,7 +21,7 @@ struct kd_http_metrics {
     uint64_t connections_surplus;   // answered with busy, over the limit
     uint64_t connections_displaced; // that made room at the limit
     uint64_t connections_timed_out;
-    uint64_t connections_refused; // over tls_handshakes_max
+    uint64_t connections_refused; // over tls_handshakes_max or tls_handshakes_per_source
     uint64_t requests_dropped; // ended by the client or by time, without a whole answer
 };
 

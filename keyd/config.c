@@ -67,6 +67,7 @@ static const struct kd_config_row rows[] = {
     { "http", "tls-client-ca", PATH, HTTP(tls_client_ca), "", 0, PATH_MAX_BYTES, "CA certificates (PEM) for client certificates. Empty: clients are not asked for one. Read again on SIGHUP." },
     { "http", "connections-max", NUMBER, HTTP(connections_max), "4096", 1, 1000000, "Connections at once. When there are so many, another takes the place of the oldest over TCP by which nobody has shown who he is; without such a one, of the longest idle one of the user or principal who has the most and keeps no fewer than the other then has, or of one of his by which for two seconds a request has been half sent or its answer not taken; else it is told busy." },
     { "http", "tls-handshakes-max", NUMBER, HTTP(tls_handshakes_max), "500", 1, 1000000, "New TLS connections in a second, at http.tcp-port and at bootstrap.tcp-port each; more are closed before their handshake, whose time keyd needs for all others." },
+    { "http", "tls-handshakes-per-source", NUMBER, HTTP(tls_handshakes_per_source), "0", 0, 1000000, "Of them, those of one source: an IPv4 address, or an IPv6 /64. Where all come through one NAT or balancer, as many as of all. 0: a quarter." },
     { "http", "principal-max", NUMBER, HTTP(principal_max), "0", 0, 262144, "Requests of one principal that are worked on at once; more get 503. 0: three quarters of what fits into the queues of all workers." },
     { "http", "body-max-bytes", NUMBER, HTTP(body_max_bytes), "4194304", 1024, 16777216, "The largest request body." },
     { "http", "large-max-bytes", NUMBER, HTTP(large_max_bytes), "536870912", 67108864, 4294967295, "Memory for the bodies and answers of all requests that take over 64 KiB. When it is used up, more of these get 503." },
@@ -340,6 +341,9 @@ static void choose_workers(struct kd_config *c) {
     c->workers.processes = c->workers.processes == 0 ? 1 : c->workers.processes;
     if (c->workers.threads == 0) {
         c->workers.threads = is_software ? 1 : HSM_THREADS_AUTO;
+    }
+    if (c->http->tls_handshakes_per_source == 0) {
+        c->http->tls_handshakes_per_source = (c->http->tls_handshakes_max + 3) / 4;
     }
     if (c->http->principal_max == 0) { // at least one; processes * queue_max is under 2^19
         c->http->principal_max = (c->workers.processes * c->workers.queue_max * 3 + 3) / 4;

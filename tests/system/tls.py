@@ -212,6 +212,41 @@ class Reloaded:
         return error
 
 
+def is_served_from(source, keyd, ca):
+    try:
+        with socket.create_connection(tcp_address(keyd), timeout=60,
+                                      source_address=(source, 0)) as s:
+            with context(ca).wrap_socket(s, server_hostname="127.0.0.1"):
+                return True
+    except (ssl.SSLError, ConnectionError):
+        return False
+
+
+def ask_until_refused(source, keyd, ca):
+    """How many handshakes were served before; others are served meanwhile."""
+    for served in range(3000):
+        if not is_served_from(source, keyd, ca):
+            return served
+        keyd.ok("/v1/random", {"length": 1})
+    raise AssertionError("none was refused")
+
+
+@test(on=SOFTHSM)
+def one_source_leaves_handshakes_to_others(token):
+    """Who has had his share of a second is refused, and another is not."""
+    keyd = Keyd(token)
+    ca = Authority(keyd.directory, "ca")
+    certificate, key = ca.issue("server", "subjectAltName=IP:127.0.0.1")
+    keyd.set_config({"http.tcp-address": "127.0.0.1", "http.tls-certificate": certificate,
+                     "http.tls-key": key, "http.tls-handshakes-max": 1000,
+                     "http.tls-handshakes-per-source": 2})
+    keyd.start()
+    assert ask_until_refused("127.0.0.2", keyd, ca) >= 2
+    for last in range(3, 20):
+        assert is_served_from(f"127.0.0.{last}", keyd, ca), last
+    keyd.stop()
+
+
 @test(on=SOFTHSM)
 def handshakes_of_strangers_leave_time_for_others(token):
     """Over the limit of a second a connection ends before its handshake, and the next second has
@@ -220,23 +255,13 @@ def handshakes_of_strangers_leave_time_for_others(token):
     ca = Authority(keyd.directory, "ca")
     certificate, key = ca.issue("server", "subjectAltName=IP:127.0.0.1")
     keyd.set_config({"http.tcp-address": "127.0.0.1", "http.tls-certificate": certificate,
-                     "http.tls-key": key, "http.tls-handshakes-max": 3})
+                     "http.tls-key": key, "http.tls-handshakes-max": 3,
+                     "http.tls-handshakes-per-source": 3})
     keyd.start()
-    address, tls = tcp_address(keyd), context(ca)
 
     def is_served():
-        try:
-            with socket.create_connection(address, timeout=60) as s:
-                with tls.wrap_socket(s, server_hostname="127.0.0.1"):
-                    return True
-        except (ssl.SSLError, ConnectionError):
-            return False
-    served, refused = 0, 0
-    while refused == 0 and served < 3000:
-        served += (one := is_served())
-        refused += not one
-        keyd.ok("/v1/random", {"length": 1})
-    assert served >= 3 and refused == 1, (served, refused)
+        return is_served_from("127.0.0.1", keyd, ca)
+    assert ask_until_refused("127.0.0.1", keyd, ca) >= 3
     wait_for(is_served, what="a second with room")
     metric = re.search(r"^keyd_http_tls_refused_total (\d+)", keyd.get("/metrics").body.decode(),
                        re.M)

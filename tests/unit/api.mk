@@ -18,7 +18,8 @@ api_unit_tests = \
 	tests/unit/test_api_audit \
 	tests/unit/test_api_pages \
 	tests/unit/test_api_places \
-	tests/unit/test_api_share
+	tests/unit/test_api_share \
+	tests/unit/test_api_sources
 check_PROGRAMS += $(api_unit_tests)
 TESTS += $(api_unit_tests)
 
@@ -79,6 +80,10 @@ tests_unit_test_api_places_LDADD = $(api_unit_libs)
 tests_unit_test_api_places_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_api_share_CFLAGS = $(unit_cflags)
 tests_unit_test_api_share_LDADD = $(api_unit_libs)
+tests_unit_test_api_sources_SOURCES = tests/unit/test_api_sources.c $(failing_memory)
+tests_unit_test_api_sources_CFLAGS = $(unit_cflags)
+tests_unit_test_api_sources_LDADD = $(api_unit_libs)
+tests_unit_test_api_sources_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_api_audit_CFLAGS = $(unit_cflags)
 tests_unit_test_api_audit_LDADD = $(api_unit_libs)
 tests_unit_test_api_alloc_SOURCES = tests/unit/test_api_alloc.c tests/unit/pki.c tests/unit/pki.h \

@@ -29,6 +29,7 @@ void fixture_init(struct fixture *f) {
         .unix_mode = 0600,
         .connections_max = 64,
         .tls_handshakes_max = 1000,
+        .tls_handshakes_per_source = 1000,
         .principal_max = 64,
         .body_max_bytes = 1 << 20,
         .large_max_bytes = 64 << 20,

@@ -28,7 +28,9 @@ class Bootstrap(peer.Server):
                          "ca.server-id": "hub", "ca.base-uri": base,
                          "bootstrap.tcp-address": "127.0.0.1",
                          "bootstrap.tls-certificate": self.tls_file,
-                         "bootstrap.tls-key": self.tls_key, **(config or {})}
+                         "bootstrap.tls-key": self.tls_key,
+                         "http.tls-handshakes-per-source": 500,  # all come from one
+                         **(config or {})}
         self.set_config(self.channel)
 
     def set_up(self, type_="ec-p256", usage="sign", ca="ec-p256"):
