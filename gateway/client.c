@@ -170,6 +170,7 @@ static void finish(struct transfer *t, CURLcode code) {
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_multi_remove_handle(c->multi, t->easy);
     c->running--;
+    kd_client_queue_end(&c->queue, &t->waiter);
     if (code == CURLE_OK && t->is_connect) {
         t->done(t->arg, 200, KD_BYTES_NONE);
     } else if (code == CURLE_OK && status > 0) {
@@ -202,13 +203,32 @@ static void set_late(struct kd_client *c) {
     kd_timer_set_at(c->late, w == NULL ? KD_LOOP_NO_LIMIT : w->due_ms);
 }
 
-static enum kd_err wait_in_line(struct transfer *t, const char *who) {
+static bool wait_in_line(struct transfer *t, const char *who) {
     struct kd_client *c = t->c;
-    const enum kd_err r = kd_client_queue_put(&c->queue, &t->waiter, who == NULL ? "" : who);
-    if (r == KD_OK && c->queue.n == 1) {
+    if (kd_client_queue_put(&c->queue, &t->waiter, who) != KD_OK) {
+        return false;
+    }
+    if (c->queue.n == 1) {
         set_late(c);
     }
-    return r;
+    return true;
+}
+
+static bool start_counted(struct transfer *t) {
+    if (!start(t)) {
+        kd_client_queue_end(&t->c->queue, &t->waiter);
+        return false;
+    }
+    return true;
+}
+
+static bool start_or_wait(struct transfer *t, const char *who) {
+    struct kd_client *c = t->c;
+    enum kd_err r = KD_ERR_BUSY;
+    if (c->running < c->config->connections_max) {
+        r = kd_client_queue_pass(&c->queue, &t->waiter, who);
+    }
+    return r == KD_OK ? start_counted(t) : r == KD_ERR_BUSY && wait_in_line(t, who);
 }
 
 static void end_unstarted(struct transfer *t, const char *reason) {
@@ -220,9 +240,9 @@ static void start_waiting(struct kd_client *c) {
     if (c->queue.n == 0) {
         return;
     }
-    while (c->queue.n > 0 && c->running < c->config->connections_max) {
-        struct transfer *t = (struct transfer *)kd_client_queue_take(&c->queue);
-        if (!start(t)) {
+    for (struct transfer *t; c->running < c->config->connections_max &&
+                             (t = (struct transfer *)kd_client_queue_take(&c->queue)) != NULL;) {
+        if (!start_counted(t)) {
             end_unstarted(t, curl_easy_strerror(CURLE_OUT_OF_MEMORY));
         }
     }
@@ -367,9 +387,9 @@ enum kd_err kd_client_send(struct kd_client *c, const struct kd_client_request *
     t->is_safe = r->type == NULL && r->method == NULL;
     t->is_unwatched = false;
     t->waiter.due_ms = kd_clock_mono_ms() + (r->probe_ms > 0 ? r->probe_ms : c->config->timeout_ms);
-    const bool waits =
-        r->probe_ms == 0 && (c->queue.n > 0 || c->running >= c->config->connections_max);
-    if (!set_request(t, r) || (waits ? wait_in_line(t, r->who) != KD_OK : !start(t))) {
+    t->waiter.lane = NULL;
+    if (!set_request(t, r) ||
+        !(r->probe_ms > 0 ? start(t) : start_or_wait(t, r->who == NULL ? "" : r->who))) {
         free_transfer(t);
         return KD_ERR_NO_MEMORY;
     }
@@ -453,6 +473,7 @@ enum kd_err kd_client_new(struct kd_loop *loop, const struct kd_client_config *c
     }
     c->loop = loop;
     c->config = config;
+    c->queue.share = config->per_who_max;
     kd_client_sockets_init(&c->sockets, loop, on_ready, c);
     enum kd_err r;
     if ((r = kd_timer_new(loop, on_timer, c, &c->timer)) != KD_OK ||

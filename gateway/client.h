@@ -16,6 +16,7 @@ struct kd_client_config {
     const char *ca_file;      // "": the system's
     const char *bearer;       // file with a bearer token; "": none
     uint32_t connections_max; // what is asked beyond waits until one is free
+    uint32_t per_who_max;     // of them, for one at once; 0: as many as there are
     uint32_t timeout_ms;      // of a request, with the time that it waits
     uint32_t answer_max_bytes;
 };
@@ -48,7 +49,7 @@ struct kd_client_request {
     struct kd_bytes body;       // copied
     const char *const *headers; // "Name: value", n_headers of them, at most KD_CLIENT_HEADERS_MAX
     size_t n_headers;
-    const char *who;    // it is for; those that wait for a connection take turns.  NULL: nobody
+    const char *who;    // it is for; those that wait for a connection take turns.  NULL: ""
     const char *method; // NULL: GET, or POST with a body
     bool is_secret;     // the answer: nothing of it is left when `done` has returned
     bool is_connect;    // no request: status 200 when there is a new connection

@@ -62,6 +62,8 @@ static const struct number_row {
       "For an answer of the backend; the device then gets an error record with 504, or with 503 where the message has not been sent." },
     { "backend-connections", AT(backend.connections_max), 64, 1, 10000,
       "To the backend, at once." },
+    { "backend-per-peer", AT(backend.per_who_max), 0, 0, 10000,
+      "Of them, for messages of one device, and for all in envelopes. 0: half." },
     { "connections-max", AT(connections_max), 10000, 1, 1000000, "Of devices over TCP and HTTP." },
     { "pending-max", AT(pending_max), 10000, 1, 1000000,
       "Frames without an answer, of all devices; more are told to come again later." },
@@ -184,6 +186,9 @@ static void take_numbers(struct kd_gateway_config *c, cfg_t *file, const char *p
         }
         const uint32_t value = (uint32_t)v;
         memcpy((char *)c + row->at, &value, sizeof(value));
+    }
+    if (c->backend.per_who_max == 0) {
+        c->backend.per_who_max = (c->backend.connections_max + 1) / 2;
     }
     if (c->pending_per_peer < c->in_flight_max) { // a device by one connection waits its turn
         complain(errors, path, "pending-per-peer", "must not be less than in-flight-max");

@@ -285,6 +285,26 @@ def messages_that_wait_for_the_backend_take_turns(token):
 
 
 @test(on=SOFTHSM)
+def slow_backend_has_a_connection_for_another_device(token):
+    """J16: whoever is the first to send has its share of them, also before any has ended."""
+    with Set(token, backend_connections=2) as s:  # by default half of them
+        greedy, quiet = s.device("greedy").connect(), s.device("quiet").connect()
+        s.backend.answers.clear()
+        frames = [greedy.seal(MESSAGE, b"%d" % i) for i in range(20)]
+        for _, frame in frames:
+            greedy.transport.send(frame)
+        wait_for(lambda: s.gateway.metric("keyd_gateway_pending") == 20)
+        id_, frame = quiet.seal(MESSAGE, b"me too")
+        quiet.transport.send(frame)
+        wait_for(lambda: b"me too" in s.backend.bodies())
+        assert sorted(s.backend.bodies()) == [b"0", b"me too"]
+        s.backend.answers.set()
+        assert quiet.open(MESSAGE, id_, quiet.transport.receive()) == (0, b"oot em")
+        for _ in frames:
+            greedy.transport.receive()
+
+
+@test(on=SOFTHSM)
 def strangers_over_http_take_no_place_from_a_device(token):
     """Ten times as many connections as may be, silent and with half a header, and kept."""
     with Set(token, connections_max=4) as s:

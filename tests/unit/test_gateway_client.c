@@ -5,6 +5,7 @@
 #include "tests/unit/fake_http.h"
 #include "tests/unit/unit.h"
 
+#include <string.h>
 #include <unistd.h>
 
 enum { CONNECTIONS_MAX = 2, MANY = 50, TIMEOUT_MS = 200, IDLE_MS = 100, LATE_MS = 20000 };
@@ -22,6 +23,7 @@ static struct ended {
 } ended;
 static unsigned n_begun;
 static unsigned n_dropped; // for the server that is set up next
+static uint32_t per_who_max;
 
 static void on_late(void *arg KD_UNUSED) {
     ck_abort_msg("neither an answer nor a failure");
@@ -39,6 +41,7 @@ static void set_up(bool is_silent, bool closes, uint32_t timeout_ms) {
                                          .ca_file = "",
                                          .bearer = "",
                                          .connections_max = CONNECTIONS_MAX,
+                                         .per_who_max = per_who_max,
                                          .timeout_ms = timeout_ms,
                                          .answer_max_bytes = 1000 };
     kd_client_init_library();
@@ -78,7 +81,7 @@ static void on_done(void *arg, unsigned status, struct kd_bytes body) {
 }
 
 static void begin_for(const char *who) {
-    const struct kd_client_request request = { .path = "/x", .who = who };
+    const struct kd_client_request request = { .path = who == NULL ? "/x" : who, .who = who };
     void *i = (void *)(uintptr_t)n_begun++;
     ck_assert_err(kd_client_send(client, &request, on_done, i), KD_OK);
 }
@@ -118,13 +121,53 @@ START_TEST(one_request_does_not_wait_for_all_of_another) {
     set_up(false, false, LATE_MS);
     n_begun = ended.n = 1; // the first of all would begin another one
     for (unsigned i = 2; i < MANY; i++) {
-        begin_for("greedy");
+        begin_for("/greedy");
     }
-    begin_for("quiet");
+    begin_for("/quiet");
     ck_assert_err(kd_loop_run(loop), KD_OK);
     // After those that were under way, and one more in its turn.
     ck_assert_uint_le(ended.turns[MANY - 1], 1 + CONNECTIONS_MAX + 1 + CONNECTIONS_MAX - 1);
     tear_down();
+}
+END_TEST
+
+static struct kd_timer *poll_timer;
+static const char *awaited;
+
+static void look_for_it(void *arg KD_UNUSED) {
+    char request[sizeof(server.request)];
+    fake_http_last(&server, request);
+    if (strstr(request, awaited) != NULL) {
+        kd_loop_stop(loop);
+    } else {
+        kd_timer_set(poll_timer, 1);
+    }
+}
+
+static void run_until_server_has(const char *path) {
+    awaited = path;
+    kd_timer_set(poll_timer, 0);
+    ck_assert_err(kd_loop_run(loop), KD_OK);
+}
+
+// The server answers nobody: without a share the first would have all its connections.
+START_TEST(one_has_its_share_of_the_connections_and_another_comes) {
+    per_who_max = CONNECTIONS_MAX - 1;
+    set_up(true, false, LATE_MS);
+    ck_assert_err(kd_timer_new(loop, look_for_it, NULL, &poll_timer), KD_OK);
+    n_begun = ended.n = 1; // the first of all would begin another one
+    for (unsigned i = 0; i < 2 * CONNECTIONS_MAX; i++) {
+        begin_for("/greedy");
+    }
+    run_until_server_has("/greedy");
+    begin_for("/quiet");
+    run_until_server_has("/quiet");
+    fake_http_stop(&server);
+    ck_assert_uint_eq(server.n_requests, CONNECTIONS_MAX);
+    ck_assert_err(kd_loop_run(loop), KD_OK); // now they end, with those that wait
+    ck_assert_uint_eq(ended.n, n_begun);
+    kd_timer_free(poll_timer);
+    free_client();
 }
 END_TEST
 
@@ -268,6 +311,7 @@ static TCase *tcase_line(void) {
     tcase_set_timeout(c, 60);
     tcase_add_test(c, many_requests_share_few_connections);
     tcase_add_test(c, one_request_does_not_wait_for_all_of_another);
+    tcase_add_test(c, one_has_its_share_of_the_connections_and_another_comes);
     tcase_add_test(c, a_request_that_waits_fails_when_any_other_would);
     tcase_add_test(c, connections_that_end_make_room);
     tcase_add_test(c, a_message_that_the_backend_has_perhaps_taken_goes_out_once);
