@@ -168,6 +168,18 @@ static bool take_record(struct device_server *s, const struct kd_frame *q, struc
     return true;
 }
 
+void device_server_push(struct device_server *s, uint32_t id, const char *text,
+                        struct kd_buf *frame) {
+    kd_auto(buf) struct kd_buf record = KD_BUF_INIT(KD_RECORD_MAX_BYTES);
+    struct kd_frame push = { .role = KD_FRAME_REQUEST, .kind = KD_FRAME_PUSH, .id = id };
+    uint8_t head[KD_FRAME_HEAD_BYTES];
+    kd_frame_head(&push, head);
+    seal(s, KD_RECORD_DATA, kd_bytes_of_text(text), bytes(head, sizeof(head)), &record);
+    push.body = kd_buf_get(&record);
+    kd_frame_put(frame, &push);
+    ck_assert_err(kd_buf_finish(frame), KD_OK);
+}
+
 // ---- the transport ---------------------------------------------------------
 
 // KD_FAILURE_...; 0: `out` has the answer.
@@ -187,11 +199,22 @@ static int answer(struct device_server *s, const struct kd_frame *q, struct kd_b
     return take_record(s, q, out) ? 0 : KD_FAILURE_REFUSED;
 }
 
+static void take_ack(struct device_server *s, struct kd_bytes frame) {
+    ck_assert_uint_le(frame.n, sizeof(s->ack));
+    memcpy(s->ack, frame.p, frame.n);
+    s->n_ack = frame.n;
+    s->n_acks++;
+}
+
 static void take_frame(struct device_server *s, struct kd_bytes bytes_of_frame) {
     kd_auto(buf) struct kd_buf body = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     struct kd_buf out = KD_BUF_OVER(s->out);
     struct kd_frame q;
     ck_assert_err(kd_frame_parse(bytes_of_frame, &q), KD_OK);
+    if (q.role == KD_FRAME_ANSWER && q.kind == KD_FRAME_PUSH) {
+        take_ack(s, bytes_of_frame);
+        return;
+    }
     const int failure = answer(s, &q, &body);
     if (failure != 0) {
         kd_frame_put_failure(&out, q.id, &(struct kd_failure_body) { .code = (unsigned)failure });

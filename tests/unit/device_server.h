@@ -25,12 +25,19 @@ struct device_server {
     unsigned n_sessions; // handshakes that came to their end
     unsigned n_resumed;
     unsigned n_messages; // delivered
+    uint8_t ack[256];    // the last acknowledgement of a push, a frame
+    size_t n_ack;
+    unsigned n_acks;
 };
 
 // The certificates of both; `own` has its key.
 void device_server_open(struct device_server *s, const struct pki_cert *own,
                         const struct pki_cert *device);
 void device_server_close(struct device_server *s);
+
+// A frame with a message that the device did not ask for.
+void device_server_push(struct device_server *s, uint32_t id, const char *text,
+                        struct kd_buf *frame);
 
 // The transport (client/keyd.h); arg: the server.  A message is answered by itself.
 int device_server_send(void *server, const uint8_t *frame, size_t n, unsigned timeout_ms);

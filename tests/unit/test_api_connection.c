@@ -281,6 +281,64 @@ START_TEST(surplus_connection_that_is_silent_is_closed_soon) {
 }
 END_TEST
 
+enum { HALF = KD_HTTP_SURPLUS_MAX / 2, CONNECTIONS = 4 };
+
+static size_t n_surplus;
+static uint64_t n_accepted;
+
+static void count_surplus(struct fixture *fixture) {
+    n_surplus = fixture->http->places.surplus.n;
+    n_accepted = fixture->http->metrics.connections_total;
+}
+
+// The server has accepted so many, and those that it has shut are gone.
+static void wait_for_surplus(size_t n, uint64_t accepted) {
+    do {
+        fixture_call(&f, count_surplus);
+        poll(NULL, 0, 1);
+    } while (n_surplus != n || n_accepted != accepted);
+}
+
+START_TEST(oldest_surplus_connection_makes_room_for_one_that_is_over_half_of_them) {
+    int fds[CONNECTIONS + HALF + 1];
+    f.config.connections_max = CONNECTIONS;
+    start(LONG, LONG, LONG);
+    for (size_t i = 0; i < CONNECTIONS + HALF; i++) {
+        fds[i] = client_connect(&f);
+    }
+    wait_for_surplus(HALF, CONNECTIONS + HALF);
+    for (size_t i = 0; i < CONNECTIONS + HALF; i++) {
+        ck_assert(!client_is_closed(fds[i], 0));
+    }
+    fds[CONNECTIONS + HALF] = client_connect(&f);
+    wait_for_surplus(HALF, CONNECTIONS + HALF + 1);
+    for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {
+        ck_assert_int_eq(client_is_closed(fds[i], 0), i == CONNECTIONS);
+    }
+    client_send(fds[CONNECTIONS + HALF], GET_HEALTH);
+    expect_status(fds[CONNECTIONS + HALF], 503);
+    for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {
+        close(fds[i]);
+    }
+}
+END_TEST
+
+// More at once than libmicrohttpd may have: it goes on to accept.
+START_TEST(newest_of_many_surplus_connections_is_told) {
+    int fds[CONNECTIONS + 3 * KD_HTTP_SURPLUS_MAX];
+    f.config.connections_max = CONNECTIONS;
+    start(LONG, LONG, LONG);
+    for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {
+        fds[i] = client_connect(&f);
+    }
+    client_send(fds[KD_COUNT_OF(fds) - 1], GET_HEALTH);
+    expect_status(fds[KD_COUNT_OF(fds) - 1], 503);
+    for (size_t i = 0; i < KD_COUNT_OF(fds); i++) {
+        close(fds[i]);
+    }
+}
+END_TEST
+
 // ---- stopping --------------------------------------------------------------
 
 static void stop(struct fixture *fixture) {
@@ -362,6 +420,8 @@ static TCase *tcase_clients(void) {
     tcase_add_test(c, client_that_closes_its_side_gets_its_answer);
     tcase_add_test(c, connection_over_the_limit_is_told_busy_and_closed);
     tcase_add_test(c, surplus_connection_that_is_silent_is_closed_soon);
+    tcase_add_test(c, oldest_surplus_connection_makes_room_for_one_that_is_over_half_of_them);
+    tcase_add_test(c, newest_of_many_surplus_connections_is_told);
     tcase_add_test(c, stop_lets_requests_finish_and_closes_the_idle);
     tcase_add_test(c, close_gives_the_service_nothing_more);
     return c;

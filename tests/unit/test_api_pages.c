@@ -8,17 +8,18 @@
 enum {
     KEYS = 40,             // of 0.6 MiB each: several pages
     MORE_VERSIONS = 22000, // than can be made: nearly an answer
+    TOO_MANY_VERSIONS = 40000,
 };
 
 static struct fixture f;
 static struct kd_key keys[KEYS];
-static struct kd_key_version versions[MORE_VERSIONS];
+static struct kd_key_version versions[TOO_MANY_VERSIONS];
 
 static void setup(void) {
     static uint8_t point[97] = { 0x04 };
-    for (size_t i = 0; i < MORE_VERSIONS; i++) {
+    for (size_t i = 0; i < TOO_MANY_VERSIONS; i++) {
         versions[i] = (struct kd_key_version) {
-            .number = UINT32_MAX - MORE_VERSIONS + (uint32_t)i,
+            .number = UINT32_MAX - TOO_MANY_VERSIONS + (uint32_t)i,
             .state = KD_VERSION_DISABLED,
             .created_ms = 1,
             .ref = { .type = KD_KEY_EC_P384, .proof = { point, sizeof(point) } },
@@ -120,12 +121,51 @@ START_TEST(key_with_more_versions_than_can_be_made_has_a_page_of_its_own) {
 }
 END_TEST
 
+// The bytes of an answer with one key; 0: there is none, and why is said.
+static size_t length(size_t n_versions) {
+    kd_auto(answer) struct answer a = { 0 };
+    keys[0].n_versions = n_versions;
+    ask(&f, "GET", "/v1/keys?limit=1", "", NULL, &a);
+    if (a.status != 200) {
+        ck_assert_problem(&a, 500, "bug");
+        return 0;
+    }
+    return strlen(a.body);
+}
+
+// By numbers of fewer digits than the ten that all have.
+static void shorten(size_t bytes) {
+    for (size_t i = 0; bytes > 0; i++) {
+        const size_t less = bytes < 9 ? bytes : 9;
+        versions[i].number = 1;
+        for (size_t digits = 1; digits < 10 - less; digits++) {
+            versions[i].number *= 10;
+        }
+        bytes -= less;
+    }
+}
+
+START_TEST(answer_is_as_long_as_one_may_be_and_no_longer) {
+    const size_t each = length(1001) - length(1000);
+    const size_t others = length(1000) - 1000 * each;
+    const size_t n = (KD_HTTP_ANSWER_MAX_BYTES - others) / each + 1;
+    const size_t excess = others + n * each - KD_HTTP_ANSWER_MAX_BYTES;
+    ck_assert_uint_lt(n, TOO_MANY_VERSIONS);
+    ck_assert_uint_eq(length(n), 0);
+    shorten(excess - 1);
+    ck_assert_uint_eq(length(n), 0);
+    shorten(excess);
+    ck_assert_uint_eq(length(n), KD_HTTP_ANSWER_MAX_BYTES);
+}
+END_TEST
+
 static TCase *tcase_pages(void) {
     TCase *t = tcase_create("pages");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, page_ends_before_it_is_too_long_and_says_where_to_go_on);
     tcase_add_test(t, page_that_is_short_enough_is_as_long_as_was_asked);
+    tcase_add_test(t, answer_is_as_long_as_one_may_be_and_no_longer);
     tcase_add_test(t, key_with_more_versions_than_can_be_made_has_a_page_of_its_own);
     return t;
 }

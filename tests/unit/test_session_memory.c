@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each allocation of libkeyd fails in turn in the life of a session, with a server that does its
 // part: what fails says that there is no memory, nothing leaks (the sanitizer's build says so), and
-// the same device does it when it is asked again.
+// the same device does it when it is asked again.  And what it remembers of what it has got.
+#include "client/device_state.h"
 #include "client/keyd.h"
 #include "tests/unit/device_server.h"
 #include "tests/unit/failing_memory.h"
@@ -241,6 +242,59 @@ START_TEST(a_ticket_that_was_saved_is_there) {
 }
 END_TEST
 
+// ---- what is sent unasked ----------------------------------------------------
+
+enum { PUSHES = KD_DEVICE_ACKS + 3 };
+
+static struct kd_buf pushes[PUSHES];
+static const struct kd_buf *coming[2]; // before all that the server answers
+
+static int receive_coming(void *arg, uint8_t *frame, size_t max, size_t *n, unsigned timeout_ms) {
+    for (size_t i = 0; i < KD_COUNT_OF(coming) && server.n_out == 0; i++) {
+        if (coming[i] != NULL) {
+            const struct kd_bytes b = kd_buf_get(coming[i]);
+            ck_assert_uint_le(b.n, max);
+            memcpy(frame, b.p, b.n);
+            *n = b.n;
+            coming[i] = NULL;
+            return 0;
+        }
+    }
+    return device_server_receive(arg, frame, max, n, timeout_ms);
+}
+
+// One that is new, and before it the frame of one that has come already (-1: none), which is not
+// given out again.  How many acknowledgements there were.
+static unsigned receive_one(size_t i, int again) {
+    uint8_t *message = NULL;
+    size_t n = 0;
+    const unsigned before = server.n_acks;
+    pushes[i] = KD_BUF_INIT(1024);
+    device_server_push(&server, (uint32_t)i + 1, "unasked", &pushes[i]);
+    coming[0] = again < 0 ? NULL : &pushes[again];
+    coming[1] = &pushes[i];
+    ck_assert_keyd(keyd_receive(device, 60000, &message, &n), KEYD_OK);
+    ck_assert(n == 7 && memcmp(message, "unasked", 7) == 0);
+    free(message);
+    return server.n_acks - before;
+}
+
+START_TEST(push_that_comes_again_is_acknowledged_again_while_its_is_among_the_latest) {
+    config.receive = receive_coming;
+    ck_assert_keyd(make(), KEYD_OK);
+    ck_assert_keyd(handshake(), KEYD_OK);
+    for (size_t i = 0; i < KD_DEVICE_ACKS; i++) {
+        ck_assert_uint_eq(receive_one(i, -1), 1);
+    }
+    ck_assert_uint_eq(receive_one(KD_DEVICE_ACKS, 0), 2);     // the oldest that is kept
+    ck_assert_uint_eq(receive_one(KD_DEVICE_ACKS + 1, 0), 1); // that was kept
+    ck_assert_uint_eq(receive_one(KD_DEVICE_ACKS + 2, KD_DEVICE_ACKS + 1), 2);
+    for (size_t i = 0; i < PUSHES; i++) {
+        kd_buf_wipe(&pushes[i]);
+    }
+}
+END_TEST
+
 static TCase *tcase_session(void) {
     TCase *c = tcase_create("session");
     tcase_set_timeout(c, 60);
@@ -251,6 +305,7 @@ static TCase *tcase_session(void) {
     tcase_add_test(c, a_failed_handshake_leaves_the_session_before_it);
     tcase_add_test(c, a_session_lives_or_there_is_no_memory);
     tcase_add_test(c, a_ticket_that_was_saved_is_there);
+    tcase_add_test(c, push_that_comes_again_is_acknowledged_again_while_its_is_among_the_latest);
     return c;
 }
 
