@@ -16,6 +16,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+enum { LOOKS_MAX = 6000, LOOK_MS = 10 };
+
 // ---- server ----------------------------------------------------------------
 
 void fixture_init(struct fixture *f) {
@@ -34,9 +36,9 @@ void fixture_init(struct fixture *f) {
         .body_max_bytes = 1 << 20,
         .large_max_bytes = 64 << 20,
         .header_max_bytes = 8192,
-        .header_timeout_ms = 5000,
-        .body_timeout_ms = 5000,
-        .idle_timeout_ms = 5000,
+        .header_timeout_ms = 60000,
+        .body_timeout_ms = 60000,
+        .idle_timeout_ms = 60000,
         .retry_after_sec = 3,
     };
     ck_assert_err(kd_loop_new(&f->loop), KD_OK);
@@ -114,13 +116,13 @@ static void read_held(struct fixture *f) {
 }
 
 void fixture_wait_held(struct fixture *f, unsigned n) {
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < LOOKS_MAX; i++) {
         fixture_call(f, read_held);
         if (held >= n) {
             ck_assert_uint_eq(held, n);
             return;
         }
-        poll(NULL, 0, 10);
+        poll(NULL, 0, LOOK_MS);
     }
     ck_abort_msg("the service has not got %u requests", n);
 }
@@ -132,12 +134,12 @@ static void read_pending(struct fixture *f) {
 }
 
 void fixture_settle(struct fixture *f) {
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < LOOKS_MAX; i++) {
         fixture_call(f, read_pending);
         if (pending == 0) {
             return;
         }
-        poll(NULL, 0, 10);
+        poll(NULL, 0, LOOK_MS);
     }
     ck_abort_msg("requests are still under way");
 }
@@ -150,7 +152,7 @@ int client_connect(const struct fixture *f) {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->path);
     ck_assert_int_eq(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
-    const struct timeval limit = { .tv_sec = 5 };
+    const struct timeval limit = { .tv_sec = 60 };
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     return fd;
 }

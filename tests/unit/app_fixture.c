@@ -19,7 +19,7 @@ const struct keyd_bytes data = { "data", 4 };
 void app_start(const char *answer) {
     fake = (struct fake_http) { .answers = { answer }, .n_answers = 1 };
     fake_http_start(&fake);
-    const struct keyd_service_config config = { .socket = fake.socket, .timeout_ms = 10000 };
+    const struct keyd_service_config config = { .socket = fake.socket, .timeout_ms = 50000 };
     ck_assert_keyd(keyd_service_open(&config, &service), KEYD_OK);
 }
 

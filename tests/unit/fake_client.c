@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct fake_asked *first;
@@ -143,6 +144,19 @@ void fake_gateway_close(struct fake_gateway *f) {
     kd_loop_free(g->loop);
 }
 
+// Until this process ends, as tests/system/harness/gateway.py has its own, that run beside it.
+static bool is_leased(unsigned port) {
+    struct sockaddr_un name = { .sun_family = AF_UNIX };
+    const int n = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "keyd-test-port-%u", port);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+    if (fd >= 0 && bind(fd, (const struct sockaddr *)&name, size) == 0) {
+        return true;
+    }
+    close(fd);
+    return false;
+}
+
 // The system gives none of these to who connects, or binds 0: its range begins at 32768.
 struct sockaddr_in fake_free_address(void) {
     struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -154,7 +168,8 @@ struct sockaddr_in fake_free_address(void) {
             abort();
         }
         a.sin_port = htons(16384 + any % 16384);
-        is_free = bind(fd, (const struct sockaddr *)&a, sizeof(a)) == 0;
+        is_free =
+            is_leased(ntohs(a.sin_port)) && bind(fd, (const struct sockaddr *)&a, sizeof(a)) == 0;
         close(fd);
     }
     return a;

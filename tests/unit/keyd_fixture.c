@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 20000, LOOK_MS = 5 };
+enum { PATIENCE_MS = 50000, LOOK_MS = 5 };
 
 struct fixture fx;
 
@@ -51,7 +51,7 @@ static void read_config(void) {
              "state-directory = \"%s/state\"\npolicy-file = \"%s/policy\"\n"
              "token { module = \"%s/script\" uri = \"pkcs11:token=fake\" pin-file = \"%s/pin\" }\n"
              "workers { program = \"%s/tests/unit/fake_worker\" processes = 1 threads = 1\n"
-             " deadline-ms = 20000 restart-delay = 1 queue-max = 8 }\n",
+             " deadline-ms = 60000 restart-delay = 1 queue-max = 8 }\n",
              fx.directory, fx.directory, fx.directory, fx.directory, build == NULL ? "." : build);
     fixture_file("keyd.conf", text);
     kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(65536);

@@ -39,7 +39,7 @@ static bool has_line(const char *a, const char *b) {
 }
 
 static void wait_for_line(const char *a, const char *b) {
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 6000; i++) {
         if (has_line(a, b)) {
             return;
         }
@@ -286,7 +286,7 @@ END_TEST
 START_TEST(state_of_the_log_is_told) {
     kd_auto(answer) struct answer a = { 0 };
     char text[256];
-    for (int i = 0; i < 500 && (a.body == NULL || strstr(a.body, "\"seq\":1,") == NULL); i++) {
+    for (int i = 0; i < 6000 && (a.body == NULL || strstr(a.body, "\"seq\":1,") == NULL); i++) {
         answer_free(&a);
         a = (struct answer) { 0 };
         poll(NULL, 0, 10); // the first line is on its way to the disk
@@ -312,7 +312,7 @@ END_TEST
 static TCase *tcase_audit(void) {
     TCase *c = tcase_create("audit");
     tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, 40);
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, a_change_that_cannot_be_written_down_is_not_begun);
     tcase_add_test(c, what_was_done_and_cannot_be_written_down_is_not_answered);
     tcase_add_test(c, a_change_is_in_the_log_before_the_service_is_asked);

@@ -559,7 +559,7 @@ END_TEST
 static TCase *tcase_channel(void) {
     TCase *c = tcase_create("channel");
     tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, 20);
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, channel_that_is_off_says_so_everywhere);
     tcase_add_test(c, ids_that_cannot_be_are_not_found);
     tcase_add_test(c, peer_that_is_not_described_well_is_refused);

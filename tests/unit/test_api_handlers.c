@@ -512,7 +512,7 @@ END_TEST
 static TCase *tcase_handlers(void) {
     TCase *c = tcase_create("handlers");
     tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, 20);
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, each_operation_reads_and_writes_its_members);
     tcase_add_test(c, operations_by_a_secret_have_no_version);
     tcase_add_test(c, prehashed_is_for_signatures);

@@ -457,7 +457,7 @@ END_TEST
 static TCase *tcase_bodies(void) {
     TCase *c = tcase_create("bodies");
     tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, 20);
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, body_that_is_not_json_is_refused);
     tcase_add_test(c, body_that_is_missing_is_refused);
     tcase_add_test(c, unknown_member_is_named);
@@ -475,7 +475,7 @@ static TCase *tcase_bodies(void) {
 static TCase *tcase_requests(void) {
     TCase *c = tcase_create("requests");
     tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, 20);
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, unknown_route_is_404_and_known_path_with_wrong_method_405);
     tcase_add_test(c, names_are_decoded_once_and_then_checked);
     tcase_add_test(c, unknown_and_repeated_query_parameters_are_refused);

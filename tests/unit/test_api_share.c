@@ -106,7 +106,7 @@ END_TEST
 static TCase *tcase_share(void) {
     TCase *c = tcase_create("share");
     tcase_add_checked_fixture(c, setup, teardown);
-    tcase_set_timeout(c, 40);
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, one_more_than_a_principal_may_have_is_told_to_come_later);
     tcase_add_test(c, another_principal_and_supervisors_do_not_notice);
     tcase_add_test(c, requests_that_are_refused_give_their_place_back);

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BODY_BYTES = 3000, ANSWER_BYTES = 900, TIMEOUT_MS = 5000, LATE_MS = 3000 };
+enum { BODY_BYTES = 3000, ANSWER_BYTES = 900, TIMEOUT_MS = 60000, LATE_MS = 50000 };
 
 // ---- in place of libcurl ---------------------------------------------------
 

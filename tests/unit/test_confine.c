@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -21,8 +22,11 @@
 
 enum { NOT_CONFINED = 99, KILLED = 128 + SIGSYS };
 
+static char file_path[32]; // another one where the same test runs beside it
+
 // Its exit status (0: the call worked, else errno), or 128 + the signal.
 static int confined(enum kd_confinement confinement, int (*fn)(void)) {
+    snprintf(file_path, sizeof(file_path), "/tmp/kd-confined-%d", (int)getpid());
     const pid_t pid = fork();
     if (pid == 0) {
         const bool is_confined =
@@ -97,11 +101,11 @@ static int watch_descriptors(void) {
 }
 
 static int write_file(void) {
-    return said(open("/tmp/kd-confined", O_WRONLY | O_CREAT, 0600));
+    return said(open(file_path, O_WRONLY | O_CREAT, 0600));
 }
 
 static int remove_file(void) {
-    return said(unlink("/tmp/kd-confined"));
+    return said(unlink(file_path));
 }
 
 static int make_process(void) {

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { KEYD_FD = 3, WAIT_MS = 20000, TURNS_MAX = 100, ENDED = -1 };
+enum { KEYD_FD = 3, WAIT_MS = 60000, TURNS_MAX = 100, ENDED = -1 };
 
 static char prefix[40], uri[KD_FETCH_URI_MAX_BYTES + 1];
 static int nobody; // a port where nobody listens
@@ -210,7 +210,7 @@ END_TEST
 
 static TCase *tcase_process(void) {
     TCase *c = tcase_create("process");
-    tcase_set_timeout(c, 60);
+    tcase_set_timeout(c, 120);
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, without_memory_each_request_is_answered_or_the_process_ends_at_once);
     tcase_add_test(c, the_process_ends_with_its_stream);

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 2, MANY = 50, TIMEOUT_MS = 200, IDLE_MS = 100, LATE_MS = 20000 };
+enum { CONNECTIONS_MAX = 2, MANY = 50, TIMEOUT_MS = 200, IDLE_MS = 100, LATE_MS = 50000 };
 
 static struct fake_http server;
 static struct kd_loop *loop;
@@ -267,10 +267,10 @@ static void on_probed(void *arg, unsigned status, struct kd_bytes body KD_UNUSED
     kd_loop_stop(loop);
 }
 
-static unsigned probe(bool is_connect) {
+static unsigned probe(bool is_connect, uint32_t probe_ms) {
     const struct kd_client_request request = { .path = "/x",
                                                .is_connect = is_connect,
-                                               .probe_ms = TIMEOUT_MS };
+                                               .probe_ms = probe_ms };
     unsigned status = 1;
     ck_assert_err(kd_client_send(client, &request, on_probed, &status), KD_OK);
     ck_assert_err(kd_loop_run(loop), KD_OK);
@@ -281,14 +281,14 @@ START_TEST(a_probe_waits_for_no_connection_and_not_as_long_as_others) {
     set_up(true, false, LATE_MS);
     n_begun = ended.n = 1;        // the first of all would begin another one
     begin_n(CONNECTIONS_MAX + 1); // nobody answers them
-    ck_assert_uint_eq(probe(true), 200);
-    ck_assert(!kd_client_is_answer(probe(false)));
+    ck_assert_uint_eq(probe(true, LATE_MS), 200);
+    ck_assert(!kd_client_is_answer(probe(false, TIMEOUT_MS)));
     ck_assert_uint_eq(ended.n, 1);
     fake_http_stop(&server);
     ck_assert_err(kd_loop_run(loop), KD_OK); // now they end
     ck_assert_uint_eq(ended.n, n_begun);
-    ck_assert_uint_eq(probe(true), KD_CLIENT_UNSENT);
-    ck_assert_uint_eq(probe(false), KD_CLIENT_UNSENT);
+    ck_assert_uint_eq(probe(true, LATE_MS), KD_CLIENT_UNSENT);
+    ck_assert_uint_eq(probe(false, LATE_MS), KD_CLIENT_UNSENT);
     free_client();
 }
 END_TEST
@@ -296,10 +296,10 @@ END_TEST
 START_TEST(a_connection_is_told_and_nothing_is_sent_by_it) {
     set_up(false, false, LATE_MS);
     for (unsigned i = 0; i < 3; i++) {
-        ck_assert_uint_eq(probe(true), 200);
+        ck_assert_uint_eq(probe(true, LATE_MS), 200);
     }
-    ck_assert_uint_eq(probe(false), 200); // a request after it is whole
-    ck_assert_uint_eq(probe(true), 200);
+    ck_assert_uint_eq(probe(false, LATE_MS), 200); // a request after it is whole
+    ck_assert_uint_eq(probe(true, LATE_MS), 200);
     tear_down();
     ck_assert_uint_eq(server.n_requests, 1);
     ck_assert_uint_ge(server.n_accepted, 4);

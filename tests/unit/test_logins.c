@@ -164,7 +164,7 @@ END_TEST
 static TCase *tcase_pin(void) {
     TCase *t = tcase_create("pin");
     tcase_add_checked_fixture(t, pool_setup, pool_teardown);
-    tcase_set_timeout(t, 40);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, refused_pin_reaches_the_token_once);
     tcase_add_test(t, refused_pin_is_not_submitted_again_after_a_reload_or_a_restart);
     tcase_add_test(t, pin_that_is_refused_while_keyd_stops_is_remembered);
@@ -178,7 +178,7 @@ static TCase *tcase_pin(void) {
 static TCase *tcase_lost(void) {
     TCase *t = tcase_create("lost");
     tcase_add_checked_fixture(t, pool_setup, pool_teardown);
-    tcase_set_timeout(t, 40);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, requests_of_workers_without_login_are_answered_by_one_that_logs_in_anew);
     tcase_add_test(t, request_that_ends_each_login_is_not_tried_for_ever);
     tcase_add_test(t, changed_pin_is_submitted_once_where_all_workers_have_lost_their_login);

@@ -21,43 +21,52 @@ START_TEST(one_that_does_not_end_is_ended) {
     kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
     const uint64_t start = kd_clock_mono_ms();
     ck_assert_err(run_shell("exec sleep 60", 100, &p), KD_ERR_DEADLINE);
-    ck_assert_uint_lt(kd_clock_mono_ms() - start, 5000);
+    ck_assert_uint_lt(kd_clock_mono_ms() - start, 50000);
     ck_assert_int_eq(p.status, 128 + 15);
 }
 END_TEST
 
+// A script that is ended when it has said that it is ready; where the machine is slow that takes
+// longer than the shortest of these times.
+static void end_when_ready(const char *script, uint32_t grace_ms, int status) {
+    for (uint32_t ms = 500; ms < 60000; ms *= 4) {
+        kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
+        p.grace_ms = grace_ms != 0 ? grace_ms : p.grace_ms;
+        ck_assert_err(run_shell(script, ms, &p), KD_ERR_DEADLINE);
+        if (p.out.n > 0) {
+            ck_assert_str_eq(kd_buf_get_text(&p.out), "ready\n");
+            ck_assert_int_eq(p.status, status);
+            return;
+        }
+    }
+    ck_abort_msg("the shell does not start");
+}
+
 // keyd-hsm in a login, which must not be cut off.
 START_TEST(one_that_is_ended_may_finish_its_work) {
-    kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
-    const char *script = "trap 'sleep 1; exit 7' TERM; echo ready; while :; do sleep 0.1; done";
-    ck_assert_err(run_shell(script, 1000, &p), KD_ERR_DEADLINE);
-    ck_assert_str_eq(kd_buf_get_text(&p.out), "ready\n");
-    ck_assert_int_eq(p.status, 7);
+    end_when_ready("trap 'sleep 1; exit 7' TERM; echo ready; while :; do sleep 0.1; done", 0, 7);
 }
 END_TEST
 
 START_TEST(one_that_does_not_want_to_end_is_killed) {
-    kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
-    p.grace_ms = 100;
-    ck_assert_err(run_shell("trap '' TERM; exec sleep 60", 1000, &p), KD_ERR_DEADLINE);
-    ck_assert_int_eq(p.status, 128 + 9);
+    end_when_ready("trap '' TERM; echo ready; exec sleep 60", 100, 128 + 9);
 }
 END_TEST
 
 START_TEST(one_that_says_too_much_is_stopped) {
     kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
-    ck_assert_err(run_shell("exec cat /dev/zero", 10000, &p), KD_ERR_ITEM_TOO_LARGE);
+    ck_assert_err(run_shell("exec cat /dev/zero", 60000, &p), KD_ERR_ITEM_TOO_LARGE);
 }
 END_TEST
 
 START_TEST(both_outputs_and_the_status_come_back) {
     kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
-    ck_assert_err(run_shell("echo out; echo err >&2; cat; exit 7", 10000, &p), KD_OK);
+    ck_assert_err(run_shell("echo out; echo err >&2; cat; exit 7", 60000, &p), KD_OK);
     ck_assert_str_eq(kd_buf_get_text(&p.out), "out\n");
     ck_assert_str_eq(kd_buf_get_text(&p.err), "err\n");
     ck_assert_int_eq(p.status, 7);
     kd_auto(process) struct kd_process killed = KD_PROCESS_INIT;
-    ck_assert_err(run_shell("kill -TERM $$", 10000, &killed), KD_OK);
+    ck_assert_err(run_shell("kill -TERM $$", 60000, &killed), KD_OK);
     ck_assert_int_eq(killed.status, 128 + 15);
 }
 END_TEST
@@ -77,7 +86,7 @@ END_TEST
 static TCase *tcase_process(void) {
     TCase *t = tcase_create("process");
     tcase_add_test(t, a_program_that_is_not_there);
-    tcase_set_timeout(t, 40);
+    tcase_set_timeout(t, 120);
     tcase_add_test(t, one_that_does_not_end_is_ended);
     tcase_add_test(t, one_that_is_ended_may_finish_its_work);
     tcase_add_test(t, one_that_does_not_want_to_end_is_killed);

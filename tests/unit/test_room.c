@@ -228,7 +228,7 @@ END_TEST
 static TCase *tcase_room(void) {
     TCase *t = tcase_create("room");
     tcase_add_checked_fixture(t, service_setup, service_teardown);
-    tcase_set_timeout(t, 30);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, no_way_to_make_a_key_passes_its_limit);
     tcase_add_test(t, deleted_key_makes_room_for_one);
     tcase_add_test(t, keys_that_are_being_made_count);

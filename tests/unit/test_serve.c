@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WAIT_MS = 20000, PIPELINED = 64, SLOW_ITEMS = 256 };
+enum { WAIT_MS = 50000, PIPELINED = 64, SLOW_ITEMS = 256 };
 
 static struct {
     int fd;

@@ -332,7 +332,7 @@ END_TEST
 static TCase *tcase_keys(void) {
     TCase *t = tcase_create("keys");
     tcase_add_checked_fixture(t, service_setup, service_teardown);
-    tcase_set_timeout(t, 20);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, unknown_callers_and_forbidden_things_are_refused);
     tcase_add_test(t, broken_new_policy_keeps_the_old_one_and_says_why);
     tcase_add_test(t, policy_or_store_that_cannot_be_used_stops_the_start);

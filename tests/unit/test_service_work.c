@@ -295,7 +295,7 @@ END_TEST
 static TCase *tcase_operations(void) {
     TCase *t = tcase_create("operations");
     tcase_add_checked_fixture(t, service_setup, service_teardown);
-    tcase_set_timeout(t, 20);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, operations_that_do_not_fit_are_refused);
     tcase_add_test(t, verify_tries_the_newest_first_and_says_which);
     tcase_add_test(t, error_of_the_token_comes_with_its_detail);

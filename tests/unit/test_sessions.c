@@ -216,22 +216,22 @@ START_TEST(batch_does_not_pass_the_limit) {
 }
 END_TEST
 
-static bool is_past_lifetime(void) {
-    return kd_clock_wall_ms() >= cx.session.expires_ms;
-}
-
 START_TEST(lifetime_ends_and_says_so) {
     fx.config->channel.session_lifetime_sec = 1;
     channel_start("start ok\n");
+    kd_clock_hold(kd_clock_mono_ms(), kd_clock_wall_ms());
     const char *id = channel_session(7, "dev");
     struct kd_bytes ticket;
     const struct kd_caller c = service_caller_of(7);
     ck_assert_err(open_data(7, id, 0, "x"), KD_OK);
     const struct kd_bytes late = channel_record(id, 1, KD_RECORD_DATA, "x");
-    fixture_run_until(is_past_lifetime);
+    kd_clock_hold(kd_clock_mono_ms(), cx.session.expires_ms - 1);
+    ck_assert_err(kd_channel_ticket(sx.service, &c, id, &ticket), KD_OK);
+    kd_clock_hold(kd_clock_mono_ms(), cx.session.expires_ms);
     ck_assert_err(channel_open(7, late), KD_ERR_SESSION_EXPIRED);
     ck_assert_uint_gt(cx.results[0].answer.n, 0);
     ck_assert_err(kd_channel_ticket(sx.service, &c, id, &ticket), KD_ERR_SESSION_EXPIRED);
+    kd_clock_release();
 }
 END_TEST
 

@@ -533,7 +533,7 @@ END_TEST
 static TCase *tcase_store(void) {
     TCase *t = tcase_create("store");
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 30);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, second_keyd_is_refused);
     tcase_add_test(t, directory_where_others_may_write_is_refused);
     tcase_add_test(t, file_of_another_program_is_refused);

@@ -108,7 +108,7 @@ END_TEST
 static TCase *tcase_thread(void) {
     TCase *t = tcase_create("thread");
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 30);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, jobs_run_in_their_thread_and_answers_come_in_order);
     tcase_add_test(t, answers_that_are_due_at_the_end_are_given);
     return t;

@@ -316,7 +316,7 @@ END_TEST
 static TCase *tcase_versions(void) {
     TCase *t = tcase_create("versions");
     tcase_add_checked_fixture(t, service_setup, service_teardown);
-    tcase_set_timeout(t, 30);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, version_that_the_key_needs_is_not_deleted);
     tcase_add_test(t, second_change_at_once_is_refused);
     tcase_add_test(t, without_a_worker_nothing_is_begun);
@@ -333,7 +333,7 @@ static TCase *tcase_versions(void) {
 static TCase *tcase_channel(void) {
     TCase *t = tcase_create("channel");
     tcase_add_checked_fixture(t, channel_setup, channel_teardown);
-    tcase_set_timeout(t, 30);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, version_that_the_channel_has_a_certificate_of_is_not_deleted);
     tcase_add_test(t, adopted_version_of_a_reserved_key_is_not_forgotten);
     tcase_add_test(t, sessions_of_the_version_are_over);

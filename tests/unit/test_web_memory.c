@@ -15,7 +15,7 @@
 // ---- a gateway with one listener -------------------------------------------
 
 // What is sent is longer than the first room of a buffer, and so is its answer.
-enum { BODY_BYTES = 3000, SEALED_BYTES = 600, ANSWER_MS = 10000 };
+enum { BODY_BYTES = 3000, SEALED_BYTES = 600, ANSWER_MS = 50000 };
 
 static struct fake_gateway f;
 static struct kd_web *web;

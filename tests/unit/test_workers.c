@@ -181,7 +181,7 @@ START_TEST(worker_that_is_gone_when_items_are_sent_loses_none) {
     struct kd_worker *k = &pf.pool->workers[0];
     ck_assert_int_eq(kill(k->child.pid, SIGKILL), 0);
     struct pollfd exit = { .fd = k->child.pid_fd, .events = POLLIN };
-    ck_assert_int_eq(poll(&exit, 1, 10000), 1);
+    ck_assert_int_eq(poll(&exit, 1, 50000), 1);
     pool_send_macs(2 * KD_WORKER_GATHER_ITEMS, "x");
     ck_assert_int_eq(k->state, KD_PROCESS_READY);
     ck_assert_uint_eq(pf.n_done, 0);
@@ -429,7 +429,7 @@ END_TEST
 static TCase *tcase_start(void) {
     TCase *t = tcase_create("start");
     tcase_add_checked_fixture(t, pool_setup, pool_teardown);
-    tcase_set_timeout(t, 40);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, requests_are_refused_with_the_reason_while_none_is_ready);
     tcase_add_test(t, missing_token_is_said_and_it_heals_by_itself);
     tcase_add_test(t, worker_that_ends_or_talks_nonsense_at_its_start_is_tried_again);
@@ -441,7 +441,7 @@ static TCase *tcase_start(void) {
 static TCase *tcase_requests(void) {
     TCase *t = tcase_create("requests");
     tcase_add_checked_fixture(t, pool_setup, pool_teardown);
-    tcase_set_timeout(t, 20);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, results_come_back_to_their_requests);
     tcase_add_test(t, full_queues_answer_busy_at_once);
     tcase_add_test(t, idle_machine_gives_everything_to_the_first_worker);
@@ -455,7 +455,7 @@ static TCase *tcase_requests(void) {
 static TCase *tcase_deaths(void) {
     TCase *t = tcase_create("deaths");
     tcase_add_checked_fixture(t, pool_setup, pool_teardown);
-    tcase_set_timeout(t, 20);
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, worker_that_dies_is_replaced_and_its_requests_are_answered_by_another);
     tcase_add_test(t, lone_worker_that_dies_gives_its_requests_to_its_successor);
     tcase_add_test(t, request_that_took_two_workers_down_is_not_tried_a_third_time);
