@@ -223,6 +223,9 @@ def seals_are_keyds_alone_and_anybody_may_check_them(token):
     report = keyd.get("/v1/audit").json
     assert report["key"] == "audit" and report["sealed"] >= seal["covers"], report
     expect(keyd.get("/v1/audit", bearer="guest-token"), 403, "denied")
+    # What was refused is written down a moment later, in its order: the last is there, and all sealed.
+    wait_for(lambda: [e for e in events(keyd, "request.refused") if e["route"] == "/v1/audit"],
+             what="the last refusal")
     wait_sealed(keyd, "request.refused")
     n = len(events(keyd, "audit.seal"))
     time.sleep(2.2)
@@ -345,6 +348,7 @@ def a_full_disk_refuses_what_must_be_written_down_and_heals(token):
     keyd.start()
     keyd.create("audit", "hmac-sha256", "sign", "verify")
     keyd.create("k", "hmac-sha256", "sign")
+    wait_sealed(keyd, "key.create", 4)  # no seal is half noted in the registry
     limits = resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(keyd.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
     for _ in range(3):
