@@ -64,13 +64,20 @@ def promptly(work, seconds):
     raise AssertionError(f"it took longer than {seconds} s each time")
 
 
-def is_alive(pid):
-    """Whether the process runs; a zombie does not."""
+def begun(pid):
+    """When the process that runs began, in the kernel's ticks: a later one may have its number, as
+    the kernel has only some 30,000 of these.  None: it does not run, or is a zombie."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+            fields = f.read().rsplit(")", 1)[1].split()
+            return None if fields[0] in ("Z", "X") else int(fields[19])
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return None
+
+
+def is_alive(pid):
+    """Whether the process runs; a zombie does not."""
+    return begun(pid) is not None
 
 
 def kill(pid):
@@ -157,7 +164,7 @@ class Keyd(rest.Client):
         self.process = None
         self.environment = {}
         self.wrapper = []  # a command that runs keyd in its own place
-        self.seen = set()  # pids of workers, ever
+        self.seen = {}  # pids of workers, ever, and when they began
         super().__init__(self.socket)
         self.set_policy(policy or POLICY)
         self.set_config(config or {})
@@ -227,7 +234,7 @@ class Keyd(rest.Client):
 
     def wait_ready(self):
         wait_for(lambda: self.try_get("/readyz") == 200, what="readyz 200")
-        self.seen.update(children(self.pid))
+        self._see(children(self.pid))
 
     def wait_all_ready(self):
         """Nobody may be killed in his login: SoftHSM would lose its token."""
@@ -254,7 +261,7 @@ class Keyd(rest.Client):
         """The pids of the workers that are ready."""
         status = rest.expect(self.get("/v1/status"), 200).json
         pids = [w["pid"] for w in status["workers"] if w["state"] == "ready"]
-        self.seen.update(pids)
+        self._see(pids)
         return pids
 
     def restarts(self):
@@ -277,15 +284,15 @@ class Keyd(rest.Client):
 
     def kill(self):
         """kill -9, as a power cut would end it; workers must follow by themselves."""
-        workers = self._workers_now()
+        self._see(children(self.pid))
         self.process.kill()
         self.process.wait()
         self._forget()
-        wait_for(lambda: not any(is_alive(p) for p in workers), what="the end of the workers")
+        wait_for(lambda: not self._left(), what="the end of the workers")
 
     def stop(self, status=0):
         """SIGTERM; checks the exit status, the children and the log."""
-        workers = self._workers_now()
+        self._see(children(self.pid))
         self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(STOP_SEC)
@@ -294,7 +301,7 @@ class Keyd(rest.Client):
             self.process.wait()
             code = f"none within {STOP_SEC} s"
         self._forget()
-        left = [p for p in workers if is_alive(p)]
+        left = self._left()
         assert code == status, f"exit status {code}:\n" + "\n".join(self.log_tail(20))
         assert not left, f"workers left behind: {left}"
         self.check_log()
@@ -309,9 +316,11 @@ class Keyd(rest.Client):
         assert not report, "a sanitizer report:\n" + log[max(0, report.start() - 500):][:6000]
         assert self.token.pin not in log, "the PIN is in the log"
 
-    def _workers_now(self):
-        self.seen.update(children(self.pid))
-        return set(self.seen)
+    def _see(self, pids):
+        self.seen.update((p, when) for p in pids if (when := begun(p)) is not None)
+
+    def _left(self):
+        return [p for p, when in self.seen.items() if begun(p) == when]
 
     def _forget(self):
         self.close()
