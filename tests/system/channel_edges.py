@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The secure channel at its edges: who plays keyd's messages back to it, many at
 once, keys that are replaced, a token that fails in between."""
-import contextlib
 import os
 import threading
 
@@ -33,14 +32,6 @@ def at_once(n, work):
     for t in threads:
         t.join()
     return results
-
-
-@contextlib.contextmanager
-def ends_its_worker(keyd):
-    """What is done ends the worker, whose end keyd sees a moment after the answer."""
-    (pid,) = keyd.workers()
-    yield pid
-    keyd.wait_replaced(pid)
 
 
 # ---- what is refused ----
@@ -391,21 +382,23 @@ def a_record_that_the_token_failed_on_opens_when_it_is_well(token):
         exchange(keyd, d, b"before")
         record = d.seal(b"in the fault")
         for function in ("C_DecryptInit", "C_SignInit", "C_Sign"):
-            with ends_its_worker(keyd) as pid:
-                kill(pid)  # a fresh one has no password of the time yet
-            with ends_its_worker(keyd), faulty.fails(function, DEVICE_ERROR):
+            (pid,) = keyd.workers()
+            kill(pid)  # a fresh one has no password of the time yet
+            keyd.wait_replaced(pid)
+            with faulty.fails(function, DEVICE_ERROR):
                 assert keyd.open(record).status >= 500, function
         assert unb64(expect(keyd.open(record), 200).json["data"]) == b"in the fault"
-        with ends_its_worker(keyd), faulty.fails("C_EncryptInit", DEVICE_ERROR):
+        with faulty.fails("C_EncryptInit", DEVICE_ERROR):
             r = keyd.post("/v1/records/seal", {"session": d.session, "data": b64(b"x")})
             assert r.status >= 500, r
         # One went back before the fault; that of the fault is never used again.
         sequences = [d.open(unb64(keyd.seal(d, b"y").json["record"]))[1] for _ in range(3)]
         assert len(set(sequences)) == 3 and min(sequences) >= 2, sequences
         for function in ("C_GenerateKeyPair", "C_DeriveKey", "C_SignInit"):
-            with ends_its_worker(keyd), faulty.fails(function, DEVICE_ERROR):
+            with faulty.fails(function, DEVICE_ERROR):
                 r = keyd.post("/v1/handshakes", {"message": b64(d.begin())})
                 assert r.status >= 500 and "handshake" not in r.json, (function, r)
+        assert keyd.restarts() == 3, "such an error ends no worker"
         assert keyd.get("/v1/status").json["channel"]["handshakes"] == 0
         exchange(keyd, d, b"the old session goes on")
         d.connect(keyd)
