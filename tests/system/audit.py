@@ -51,7 +51,7 @@ def events(keyd, name):
 
 def verify(keyd, *argv, files=None, status=0, say=None):
     r = subprocess.run([KEYDCTL, "--config", keyd.config_file, "audit", "verify", *argv,
-                        *(files or files_of(keyd))], capture_output=True, text=True, timeout=60,
+                        *(files or files_of(keyd))], capture_output=True, text=True, timeout=300,
                        check=False)
     assert r.returncode == status, (r.returncode, r.stdout, r.stderr)
     assert say is None or say in r.stdout + r.stderr, (say, r.stdout, r.stderr)

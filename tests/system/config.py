@@ -48,13 +48,13 @@ TOGETHER = [
 
 def check(keyd):
     return subprocess.run([daemon.KEYD, "--check-config", "--config", keyd.config_file],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
                           check=False)
 
 
 def start_fails(keyd):
     r = subprocess.run([daemon.KEYD, "--config", keyd.config_file], stdin=subprocess.DEVNULL,
-                       capture_output=True, text=True, timeout=60, check=False)
+                       capture_output=True, text=True, timeout=300, check=False)
     assert r.returncode not in (0, 99) and r.returncode > 0, r
     assert not daemon.REPORT.search(r.stderr), r.stderr
     return r.stderr
@@ -109,11 +109,11 @@ def a_missing_config_and_wrong_arguments_are_refused(token):
     assert keyd.config_file in start_fails(keyd)
     for argv in (["--nothing"], ["extra"], ["--config"]):
         r = subprocess.run([daemon.KEYD, *argv], stdin=subprocess.DEVNULL, capture_output=True,
-                           text=True, timeout=60, check=False)
+                           text=True, timeout=300, check=False)
         assert r.returncode > 0 and r.stderr, (argv, r)
     for argv, word in ((["--help"], "--check-config"), (["--version"], "0.")):
         r = subprocess.run([daemon.KEYD, *argv], stdin=subprocess.DEVNULL, capture_output=True,
-                           text=True, timeout=60, check=False)
+                           text=True, timeout=300, check=False)
         assert r.returncode == 0 and word in r.stdout and not r.stderr, (argv, r)
 
 
@@ -143,7 +143,7 @@ def a_stale_socket_is_replaced_and_ours_has_the_mode_asked_for(token):
 @test(on=SOFTHSM)
 def the_sample_configuration_names_every_key_and_is_valid(token):
     r = subprocess.run([daemon.KEYD, "--print-config"], stdin=subprocess.DEVNULL,
-                       capture_output=True, text=True, timeout=60, check=False)
+                       capture_output=True, text=True, timeout=300, check=False)
     assert r.returncode == 0 and r.stdout, r
     keyd = Keyd(token)
     # Every default that stands in a comment can be put in force.

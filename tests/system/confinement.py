@@ -163,7 +163,7 @@ def a_front_that_cannot_confine_itself_does_not_start(token):
     keyd = Keyd(token)
     program = os.path.join(tokens.BUILD, "tests", "system", "unconfined")
     r = subprocess.run([program, KEYD, "--config", keyd.config_file],
-                       capture_output=True, timeout=60, check=False)
+                       capture_output=True, timeout=300, check=False)
     assert r.returncode == 1 and b"could not be closed" in r.stderr, r
 
 

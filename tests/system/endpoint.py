@@ -54,7 +54,7 @@ class World(Chain):
 
     def ctl(self, verb, *argv, data=b"", status=OK):
         r = subprocess.run([KEYDCTL, "device", verb, *argv], input=data, capture_output=True,
-                           timeout=120, check=False)
+                           timeout=600, check=False)
         text = r.stderr.decode()
         assert r.returncode == status, (argv, r.returncode, r.stdout, text)
         assert "Sanitizer" not in text and "runtime error" not in text, text

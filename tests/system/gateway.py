@@ -299,7 +299,7 @@ def keyds_token_is_taken_from_a_file_that_is_closed_to_others(token):
         g = Gateway(keyd, backend, keyd_token_file=file)
         with open(g.log_file, "ab") as log:
             assert subprocess.run([GATEWAY, "--config", g.file], stdout=log, stderr=log,
-                                  timeout=60, check=False).returncode == 1, (text, g.log())
+                                  timeout=300, check=False).returncode == 1, (text, g.log())
         assert "the file with the bearer token cannot be used" in g.log(), g.log()
     tokens.write(file, "gate-token\n", 0o600)
     with Set(token, keyd, keyd_token_file=file) as s:
@@ -357,7 +357,7 @@ def a_reload_leaves_no_address_beyond_loopback_open_to_pushes(token):
         s.gateway.start()
 
         def push(**headers):
-            c = http.client.HTTPConnection("::1", s.gateway.ports["push"], timeout=60)
+            c = http.client.HTTPConnection("::1", s.gateway.ports["push"], timeout=300)
             c.request("POST", "/push/x", b"", headers)
             status = c.getresponse().status
             c.close()

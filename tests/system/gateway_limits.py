@@ -244,7 +244,7 @@ def shares_hold(s):
     assert s.gateway.metric(over) == 4
 
 
-SHARE = {"pending_per_peer": 4, "in_flight_max": 4, "pending_max": 40}
+SHARE = {"pending_per_peer": 4, "in_flight_max": 4, "pending_max": 40, "backend_timeout_ms": 60000}
 
 
 @test(on=SOFTHSM)
@@ -266,7 +266,7 @@ def device_whose_keys_were_released_has_the_same_share(token):
 @test(on=SOFTHSM)
 def messages_that_wait_for_the_backend_take_turns(token):
     """J16: one device's do not wait for all that another has sent before."""
-    with Set(token, backend_connections=1) as s:
+    with Set(token, backend_connections=1, backend_timeout_ms=60000) as s:
         greedy, quiet = s.device("greedy").connect(), s.device("quiet").connect()
         s.backend.answers.clear()
         frames = [greedy.seal(MESSAGE, b"%d" % i) for i in range(20)]

@@ -147,7 +147,7 @@ def what_stands_in_the_place_of_the_socket_is_left_alone(token):
         os.symlink(target, other.socket)
         with open(other.log_file, "ab") as log:
             r = subprocess.run([KEYD, "--config", other.config_file], stdout=log, stderr=log,
-                               stdin=subprocess.DEVNULL, timeout=60, check=False)
+                               stdin=subprocess.DEVNULL, timeout=300, check=False)
         assert r.returncode == 1, other.log()
         assert os.readlink(other.socket) == target
         os.unlink(other.socket)
@@ -162,7 +162,7 @@ def a_policy_that_everybody_may_write_is_not_taken(token):
     keyd = Keyd(token)
     for file in (keyd.policy_file, keyd.config_file):
         os.chmod(file, 0o666)
-        r = subprocess.run([KEYD, "--config", keyd.config_file], capture_output=True, timeout=60,
+        r = subprocess.run([KEYD, "--config", keyd.config_file], capture_output=True, timeout=300,
                            check=False)
         assert r.returncode == 1 and b"everybody may write it" in r.stderr, r
         os.chmod(file, 0o644)
@@ -314,7 +314,7 @@ def nobody_else_reads_secrets_or_writes_files_of_a_set_up_with_any_umask(token):
         os.symlink(program, os.path.join(programs, os.path.basename(program)))
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("KEYD_", "SOFTHSM2"))}
     r = subprocess.run([KEYDCTL, "demo", folder, "--programs", programs], capture_output=True,
-                       stdin=subprocess.DEVNULL, timeout=240, check=False, umask=0,
+                       stdin=subprocess.DEVNULL, timeout=3000, check=False, umask=0,
                        env=environment)
     assert r.returncode == 0, r
     found = {}

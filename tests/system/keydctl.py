@@ -21,7 +21,7 @@ class Ctl:
         """Runs it with the data on standard input; gives standard output."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("KEYD_")}
         r = subprocess.run([KEYDCTL, *self.options, *argv], input=data, capture_output=True,
-                           timeout=120, check=False, env=environment)
+                           timeout=3000, check=False, env=environment)
         text = r.stderr.decode(errors="replace")
         assert r.returncode == status, f"{argv}: status {r.returncode}, not {status}\n" \
             f"{r.stdout.decode(errors='replace')}{text}"
@@ -63,7 +63,7 @@ def demo_plays_all_of_it_and_leaves_no_process(token):
     folder = os.path.join(token.directory, "demo")
     argv = [KEYDCTL, "demo", folder]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("KEYD_", "SOFTHSM2"))}
-    r = subprocess.run(argv, capture_output=True, timeout=120, check=False, env=environment)
+    r = subprocess.run(argv, capture_output=True, timeout=3000, check=False, env=environment)
     text = r.stdout.decode()
     assert r.returncode == OK and not r.stderr, text + r.stderr.decode()
     for line in (r"^> handshake +3\d bytes f5", r"^Connected: 4\d\d bytes in 4 messages",
@@ -78,11 +78,11 @@ def demo_plays_all_of_it_and_leaves_no_process(token):
             assert os.readlink(f"/proc/{pid}/cwd") != folder, pid
         except OSError:
             pass
-    r = subprocess.run(argv, capture_output=True, timeout=120, check=False, env=environment)
+    r = subprocess.run(argv, capture_output=True, timeout=3000, check=False, env=environment)
     assert r.returncode == USAGE and b"already" in r.stderr, r
     empty = os.path.join(token.directory, "empty")
     r = subprocess.run([KEYDCTL, "demo", empty, "--programs", token.directory],
-                       capture_output=True, timeout=120, check=False, env=environment)
+                       capture_output=True, timeout=3000, check=False, env=environment)
     assert r.returncode == USAGE and b"keyd-hsm" in r.stdout, r
 
 
@@ -400,11 +400,11 @@ def usage_errors_are_2_and_help_is_0():
     for argv in (["--nothing"], ["fly"], ["key"], ["key", "create"], ["sign"], ["sign", "a", "b"],
                  ["random", "1", "--format"], ["key", "list", "--type", "x"]):
         r = subprocess.run([KEYDCTL, *argv], capture_output=True, text=True, check=False,
-                           stdin=subprocess.DEVNULL, timeout=60)
+                           stdin=subprocess.DEVNULL, timeout=300)
         assert r.returncode == USAGE and r.stderr and not r.stdout, (argv, r)
     for argv in (["--help"], ["sign", "--help"], ["key", "create", "--help"]):
         r = subprocess.run([KEYDCTL, *argv], capture_output=True, text=True, check=False,
-                           stdin=subprocess.DEVNULL, timeout=60)
+                           stdin=subprocess.DEVNULL, timeout=300)
         assert r.returncode == OK and "usage" in r.stdout.lower() and not r.stderr, (argv, r)
 
 
@@ -425,7 +425,7 @@ def init_makes_a_set_up_that_keyd_starts_with(token):
 
     def init(*argv, status=OK):
         r = subprocess.run([KEYDCTL, "init", "--dir", home, "--programs", programs, *argv],
-                           capture_output=True, text=True, check=False, timeout=120,
+                           capture_output=True, text=True, check=False, timeout=3000,
                            stdin=subprocess.DEVNULL)
         assert r.returncode == status, r
         return r.stdout + r.stderr

@@ -11,6 +11,7 @@ def twenty_thousand_sessions_live_on_five_hundred_objects(token):
     n_sessions, n_objects = (2000, 50) if daemon.SANITIZED else (20_000, 500)
     keyd = Server(token, {"secrets.cached-in-token": n_objects,
                           "workers.processes": 1, "channel.sessions-per-peer": n_sessions,
+                          "workers.deadline-ms": 60_000,
                           "channel.otp-step": 3600}).set_up()  # all are made first
     with keyd.device("d") as d:
         saved = []

@@ -163,7 +163,7 @@ def a_pin_from_a_systemd_credential_is_taken(token):
     assert r.returncode == 0, r  # whoever checks has no manager to ask
     environment = {k: v for k, v in os.environ.items() if k != "CREDENTIALS_DIRECTORY"}
     r = subprocess.run([daemon.KEYD, "--config", keyd.config_file], capture_output=True, text=True,
-                       env=environment, timeout=60, check=False)
+                       env=environment, timeout=300, check=False)
     assert r.returncode != 0 and "CREDENTIALS_DIRECTORY" in r.stderr, r
     keyd.environment = {"CREDENTIALS_DIRECTORY": directory}
     keyd.start()

@@ -73,7 +73,7 @@ def can_read(user, path):
 def try_to_start(keyd):
     with open(keyd.log_file, "wb") as log:
         return subprocess.run([*keyd.wrapper, KEYD, "--config", keyd.config_file], stdout=log,
-                              stderr=log, timeout=60, check=False).returncode
+                              stderr=log, timeout=300, check=False).returncode
 
 
 def separated(test_function):

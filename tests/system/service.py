@@ -251,7 +251,7 @@ allow "app" {{ operations = {{ "random" }} }}
 
 def says(config, *parts):
     r = subprocess.run([PROGRAM, *config], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                       check=False, timeout=60)
+                       check=False, timeout=300)
     assert r.returncode == 1 and all(p in r.stdout for p in parts), r
 
 
@@ -433,7 +433,7 @@ def envelope_is_opened_once(token):
 @test
 def example_signs(keyd):
     r = subprocess.run([SIGN, keyd.socket, "example"], input="one\ntwo\n", capture_output=True,
-                       text=True, check=False, timeout=60)
+                       text=True, check=False, timeout=300)
     assert r.returncode == 0, r
     public = keyd.get("/v1/keys/example").json["versions"][0]["pem"].encode()
     lines = [line.split() for line in r.stdout.splitlines()]
@@ -441,7 +441,7 @@ def example_signs(keyd):
     for text, line in zip((b"one", b"two"), lines):
         assert oracle.ecdsa_verify("ec-p256", public, text, unhex(line[0]))
     r = subprocess.run([SIGN, "/nowhere", "example"], input="", capture_output=True, text=True,
-                       check=False, timeout=60)
+                       check=False, timeout=300)
     assert r.returncode == 1 and "There is no socket /nowhere" in r.stderr, r
 
 

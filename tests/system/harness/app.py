@@ -24,7 +24,7 @@ class App:
 
     def __exit__(self, *_):
         self.process.stdin.close()
-        assert self.process.wait(60) == 0
+        assert self.process.wait(120) == 0
         self.process.stdout.close()
 
     def send(self, *words):

@@ -69,12 +69,12 @@ class Bootstrap(peer.Server):
 
     def curl(self, path, *argv, data=None):
         """(status, headers, body) as curl sees them."""
-        argv = ["curl", "-sS", "-i", "--http1.1", "--cacert", self.tls_file, "--max-time", "60",
+        argv = ["curl", "-sS", "-i", "--http1.1", "--cacert", self.tls_file, "--max-time", "240",
                 "-H", "Expect:", *argv]
         if data is not None:
             argv += ["--data-binary", "@-"]
         r = subprocess.run([*argv, self.url + path], input=data or b"", stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, timeout=90, check=False)
+                           stderr=subprocess.PIPE, timeout=300, check=False)
         assert r.returncode == 0, r.stderr.decode()
         head, _, body = r.stdout.partition(b"\r\n\r\n")
         lines = head.decode().split("\r\n")

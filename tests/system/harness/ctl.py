@@ -8,7 +8,7 @@ from .mailbox import KEYDCTL
 
 def ctl(keyd, *argv):
     return subprocess.run([KEYDCTL, "--config", keyd.config_file, *argv], capture_output=True,
-                          text=True, timeout=60, check=False)
+                          text=True, timeout=300, check=False)
 
 
 def objects_of(keyd):

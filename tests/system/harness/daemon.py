@@ -16,8 +16,8 @@ if os.path.exists(os.path.join(tokens.BUILD, "keyd", "keyd")):  # the folder has
 # A build with sanitizers: larger by shadow memory and quarantines.
 SANITIZED = os.path.exists(KEYD) and any(
     name in open(KEYD, "rb").read() for name in (b"__asan_init", b"__tsan_init"))
-READY_SEC = 60   # never waited for in full but when something is broken
-STOP_SEC = 60
+READY_SEC = 120  # never waited for in full but when something is broken
+STOP_SEC = 120
 REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:|ThreadSanitizer|SUMMARY: ")
 
 _alive = []

@@ -32,7 +32,7 @@ class Mailbox(peer.Server):
     def ctl(self, *argv, data=b"", status=0):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("KEYD_")}
         r = subprocess.run([KEYDCTL, "--config", self.config_file, "envelope", *argv], input=data,
-                           capture_output=True, timeout=60, check=False, env=environment)
+                           capture_output=True, timeout=300, check=False, env=environment)
         assert r.returncode == status, (r.returncode, r.stderr)
         return r.stdout
 

@@ -23,7 +23,7 @@ SPKI_HEADS = {
 def openssl(*argv, data=b"", check=True):
     """What it prints; with check=False None where it fails."""
     r = subprocess.run(["openssl", *argv], input=data, stdout=subprocess.PIPE,
-                       stderr=subprocess.PIPE, timeout=60, check=False)
+                       stderr=subprocess.PIPE, timeout=300, check=False)
     if r.returncode != 0:
         assert not check, f"openssl {argv}: {r.stderr.decode()}"
         return None

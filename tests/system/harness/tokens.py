@@ -37,7 +37,7 @@ def may_all():
     return os.geteuid() == 0
 
 
-def run(*argv, check=True, timeout=60, **more):
+def run(*argv, check=True, timeout=300, **more):
     """Runs a program and gives its result; a failure shows what it printed."""
     r = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, text=True, timeout=timeout, check=False, **more)
