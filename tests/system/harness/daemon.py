@@ -154,6 +154,8 @@ def find_in_memory(pid, known):
 class Keyd(rest.Client):
     """A keyd and a keep-alive connection to it."""
 
+    kept_sec = 30  # keyd keeps an idle one for a minute, which a test may use for something else
+
     def __init__(self, token, config=None, policy=None):
         self.token = token
         self.directory = tempfile.mkdtemp(prefix="k", dir=token.directory)

@@ -81,9 +81,11 @@ class Client:
     """One keep-alive connection; opens it again when the server has closed it
     between two requests.  A request is sent once only."""
 
+    kept_sec = None  # not used for so long, it is opened anew
+
     def __init__(self, address, bearer=None, tls=None):
         self.connection = _Connection(address, tls)
-        self.bearer = bearer
+        self.bearer, self.used = bearer, 0
 
     def close(self):
         self.connection.close()
@@ -113,6 +115,9 @@ class Client:
             body = json.dumps(body).encode()
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
+        if self.kept_sec is not None and time.monotonic() - self.used > self.kept_sec:
+            self.connection.close()
+        self.used = time.monotonic()
         try:
             r = self._send(method, path, body, sent)
             answer = Answer(r.status, r.headers, r.read())
