@@ -31,7 +31,7 @@ struct kd_wire_link {
     enum kd_err why; // it is dead
     struct waiter *waiters;
     struct push *first, **last;
-    size_t n_pushes;
+    size_t n_pushes, n_push_bytes;
 };
 
 // ---- life of a link --------------------------------------------------------
@@ -44,7 +44,7 @@ static void free_pushes(struct kd_wire_link *l) {
     }
     l->first = NULL;
     l->last = &l->first;
-    l->n_pushes = 0;
+    l->n_pushes = l->n_push_bytes = 0;
 }
 
 static void let_go(struct kd_wire_link *l) {
@@ -126,7 +126,9 @@ static enum kd_err send_frame(struct kd_wire *w, struct kd_wire_link *l, struct 
 // ---- receiving -------------------------------------------------------------
 
 static void keep_push(struct kd_wire_link *l, struct kd_bytes frame) {
-    struct push *p = l->n_pushes < KD_WIRE_PUSHES_MAX ? calloc(1, sizeof(*p)) : NULL;
+    const bool has_room =
+        l->n_pushes < KD_WIRE_PUSHES_MAX && frame.n <= KD_WIRE_PUSHES_MAX_BYTES - l->n_push_bytes;
+    struct push *p = has_room ? calloc(1, sizeof(*p)) : NULL;
     if (p == NULL) {
         return;
     }
@@ -139,6 +141,7 @@ static void keep_push(struct kd_wire_link *l, struct kd_bytes frame) {
     *l->last = p;
     l->last = &p->next;
     l->n_pushes++;
+    l->n_push_bytes += frame.n;
 }
 
 // A late answer, which nobody waits for any more, is passed over.
@@ -332,6 +335,7 @@ static enum kd_err receive_push(struct kd_wire *w, struct kd_wire_link *l, uint6
     l->first = p->next;
     l->last = l->first == NULL ? &l->first : l->last;
     l->n_pushes--;
+    l->n_push_bytes -= p->frame.n;
     kd_buf_put(frame, p->frame.p, p->frame.n);
     kd_buf_wipe(&p->frame);
     free(p);

@@ -12,7 +12,10 @@
 
 #include <pthread.h>
 
-#define KD_WIRE_PUSHES_MAX 64 // that wait to be received; more are dropped, unacknowledged
+// Pushes that wait to be received, and the bytes of their frames; more are dropped, unacknowledged.
+// Who sent them is not known yet.
+#define KD_WIRE_PUSHES_MAX 64
+#define KD_WIRE_PUSHES_MAX_BYTES 262144
 
 struct kd_wire_link; // a link and who waits at it
 

@@ -14,8 +14,12 @@ enum { TIMEOUT_MS = 10000, QUESTION_ID = 77 };
 struct server {
     uint32_t n_pushes;
     uint32_t n_sent;
+    size_t n_body;   // bytes of each push
+    uint32_t longer; // the one that has a byte more
     bool is_asked;
 };
+
+static const uint8_t zeros[KD_FRAME_MAX_BYTES];
 
 static int take(void *arg, const uint8_t *frame KD_UNUSED, size_t n KD_UNUSED,
                 unsigned timeout_ms KD_UNUSED) {
@@ -28,10 +32,11 @@ static int take(void *arg, const uint8_t *frame KD_UNUSED, size_t n KD_UNUSED,
 static int give(void *arg, uint8_t *frame, size_t max, size_t *n, unsigned timeout_ms KD_UNUSED) {
     struct server *s = arg;
     struct kd_frame f = { .role = KD_FRAME_REQUEST, .kind = KD_FRAME_PUSH, .id = s->n_sent + 1 };
-    struct kd_buf out = KD_BUF_INIT(64);
+    struct kd_buf out = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     if (!s->is_asked) {
         return 1;
     }
+    f.body = (struct kd_bytes) { zeros, s->n_body + (f.id == s->longer ? 1 : 0) };
     if (s->n_sent++ == s->n_pushes) {
         f = (struct kd_frame) { .role = KD_FRAME_ANSWER, .kind = KD_FRAME_MESSAGE };
         f.id = QUESTION_ID;
@@ -90,6 +95,31 @@ START_TEST(so_many_pushes_wait_and_no_more_and_there_is_room_again) {
         receives(&w, id);
     }
     receives(&w, 1); // there was room for it
+    receives_nothing(&w);
+    kd_wire_wipe(&w);
+}
+END_TEST
+
+START_TEST(pushes_of_so_many_bytes_wait_and_no_more) {
+    enum { N = 8, FRAME_BYTES = KD_WIRE_PUSHES_MAX_BYTES / N };
+    struct kd_wire w = { 0 };
+    struct server s = { .n_pushes = N, .n_body = FRAME_BYTES - KD_FRAME_HEAD_BYTES };
+    const struct kd_place place = { .send = take, .receive = give, .arg = &s };
+    ck_assert_uint_eq(FRAME_BYTES * N, KD_WIRE_PUSHES_MAX_BYTES);
+    ck_assert_err(kd_wire_init(&w), KD_OK);
+    kd_wire_set_own(&w, &place);
+    for (unsigned i = 0; i < 2; i++) { // there is room again
+        ask(&w);
+        for (uint32_t id = 1; id <= N; id++) {
+            receives(&w, id);
+        }
+        receives_nothing(&w);
+    }
+    s.longer = N; // by one byte
+    ask(&w);
+    for (uint32_t id = 1; id < N; id++) {
+        receives(&w, id);
+    }
     receives_nothing(&w);
     kd_wire_wipe(&w);
 }
@@ -229,6 +259,7 @@ static TCase *tcase_wire(void) {
     TCase *t = tcase_create("wire");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, so_many_pushes_wait_and_no_more_and_there_is_room_again);
+    tcase_add_test(t, pushes_of_so_many_bytes_wait_and_no_more);
     return t;
 }
 
