@@ -24,9 +24,20 @@ struct kd_http {
 
 // ---- life ------------------------------------------------------------------
 
+static bool is_url(const char *url) {
+    CURLU *u = curl_url();
+    char *port = NULL;
+    const bool is_parsed = curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK;
+    const CURLUcode r =
+        is_parsed ? curl_url_get(u, CURLUPART_PORT, &port, 0) : CURLUE_MALFORMED_INPUT;
+    const bool is_good = r == CURLUE_NO_PORT || (r == CURLUE_OK && strtoul(port, NULL, 10) > 0);
+    curl_free(port);
+    curl_url_cleanup(u);
+    return is_good;
+}
+
 enum kd_err kd_http_new(const char *url, struct kd_http **out) {
-    const char *host = strstr(url, "://");
-    if (host == NULL || host[3] == '\0' || host[3] == '/' || host[3] == ':') {
+    if (!is_url(url)) {
         return KD_ERR_BAD_URI;
     }
     struct kd_http *h = calloc(1, sizeof(*h));
@@ -135,8 +146,14 @@ enum kd_err kd_http_exchange(struct kd_http *h, struct kd_bytes frame, unsigned 
         curl_easy_cleanup(c);
         return KD_ERR_NO_MEMORY;
     }
-    enum kd_err r = result_of(curl_easy_perform(c), answer);
-    r = r == KD_OK && !is_frame(c) ? KD_ERR_SYSTEM : r;
+    const CURLcode code = curl_easy_perform(c);
+    enum kd_err r = result_of(code, answer);
+    if (code != CURLE_OK) {
+        kd_detail_fail(KEYD_ERR_TRANSPORT, "%.120s: %s.", h->url, curl_easy_strerror(code));
+    } else if (r == KD_OK && !is_frame(c)) {
+        kd_detail_fail(KEYD_ERR_TRANSPORT, "%.120s: The answer is none of a gateway's.", h->url);
+        r = KD_ERR_SYSTEM;
+    }
     keep(h, c);
     curl_slist_free_all(all);
     return r;

@@ -18,18 +18,22 @@ struct kd_place {
     void *arg;
 };
 
-// KD_ERR_BAD_URI.
+// A port is a number from 1 to 65535.  KD_ERR_BAD_URI.
 KD_MUST_CHECK enum kd_err kd_place_parse(const char *server, struct kd_place *out);
 void kd_place_wipe(struct kd_place *p);
 
 struct kd_link;
 
-// KD_ERR_SYSTEM, KD_ERR_NO_MEMORY.
+// The addresses of a name share the time; how long the name is looked up for is not bounded.
+// KD_ERR_SYSTEM, and keyd_detail says why; KD_ERR_NO_MEMORY.
 KD_MUST_CHECK enum kd_err kd_link_open(const struct kd_place *place, uint64_t until_ms,
                                        struct kd_link **out);
 void kd_link_free(struct kd_link *l);
-// Ends the wait of who receives; nothing can be sent any more.
-void kd_link_shut(struct kd_link *l);
+// Ends the wait of who receives; nothing can be sent any more.  Why: an errno, where the link has
+// seen no other reason itself.
+void kd_link_shut(struct kd_link *l, int why);
+// For keyd_detail of this thread: why it was shut, or nothing comes; if there is a reason.
+void kd_link_explain(const struct kd_link *l, enum keyd_err err);
 bool kd_link_is_stream(const struct kd_link *l); // TCP
 // Changes whenever something has come, if only a part of a frame.  From any thread.
 unsigned long kd_link_came(const struct kd_link *l);

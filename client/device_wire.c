@@ -3,6 +3,7 @@
 
 #include "channel/channel.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -55,18 +56,25 @@ static void let_go(struct kd_wire_link *l) {
     }
 }
 
-// Who waits at it sees that it is dead.
-static void kill_link(struct kd_wire *w, struct kd_wire_link *l, enum kd_err why) {
+// Who waits at it sees that it is dead; `reason` is an errno, where the link knows none.
+static void kill_link(struct kd_wire *w, struct kd_wire_link *l, enum kd_err why, int reason) {
     if (!l->is_dead) {
         l->is_dead = true;
         l->why = why;
-        kd_link_shut(l->link);
+        kd_link_shut(l->link, reason);
     }
     if (w->link == l) {
         w->link = NULL;
         let_go(l);
     }
     pthread_cond_broadcast(&w->changed);
+}
+
+static enum kd_err why_dead(const struct kd_wire_link *l) {
+    if (l->why == KD_ERR_SYSTEM) {
+        kd_link_explain(l->link, KEYD_ERR_TRANSPORT);
+    }
+    return l->why;
 }
 
 static void sleep_until(struct kd_wire *w, uint64_t until_ms) {
@@ -109,7 +117,7 @@ static enum kd_err send_frame(struct kd_wire *w, struct kd_wire_link *l, struct 
         sleep_until(w, until_ms);
     }
     if (l->is_dead) {
-        return l->why;
+        return why_dead(l);
     }
     l->turns->has_writer = true;
     pthread_mutex_unlock(&w->lock);
@@ -118,7 +126,11 @@ static enum kd_err send_frame(struct kd_wire *w, struct kd_wire_link *l, struct 
     l->turns->has_writer = false;
     pthread_cond_broadcast(&w->changed);
     if (r != KD_OK) {
-        kill_link(w, l, KD_ERR_SYSTEM); // perhaps half of it is on its way
+        kill_link(w, l, KD_ERR_SYSTEM,
+                  r == KD_ERR_DEADLINE ? ETIMEDOUT : EIO); // half of it may be sent
+        if (r == KD_ERR_SYSTEM) {
+            kd_link_explain(l->link, KEYD_ERR_TRANSPORT);
+        }
     }
     return r;
 }
@@ -182,7 +194,7 @@ static enum kd_err receive_one(struct kd_wire *w, struct kd_wire_link *l, uint64
     if (r == KD_OK) {
         hand_out(came_over(w, l), kd_buf_get(&frame));
     } else if (r != KD_ERR_DEADLINE) {
-        kill_link(w, l, r == KD_ERR_NO_MEMORY ? r : KD_ERR_SYSTEM);
+        kill_link(w, l, r == KD_ERR_NO_MEMORY ? r : KD_ERR_SYSTEM, EIO);
     }
     pthread_cond_broadcast(&w->changed);
     return r;
@@ -248,7 +260,7 @@ static enum kd_err wait_for_answer(struct kd_wire *w, struct kd_wire_link *l, st
     while (!a->is_done) {
         const uint64_t now = kd_clock_mono_ms();
         if (l->is_dead) {
-            return l->why;
+            return why_dead(l);
         }
         if (now >= until_ms) {
             return KD_ERR_DEADLINE;
@@ -280,8 +292,12 @@ static enum kd_err exchange_by_link(struct kd_wire *w, struct kd_bytes frame, ui
     l->waiters = &a;
     r = wait_for_answer(w, l, &a, frame, until_ms);
     remove_waiter(l, &a);
+    if (r == KD_ERR_DEADLINE) {
+        kd_link_explain(l->link, KEYD_ERR_TIMEOUT);
+    }
     if (r == KD_ERR_DEADLINE && kd_link_came(l->link) == came) {
-        kill_link(w, l, KD_ERR_SYSTEM); // there may be no way any more: the next call makes another
+        kill_link(w, l, KD_ERR_SYSTEM,
+                  ETIMEDOUT); // there may be no way: the next call makes another
     }
     let_go(l);
     return r;
@@ -324,7 +340,7 @@ static enum kd_err receive_push(struct kd_wire *w, struct kd_wire_link *l, uint6
                                 struct kd_buf *frame) {
     for (bool has_looked = false; l->first == NULL; has_looked = true) {
         if (l->is_dead) {
-            return l->why;
+            return why_dead(l);
         }
         if (has_looked && kd_clock_mono_ms() >= until_ms) {
             return KD_ERR_DEADLINE;
@@ -389,7 +405,7 @@ static void leave_place(struct kd_wire *w) {
         pthread_cond_wait(&w->changed, &w->lock);
     }
     if (w->link != NULL) {
-        kill_link(w, w->link, KD_ERR_SYSTEM);
+        kill_link(w, w->link, KD_ERR_SYSTEM, ECANCELED);
     }
     kd_http_let_go(w->http);
     w->http = NULL;
@@ -422,7 +438,7 @@ void kd_wire_set_own(struct kd_wire *w, const struct kd_place *place) {
 void kd_wire_drop(struct kd_wire *w) {
     pthread_mutex_lock(&w->lock);
     if (w->link != NULL) {
-        kill_link(w, w->link, KD_ERR_SYSTEM);
+        kill_link(w, w->link, KD_ERR_SYSTEM, ECANCELED);
     }
     pthread_mutex_unlock(&w->lock);
 }

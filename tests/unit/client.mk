@@ -37,7 +37,7 @@ tests_unit_test_ctl_SOURCES = tests/unit/test_ctl.c $(fake_http)
 tests_unit_test_ctl_CFLAGS = $(client_unit_cflags)
 tests_unit_test_ctl_LDADD = $(client_unit_libs)
 tests_unit_test_device_link_CFLAGS = $(client_unit_cflags)
-tests_unit_test_device_link_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=poll
+tests_unit_test_device_link_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=poll,--wrap=getaddrinfo,--wrap=freeaddrinfo
 tests_unit_test_device_link_LDADD = $(client_unit_libs)
 tests_unit_test_device_wire_CFLAGS = $(client_unit_cflags)
 tests_unit_test_device_wire_LDADD = $(client_unit_libs)

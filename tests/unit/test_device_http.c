@@ -2,6 +2,7 @@
 // Frames over HTTP, from a device: which answers are a gateway's; and each allocation of the way
 // fails in turn, ours and libcurl's: there is no memory, and nothing else is said of the server.
 #include "channel/channel.h"
+#include "client/device_detail.h"
 #include "client/device_http.h"
 #include "tests/unit/failing_memory.h"
 #include "tests/unit/fake_tls.h"
@@ -50,7 +51,10 @@ static enum kd_err exchange(struct kd_buf *out) {
 static void must_say(const char *text, size_t room, enum kd_err expected) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(room);
     snprintf(said, sizeof(said), "%s", text);
+    kd_detail_begin();
     ck_assert_err(exchange(&out), expected);
+    // Which server, and why.
+    ck_assert_int_eq(strncmp(keyd_detail(), "http://127.0.0.1:", 17) == 0, expected != KD_OK);
     ck_assert_uint_le(out.n, room);
 }
 
