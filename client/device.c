@@ -153,6 +153,16 @@ enum keyd_err kd_device_set_server(struct keyd_device *d, const char *server) {
                                : kd_device_told(r, KEYD_ERR_ARGUMENT);
 }
 
+static enum keyd_err set_datagram_max(struct keyd_device *d, unsigned bytes) {
+    if (bytes != 0 &&
+        (bytes < KD_DEVICE_DATAGRAM_LOW_BYTES || bytes > KD_DEVICE_DATAGRAM_HIGH_BYTES)) {
+        return kd_detail_fail(KEYD_ERR_ARGUMENT, "datagram_max_bytes is %d to %d, or 0.",
+                              KD_DEVICE_DATAGRAM_LOW_BYTES, KD_DEVICE_DATAGRAM_HIGH_BYTES);
+    }
+    d->datagram_max_bytes = bytes == 0 ? KD_FRAME_DATAGRAM_MAX_BYTES : bytes;
+    return KEYD_OK;
+}
+
 static enum keyd_err set_place(struct keyd_device *d, const struct keyd_config *c) {
     if (c->server != NULL) {
         return kd_device_set_server(d, c->server);
@@ -186,6 +196,7 @@ enum keyd_err keyd_device_new(const struct keyd_config *config, struct keyd_devi
         kd_keyops_openssl.random(NULL, (uint8_t *)&d->next_id, sizeof(d->next_id)) == KD_OK
             ? set_place(d, config)
             : KEYD_ERR_MEMORY;
+    r = r == KEYD_OK ? set_datagram_max(d, config->datagram_max_bytes) : r;
     r = r == KEYD_OK ? kd_device_read_credentials(&d->credentials, config) : r;
     if (r != KEYD_OK) {
         keyd_device_free(d);

@@ -21,7 +21,8 @@ static enum keyd_err failed(struct kd_bytes body, struct kd_failure_body *why) {
                                 "The server is busy, or its token is away: try again in %u s.",
                                 why->after_s > 0 ? (unsigned)why->after_s : 1u)
            : why->code == KD_FAILURE_TOO_LARGE
-               ? kd_detail_fail(KEYD_ERR_ARGUMENT, "The message is too large for the server.")
+               ? kd_detail_fail(KEYD_ERR_TRANSPORT,
+                                "The message or its answer is too large for this way.")
                : KEYD_ERR_REFUSED;
 }
 
@@ -31,22 +32,37 @@ void kd_device_trace(const struct keyd_device *d, bool has_come, const struct kd
     }
 }
 
+// Makes the frame of a question, where it can be sent.
+static enum keyd_err put_question(struct keyd_device *d, const struct kd_frame *question,
+                                  struct kd_buf *frame) {
+    kd_frame_put(frame, question);
+    const enum kd_err r = kd_buf_finish(frame);
+    if (r != KD_OK) {
+        return r == KD_ERR_NO_MEMORY
+                   ? KEYD_ERR_MEMORY
+                   : kd_detail_fail(KEYD_ERR_ARGUMENT, "The message is too large for a frame.");
+    }
+    return frame->n <= d->datagram_max_bytes || !kd_wire_is_udp(&d->wire)
+               ? KEYD_OK
+               : kd_detail_fail(KEYD_ERR_ARGUMENT,
+                                "The message makes a frame of %zu bytes, and a datagram has %zu "
+                                "at most (datagram_max_bytes).",
+                                frame->n, d->datagram_max_bytes);
+}
+
 // *answer has the bytes that *out borrows its body from, and *why its cookie.
 static enum keyd_err ask(struct keyd_device *d, const struct kd_frame *question,
                          struct kd_buf *answer, struct kd_bytes *out, struct kd_failure_body *why) {
     kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     struct kd_frame got;
     *why = (struct kd_failure_body) { 0 };
-    kd_frame_put(&frame, question);
-    const enum kd_err put = kd_buf_finish(&frame);
-    if (put != KD_OK) {
-        return put == KD_ERR_NO_MEMORY
-                   ? KEYD_ERR_MEMORY
-                   : kd_detail_fail(KEYD_ERR_ARGUMENT, "The message is too large for a frame.");
+    enum keyd_err r = put_question(d, question, &frame);
+    if (r != KEYD_OK) {
+        return r;
     }
     kd_device_trace(d, false, &frame);
-    const enum keyd_err r = kd_device_told(
-        kd_wire_exchange(&d->wire, kd_buf_get(&frame), d->timeout_ms, answer), KEYD_ERR_SERVER);
+    r = kd_device_told(kd_wire_exchange(&d->wire, kd_buf_get(&frame), d->timeout_ms, answer),
+                       KEYD_ERR_SERVER);
     if (r != KEYD_OK) {
         return r;
     }
@@ -88,19 +104,20 @@ static enum keyd_err handshake_step(struct keyd_device *d, const struct kd_buf *
 
 // A server with much to do asks us to show that we hear it: once more, with its cookie.
 static enum keyd_err first_step(struct keyd_device *d, const struct kd_buf *message,
-                                struct kd_buf *answer, struct kd_bytes *out) {
+                                struct kd_buf *answer, struct kd_bytes *out,
+                                struct kd_failure_body *why) {
     kd_auto(buf) struct kd_buf again = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
-    struct kd_failure_body why;
     const enum keyd_err r =
-        kd_device_ask(d, KD_FRAME_HANDSHAKE, kd_buf_get(message), answer, out, &why);
-    if (r != KEYD_ERR_BUSY || why.code != KD_FAILURE_RETRY) {
+        kd_device_ask(d, KD_FRAME_HANDSHAKE, kd_buf_get(message), answer, out, why);
+    if (r != KEYD_ERR_BUSY || why->code != KD_FAILURE_RETRY) {
         return r;
     }
-    kd_cbor_put_bytes(&again, why.cookie);
+    kd_cbor_put_bytes(&again, why->cookie);
     kd_buf_put(&again, message->p, message->n);
     kd_buf_reset(answer);
-    return kd_buf_finish(&again) == KD_OK ? handshake_step(d, &again, answer, out)
-                                          : KEYD_ERR_MEMORY;
+    return kd_buf_finish(&again) == KD_OK
+               ? kd_device_ask(d, KD_FRAME_HANDSHAKE, kd_buf_get(&again), answer, out, why)
+               : KEYD_ERR_MEMORY;
 }
 
 static enum keyd_err refused(enum kd_err r) {
@@ -115,11 +132,11 @@ static enum keyd_err refused(enum kd_err r) {
 
 static enum keyd_err send_first(struct keyd_device *d, struct kd_device_session *s,
                                 struct kd_bytes padding, struct kd_buf *answer,
-                                struct kd_bytes *out) {
+                                struct kd_bytes *out, struct kd_failure_body *why) {
     kd_auto(buf) struct kd_buf first = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
     const enum keyd_err r =
         kd_device_told(kd_device_write_1(s, &d->credentials, padding, &first), KEYD_ERR_FILE);
-    return r == KEYD_OK ? first_step(d, &first, answer, out) : r;
+    return r == KEYD_OK ? first_step(d, &first, answer, out, why) : r;
 }
 
 // Over UDP the first answer is not much longer than its question.  A server whose certificate is in
@@ -127,11 +144,12 @@ static enum keyd_err send_first(struct keyd_device *d, struct kd_device_session 
 static enum keyd_err begin_handshake(struct keyd_device *d, struct kd_device_session *s,
                                      struct kd_buf *answer, struct kd_bytes *out) {
     static const uint8_t padding[PADDING_BYTES];
-    enum keyd_err r = send_first(d, s, KD_BYTES_NONE, answer, out);
-    if (r == KEYD_ERR_ARGUMENT) { // too large
+    struct kd_failure_body why = { 0 };
+    enum keyd_err r = send_first(d, s, KD_BYTES_NONE, answer, out, &why);
+    if (r != KEYD_OK && why.code == KD_FAILURE_TOO_LARGE) {
         kd_detail_begin();
         kd_buf_reset(answer);
-        r = send_first(d, s, (struct kd_bytes) { padding, sizeof(padding) }, answer, out);
+        r = send_first(d, s, (struct kd_bytes) { padding, sizeof(padding) }, answer, out, &why);
     }
     return r;
 }

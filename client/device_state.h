@@ -22,6 +22,9 @@ struct kd_device_ack {
 #define KD_DEVICE_KEEPALIVE_MS 60000
 
 #define KD_DEVICE_WHY_BYTES 256
+// As at the gateway.
+#define KD_DEVICE_DATAGRAM_LOW_BYTES 256
+#define KD_DEVICE_DATAGRAM_HIGH_BYTES 65507
 
 // The lock is never held over the network.  A session is renewed by one thread at a time,
 // which has is_renewing and alone uses the credentials; the others wait for it, or end what
@@ -41,6 +44,7 @@ struct keyd_device {
     unsigned status;
     struct kd_wire wire;
     unsigned timeout_ms;
+    size_t datagram_max_bytes;
     uint64_t proven_link;                      // the server knows that we are at its other end
     unsigned n_closes;                         // who listened before the latest ends
     uint64_t proven_ms;                        // since when, or anew

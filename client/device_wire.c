@@ -327,6 +327,13 @@ bool kd_wire_is_http(struct kd_wire *w) {
     return is_http;
 }
 
+bool kd_wire_is_udp(struct kd_wire *w) {
+    pthread_mutex_lock(&w->lock);
+    const bool is_udp = w->http == NULL && w->place.host != NULL && w->place.is_lossy;
+    pthread_mutex_unlock(&w->lock);
+    return is_udp;
+}
+
 // ---- unasked ---------------------------------------------------------------
 
 uint64_t kd_wire_link(struct kd_wire *w) {

@@ -42,6 +42,7 @@ KD_MUST_CHECK enum kd_err kd_wire_set(struct kd_wire *w, const char *server);
 void kd_wire_set_own(struct kd_wire *w, const struct kd_place *place);
 
 bool kd_wire_is_http(struct kd_wire *w);
+bool kd_wire_is_udp(struct kd_wire *w);
 
 // Sends the frame, and appends the frame that answers it: the one with its id.  Where frames
 // can be lost it is sent again after 1, 2, 4 and 8 seconds.  KD_ERR_SYSTEM: no connection, or

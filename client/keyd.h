@@ -28,7 +28,8 @@ enum keyd_err {
     KEYD_ERR_ARGUMENT,  /* the call is wrong: a missing or too long argument */
     KEYD_ERR_FILE,      /* a file cannot be read, or its key be used */
     KEYD_ERR_MEMORY,
-    KEYD_ERR_TRANSPORT, /* no connection, or it was lost; perhaps the message was delivered */
+    KEYD_ERR_TRANSPORT, /* no connection, or it was lost, or the answer is too large for this way;
+                           perhaps the message was delivered */
     KEYD_ERR_TIMEOUT,   /* no answer in time; perhaps the message was delivered */
     KEYD_ERR_BUSY,      /* the server says: later */
     KEYD_ERR_REFUSED,   /* the server did not accept handshake or message */
@@ -79,6 +80,8 @@ struct keyd_config {
     keyd_receive_fn *receive;
     void *transport_arg;
     int is_lossy; /* frames can be lost by `send`: they are sent again, as over UDP */
+    unsigned datagram_max_bytes; /* of a frame over UDP, as the gateway's datagram-max-bytes; 256 to
+                                    65507, 0: 1200 */
     keyd_renew_fn *renew; /* NULL: an expired certificate is KEYD_ERR_EXPIRED */
     void *renew_arg;
     const char *envelope_key_file; /* the server's public key for envelopes, PEM, P-256; or NULL */

@@ -196,6 +196,11 @@ static int answer(struct device_server *s, const struct kd_frame *q, struct kd_b
         s->forgets = false;
         return KD_FAILURE_UNKNOWN_SESSION;
     }
+    if (s->fails != 0) {
+        const int failure = s->fails;
+        s->fails = 0;
+        return failure;
+    }
     return take_record(s, q, out) ? 0 : KD_FAILURE_REFUSED;
 }
 

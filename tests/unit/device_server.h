@@ -22,6 +22,7 @@ struct device_server {
     size_t n_out;
     int64_t ahead_ms;    // its clock, of this process's
     bool forgets;        // the session, at the next record
+    int fails;           // the next record, with this failure; 0: it does not
     unsigned n_sessions; // handshakes that came to their end
     unsigned n_resumed;
     unsigned n_messages; // delivered

@@ -14,7 +14,7 @@
 
 enum { LONG_MS = 10000000 };
 
-static char folder[64], key_file[96], certificate_file[96], server_file[96];
+static char folder[64], key_file[96], certificate_file[96], server_file[96], envelope_file[96];
 static struct device_server server;
 static struct keyd_config config;
 static struct keyd_device *device;
@@ -34,8 +34,12 @@ static void set_up(void) {
     snprintf(key_file, sizeof(key_file), "%s/key", folder);
     snprintf(certificate_file, sizeof(certificate_file), "%s/certificate", folder);
     snprintf(server_file, sizeof(server_file), "%s/server", folder);
+    snprintf(envelope_file, sizeof(envelope_file), "%s/envelope", folder);
     FILE *f = fdopen(open(key_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "w");
     ck_assert(f != NULL && PEM_write_PrivateKey(f, own.key, NULL, NULL, 0, NULL, NULL) == 1);
+    fclose(f);
+    f = fopen(envelope_file, "we");
+    ck_assert(f != NULL && PEM_write_PUBKEY(f, theirs.key) == 1);
     fclose(f);
     pki_write_pem(certificate_file, &own, 1);
     pki_write_pem(server_file, &theirs, 1);
@@ -59,6 +63,7 @@ static void tear_down(void) {
     unlink(key_file);
     unlink(certificate_file);
     unlink(server_file);
+    unlink(envelope_file);
     rmdir(folder);
     kd_clock_release();
 }
@@ -96,6 +101,74 @@ START_TEST(who_listens_again_and_again_says_that_it_is_there_once_in_a_while) {
     hear_nothing_at(again_ms, 2);
     hear_nothing_at(again_ms + KD_DEVICE_KEEPALIVE_MS - 1, 2);
     hear_nothing_at(again_ms + KD_DEVICE_KEEPALIVE_MS, 3);
+}
+END_TEST
+
+// ---- sizes -----------------------------------------------------------------
+
+static void must_be_made(unsigned datagram_max_bytes, enum keyd_err expected) {
+    config.datagram_max_bytes = datagram_max_bytes;
+    ck_assert_keyd(keyd_device_new(&config, &device), expected);
+    keyd_device_free(device);
+    device = NULL;
+}
+
+START_TEST(datagrams_have_a_least_and_a_most) {
+    must_be_made(KD_DEVICE_DATAGRAM_LOW_BYTES - 1, KEYD_ERR_ARGUMENT);
+    must_be_made(KD_DEVICE_DATAGRAM_LOW_BYTES, KEYD_OK);
+    must_be_made(KD_DEVICE_DATAGRAM_HIGH_BYTES, KEYD_OK);
+    must_be_made(KD_DEVICE_DATAGRAM_HIGH_BYTES + 1, KEYD_ERR_ARGUMENT);
+}
+END_TEST
+
+static size_t n_traced; // bytes of the last frame that was to be sent
+
+static void trace(void *arg KD_UNUSED, int has_come KD_UNUSED, const uint8_t *frame KD_UNUSED,
+                  size_t n) {
+    n_traced = n;
+}
+
+static void must_send(size_t n, enum keyd_err expected, size_t frame_bytes) {
+    static const uint8_t zeros[KEYD_BODY_MAX];
+    n_traced = 0;
+    ck_assert_keyd(keyd_envelope(device, NULL, 60, zeros, n), expected);
+    ck_assert_uint_eq(n_traced, frame_bytes);
+}
+
+// Nobody answers.
+static void fill_datagrams(unsigned datagram_max_bytes, size_t max) {
+    enum { N = 300 };
+    config.datagram_max_bytes = datagram_max_bytes;
+    ck_assert_keyd(keyd_device_new(&config, &device), KEYD_OK);
+    ck_assert_keyd(keyd_envelope(device, NULL, 60, config.server, 0), KEYD_ERR_TIMEOUT);
+    const size_t n_around = n_traced + 2; // with a body whose length has two bytes more
+    ck_assert_uint_lt(n_around + N, max);
+    must_send(N, KEYD_ERR_TIMEOUT, n_around + N);
+    must_send(max - n_around, KEYD_ERR_TIMEOUT, max);
+    must_send(max - n_around + 1, KEYD_ERR_ARGUMENT, 0);
+    ck_assert_ptr_nonnull(strstr(keyd_detail(), "datagram_max_bytes"));
+    keyd_device_free(device);
+    device = NULL;
+}
+
+START_TEST(frame_that_is_too_long_for_a_datagram_is_refused_at_once) {
+    config.server = "udp://127.0.0.1:9";
+    config.envelope_key_file = envelope_file;
+    config.timeout_ms = 1;
+    config.trace = trace;
+    fill_datagrams(0, KD_FRAME_DATAGRAM_MAX_BYTES);
+    fill_datagrams(5000, 5000);
+}
+END_TEST
+
+START_TEST(message_whose_answer_is_too_large_may_have_been_delivered) {
+    ck_assert_keyd(keyd_device_new(&config, &device), KEYD_OK);
+    ck_assert_keyd(keyd_connect(device), KEYD_OK);
+    server.fails = KD_FAILURE_TOO_LARGE;
+    ck_assert_keyd(keyd_request(device, "m", 1, NULL, NULL), KEYD_ERR_TRANSPORT);
+    ck_assert_str_eq(keyd_detail(), "The message or its answer is too large for this way.");
+    ck_assert_keyd(keyd_request(device, "m", 1, NULL, NULL), KEYD_OK);
+    ck_assert_uint_eq(server.n_sessions, 1);
 }
 END_TEST
 
@@ -225,6 +298,16 @@ static TCase *tcase_unasked(void) {
     return c;
 }
 
+static TCase *tcase_sizes(void) {
+    TCase *c = tcase_create("sizes");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, datagrams_have_a_least_and_a_most);
+    tcase_add_test(c, frame_that_is_too_long_for_a_datagram_is_refused_at_once);
+    tcase_add_test(c, message_whose_answer_is_too_large_may_have_been_delivered);
+    return c;
+}
+
 static TCase *tcase_together(void) {
     TCase *c = tcase_create("together");
     tcase_set_timeout(c, 60);
@@ -233,4 +316,4 @@ static TCase *tcase_together(void) {
     return c;
 }
 
-UNIT_MAIN("device calls", tcase_unasked(), tcase_together())
+UNIT_MAIN("device calls", tcase_unasked(), tcase_sizes(), tcase_together())
