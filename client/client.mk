@@ -9,6 +9,7 @@ libkeyd_sources = \
 	client/device_link.c client/device_link.h \
 	client/device_provision.c \
 	client/device_push.c \
+	client/device_renew.c \
 	client/device_session.c client/device_session.h \
 	client/device_wire.c client/device_wire.h
 

@@ -120,6 +120,11 @@ enum keyd_err keyd_save(struct keyd_device *d) {
     return d == NULL ? no_argument() : kd_detail_end(kd_device_take_ticket(d));
 }
 
+enum keyd_err keyd_refresh(struct keyd_device *d) {
+    kd_detail_begin();
+    return d == NULL ? no_argument() : kd_detail_end(kd_device_refresh(d));
+}
+
 enum keyd_err keyd_move(struct keyd_device *d, const char *server) {
     kd_detail_begin();
     if (d == NULL || server == NULL) {

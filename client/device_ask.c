@@ -124,6 +124,9 @@ static enum keyd_err refused(enum kd_err r) {
     return r == KD_ERR_HS_PEER
                ? kd_detail_fail(KEYD_ERR_REFUSED, "The server refused the handshake: its log has "
                                                   "the reason.")
+           : r == KD_ERR_HS_CREDENTIAL
+               ? kd_detail_fail(KEYD_ERR_SERVER, "The server's certificate is not the stored one: "
+                                                 "it has another now, or is another server.")
            : r != KD_OK ? kd_detail_fail(kd_device_told(r, KEYD_ERR_SERVER),
                                          "The server's part of the handshake is not accepted: %s",
                                          kd_err_sentence(r))
@@ -154,19 +157,29 @@ static enum keyd_err begin_handshake(struct keyd_device *d, struct kd_device_ses
     return r;
 }
 
-static enum keyd_err run_handshake(struct keyd_device *d, struct kd_device_session *s) {
+static enum keyd_err try_handshake(struct keyd_device *d, struct kd_device_session *s) {
     kd_auto(buf) struct kd_buf third = KD_BUF_INIT(KD_EDHOC_MESSAGE_MAX_BYTES);
     kd_auto(buf) struct kd_buf answer = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     kd_auto(buf) struct kd_buf last = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
     struct kd_bytes message;
     enum keyd_err r;
-    if ((r = kd_device_check_own(&d->credentials)) != KEYD_OK ||
-        (r = begin_handshake(d, s, &answer, &message)) != KEYD_OK ||
+    if ((r = begin_handshake(d, s, &answer, &message)) != KEYD_OK ||
         (r = refused(kd_device_read_2(s, &d->credentials, message, &third))) != KEYD_OK ||
         (r = handshake_step(d, &third, &last, &message)) != KEYD_OK) {
         return r;
     }
     return refused(kd_device_read_4(s, message));
+}
+
+// Once more where one of the certificates is another now.
+static enum keyd_err run_handshake(struct keyd_device *d, struct kd_device_session *s) {
+    enum keyd_err r = kd_device_check_own(d);
+    r = r == KEYD_OK ? try_handshake(d, s) : r;
+    if ((r == KEYD_ERR_SERVER || r == KEYD_ERR_REFUSED) && kd_device_heal(d)) {
+        kd_detail_begin();
+        r = try_handshake(d, s);
+    }
+    return r;
 }
 
 // s has the secret and the ticket of the session that it goes on with.
@@ -286,6 +299,18 @@ static enum keyd_err make_session(struct keyd_device *d, const struct kd_device_
     return KEYD_OK;
 }
 
+enum keyd_err kd_device_refresh(struct keyd_device *d) {
+    bool has_changed = false;
+    pthread_mutex_lock(&d->lock);
+    begin_renewal(d);
+    pthread_mutex_unlock(&d->lock);
+    const enum keyd_err r = kd_device_ask_bootstrap(d, &has_changed);
+    pthread_mutex_lock(&d->lock);
+    end_renewal(d);
+    pthread_mutex_unlock(&d->lock);
+    return r;
+}
+
 enum keyd_err kd_device_renew(struct keyd_device *d) {
     pthread_mutex_lock(&d->lock);
     enum keyd_err r = begin_renewal(d);
@@ -381,8 +406,8 @@ static enum keyd_err exchange_record(struct keyd_device *d, struct kd_device_ses
     x->is_unknown = why.code == KD_FAILURE_UNKNOWN_SESSION;
     pthread_mutex_lock(&d->lock);
     r = r == KEYD_OK ? take_answer(s, x, got) : r;
-    // The server's clock was set, somebody else resumed by our ticket, the answer to an update was lost:
-    // the server would refuse all that follows, too.
+    // The server's clock was set, somebody else resumed by our ticket, the answer to an update was
+    // lost: the server would refuse all that follows, too.
     s->is_doubtful =
         s->is_doubtful || r == KEYD_ERR_REFUSED || (r != KEYD_OK && x->kind == KD_FRAME_UPDATE);
     return r;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 enum keyd_err kd_device_told(enum kd_err r, enum keyd_err other) {
     return r == KD_OK              ? KEYD_OK
@@ -93,11 +94,37 @@ enum keyd_err kd_device_point_of(struct kd_bytes der, struct kd_point *out) {
     return kd_device_told(r, KEYD_ERR_FILE);
 }
 
-static bool has_expired(struct kd_bytes der) {
-    X509 *x = parse_certificate(der);
-    const bool is_over = x == NULL || X509_cmp_current_time(X509_get0_notAfter(x)) <= 0;
+// X509_cmp_time: not later, or no time at all.
+static bool is_over(const X509 *x, uint64_t at_s) {
+    time_t at = (time_t)at_s;
+    return X509_cmp_time(X509_get0_notAfter(x), &at) <= 0;
+}
+
+static bool is_older(struct kd_bytes a, struct kd_bytes b) {
+    X509 *x = parse_certificate(a);
+    X509 *y = parse_certificate(b);
+    const bool is_so = x == NULL || y == NULL ||
+                       ASN1_TIME_compare(X509_get0_notBefore(x), X509_get0_notBefore(y)) < 0;
     X509_free(x);
-    return is_over;
+    X509_free(y);
+    return is_so;
+}
+
+static enum kd_device_age age_of(struct kd_bytes der, uint64_t now_s) {
+    X509 *x = parse_certificate(der);
+    int days = 0, seconds = 0;
+    enum kd_device_age age = KD_DEVICE_AGE_EXPIRED;
+    if (x != NULL && !is_over(x, now_s)) {
+        age = KD_DEVICE_AGE_GOOD;
+        if (ASN1_TIME_diff(&days, &seconds, X509_get0_notBefore(x), X509_get0_notAfter(x)) == 1) {
+            const int64_t life_s = (int64_t)days * 86400 + seconds;
+            const int64_t last_s = life_s / KD_DEVICE_LATE_PART;
+            age =
+                is_over(x, now_s + (uint64_t)(last_s > 0 ? last_s : 0)) ? KD_DEVICE_AGE_LATE : age;
+        }
+    }
+    X509_free(x);
+    return age;
 }
 
 // ---- credentials -----------------------------------------------------------
@@ -110,8 +137,7 @@ static void swap(struct kd_buf *a, struct kd_buf *b) {
 
 // Takes an own certificate, and how it is named: by its URI, by its fingerprint, or whole.  Without
 // memory all stays as it was.
-static enum keyd_err take_own(struct kd_device_credentials *c, struct kd_bytes cert,
-                              bool is_whole) {
+static enum keyd_err put_own(struct kd_device_credentials *c, struct kd_bytes cert, bool is_whole) {
     kd_auto(buf) struct kd_buf der = KD_BUF_INIT(c->own_cert.max);
     kd_auto(buf) struct kd_buf cred = KD_BUF_INIT(c->own_cred.max);
     kd_auto(buf) struct kd_buf id = KD_BUF_INIT(c->own_id.max);
@@ -163,19 +189,30 @@ static enum keyd_err read_own(struct kd_device_credentials *c, const struct keyd
                               config->certificate_file);
     }
     c->identity.curve = point.curve;
-    return take_own(c, kd_buf_get(&der), false);
+    return put_own(c, kd_buf_get(&der), false);
+}
+
+static enum keyd_err put_server(struct kd_device_credentials *c, struct kd_bytes der) {
+    kd_auto(buf) struct kd_buf cred = KD_BUF_INIT(c->server_cred.max);
+    struct kd_point point;
+    enum keyd_err r = kd_device_point_of(der, &point);
+    if (r != KEYD_OK) {
+        return r;
+    }
+    kd_cred_put_certificate(&cred, der);
+    r = kd_device_told(kd_buf_finish(&cred), KEYD_ERR_FILE);
+    if (r == KEYD_OK) {
+        swap(&c->server_cred, &cred);
+        c->server_point = point;
+    }
+    return r;
 }
 
 static enum keyd_err read_server(struct kd_device_credentials *c,
                                  const struct keyd_config *config) {
     kd_auto(buf) struct kd_buf der = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES);
-    enum keyd_err r;
-    if ((r = kd_device_read_certificate(config->server_certificate_file, &der)) != KEYD_OK ||
-        (r = kd_device_point_of(kd_buf_get(&der), &c->server_point)) != KEYD_OK) {
-        return r;
-    }
-    kd_cred_put_certificate(&c->server_cred, kd_buf_get(&der));
-    return kd_device_told(kd_buf_finish(&c->server_cred), KEYD_ERR_FILE);
+    const enum keyd_err r = kd_device_read_certificate(config->server_certificate_file, &der);
+    return r == KEYD_OK ? put_server(c, kd_buf_get(&der)) : r;
 }
 
 // The server's key for envelopes, where the configuration has it.
@@ -200,26 +237,48 @@ static enum keyd_err read_envelope_key(struct kd_device_credentials *c, const ch
                                 path);
 }
 
-// A05: the expiry is seen before the URI is sent.
-enum keyd_err kd_device_check_own(struct kd_device_credentials *c) {
+// ---- the own certificate, later ------------------------------------------------
+
+enum kd_device_age kd_device_own_age(const struct kd_device_credentials *c, uint64_t now_s) {
+    return age_of(kd_buf_get(&c->own_cert), now_s);
+}
+
+enum keyd_err kd_device_take_own(struct kd_device_credentials *c, struct kd_bytes der,
+                                 uint64_t now_s, bool is_whole) {
     const struct kd_bytes own = kd_buf_get(&c->own_cert);
-    if (!has_expired(own)) {
-        return KEYD_OK;
-    }
-    uint8_t der[KD_DEVICE_CERTIFICATE_MAX_BYTES];
-    size_t n = 0;
     struct kd_point point, before;
-    if (c->renew == NULL || c->renew(c->renew_arg, der, sizeof(der), &n) != 0 || n == 0 ||
-        n > sizeof(der) || has_expired((struct kd_bytes) { der, n })) {
-        return kd_detail_fail(KEYD_ERR_EXPIRED, "The own certificate has expired, and there is "
-                                                "no new one.");
+    if (kd_bytes_equal(der, own) || age_of(der, now_s) == KD_DEVICE_AGE_EXPIRED ||
+        is_older(der, own)) {
+        return KEYD_ERR_EXPIRED;
     }
-    if (kd_device_point_of((struct kd_bytes) { der, n }, &point) != KEYD_OK ||
-        kd_device_point_of(own, &before) != KEYD_OK ||
+    if (kd_device_point_of(der, &point) != KEYD_OK || kd_device_point_of(own, &before) != KEYD_OK ||
         !kd_bytes_equal(kd_point_get(&point), kd_point_get(&before))) {
         return kd_detail_fail(KEYD_ERR_FILE, "The new certificate is of another key.");
     }
-    return take_own(c, (struct kd_bytes) { der, n }, true);
+    return put_own(c, der, is_whole);
+}
+
+// ---- the server, later ----------------------------------------------------------
+
+static bool is_envelope_key(const struct kd_device_credentials *c, struct kd_bytes point) {
+    return c->has_envelope_point ? kd_bytes_equal(kd_point_get(&c->envelope_point), point)
+                                 : point.n == 0;
+}
+
+enum keyd_err kd_device_take_server(struct kd_device_credentials *c, struct kd_bytes der,
+                                    struct kd_bytes envelope, bool *has_changed) {
+    kd_auto(buf) struct kd_buf cred = KD_BUF_INIT(c->server_cred.max);
+    kd_cred_put_certificate(&cred, der);
+    const bool is_known = kd_buf_finish(&cred) == KD_OK &&
+                          kd_bytes_equal(kd_buf_get(&cred), kd_buf_get(&c->server_cred)) &&
+                          is_envelope_key(c, envelope);
+    const enum keyd_err r = is_known ? KEYD_OK : put_server(c, der);
+    if (r == KEYD_OK && !is_known) {
+        c->has_envelope_point =
+            envelope.n > 0 && kd_point_read(KD_CURVE_P256, envelope, &c->envelope_point) == KD_OK;
+        *has_changed = true;
+    }
+    return r;
 }
 
 // ---- all of them -------------------------------------------------------------

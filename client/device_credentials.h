@@ -14,17 +14,34 @@ struct kd_device_credentials {
     struct kd_point envelope_point;
     struct kd_identity identity;
     char *uri; // of the own certificate; NULL: the fingerprint is sent
-    keyd_renew_fn *renew;
+    keyd_renew_fn *renew; // NULL: by the bootstrap server, where there is
     void *renew_arg;
-    char *directory; // of a device that was opened by it; `renew_arg` is this
+    char *directory; // of a device that was opened by it, from the root
+    bool has_home;   // all that is above is from there
 };
 
 // Also after a failure the credentials are to be wiped.
 KD_MUST_CHECK enum keyd_err kd_device_read_credentials(struct kd_device_credentials *c,
                                                        const struct keyd_config *config);
 void kd_device_credentials_wipe(struct kd_device_credentials *c);
-// Before each handshake: asks for another certificate where the own one has expired (A05).
-KD_MUST_CHECK enum keyd_err kd_device_check_own(struct kd_device_credentials *c);
+
+// How the own certificate is at a time, in seconds since 1970.
+#define KD_DEVICE_LATE_PART 3
+enum kd_device_age {
+    KD_DEVICE_AGE_GOOD,
+    KD_DEVICE_AGE_LATE, // in the last third of its life: another is asked for
+    KD_DEVICE_AGE_EXPIRED,
+};
+enum kd_device_age kd_device_own_age(const struct kd_device_credentials *c, uint64_t now_s);
+// A later own certificate, sent whole or named as the one before.  KEYD_ERR_EXPIRED: it is none, or
+// the same; KEYD_ERR_FILE: of another key.
+KD_MUST_CHECK enum keyd_err kd_device_take_own(struct kd_device_credentials *c, struct kd_bytes der,
+                                               uint64_t now_s, bool is_whole);
+
+// What the server has now; an empty point: no key for envelopes.
+KD_MUST_CHECK enum keyd_err kd_device_take_server(struct kd_device_credentials *c,
+                                                  struct kd_bytes der, struct kd_bytes envelope,
+                                                  bool *has_changed);
 
 #define KD_DEVICE_FILE_MAX_BYTES 65536
 #define KD_DEVICE_CERTIFICATE_MAX_BYTES 4096 // DER

@@ -141,78 +141,59 @@ KD_COLD enum keyd_err keyd_provision(const struct keyd_bootstrap *b) {
 
 // ---- a device from its directory -----------------------------------------------
 
-// A keyd_renew_fn (RFC 7030 4.2.2): the certificate that has expired is shown in TLS.
-KD_COLD static int renew(void *arg, uint8_t *certificate, size_t max, size_t *n) {
-    static const char *const names[] = { KD_HOME_CERTIFICATE };
-    const char *directory = arg;
-    kd_auto(buf) struct kd_buf own = KD_BUF_INIT(KD_DEVICE_CERTIFICATE_MAX_BYTES);
-    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(max);
-    char base[KD_HOME_LINE_BYTES], uri[KD_HOME_LINE_BYTES];
-    char certificate_file[KD_HOME_PATH_BYTES], key_file[KD_HOME_PATH_BYTES], ca[KD_HOME_PATH_BYTES];
-    kd_home_read_line(directory, KD_HOME_BOOTSTRAP, base);
-    kd_home_read_line(directory, KD_HOME_URI, uri);
-    const char *id = strrchr(uri, '/');
-    kd_home_path(directory, KD_HOME_CERTIFICATE, certificate_file);
-    if (id == NULL || kd_device_read_certificate(certificate_file, &own) != KEYD_OK) {
-        return -1;
-    }
-    const struct kd_boot boot = {
-        .url = base,
-        .ca_file = kd_home_has(directory, KD_HOME_TRUSTED)
-                       ? kd_home_path(directory, KD_HOME_TRUSTED, ca)
-                       : NULL,
-        .id = id + 1,
-        .certificate = kd_buf_get(&own),
-        .key_file = kd_home_path(directory, KD_HOME_KEY, key_file),
-        .timeout_ms = TIMEOUT_MS,
-    };
-    EVP_PKEY *key = kd_home_read_key(directory);
-    const bool is_ok =
-        key != NULL && kd_boot_enroll(&boot, key, &der) == KEYD_OK &&
-        kd_home_stage_certificate(directory, KD_HOME_CERTIFICATE, kd_buf_get(&der)) == KEYD_OK &&
-        kd_home_commit(directory, names, KD_COUNT_OF(names)) == KEYD_OK;
-    EVP_PKEY_free(key);
-    if (is_ok) {
-        memcpy(certificate, der.p, der.n);
-        *n = der.n;
-    }
-    return is_ok ? 0 : -1;
-}
-
 static void or_else(const char **given, const char *otherwise) {
     *given = *given == NULL ? otherwise : *given;
+}
+
+// From the root: the program may go elsewhere.
+KD_COLD static enum keyd_err find_directory(const char *directory, char **out) {
+    char *path = realpath(directory, NULL);
+    if (path == NULL) {
+        return errno == ENOMEM ? KEYD_ERR_MEMORY
+                               : kd_detail_fail(KEYD_ERR_FILE, "\"%.150s\" cannot be read: %s",
+                                                directory, strerror(errno));
+    }
+    if (strlen(path) > KD_HOME_DIRECTORY_MAX_BYTES) {
+        free(path);
+        return kd_detail_fail(KEYD_ERR_ARGUMENT, "The directory's path has more than %d bytes.",
+                              KD_HOME_DIRECTORY_MAX_BYTES);
+    }
+    *out = path;
+    return KEYD_OK;
 }
 
 KD_COLD enum keyd_err keyd_device_open(const char *directory, const struct keyd_config *config,
                                        struct keyd_device **out) {
     char key[KD_HOME_PATH_BYTES], own[KD_HOME_PATH_BYTES], peer[KD_HOME_PATH_BYTES];
     char envelope[KD_HOME_PATH_BYTES], uri[KD_HOME_LINE_BYTES];
+    char *home = NULL;
     kd_detail_begin();
-    if (directory == NULL || strlen(directory) > KD_HOME_DIRECTORY_MAX_BYTES || config == NULL ||
-        out == NULL) {
+    if (directory == NULL || config == NULL || out == NULL) {
         return kd_detail_end(KEYD_ERR_ARGUMENT);
     }
-    char *copy = strdup(directory);
-    struct keyd_config c = *config;
-    kd_home_read_line(directory, KD_HOME_URI, uri);
-    or_else(&c.key_file, kd_home_path(directory, KD_HOME_KEY, key));
-    or_else(&c.certificate_file, kd_home_path(directory, KD_HOME_CERTIFICATE, own));
-    or_else(&c.certificate_uri, uri[0] == '\0' ? NULL : uri);
-    or_else(&c.server_certificate_file, kd_home_path(directory, KD_HOME_SERVER, peer));
-    or_else(&c.envelope_key_file, kd_home_has(directory, KD_HOME_ENVELOPE)
-                                      ? kd_home_path(directory, KD_HOME_ENVELOPE, envelope)
-                                      : NULL);
-    if (c.renew == NULL) {
-        c.renew = renew;
-        c.renew_arg = copy;
-    }
-    struct keyd_device *d = NULL;
-    const enum keyd_err r = copy == NULL ? kd_detail_end(KEYD_ERR_MEMORY) : keyd_device_new(&c, &d);
+    enum keyd_err r = find_directory(directory, &home);
     if (r != KEYD_OK) {
-        free(copy);
+        return kd_detail_end(r);
+    }
+    struct keyd_config c = *config;
+    kd_home_read_line(home, KD_HOME_URI, uri);
+    or_else(&c.key_file, kd_home_path(home, KD_HOME_KEY, key));
+    or_else(&c.certificate_file, kd_home_path(home, KD_HOME_CERTIFICATE, own));
+    or_else(&c.certificate_uri, uri[0] == '\0' ? NULL : uri);
+    or_else(&c.server_certificate_file, kd_home_path(home, KD_HOME_SERVER, peer));
+    or_else(&c.envelope_key_file, kd_home_has(home, KD_HOME_ENVELOPE)
+                                      ? kd_home_path(home, KD_HOME_ENVELOPE, envelope)
+                                      : NULL);
+    struct keyd_device *d = NULL;
+    r = keyd_device_new(&c, &d);
+    if (r != KEYD_OK) {
+        free(home);
         return r;
     }
-    d->credentials.directory = copy; // its own now
+    d->credentials.directory = home; // its own now
+    d->credentials.has_home = config->key_file == NULL && config->certificate_file == NULL &&
+                              config->server_certificate_file == NULL &&
+                              config->envelope_key_file == NULL;
     *out = d;
     return KEYD_OK;
 }

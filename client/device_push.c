@@ -211,21 +211,22 @@ enum keyd_err kd_device_send_envelope(struct keyd_device *d, const char *sender,
     uint8_t id[KD_ENVELOPE_ID_BYTES];
     struct kd_bytes nothing;
     struct kd_failure_body why;
-    if (!d->credentials.has_envelope_point) {
+    pthread_mutex_lock(&d->lock);
+    const bool has_key = d->credentials.has_envelope_point;
+    const struct kd_point key = d->credentials.envelope_point;
+    const uint64_t now_s = kd_device_clock_ms(&d->clock) / 1000;
+    pthread_mutex_unlock(&d->lock);
+    if (!has_key) {
         return kd_detail_fail(KEYD_ERR_ARGUMENT, "The configuration has no envelope_key_file.");
     }
     if (kd_keyops_openssl.random(NULL, id, sizeof(id)) != KD_OK) {
         return KEYD_ERR_MEMORY;
     }
-    pthread_mutex_lock(&d->lock);
-    const uint64_t now_s = kd_device_clock_ms(&d->clock) / 1000;
-    pthread_mutex_unlock(&d->lock);
     const struct kd_envelope terms = { .id = { id, sizeof(id) },
                                        .time_s = now_s,
                                        .expires_s = now_s + valid_s,
                                        .sender = kd_bytes_of_text(sender) };
-    const enum kd_err r =
-        kd_envelope_seal(&software, &d->credentials.envelope_point, &terms, message, &envelope);
+    const enum kd_err r = kd_envelope_seal(&software, &key, &terms, message, &envelope);
     return r != KD_OK ? kd_detail_fail(kd_device_told(r, KEYD_ERR_ARGUMENT),
                                        "The envelope cannot be made: its times are wrong, or it "
                                        "is too long.")

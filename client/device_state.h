@@ -45,6 +45,7 @@ struct keyd_device {
     struct kd_wire wire;
     unsigned timeout_ms;
     size_t datagram_max_bytes;
+    uint64_t renew_at_ms, heal_at_ms; // not before; of who renews
     uint64_t proven_link;                      // the server knows that we are at its other end
     unsigned n_closes;                         // who listened before the latest ends
     uint64_t proven_ms;                        // since when, or anew
@@ -81,6 +82,14 @@ enum keyd_err kd_device_ask(struct keyd_device *d, enum kd_frame_kind kind, stru
                             struct kd_failure_body *why);
 // Tells who watches of a frame.
 void kd_device_trace(const struct keyd_device *d, bool has_come, const struct kd_buf *frame);
+// Before each handshake: asks for another certificate where the own one is late (A05).
+enum keyd_err kd_device_check_own(struct keyd_device *d);
+// What the bootstrap server knows of both ends.
+enum keyd_err kd_device_ask_bootstrap(struct keyd_device *d, bool *has_changed);
+// After a handshake that either side did not accept: the same, and whether it can be better now.
+bool kd_device_heal(struct keyd_device *d);
+// kd_device_ask_bootstrap, by who does not renew yet.
+enum keyd_err kd_device_refresh(struct keyd_device *d);
 // A handshake.
 enum keyd_err kd_device_renew(struct keyd_device *d);
 

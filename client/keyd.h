@@ -59,8 +59,9 @@ typedef int keyd_send_fn(void *arg, const uint8_t *frame, size_t n, unsigned tim
 typedef int keyd_receive_fn(void *arg, uint8_t *frame, size_t max, size_t *n,
                             unsigned timeout_ms);
 
-/* The own certificate has expired: writes a new one (DER) and its length, and 0; or -1.  It is
- * sent whole with the next handshake, as the server may not know it yet. */
+/* The own certificate is in the last third of its life, or has expired: writes a later one (DER) and
+ * its length, and 0; or -1, and is asked again in a minute or, when it has expired, the next time.
+ * It is sent whole with the next handshake, as the server may not know it yet. */
 typedef int keyd_renew_fn(void *arg, uint8_t *certificate, size_t max, size_t *n);
 
 /* A frame that was sent (again or not, it is told of once), or has come.  In any thread; must not
@@ -82,7 +83,7 @@ struct keyd_config {
     int is_lossy; /* frames can be lost by `send`: they are sent again, as over UDP */
     unsigned datagram_max_bytes; /* of a frame over UDP, as the gateway's datagram-max-bytes; 256 to
                                     65507, 0: 1200 */
-    keyd_renew_fn *renew; /* NULL: an expired certificate is KEYD_ERR_EXPIRED */
+    keyd_renew_fn *renew; /* before a handshake; NULL: an expired certificate is KEYD_ERR_EXPIRED */
     void *renew_arg;
     const char *envelope_key_file; /* the server's public key for envelopes, PEM, P-256; or NULL */
     keyd_trace_fn *trace;          /* NULL: nobody watches */
@@ -145,6 +146,10 @@ enum keyd_err keyd_connect(struct keyd_device *device);
 enum keyd_err keyd_update(struct keyd_device *device);
 /* Takes a ticket, for keyd_move. */
 enum keyd_err keyd_save(struct keyd_device *device);
+/* Of a device from a directory: asks the bootstrap server which certificate and keys the server has
+ * now, and which certificate the device has, and writes them there.  A handshake that one side does
+ * not accept does so by itself, once a minute at most; keys for envelopes are asked for here. */
+enum keyd_err keyd_refresh(struct keyd_device *device);
 /* Goes on at another server of the same keys: as `server` of the configuration. */
 enum keyd_err keyd_move(struct keyd_device *device, const char *server);
 /* Ends the session at the server too, and the connection.  Whoever waits in keyd_receive, in other

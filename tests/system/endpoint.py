@@ -10,7 +10,7 @@ import threading
 import time
 
 from harness import BOTH, SOFTHSM, expect, main, oracle, test, tokens, unb64, wait_for
-from harness.boot import Bootstrap
+from harness.boot import Bootstrap, Owner
 from harness.gateway import Backend, Chain, Gateway, free_port
 
 KEYDCTL = os.path.join(tokens.BUILD, "client", "keydctl")
@@ -240,12 +240,59 @@ def a_certificate_that_has_expired_is_renewed_before_it_is_used(token):
         assert w.use("send", "d", data=b"hello") == "olleh"
         with open(path, "rb") as f:
             assert f.read() != first
-        # It has the first one still, and its bootstrap server has gone.
+        # It has the first one still, which is good for nothing: the later one has been used.
+        tokens.write(path, first.decode())
+        assert w.use("send", "d", data=b"again") == "niaga"
+        with open(path, "rb") as f:
+            assert f.read() != first
+        # And its bootstrap server has gone.
         tokens.write(path, first.decode())
         tokens.write(url, "https://127.0.0.1:1")
-        w.use("send", "d", data=b"lost", status=USAGE)
+        w.use("send", "d", data=b"lost", status=UNREACHABLE)
         assert "expired" in w.errors, w.errors
-        assert w.backend.bodies() == [b"hello"]
+        assert w.backend.bodies() == [b"hello", b"again"]
+
+
+@test(on=SOFTHSM)
+def a_certificate_of_the_server_that_is_another_is_asked_for(token):
+    """A07: by the device's own certificate; an envelope's key comes with it."""
+    with World(token, mailbox=True).device("d") as w:
+        server, envelope, url = (os.path.join(w.folder("d"), n)
+                                 for n in ("server.pem", "envelope.pem", "bootstrap.url"))
+        w.keyd.write_pem(w.keyd.certificate_file,
+                         w.keyd.ok("/v1/ca/server-certificate", {})["certificate"])
+        w.keyd.hup()
+        tokens.write(url, "https://127.0.0.1:1")  # it has gone
+        w.use("send", "d", data=b"lost", status=REFUSED)
+        assert "certificate is not the stored one" in w.errors, w.errors
+        with open(server, "rb") as f:
+            known = f.read()
+        os.unlink(envelope)
+        tokens.write(url, w.keyd.url)
+        assert w.use("send", "d", data=b"hello") == "olleh"
+        with open(server, "rb") as f:
+            assert f.read() != known and os.path.exists(envelope)
+        assert w.use("send", "d", "--envelope", data=b"sealed") == ""
+        assert w.backend.bodies() == [b"hello", b"sealed"]
+
+
+@test(on=SOFTHSM)
+def a_renewal_of_which_nobody_here_heard_is_gone_on_with(token):
+    """A05: the server has a later certificate of the device's than the device itself."""
+    with World(token).device("d") as w:
+        path, key = (os.path.join(w.folder("d"), n) for n in ("certificate.pem", "key.pem"))
+        owner = Owner("d")
+        with open(path, "rb") as f:
+            first = f.read()
+        with open(key, "rb") as f:
+            owner.private, owner.certificate = f.read(), oracle.der_of(first)
+        assert owner.reenroll(w.keyd)[0] == 200
+        assert w.use("send", "d", data=b"hello") == "olleh"
+        with open(path, "rb") as f:
+            assert oracle.der_of(f.read()) == owner.certificate
+        tokens.write(path, first.decode())
+        w.keyd.ok("/v1/devices/d/revoke", {})
+        w.use("send", "d", data=b"lost", status=REFUSED)
 
 
 @test(on=SOFTHSM)

@@ -7,6 +7,7 @@ client_unit_tests = \
 	tests/unit/test_device_http \
 	tests/unit/test_device_link \
 	tests/unit/test_device_memory \
+	tests/unit/test_device_renew \
 	tests/unit/test_device_wire \
 	tests/unit/test_doctor \
 	tests/unit/test_eckey \
@@ -102,6 +103,11 @@ tests_unit_test_device_ask_SOURCES = tests/unit/test_device_ask.c $(device_pair)
 tests_unit_test_device_ask_CFLAGS = $(unit_cflags)
 tests_unit_test_device_ask_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_device_ask_LDADD = $(client_unit_libs)
+tests_unit_test_device_renew_SOURCES = tests/unit/test_device_renew.c $(device_pair) \
+	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
+tests_unit_test_device_renew_CFLAGS = $(unit_cflags)
+tests_unit_test_device_renew_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_device_renew_LDADD = $(client_unit_libs)
 tests_unit_test_session_memory_SOURCES = tests/unit/test_session_memory.c \
 	tests/unit/device_server.c tests/unit/device_server.h tests/unit/pki.c tests/unit/pki.h \
 	$(failing_memory)

@@ -279,6 +279,12 @@ void device_server_open(struct device_server *s, const struct pki_cert *own,
     load_key(own, &s->identity.key);
 }
 
+void device_server_know(struct device_server *s, const struct pki_cert *device) {
+    kd_buf_reset(&s->device_cred);
+    kd_cred_put_certificate(&s->device_cred, pki_der(device));
+    ck_assert_err(kd_buf_finish(&s->device_cred), KD_OK);
+}
+
 void device_server_close(struct device_server *s) {
     kd_edhoc_free(s->edhoc);
     kd_secret_free(s->prk_out);

@@ -40,6 +40,9 @@ void device_server_close(struct device_server *s);
 void device_server_push(struct device_server *s, uint32_t id, const char *text,
                         struct kd_buf *frame);
 
+// The device has another certificate of its key.
+void device_server_know(struct device_server *s, const struct pki_cert *device);
+
 // The transport (client/keyd.h); arg: the server.  A message is answered by itself.
 int device_server_send(void *server, const uint8_t *frame, size_t n, unsigned timeout_ms);
 int device_server_receive(void *server, uint8_t *frame, size_t max, size_t *n, unsigned timeout_ms);

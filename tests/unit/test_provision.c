@@ -468,6 +468,30 @@ START_TEST(who_cannot_ask_for_its_certificate_is_not_told_that_it_is_refused) {
 }
 END_TEST
 
+// ---- a device of it --------------------------------------------------------------
+
+START_TEST(a_device_finds_its_directory_also_where_the_program_goes_elsewhere) {
+    const struct keyd_config config = { .server = "tcp://127.0.0.1:1" };
+    const uint64_t two_days_ms = 2 * UINT64_C(86400000);
+    struct keyd_device *d = NULL;
+    ck_assert_keyd(keyd_device_open(file("nowhere"), &config, &d), KEYD_ERR_FILE);
+    ck_assert_keyd(keyd_provision(&bootstrap), KEYD_OK);
+    ck_assert_int_eq(chdir(folder), 0);
+    ck_assert_keyd(keyd_device_open("device", &config, &d), KEYD_OK);
+    ck_assert_int_eq(chdir("/"), 0);
+    kd_clock_hold(kd_clock_mono_ms(), kd_clock_wall_ms() + two_days_ms);
+    ck_assert_uint_eq(n_enrolled, 1);
+    ck_assert_keyd(keyd_connect(d), KEYD_ERR_EXPIRED); // what it is given has expired too
+    ck_assert_uint_eq(n_enrolled, 2);
+    is_lost = true;
+    ck_assert_keyd(keyd_connect(d), KEYD_ERR_TRANSPORT); // not for good
+    ck_assert_ptr_nonnull(strstr(keyd_detail(), "expired"));
+    ck_assert_ptr_nonnull(strstr(keyd_detail(), "simplereenroll"));
+    keyd_device_free(d);
+    kd_clock_release();
+}
+END_TEST
+
 static TCase *tcase_provision(void) {
     TCase *c = tcase_create("provision");
     tcase_set_timeout(c, 60);
@@ -486,6 +510,7 @@ static TCase *tcase_provision(void) {
     tcase_add_test(c, a_certificate_that_could_not_be_written_is_found_again);
     tcase_add_test(c, who_cannot_ask_for_its_certificate_is_not_told_that_it_is_refused);
     tcase_add_test(c, a_device_is_provisioned_or_there_is_no_memory);
+    tcase_add_test(c, a_device_finds_its_directory_also_where_the_program_goes_elsewhere);
     tcase_add_test(c, a_device_opens_from_its_directory_or_there_is_no_memory);
     return c;
 }
