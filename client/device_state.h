@@ -9,6 +9,7 @@
 #include "client/device_wire.h"
 
 #include <pthread.h>
+#include <sys/types.h>
 
 // A push that comes again gets the acknowledgement that it got, where that was lost.
 #define KD_DEVICE_ACKS 16
@@ -43,6 +44,8 @@ struct keyd_device {
     uint32_t next_id;
     unsigned status;
     struct kd_wire wire;
+    char *server; // as it was configured or moved to; NULL: the caller's functions
+    pid_t owner;  // in a child of that process all is begun anew
     unsigned timeout_ms;
     size_t datagram_max_bytes;
     uint64_t renew_at_ms, heal_at_ms; // not before; of who renews
@@ -104,6 +107,8 @@ enum keyd_err kd_device_receive(struct keyd_device *d, unsigned timeout_ms, stru
 enum keyd_err kd_device_close(struct keyd_device *d);
 enum keyd_err kd_device_send_envelope(struct keyd_device *d, const char *sender, unsigned valid_s,
                                       struct kd_bytes message);
+// In a child of fork(2): a session, a connection and numbers of its own.
+enum keyd_err kd_device_leave_parent(struct keyd_device *d);
 enum keyd_err kd_device_set_server(struct keyd_device *d, const char *server);
 
 #endif

@@ -8,6 +8,8 @@
  * Threads: one device may be used by many at once, and their requests are under way together; it
  * is freed when no call of it is under way any more.
  * Devices have nothing in common: one process may have many, with different servers.
+ * Fork: a child begins anew, with a session and a connection of its own; none of its parent's
+ * threads may be in a call at that time.
  * Memory: what is passed in is copied; what is given out is the caller's.
  */
 #ifndef KEYD_H
