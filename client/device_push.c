@@ -211,6 +211,10 @@ enum keyd_err kd_device_send_envelope(struct keyd_device *d, const char *sender,
     uint8_t id[KD_ENVELOPE_ID_BYTES];
     struct kd_bytes nothing;
     struct kd_failure_body why;
+    if (valid_s == 0 || valid_s > KEYD_ENVELOPE_VALID_MAX) {
+        return kd_detail_fail(KEYD_ERR_ARGUMENT, "An envelope is good for 1 to %d seconds.",
+                              KEYD_ENVELOPE_VALID_MAX);
+    }
     pthread_mutex_lock(&d->lock);
     const bool has_key = d->credentials.has_envelope_point;
     const struct kd_point key = d->credentials.envelope_point;

@@ -126,7 +126,8 @@ void keyd_device_free(struct keyd_device *device);
  * *answer is allocated (free it) where there is one; may be NULL: not wanted. */
 enum keyd_err keyd_request(struct keyd_device *device, const void *message, size_t n,
                            uint8_t **answer, size_t *n_answer);
-/* The error that the last KEYD_ERR_BACKEND brought: an HTTP status. */
+/* The error that the last KEYD_ERR_BACKEND brought in this thread, or where it brought none, in any:
+ * an HTTP status; 0: there was none. */
 unsigned keyd_status(struct keyd_device *device);
 
 /* Waits for a message that the server sends unasked, and tells it that it has come.  Not over
@@ -136,9 +137,11 @@ unsigned keyd_status(struct keyd_device *device);
 enum keyd_err keyd_receive(struct keyd_device *device, unsigned timeout_ms, uint8_t **message,
                            size_t *n);
 
+#define KEYD_ENVELOPE_VALID_MAX 31536000 /* seconds; a server may have a lower limit: a day */
+
 /* Without a session: seals the message to the server's key (envelope_key_file) and sends it.
  * Whoever opens it within `valid_s` seconds knows what `sender` says (up to 64 bytes, NULL for
- * none), and nothing proves it.  KEYD_OK: it was accepted, and nothing is answered. */
+ * none), and nothing proves it.  KEYD_ERR_REFUSED also where the server's limit is lower.  KEYD_OK: it was accepted, and nothing is answered. */
 enum keyd_err keyd_envelope(struct keyd_device *device, const char *sender, unsigned valid_s,
                             const void *message, size_t n);
 

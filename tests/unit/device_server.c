@@ -157,7 +157,12 @@ static bool take_record(struct device_server *s, const struct kd_frame *q, struc
             KD_OK) {
         return false;
     }
-    if (q->kind == KD_FRAME_MESSAGE) {
+    if (q->kind == KD_FRAME_MESSAGE && s->status != 0) {
+        uint8_t room[16];
+        struct kd_buf number = KD_BUF_OVER(room);
+        kd_record_put_number(&number, s->status);
+        seal(s, KD_RECORD_ERROR, kd_buf_get(&number), aad, out);
+    } else if (q->kind == KD_FRAME_MESSAGE) {
         s->n_messages++;
         seal(s, KD_RECORD_DATA, record.body, aad, out);
     } else if (q->kind == KD_FRAME_TICKET) {

@@ -20,6 +20,7 @@ struct device_server {
     uint64_t sequence, update;
     uint8_t out[KD_FRAME_MAX_BYTES]; // the frame that is received next
     size_t n_out;
+    unsigned status;     // of the backend; 0: it answers
     int64_t ahead_ms;    // its clock, of this process's
     bool forgets;        // the session, at the next record
     int fails;           // the next record, with this failure; 0: it does not

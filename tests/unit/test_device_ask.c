@@ -221,4 +221,59 @@ static TCase *tcase_fork(void) {
     return c;
 }
 
-UNIT_MAIN("device ask", tcase_clock(), tcase_fork())
+// ---- calls -----------------------------------------------------------------
+
+static void *ask_in_a_thread(void *arg) {
+    const unsigned *status = arg;
+    ck_assert_uint_eq(keyd_status(p.device), 418); // that of the other, until it has its own
+    p.server.status = *status;
+    ck_assert_keyd(device_pair_ask(&p), KEYD_ERR_BACKEND);
+    ck_assert_uint_eq(keyd_status(p.device), *status);
+    return NULL;
+}
+
+START_TEST(a_status_is_of_the_thread_that_got_it) {
+    unsigned other = 503;
+    pthread_t thread;
+    ck_assert_uint_eq(keyd_status(p.device), 0);
+    p.server.status = 418;
+    ck_assert_keyd(device_pair_ask(&p), KEYD_ERR_BACKEND);
+    ck_assert_int_eq(pthread_create(&thread, NULL, ask_in_a_thread, &other), 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_uint_eq(keyd_status(p.device), 418);
+}
+END_TEST
+
+START_TEST(nothing_is_asked_of_no_device) {
+    ck_assert_uint_eq(keyd_status(NULL), 0);
+    ck_assert_int_eq(keyd_clock_offset(NULL), 0);
+    ck_assert_keyd(keyd_connect(NULL), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_refresh(NULL), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(keyd_refresh(p.device), KEYD_ERR_ARGUMENT); // not of a directory
+}
+END_TEST
+
+START_TEST(an_envelope_is_good_for_a_time_that_can_be) {
+    ck_assert_keyd(keyd_envelope(p.device, NULL, 0, "m", 1), KEYD_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(keyd_detail(), "seconds"));
+    ck_assert_keyd(keyd_envelope(p.device, NULL, KEYD_ENVELOPE_VALID_MAX + 1, "m", 1),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(keyd_detail(), "seconds"));
+    ck_assert_keyd(keyd_envelope(p.device, NULL, KEYD_ENVELOPE_VALID_MAX, "m", 1),
+                   KEYD_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(keyd_detail(), "envelope_key_file")); // there is none here
+    ck_assert_keyd(keyd_envelope(p.device, NULL, 1, "m", 1), KEYD_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(keyd_detail(), "envelope_key_file"));
+}
+END_TEST
+
+static TCase *tcase_calls(void) {
+    TCase *c = tcase_create("calls");
+    tcase_add_checked_fixture(c, set_up, tear_down);
+    tcase_add_test(c, a_status_is_of_the_thread_that_got_it);
+    tcase_add_test(c, nothing_is_asked_of_no_device);
+    tcase_add_test(c, an_envelope_is_good_for_a_time_that_can_be);
+    return c;
+}
+
+UNIT_MAIN("device ask", tcase_clock(), tcase_fork(), tcase_calls())
