@@ -121,16 +121,18 @@ static enum keyd_err first_step(struct keyd_device *d, const struct kd_buf *mess
 }
 
 static enum keyd_err refused(enum kd_err r) {
+    if (r == KD_OK || r == KD_ERR_NO_MEMORY) {
+        return r == KD_OK ? KEYD_OK : KEYD_ERR_MEMORY;
+    }
     return r == KD_ERR_HS_PEER
                ? kd_detail_fail(KEYD_ERR_REFUSED, "The server refused the handshake: its log has "
                                                   "the reason.")
            : r == KD_ERR_HS_CREDENTIAL
                ? kd_detail_fail(KEYD_ERR_SERVER, "The server's certificate is not the stored one: "
                                                  "it has another now, or is another server.")
-           : r != KD_OK ? kd_detail_fail(kd_device_told(r, KEYD_ERR_SERVER),
-                                         "The server's part of the handshake is not accepted: %s",
-                                         kd_err_sentence(r))
-                        : KEYD_OK;
+               : kd_detail_fail(kd_device_told(r, KEYD_ERR_SERVER),
+                                "The server's part of the handshake is not accepted: %s",
+                                kd_err_sentence(r));
 }
 
 static enum keyd_err send_first(struct keyd_device *d, struct kd_device_session *s,

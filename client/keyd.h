@@ -61,8 +61,9 @@ typedef int keyd_send_fn(void *arg, const uint8_t *frame, size_t n, unsigned tim
 typedef int keyd_receive_fn(void *arg, uint8_t *frame, size_t max, size_t *n,
                             unsigned timeout_ms);
 
-/* The own certificate is in the last third of its life, or has expired: writes a later one (DER) and
- * its length, and 0; or -1, and is asked again in a minute or, when it has expired, the next time.
+/* The own certificate is in the last third of its life, or has expired: writes a later one (DER)
+ * and its length, and 0; or -1, and is asked again in a minute or, when it has expired, the next
+ * time.
  * It is sent whole with the next handshake, as the server may not know it yet. */
 typedef int keyd_renew_fn(void *arg, uint8_t *certificate, size_t max, size_t *n);
 
@@ -126,8 +127,8 @@ void keyd_device_free(struct keyd_device *device);
  * *answer is allocated (free it) where there is one; may be NULL: not wanted. */
 enum keyd_err keyd_request(struct keyd_device *device, const void *message, size_t n,
                            uint8_t **answer, size_t *n_answer);
-/* The error that the last KEYD_ERR_BACKEND brought in this thread, or where it brought none, in any:
- * an HTTP status; 0: there was none. */
+/* The error that the last KEYD_ERR_BACKEND brought in this thread, or where there was none, in
+ * any: an HTTP status; 0: there was none. */
 unsigned keyd_status(struct keyd_device *device);
 
 /* Waits for a message that the server sends unasked, and tells it that it has come.  Not over
@@ -141,7 +142,8 @@ enum keyd_err keyd_receive(struct keyd_device *device, unsigned timeout_ms, uint
 
 /* Without a session: seals the message to the server's key (envelope_key_file) and sends it.
  * Whoever opens it within `valid_s` seconds knows what `sender` says (up to 64 bytes, NULL for
- * none), and nothing proves it.  KEYD_ERR_REFUSED also where the server's limit is lower.  KEYD_OK: it was accepted, and nothing is answered. */
+ * none), and nothing proves it.  KEYD_OK: it was accepted, and nothing is answered;
+ * KEYD_ERR_REFUSED also where the server's limit is lower. */
 enum keyd_err keyd_envelope(struct keyd_device *device, const char *sender, unsigned valid_s,
                             const void *message, size_t n);
 
