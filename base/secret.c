@@ -49,6 +49,7 @@ static struct {
 } spare = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static void unmap(struct kd_secret *s) {
+    ASAN_UNPOISON_MEMORY_REGION(s->bytes, s->mapped); // another may come to the same place
     munmap(s->bytes, s->mapped);
     free(s);
 }

@@ -93,7 +93,7 @@ static bool begins_with(const char *request, const char *text) {
 
 static size_t put_answer(const char *line, struct kd_bytes body, char *out, size_t max) {
     const int n = snprintf(out, max, "%s\r\nContent-Length: %zu\r\n\r\n", line, body.n);
-    memcpy(out + n, body.p, body.n);
+    memcpy(out + n, body.n == 0 ? (const uint8_t *)"" : body.p, body.n);
     return (size_t)n + body.n;
 }
 
