@@ -24,7 +24,7 @@ struct kd_http_config {
     uint32_t principal_max;    // requests of one principal that are worked on at once
     uint32_t body_max_bytes;
     uint32_t large_max_bytes;   // bodies and answers at once, of requests over 64 KiB
-    uint32_t header_max_bytes;  // about: the library's own records count too
+    uint32_t header_max_bytes;
     uint32_t header_timeout_ms; // from the first line of a request to the end of its header
     uint32_t body_timeout_ms;   // to the end of its body; also for taking the answer
     uint32_t idle_timeout_ms;   // a connection without a request

@@ -18,7 +18,8 @@
 
 enum {
     ROUNDS_MAX = 8,            // of MHD_run before the loop gets its turn
-    HEADER_SPARE_BYTES = 4096, // what MHD needs besides the header itself
+    HEADER_SPARE_BYTES = 2048, // what MHD needs besides the header itself, and for each line of it
+    LINE_SPARE_BYTES = 64,
     WARNINGS_PER_SECOND = 10,
 };
 
@@ -173,8 +174,11 @@ static enum kd_err start(struct kd_listener *l) {
         0, may_shake_hands, l, kd_request_access, h, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, h,
         MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)h->config.connections_max + KD_HTTP_SURPLUS_MAX,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)h->config.header_max_bytes + HEADER_SPARE_BYTES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, kd_request_begin, h,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)h->config.header_max_bytes + HEADER_SPARE_BYTES +
+            KD_HTTP_LINES_MAX * LINE_SPARE_BYTES,
+        // Of what it would refuse then, some it ends without an answer, and some it answers twice.
+        MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_URI_LOG_CALLBACK, kd_request_begin, h,
         MHD_OPTION_NOTIFY_COMPLETED, kd_request_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
         kd_connection_notify, l, MHD_OPTION_ARRAY, is_tls ? tls_options : &none, MHD_OPTION_END);
     if (l->daemon == NULL) {

@@ -18,6 +18,7 @@
 #define KD_HTTP_SURPLUS_MAX 32 // connections over the limit that are still told so
 #define KD_HTTP_LISTENERS_MAX 2
 #define KD_HTTP_HEADERS_MAX 5
+#define KD_HTTP_LINES_MAX 64 // of a request's header, without its first
 // What is beside the data where results are verified or decrypted, with its names: their bodies
 // may be longer by this, so that one request takes back what another made.
 #define KD_HTTP_RESULTS_MAX_BYTES (192u * KD_HSM_BATCH_MAX_ITEMS)
@@ -192,6 +193,7 @@ struct kd_request {
     bool is_raw;   // the body is of the route's own media type, and so is the answer
     bool is_cbor;  // the body is a sequence in CBOR, and so is the answer
     bool is_last;  // the connection ends with its answer
+    bool is_spaced; // there is a space in its target
     uint64_t received; // of its body
     bool is_use;   // an operation that has a line in the audit log
     uint64_t started_us;
@@ -239,7 +241,8 @@ void kd_request_completed(void *http, struct MHD_Connection *mhd, void **request
 enum MHD_Result kd_request_send(struct kd_request *q);
 // When its header is there, which is checked; what it is refused for is remembered until its body
 // has come, or it is refused at once.  (intake.c)
-enum MHD_Result kd_request_take_header(struct kd_request *q, const char *method);
+enum MHD_Result kd_request_take_header(struct kd_request *q, const char *method,
+                                       const char *version);
 // Bytes that its body may have.
 size_t kd_request_body_max(const struct kd_request *q);
 KD_MUST_CHECK enum kd_err kd_request_check_query(struct kd_request *q);
@@ -292,8 +295,12 @@ KD_MUST_CHECK bool kd_audit_hold(struct kd_request *q);
 // The answer is on its way, or nobody takes it: once a request.
 void kd_audit_end(struct kd_request *q);
 
-// Where its body ends, or who calls, is said twice or in a way that others may read otherwise.
-bool kd_request_is_ambiguous(const struct kd_request *q);
+// KD_ERR_BAD_REQUEST where its body ends, who calls or whom is said twice or in a way that others
+// may read otherwise.  *lines: of the header.
+KD_MUST_CHECK enum kd_err kd_request_check_framing(struct kd_request *q, const char *version,
+                                                   size_t *lines);
+// KD_ERR_CROSS_SITE: a browser says that a page sends it.
+KD_MUST_CHECK enum kd_err kd_request_check_site(struct kd_request *q);
 // A header that may stand once; NULL: it is not there.  What is borrowed lives as long as the
 // request.  KD_ERR_FIELD_INVALID.
 KD_MUST_CHECK enum kd_err kd_request_read_header(struct kd_request *q, const char *name,

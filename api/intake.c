@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 // ---- the header ------------------------------------------------------------
 
@@ -66,7 +67,17 @@ static bool is_raw(const struct kd_request *q) {
     return q->route->raw != NULL && kd_media_type_is(media_of(q), q->route->raw);
 }
 
+// RFC 9110 8.4.
+static bool is_coded(const struct kd_request *q) {
+    const char *coding = MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Content-Encoding");
+    return coding != NULL && strcasecmp(coding, "identity") != 0;
+}
+
 static enum kd_err check_media(struct kd_request *q) {
+    if (is_coded(q)) {
+        kd_request_say(q, "A body is taken as it is, without a Content-Encoding.");
+        return KD_ERR_MEDIA_TYPE;
+    }
     q->is_raw = is_raw(q);
     q->is_cbor = q->route->may_be_cbor && kd_media_type_is(media_of(q), KD_MEDIA_CBOR_SEQUENCE);
     if (q->is_raw || q->is_cbor ||
@@ -83,11 +94,34 @@ static enum kd_err check_media(struct kd_request *q) {
     return KD_ERR_MEDIA_TYPE;
 }
 
-static enum kd_err check_header(struct kd_request *q, const char *method, bool has_body) {
+static enum kd_err check_size(struct kd_request *q, size_t lines) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(q->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    const size_t n = info == NULL ? 0 : info->header_size;
+    const uint32_t max = q->http->config.header_max_bytes;
+    if (n <= max && lines <= KD_HTTP_LINES_MAX) {
+        return KD_OK;
+    }
+    char detail[128];
+    snprintf(
+        detail, sizeof(detail),
+        "%zu bytes in %zu lines, where %u (http.header-max-bytes) and %u (fixed) are the most.", n,
+        lines, (unsigned)max, (unsigned)KD_HTTP_LINES_MAX);
+    kd_request_say(q, detail);
+    return KD_ERR_HEADER_TOO_LARGE;
+}
+
+// Before anybody asks who calls.
+static enum kd_err check_early(struct kd_request *q, size_t lines) {
     if (q->connection->is_surplus) {
         kd_request_say(q, "There are too many connections.");
         return KD_ERR_BUSY;
     }
+    const enum kd_err err = check_size(q, lines);
+    return err == KD_OK ? kd_request_check_site(q) : err;
+}
+
+static enum kd_err check_header(struct kd_request *q, const char *method, bool has_body) {
     if (q->path != NULL) {
         q->is_head = strcmp(method, "HEAD") == 0;
         q->route = kd_route_for(q->path, method);
@@ -97,6 +131,9 @@ static enum kd_err check_header(struct kd_request *q, const char *method, bool h
     enum kd_err err = is_open ? KD_OK : kd_request_identify(q);
     if (err != KD_OK) {
         return err;
+    }
+    if (q->refused == KD_ERR_BAD_REQUEST) {
+        kd_request_say(q, "In the path two hex digits stand behind each % (RFC 3986 2.1).");
     }
     if (q->refused != KD_OK) {
         return q->refused;
@@ -121,18 +158,20 @@ static enum MHD_Result end_unread(struct kd_request *q) {
     return kd_request_send(q);
 }
 
-enum MHD_Result kd_request_take_header(struct kd_request *q, const char *method) {
+enum MHD_Result kd_request_take_header(struct kd_request *q, const char *method,
+                                       const char *version) {
+    size_t lines = 0;
     q->state = KD_REQUEST_BODY;
     read_request_id(q);
-    if (kd_request_is_ambiguous(q)) {
-        kd_request_say(q, "Content-Length, Transfer-Encoding (chunked only) and Authorization may "
-                          "stand once, and not the first two together.");
-        kd_request_fail(q, KD_ERR_BAD_REQUEST);
+    enum kd_err err = kd_request_check_framing(q, version, &lines);
+    if (err != KD_OK) {
+        kd_request_fail(q, err);
         return end_unread(q);
     }
     unsigned long long length = 0;
     const bool has_body = announces_body(q, &length);
-    q->refused = check_header(q, method, has_body);
+    err = check_early(q, lines);
+    q->refused = err == KD_OK ? check_header(q, method, has_body) : err;
     kd_connection_allow(q->connection, q->http->config.body_timeout_ms);
     const bool is_asked =
         has_body && MHD_lookup_connection_value(q->mhd, MHD_HEADER_KIND, "Expect") != NULL;
@@ -158,6 +197,11 @@ static enum MHD_Result check_param(void *arg, enum MHD_ValueKind kind KD_UNUSED,
                                    const char *value) {
     struct query *query = arg;
     static const char *const names[] = { "after", "limit" };
+    kd_request_say(query->q,
+                   key[0] == '\0' ? "A parameter of the query has no name."
+                   : query->q->route->has_page
+                       ? "The query may have \"after\" and \"limit\", each once, with a value."
+                       : "This request takes no query.");
     snprintf(query->q->why.field, sizeof(query->q->why.field), "%s", key);
     query->err = KD_ERR_FIELD_UNKNOWN;
     for (size_t i = 0; query->q->route->has_page && i < KD_COUNT_OF(names); i++) {
@@ -168,7 +212,7 @@ static enum MHD_Result check_param(void *arg, enum MHD_ValueKind kind KD_UNUSED,
         }
     }
     if (query->err == KD_OK) {
-        query->q->why.field[0] = '\0';
+        query->q->why = (struct kd_why) { "", "" };
     }
     return query->err == KD_OK ? MHD_YES : MHD_NO;
 }

@@ -20,6 +20,8 @@ unsigned kd_problem_status(enum kd_err err) {
         return 409;
     case KD_CLASS_TOO_LARGE:
         return 413;
+    case KD_CLASS_HEADER:
+        return 431;
     case KD_CLASS_MEDIA:
         return 415;
     case KD_CLASS_REFUSED:

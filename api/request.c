@@ -54,6 +54,7 @@ void *kd_request_begin(void *http, const char *uri, struct MHD_Connection *mhd) 
         q->path = NULL; // of the other server
         q->refused = KD_ERR_NO_ROUTE;
     }
+    q->is_spaced = strchr(uri, ' ') != NULL;
     q->body = KD_BUF_INIT(kd_request_body_max(q));
     q->arena = KD_BUF_INIT(kd_request_body_max(q));
     h->n_pending++;
@@ -415,17 +416,17 @@ static enum MHD_Result end_body(struct kd_request *q) {
 }
 
 enum MHD_Result kd_request_access(void *http KD_UNUSED, struct MHD_Connection *mhd KD_UNUSED,
-                                  const char *url, const char *method,
-                                  const char *version KD_UNUSED, const char *upload_data,
-                                  size_t *upload_data_size, void **request) {
+                                  const char *url, const char *method, const char *version,
+                                  const char *upload_data, size_t *upload_data_size,
+                                  void **request) {
     struct kd_request *q = *request;
     if (q == NULL) {
         return MHD_NO;
     }
-    q->url = url;
+    q->url = kd_route_path(url);
     switch (q->state) {
     case KD_REQUEST_HEADER:
-        return kd_request_take_header(q, method);
+        return kd_request_take_header(q, method, version);
     case KD_REQUEST_BODY:
         if (*upload_data_size > 0) {
             keep(q, upload_data, *upload_data_size);

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <strings.h>
 
 #define KEY "/v1/keys/{name}"
 #define SECRET "/v1/secrets/{id}"
@@ -275,9 +276,22 @@ static enum kd_err read_params(enum kd_route_param kind, const struct segment *w
     return err == KD_OK ? read_version(written[1], version) : err;
 }
 
+const char *kd_route_path(const char *target) {
+    static const char *const schemes[] = { "http://", "https://" };
+    for (size_t i = 0; i < KD_COUNT_OF(schemes); i++) {
+        if (strncasecmp(target, schemes[i], strlen(schemes[i])) == 0) {
+            const char *authority = target + strlen(schemes[i]);
+            const char *path = authority + strcspn(authority, "/?");
+            return path == authority ? target : *path == '/' ? path : "/";
+        }
+    }
+    return target;
+}
+
 enum kd_err kd_route_find(const char *target, const struct kd_route **out,
                           char param[static KD_NAME_MAX_BYTES + 1], uint32_t *version) {
-    const struct segment path = { target, strcspn(target, "?") };
+    const char *start = kd_route_path(target);
+    const struct segment path = { start, strcspn(start, "?") };
     for (size_t i = 0; i < KD_COUNT_OF(routes); i++) {
         struct segment written[PARAMS_MAX] = { { NULL, 0 } };
         size_t n = 0;

@@ -63,6 +63,9 @@ size_t kd_route_count(void);
 const struct kd_route *kd_route_at(size_t i);
 size_t kd_route_index(const struct kd_route *r); // kd_route_count() for NULL
 
+// Where the path begins in a target, which may be a whole URI (RFC 9112 3.2.2).
+const char *kd_route_path(const char *target);
+
 // Finds the path of a request target (percent-encoded, a query is ignored):
 // the first row with it, and its parameter, decoded, in out, and the version (0: it has none).
 // KD_ERR_NO_ROUTE, KD_ERR_BAD_REQUEST (the encoding), KD_ERR_BAD_NAME, and for what cannot be an

@@ -18,6 +18,7 @@ enum kd_err_class {
     KD_CLASS_METHOD,    // the resource is there, the HTTP method is not for it
     KD_CLASS_CONFLICT,  // the request does not fit the state or type of what it names
     KD_CLASS_TOO_LARGE, // a named limit was passed
+    KD_CLASS_HEADER,    // the same by the request's header
     KD_CLASS_MEDIA,     // the body's media type is not one we read
     KD_CLASS_REFUSED,   // well formed, but cryptographically not acceptable
     KD_CLASS_BUSY,      // a limit of ours is reached now: repeat later
@@ -63,6 +64,7 @@ enum kd_err {
     KD_ERR_UNAUTHENTICATED,
     KD_ERR_ENROLMENT,
     KD_ERR_DENIED,
+    KD_ERR_CROSS_SITE,
     // missing
     KD_ERR_NO_ROUTE,
     KD_ERR_NO_KEY,
@@ -100,6 +102,7 @@ enum kd_err {
     KD_ERR_VERSION_PRIMARY,
     KD_ERR_VERSION_CERTIFIED,
     // too large
+    KD_ERR_HEADER_TOO_LARGE,
     KD_ERR_BODY_TOO_LARGE,
     KD_ERR_BATCH_TOO_LARGE,
     KD_ERR_ITEM_TOO_LARGE,

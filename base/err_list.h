@@ -40,6 +40,7 @@
     X(KD_ERR_UNAUTHENTICATED, "unauthenticated", KD_CLASS_AUTH, "The caller is not known to the policy.") \
     X(KD_ERR_ENROLMENT, "enrolment", KD_CLASS_AUTH, "A one-time secret, or a certificate from here that is not revoked, is needed.") \
     X(KD_ERR_DENIED, "denied", KD_CLASS_POLICY, "The policy does not allow this to the caller.") \
+    X(KD_ERR_CROSS_SITE, "cross-site", KD_CLASS_POLICY, "Requests that a page in a browser makes are not taken.") \
     \
     X(KD_ERR_NO_ROUTE, "no-such-route", KD_CLASS_MISSING, "There is nothing at this path.") \
     X(KD_ERR_NO_KEY, "no-such-key", KD_CLASS_MISSING, "There is no key of this name.") \
@@ -77,6 +78,7 @@
     X(KD_ERR_VERSION_PRIMARY, "version-primary", KD_CLASS_CONFLICT, "This is the key's primary version, or its last: rotate the key first, or delete the key.") \
     X(KD_ERR_VERSION_CERTIFIED, "version-certified", KD_CLASS_CONFLICT, "The certificate of this key is of this version, or cannot be read.") \
     \
+    X(KD_ERR_HEADER_TOO_LARGE, "header-too-large", KD_CLASS_HEADER, "The header is larger than the server accepts.") \
     X(KD_ERR_BODY_TOO_LARGE, "body-too-large", KD_CLASS_TOO_LARGE, "The body is larger than the server accepts.") \
     X(KD_ERR_BATCH_TOO_LARGE, "batch-too-large", KD_CLASS_TOO_LARGE, "The batch has more than 1024 items.") \
     X(KD_ERR_ITEM_TOO_LARGE, "item-too-large", KD_CLASS_TOO_LARGE, "A value is longer than its limit.") \

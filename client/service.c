@@ -69,6 +69,7 @@ static enum keyd_err err_of_class(enum kd_err_class class) {
     case KD_CLASS_USAGE:
     case KD_CLASS_METHOD:
     case KD_CLASS_TOO_LARGE:
+    case KD_CLASS_HEADER:
     case KD_CLASS_MEDIA:
         return KEYD_ERR_ARGUMENT;
     case KD_CLASS_AUTH:
@@ -109,7 +110,7 @@ static const char *text_of(const struct kd_json *o, const char *name) {
     return text == NULL ? "" : text;
 }
 
-// RFC 9457; the HTTP library of keyd answers some things in text.
+// RFC 9457; the HTTP library of keyd answers some things in HTML.
 static enum keyd_err take_problem(const struct kd_service_answer *a) {
     const struct kd_json *json = kd_service_json(a);
     const char *type = text_of(json, "type");

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// test_api_intake.c: bodies that are over their limit.
+// test_api_intake.c: what is refused by the header of a request alone, and bodies that are over
+// their limit.
 #include "tests/unit/api_fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static struct fixture f;
@@ -116,6 +118,222 @@ START_TEST(body_with_results_may_be_longer) {
 }
 END_TEST
 
+// ---- what makes it another request for another reader ----------------------
+
+// All that comes until the connection ends; the number of answers in it.
+static unsigned send_and_read_all(const char *request, struct answer *a) {
+    char bytes[8192] = "";
+    size_t n = 0;
+    ssize_t got;
+    unsigned answers = 0;
+    const int fd = client_connect(&f);
+    client_send(fd, request);
+    shutdown(fd, SHUT_WR);
+    while (n + 1 < sizeof(bytes) && (got = recv(fd, bytes + n, sizeof(bytes) - 1 - n, 0)) > 0) {
+        n += (size_t)got;
+    }
+    close(fd);
+    bytes[n] = '\0';
+    *a = (struct answer) { .status = n > 12 ? atoi(bytes + strlen("HTTP/1.1 ")) : 0 };
+    const char *body = strstr(bytes, "\r\n\r\n");
+    snprintf(a->head, sizeof(a->head), "%.*s", (int)(body == NULL ? 0 : body + 2 - bytes), bytes);
+    a->body = strdup(body == NULL ? "" : body + 4);
+    for (const char *p = bytes; (p = strstr(p, "HTTP/1.1 ")) != NULL; p++) {
+        answers++;
+    }
+    return answers;
+}
+
+START_TEST(request_that_others_may_read_otherwise_gets_one_problem_and_no_more) {
+    static const struct {
+        const char *request;
+        const char *part;
+    } cases[] = {
+        { "GET /healthz HTTP/1.1\r\n\r\n", "Host stands once" },
+        { "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "Host stands once" },
+        { "GET /healthz HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", "Host stands once" },
+        { "GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n", "the host, is not of its form" },
+        { "GET /healthz HTTP/1.1\r\nHost: a/b\r\n\r\n", "the host, is not of its form" },
+        { "GET /healthz HTTP/1.1\r\nHost: a\r\nX-A : b\r\n\r\n", "name of a header" },
+        { "GET /healthz HTTP/1.1\r\nHost: a\r\nX(A): b\r\n\r\n", "name of a header" },
+        { "GET /healthz /x HTTP/1.1\r\nHost: a\r\n\r\n", "a space in the target" },
+        { "GET /v1/keys/a b HTTP/1.1\r\nHost: a\r\n\r\n", "a space in the target" },
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(cases); i++) {
+        char request[256];
+        char text[256];
+        kd_auto(answer) struct answer a = { 0 };
+        // What is behind it is not read as a request.
+        snprintf(request, sizeof(request), "%s" GET_HEALTH, cases[i].request);
+        ck_assert_uint_eq(send_and_read_all(request, &a), 1);
+        ck_assert_problem(&a, 400, "bad-request");
+        ck_assert_msg(strstr(text_of(&a, "detail", text), cases[i].part) != NULL, "%zu: %s", i,
+                      text);
+        ck_assert_str_eq(answer_header(&a, "Connection", text), "close");
+    }
+}
+END_TEST
+
+START_TEST(http_1_0_needs_no_host) {
+    kd_auto(answer) struct answer a = { 0 };
+    ck_assert_uint_eq(send_and_read_all("GET /healthz HTTP/1.0\r\n\r\n", &a), 1);
+    ck_assert_int_eq(a.status, 200);
+}
+END_TEST
+
+static int status_of(const char *target) {
+    kd_auto(answer) struct answer a = { 0 };
+    ask(&f, "GET", target, "", NULL, &a);
+    return a.status;
+}
+
+// RFC 9112 3.2.2.
+START_TEST(target_may_be_a_whole_uri) {
+    kd_auto(answer) struct answer a = { 0 };
+    ck_assert_int_eq(status_of("http://localhost/healthz"), 200);
+    ck_assert_int_eq(status_of("HTTPS://keyd.example:8443/healthz"), 200);
+    ck_assert_int_eq(status_of("http://h/v1/keys?limit=1"), 200);
+    ck_assert_int_eq(status_of("http://h"), 404);
+    ck_assert_int_eq(status_of("http://h?x=/healthz"), 404);
+    ck_assert_int_eq(status_of("http:///healthz"), 404);
+    ck_assert_int_eq(status_of("ftp://h/healthz"), 404);
+    ask(&f, "POST", "http://h" MAC, JSON_BODY, GOOD, &a);
+    ck_assert_int_eq(a.status, 200);
+    ck_assert_str_eq(f.service.name, "k");
+}
+END_TEST
+
+// ---- browsers --------------------------------------------------------------
+
+START_TEST(request_of_a_page_in_a_browser_is_refused_whoever_calls) {
+    static const char *const headers[] = {
+        "Origin: https://elsewhere.example\r\n",
+        "Origin: null\r\n",
+        "Origin: \r\n",
+        "Sec-Fetch-Site: cross-site\r\n",
+        "Sec-Fetch-Site: same-site\r\n",
+        "sec-fetch-site: same-origin\r\n",
+        "Sec-Fetch-Site: \r\n",
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(headers); i++) {
+        kd_auto(answer) struct answer a = { 0 };
+        kd_auto(answer) struct answer b = { 0 };
+        kd_auto(answer) struct answer c = { 0 };
+        char text[256];
+        f.service.identify = i % 2 == 0 ? KD_OK : KD_ERR_UNAUTHENTICATED;
+        ask(&f, "POST", "/v1/keys/k/rotate", headers[i], NULL, &a); // no body, so no preflight
+        ck_assert_problem(&a, 403, "cross-site");
+        ck_assert_str_ne(text_of(&a, "detail", text), "");
+        ask(&f, "GET", "/healthz", headers[i], NULL, &b);
+        ck_assert_problem(&b, 403, "cross-site");
+        ask(&f, "OPTIONS", "/v1/keys", headers[i], NULL, &c);
+        ck_assert_problem(&c, 403, "cross-site");
+        ck_assert_str_eq(answer_header(&c, "Access-Control-Allow-Origin", text), "");
+    }
+    ck_assert_uint_eq(f.service.n_calls, 0);
+    f.service.identify = KD_OK;
+    kd_auto(answer) struct answer typed = { 0 }; // into the address
+    ask(&f, "GET", "/healthz", "Sec-Fetch-Site: none\r\n", NULL, &typed);
+    ck_assert_int_eq(typed.status, 200);
+}
+END_TEST
+
+// ---- codings, sizes, queries -----------------------------------------------
+
+START_TEST(body_with_a_coding_is_refused) {
+    static const char *const codings[] = { "gzip", "br", "identity, gzip", "" };
+    kd_auto(answer) struct answer plain = { 0 };
+    for (size_t i = 0; i < KD_COUNT_OF(codings); i++) {
+        kd_auto(answer) struct answer a = { 0 };
+        char headers[128];
+        char text[256];
+        snprintf(headers, sizeof(headers), JSON_BODY "Content-Encoding: %s\r\n", codings[i]);
+        ask(&f, "POST", MAC, headers, GOOD, &a);
+        ck_assert_problem(&a, 415, "media-type");
+        ck_assert_str_eq(text_of(&a, "detail", text),
+                         "A body is taken as it is, without a Content-Encoding.");
+    }
+    ask(&f, "POST", MAC, JSON_BODY "Content-Encoding: Identity\r\n", GOOD, &plain);
+    ck_assert_int_eq(plain.status, 200);
+}
+END_TEST
+
+// A POST with a header of n bytes in so many lines.
+static void ask_with_header_of(size_t n, unsigned lines, struct answer *a) {
+    char *text = calloc(1, n + 256);
+    char *at = text;
+    at += sprintf(at, "POST " MAC " HTTP/1.1\r\nHost: h\r\n" JSON_BODY "Content-Length: %zu\r\n",
+                  strlen(GOOD));
+    for (unsigned i = 4; i < lines; i++) {
+        at += sprintf(at, "X-%u:%u\r\n", i, i);
+    }
+    const size_t used = (size_t)(at - text) + strlen("X-Last:\r\n\r\n");
+    ck_assert_uint_le(used, n);
+    at += sprintf(at, "X-Last:");
+    memset(at, 'x', n - used);
+    strcpy(at + n - used, "\r\n\r\n" GOOD);
+    const int fd = client_connect(&f);
+    client_send(fd, text);
+    client_read(fd, a);
+    close(fd);
+    free(text);
+}
+
+START_TEST(header_at_its_limits_is_taken_and_one_more_is_not) {
+    const struct {
+        size_t n;
+        unsigned lines;
+        bool is_good;
+    } cases[] = {
+        { f.config.header_max_bytes, 4, true },
+        { f.config.header_max_bytes + 1, 4, false },
+        { f.config.header_max_bytes, KD_HTTP_LINES_MAX, true },
+        { f.config.header_max_bytes, KD_HTTP_LINES_MAX + 1, false },
+        { 1024, KD_HTTP_LINES_MAX, true },
+        { 1024, KD_HTTP_LINES_MAX + 1, false },
+    };
+    for (size_t i = 0; i < KD_COUNT_OF(cases); i++) {
+        kd_auto(answer) struct answer a = { 0 };
+        char text[256];
+        ask_with_header_of(cases[i].n, cases[i].lines, &a);
+        if (cases[i].is_good) {
+            ck_assert_msg(a.status == 200, "%zu: %d", i, a.status);
+            continue;
+        }
+        ck_assert_problem(&a, 431, "header-too-large");
+        text_of(&a, "detail", text);
+        ck_assert_ptr_nonnull(strstr(text, "8192 (http.header-max-bytes) and 64 (fixed)"));
+    }
+    ck_assert_uint_eq(f.service.n_calls, 3);
+}
+END_TEST
+
+static void expect_detail(const char *target, const char *problem, const char *field,
+                          const char *detail) {
+    kd_auto(answer) struct answer a = { 0 };
+    char text[256];
+    ask(&f, "GET", target, "", NULL, &a);
+    ck_assert_problem(&a, 400, problem);
+    ck_assert_str_eq(text_of(&a, "field", text), field);
+    ck_assert_str_eq(text_of(&a, "detail", text), detail);
+}
+
+START_TEST(what_is_wrong_with_the_target_is_said) {
+    static const char page[] =
+        "The query may have \"after\" and \"limit\", each once, with a value.";
+    expect_detail("/v1/keys?&&limit=1", "field-unknown", "",
+                  "A parameter of the query has no name.");
+    expect_detail("/v1/keys?x=1", "field-unknown", "x", page);
+    expect_detail("/v1/keys?limit=1&limit=1", "field-invalid", "limit", page);
+    expect_detail("/v1/keys?limit", "field-invalid", "limit", page);
+    expect_detail("/v1/keys/k?limit=1", "field-unknown", "limit", "This request takes no query.");
+    expect_detail("/v1/keys/%zz", "bad-request", "",
+                  "In the path two hex digits stand behind each % (RFC 3986 2.1).");
+    expect_detail("/v1/keys/%2", "bad-request", "",
+                  "In the path two hex digits stand behind each % (RFC 3986 2.1).");
+}
+END_TEST
+
 static TCase *tcase_bodies(void) {
     TCase *c = tcase_create("bodies");
     tcase_add_checked_fixture(c, setup, teardown);
@@ -126,4 +344,18 @@ static TCase *tcase_bodies(void) {
     return c;
 }
 
-UNIT_MAIN("api_intake", tcase_bodies())
+static TCase *tcase_headers(void) {
+    TCase *c = tcase_create("headers");
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, request_that_others_may_read_otherwise_gets_one_problem_and_no_more);
+    tcase_add_test(c, http_1_0_needs_no_host);
+    tcase_add_test(c, target_may_be_a_whole_uri);
+    tcase_add_test(c, request_of_a_page_in_a_browser_is_refused_whoever_calls);
+    tcase_add_test(c, body_with_a_coding_is_refused);
+    tcase_add_test(c, header_at_its_limits_is_taken_and_one_more_is_not);
+    tcase_add_test(c, what_is_wrong_with_the_target_is_said);
+    return c;
+}
+
+UNIT_MAIN("api_intake", tcase_bodies(), tcase_headers())

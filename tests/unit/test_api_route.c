@@ -40,11 +40,22 @@ START_TEST(targets_that_are_not_there_are_not_found) {
         "*",
         "/v1/%6beys",
         "/v1/secrets/a/sign",
-        "http://host/v1/keys",
+        "http:/v1/keys",
+        "http:///v1/keys",
+        "ftp://host/v1/keys",
+        "https://host",
+        "https://host?x=/v1/keys",
     };
     for (size_t i = 0; i < KD_COUNT_OF(targets); i++) {
         expect(targets[i], KD_ERR_NO_ROUTE, NULL, "");
     }
+}
+END_TEST
+
+// RFC 9112 3.2.2.
+START_TEST(target_may_be_a_whole_uri) {
+    expect("http://host/v1/keys", KD_OK, "/v1/keys", "");
+    expect("HTTPS://host:8443/v1/keys/a?after=b", KD_OK, "/v1/keys/{name}", "a");
 }
 END_TEST
 
@@ -188,6 +199,7 @@ END_TEST
 static TCase *tcase_route(void) {
     TCase *c = tcase_create("route");
     tcase_add_test(c, targets_that_are_not_there_are_not_found);
+    tcase_add_test(c, target_may_be_a_whole_uri);
     tcase_add_test(c, names_are_checked_after_one_decoding);
     tcase_add_test(c, names_have_64_bytes_and_no_more);
     tcase_add_test(c, secret_ids_have_their_form);
