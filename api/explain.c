@@ -8,6 +8,13 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#define RECORD                                                                                     \
+    "A record has 65664 bytes at most, its body 65536, aad 4096; all of a request 3145728."
+#define DERIVED "salt and info have 1024 bytes each at most."
+#define SECRETS                                                                                    \
+    "The limits are secrets.per-principal-max, secrets.total-max (keyd.conf(5)), and 4 "           \
+    "derivations behind a secret."
+
 void kd_request_origin(const struct kd_request *q, char out[static KD_ORIGIN_BYTES]) {
     const struct kd_connection *c = q->connection;
     const union MHD_ConnectionInfo *info =
@@ -65,6 +72,41 @@ static void explain_denied(struct kd_request *q) {
     kd_request_say(q, kd_buf_get_text(&text));
 }
 
+// What is meant where a handler has said nothing.  The numbers are those of docs/api.md, and fixed
+// where no setting is named.
+static const struct {
+    enum kd_err err;
+    kd_handler *handler;
+    const char *detail;
+} limits[] = {
+    { KD_ERR_ITEM_TOO_LARGE, kd_handle_work,
+      "Of an item: data, or a ciphertext with its tag, 3145728 bytes; aad 65536; a signature or "
+      "mac to verify 1024. Of all items together, with what is beside the data where they are "
+      "verified or decrypted, 3670016." },
+    { KD_ERR_ITEM_TOO_LARGE, kd_handle_record_seal, RECORD },
+    { KD_ERR_ITEM_TOO_LARGE, kd_handle_record_open, RECORD },
+    { KD_ERR_ITEM_TOO_LARGE, kd_handle_handshake_begin,
+      "A message has 8000 bytes at most, an address 128." },
+    { KD_ERR_ITEM_TOO_LARGE, kd_handle_handshake_step, "A message has 8000 bytes at most." },
+    { KD_ERR_ITEM_TOO_LARGE, kd_handle_key_new, "A certificate has 16384 bytes at most." },
+    { KD_ERR_ITEM_TOO_LARGE, kd_handle_peer_new, "A certificate has 7992 bytes at most." },
+    { KD_ERR_ITEM_TOO_LARGE, kd_handle_ecdh, DERIVED },
+    { KD_ERR_ITEM_TOO_LARGE, kd_handle_derive, DERIVED },
+    { KD_ERR_TOO_MANY, kd_handle_ecdh, SECRETS },
+    { KD_ERR_TOO_MANY, kd_handle_derive, SECRETS },
+    { KD_ERR_TOO_MANY, kd_handle_peer_new, "The limit is channel.peers-max (keyd.conf(5))." },
+    { KD_ERR_TOO_MANY, kd_handle_device_new, "The limit is ca.devices-max (keyd.conf(5))." },
+};
+
+static const char *find_limit(const struct kd_request *q, enum kd_err err) {
+    for (size_t i = 0; q->route != NULL && i < KD_COUNT_OF(limits); i++) {
+        if (limits[i].err == err && limits[i].handler == q->route->handler) {
+            return limits[i].detail;
+        }
+    }
+    return "";
+}
+
 // The limits that have no handler to say them.
 static void explain_limit(struct kd_request *q, enum kd_err err) {
     char text[sizeof(q->why.detail)] = "";
@@ -77,14 +119,8 @@ static void explain_limit(struct kd_request *q, enum kd_err err) {
                  all > max ? ", and room for the results" : "");
     } else if (err == KD_ERR_BATCH_TOO_LARGE || err == KD_ERR_BATCH_EMPTY) {
         snprintf(text, sizeof(text), "It may have 1 to %d (fixed).", KD_HSM_BATCH_MAX_ITEMS);
-    } else if (err == KD_ERR_ITEM_TOO_LARGE && q->route != NULL &&
-               q->route->handler == kd_handle_work) {
-        snprintf(text, sizeof(text),
-                 "Of an item: data, or a ciphertext with its tag, %u bytes; aad %u; a signature or "
-                 "mac to verify %u.  Of all items together, with what is beside the data where "
-                 "they are verified or decrypted, %u.  (All fixed.)",
-                 KD_WORK_DATA_MAX_BYTES, KD_WORK_AAD_MAX_BYTES, KD_WORK_PROOF_MAX_BYTES,
-                 KD_WORK_REQUEST_MAX_BYTES);
+    } else {
+        snprintf(text, sizeof(text), "%s", find_limit(q, err));
     }
     kd_request_say(q, text);
 }

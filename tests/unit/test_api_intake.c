@@ -334,6 +334,36 @@ START_TEST(what_is_wrong_with_the_target_is_said) {
 }
 END_TEST
 
+// What the service says in a word is said with its limit.
+static void expect_limit(const char *target, const char *body, enum kd_err err, const char *part) {
+    kd_auto(answer) struct answer a = { 0 };
+    char text[256];
+    f.service.at_once = err;
+    ask(&f, "POST", target, JSON_BODY, body, &a);
+    f.service.at_once = KD_OK;
+    ck_assert_problem(&a, 413, kd_err_name(err));
+    ck_assert_msg(strstr(text_of(&a, "detail", text), part) != NULL, "%s: %s", target, text);
+}
+
+static const char *number(unsigned n) {
+    static char text[16];
+    snprintf(text, sizeof(text), " %u", n);
+    return text;
+}
+
+START_TEST(what_is_too_large_or_too_many_is_said_with_its_limit) {
+    expect_limit(MAC, GOOD, KD_ERR_ITEM_TOO_LARGE, number(KD_WORK_DATA_MAX_BYTES));
+    expect_limit(MAC, GOOD, KD_ERR_ITEM_TOO_LARGE, number(KD_WORK_AAD_MAX_BYTES));
+    expect_limit(MAC, GOOD, KD_ERR_ITEM_TOO_LARGE, number(KD_WORK_PROOF_MAX_BYTES));
+    expect_limit(MAC, GOOD, KD_ERR_ITEM_TOO_LARGE, number(KD_WORK_REQUEST_MAX_BYTES));
+    expect_limit(MAC, GOOD, KD_ERR_BATCH_TOO_LARGE, number(KD_HSM_BATCH_MAX_ITEMS));
+    expect_limit("/v1/keys/k/derive", "{\"kdf\":\"aes-cbc-data\",\"info\":\"\"}", KD_ERR_TOO_MANY,
+                 "secrets.per-principal-max");
+    expect_limit("/v1/keys/k/derive", "{\"kdf\":\"aes-cbc-data\",\"info\":\"\"}",
+                 KD_ERR_ITEM_TOO_LARGE, number(KD_HSM_INFO_MAX_BYTES));
+}
+END_TEST
+
 static TCase *tcase_bodies(void) {
     TCase *c = tcase_create("bodies");
     tcase_add_checked_fixture(c, setup, teardown);
@@ -355,6 +385,7 @@ static TCase *tcase_headers(void) {
     tcase_add_test(c, body_with_a_coding_is_refused);
     tcase_add_test(c, header_at_its_limits_is_taken_and_one_more_is_not);
     tcase_add_test(c, what_is_wrong_with_the_target_is_said);
+    tcase_add_test(c, what_is_too_large_or_too_many_is_said_with_its_limit);
     return c;
 }
 
