@@ -155,6 +155,11 @@ START_TEST(a_body_that_is_too_long_is_refused) {
     static char body[8194];
     memset(body, 'A', sizeof(body) - 1);
     must_refuse("POST", ENROLL, PROOF PKCS10, body, 413, "body-too-large");
+    kd_auto(answer) struct answer a = { 0 };
+    char text[256];
+    ask(&f, "POST", ENROLL, PROOF PKCS10, body, &a);
+    ck_assert_str_eq(text_of(&a, "detail", text),
+                     "It may have 8192 bytes: bootstrap.request-max-bytes.");
     body[8192] = '\0';
     must_refuse("POST", ENROLL, PROOF PKCS10, body, 400, "bad-csr");
 }
