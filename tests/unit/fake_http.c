@@ -16,6 +16,7 @@ enum { KEPT_MAX = 16383 }; // of a request; what follows is counted and passed o
 
 struct peer {
     int fd;
+    bool is_deaf;
     size_t n;
     char bytes[KEPT_MAX + 1];
 };
@@ -60,6 +61,10 @@ static bool serve(struct fake_http *f, struct peer *p) {
     if (f->n_requests == f->dropped) {
         return false;
     }
+    if (f->is_deaf && f->n_accepted == 1) {
+        p->is_deaf = true;
+        shutdown(p->fd, SHUT_RD); // before the client can send again
+    }
     (void)send(p->fd, f->answers[i], strlen(f->answers[i]), MSG_NOSIGNAL);
     return !f->closes;
 }
@@ -72,7 +77,8 @@ static void *run(void *arg) {
         struct pollfd fds[FAKE_CONNECTIONS_MAX + 2] = { { .fd = f->stop[0], .events = POLLIN },
                                                         { .fd = f->listener, .events = POLLIN } };
         for (size_t i = 0; i < n; i++) {
-            fds[i + 2] = (struct pollfd) { .fd = peers[i].fd, .events = POLLIN };
+            fds[i + 2] =
+                (struct pollfd) { .fd = peers[i].fd, .events = peers[i].is_deaf ? 0 : POLLIN };
         }
         (void)poll(fds, n + 2, -1);
         if (fds[0].revents != 0) {

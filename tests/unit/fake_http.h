@@ -18,6 +18,7 @@ struct fake_http {
     size_t n_answers;
     bool closes;         // after each answer
     bool is_silent;      // takes requests, answers nothing
+    bool is_deaf;        // takes nothing more on the first connection when it has answered there
     unsigned dropped;    // which request is read and gets a closed connection; 0: none
     char request[16384]; // the last one; before fake_http_stop: by fake_http_last
     unsigned n_requests; // read these after fake_http_stop

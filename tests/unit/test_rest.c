@@ -190,9 +190,9 @@ START_TEST(bytes_and_headers_go_and_come_as_they_are) {
 }
 END_TEST
 
-// The second call goes out on the connection of the first, which ends when it has been read.
-static enum kd_err call_and_lose(const char *method, const char *body, unsigned *n_requests) {
-    struct fake_http f = { .answers = { FAKE_JSON(200, "{}") }, .n_answers = 1, .dropped = 2 };
+// A GET, and then this on the same connection, if that goes.
+static enum kd_err call_twice(struct fake_http f, const char *method, const char *body,
+                              unsigned *n_requests) {
     const struct kd_rest_request first = { .method = "GET", .path = "/x" };
     const struct kd_rest_request second = {
         .method = method,
@@ -212,6 +212,27 @@ static enum kd_err call_and_lose(const char *method, const char *body, unsigned 
     *n_requests = f.n_requests;
     return e;
 }
+
+// The connection ends when the second call has been read.
+static enum kd_err call_and_lose(const char *method, const char *body, unsigned *n_requests) {
+    const struct fake_http f = { .answers = { FAKE_JSON(200, "{}") },
+                                 .n_answers = 1,
+                                 .dropped = 2 };
+    return call_twice(f, method, body, n_requests);
+}
+
+// As keyd ends an idle connection: what comes from then on cannot be sent at all.
+START_TEST(a_request_of_which_nothing_has_gone_out_goes_by_a_new_connection) {
+    const struct fake_http f = { .answers = { FAKE_JSON(200, "{}") },
+                                 .n_answers = 1,
+                                 .is_deaf = true };
+    unsigned n = 0;
+    ck_assert_err(call_twice(f, "POST", "{\"a\":1}", &n), KD_OK);
+    ck_assert_uint_eq(n, 2);
+    ck_assert_err(call_twice(f, "DELETE", NULL, &n), KD_OK);
+    ck_assert_uint_eq(n, 2);
+}
+END_TEST
 
 START_TEST(a_request_that_was_perhaps_done_goes_out_once) {
     static const struct {
@@ -318,6 +339,7 @@ static TCase *tcase_calls(void) {
     tcase_add_test(t, a_request_says_what_it_should_and_no_more);
     tcase_add_test(t, bytes_and_headers_go_and_come_as_they_are);
     tcase_add_test(t, a_request_that_was_perhaps_done_goes_out_once);
+    tcase_add_test(t, a_request_of_which_nothing_has_gone_out_goes_by_a_new_connection);
     return t;
 }
 
