@@ -25,8 +25,8 @@ struct kd_share {
 // /healthz) there is no limit here.  A request that has its share keeps it.
 KD_MUST_CHECK enum kd_err kd_share_take(struct kd_request *q);
 void kd_share_give(struct kd_request *q); // may be called again
-// Of one that has its share and is to be written down before it is done.  KD_ERR_BUSY, why, and
-// the time until the minute is over in retry_after_sec: so many of its principal were refused in it.
+// Of one that has its share and is to be written down before it is done.  KD_ERR_BUSY, and why: so
+// many of its principal were refused in this minute; retry_after_sec is until it is over.
 KD_MUST_CHECK enum kd_err kd_share_may_ask(struct kd_request *q);
 void kd_share_count_refused(struct kd_request *q); // one that was written down
 void kd_shares_wipe(struct kd_http *h);
