@@ -14,6 +14,9 @@ static enum kd_err told(struct kd_request *q, enum kd_err err) {
     if (err == KD_ERR_CONFIG) {
         kd_request_say(q,
                        "There is no bootstrap server: keyd.conf(5) names no key for it (ca.key).");
+    } else if (err == KD_ERR_TOO_MANY) {
+        kd_request_say(q, "There are as many devices as ca.devices-max of keyd.conf(5) allows, "
+                          "revoked ones too.");
     }
     return err;
 }
@@ -107,6 +110,20 @@ static enum kd_err read_lifetime(const struct kd_json_in *in, uint32_t *out) {
     return kd_json_number(in, "secret_lifetime", false, 1, 31536000, out);
 }
 
+// Of what the service has refused: whether that was why, which is told then.
+static bool is_too_long(struct kd_request *q, const struct kd_json_in *in, uint32_t lifetime_sec) {
+    const uint32_t max = kd_bootstrap_secret_lifetime_max(q->http->service);
+    char detail[128];
+    if (lifetime_sec <= max) {
+        return false;
+    }
+    snprintf(detail, sizeof(detail),
+             "At most %u seconds are expected (ca.secret-lifetime-max of keyd.conf(5)).",
+             (unsigned)max);
+    (void)kd_json_blame(in, "secret_lifetime", KD_ERR_FIELD_INVALID, detail);
+    return true;
+}
+
 static enum kd_err read_usage(const struct kd_json_in *in, enum kd_device_usage *out) {
     const char *text = "sign";
     enum kd_err err = kd_json_text(in, "usage", false, &text);
@@ -127,7 +144,11 @@ enum kd_err kd_handle_device_new(struct kd_request *q) {
         (err = read_lifetime(&in, &spec.secret_lifetime_sec)) != KD_OK) {
         return err;
     }
-    return wait_for(q, kd_bootstrap_enrol(q->http->service, &q->caller, &spec, on_made, q));
+    err = kd_bootstrap_enrol(q->http->service, &q->caller, &spec, on_made, q);
+    if (err == KD_ERR_FIELD_INVALID && !is_too_long(q, &in, spec.secret_lifetime_sec)) {
+        err = kd_json_blame(&in, "id", err, "The URI of its certificate would be too long.");
+    }
+    return wait_for(q, err);
 }
 
 enum kd_err kd_handle_device_secret(struct kd_request *q) {
@@ -140,8 +161,10 @@ enum kd_err kd_handle_device_secret(struct kd_request *q) {
             return err;
         }
     }
-    return wait_for(q, kd_bootstrap_new_secret(q->http->service, &q->caller, q->name, lifetime_sec,
-                                               on_changed, q));
+    const enum kd_err err =
+        kd_bootstrap_new_secret(q->http->service, &q->caller, q->name, lifetime_sec, on_changed, q);
+    (void)(err == KD_ERR_FIELD_INVALID && is_too_long(q, &in, lifetime_sec));
+    return wait_for(q, err);
 }
 
 enum kd_err kd_handle_device_revoke(struct kd_request *q) {

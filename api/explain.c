@@ -79,10 +79,6 @@ static const struct {
     kd_handler *handler;
     const char *detail;
 } limits[] = {
-    { KD_ERR_ITEM_TOO_LARGE, kd_handle_work,
-      "Of an item: data, or a ciphertext with its tag, 3145728 bytes; aad 65536; a signature or "
-      "mac to verify 1024. Of all items together, with what is beside the data where they are "
-      "verified or decrypted, 3670016." },
     { KD_ERR_ITEM_TOO_LARGE, kd_handle_record_seal, RECORD },
     { KD_ERR_ITEM_TOO_LARGE, kd_handle_record_open, RECORD },
     { KD_ERR_ITEM_TOO_LARGE, kd_handle_handshake_begin,

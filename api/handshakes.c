@@ -74,12 +74,17 @@ static void on_stepped(void *arg, enum kd_err err, const char *detail,
 
 // ---- the routes ------------------------------------------------------------
 
-static enum kd_err read_raw_message(const struct kd_request *q, struct kd_bytes *out) {
+static enum kd_err read_raw_message(struct kd_request *q, struct kd_bytes *out) {
     *out = kd_buf_get(&q->body);
-    return out->n > KD_EDHOC_MESSAGE_MAX_BYTES ? KD_ERR_ITEM_TOO_LARGE : KD_OK;
+    if (out->n > KD_EDHOC_MESSAGE_MAX_BYTES) {
+        snprintf(q->why.detail, sizeof(q->why.detail), "At most %d bytes are expected.",
+                 KD_EDHOC_MESSAGE_MAX_BYTES);
+        return KD_ERR_ITEM_TOO_LARGE;
+    }
+    return KD_OK;
 }
 
-static enum kd_err read_message(const struct kd_request *q, const struct kd_json_in *in,
+static enum kd_err read_message(struct kd_request *q, const struct kd_json_in *in,
                                 struct kd_bytes *out) {
     static const char *const names[] = { "message" };
     if (q->is_raw) {
@@ -112,6 +117,8 @@ static enum kd_err read_first(struct kd_request *q, const struct kd_json_in *in,
     first->address = kd_bytes_of_text(address == NULL ? "" : address);
     if (first->address.n > KD_ADDRESS_MAX_BYTES) {
         snprintf(q->why.field, sizeof(q->why.field), "%s", q->is_raw ? "Keyd-Address" : "address");
+        snprintf(q->why.detail, sizeof(q->why.detail), "At most %d bytes are expected.",
+                 KD_ADDRESS_MAX_BYTES);
         return KD_ERR_ITEM_TOO_LARGE;
     }
     return KD_OK;

@@ -88,6 +88,22 @@ enum kd_err kd_json_bytes(const struct kd_json_in *in, const char *name, bool ne
     return KD_OK;
 }
 
+enum kd_err kd_json_bytes_upto(const struct kd_json_in *in, const char *name, bool needed,
+                               size_t max, struct kd_bytes *out) {
+    struct kd_bytes bytes = *out;
+    enum kd_err err = kd_json_bytes(in, name, needed, &bytes);
+    if (err != KD_OK) {
+        return err;
+    }
+    if (bytes.n > max) {
+        char detail[64];
+        snprintf(detail, sizeof(detail), "At most %zu bytes are expected.", max);
+        return kd_json_blame(in, name, KD_ERR_ITEM_TOO_LARGE, detail);
+    }
+    *out = bytes;
+    return KD_OK;
+}
+
 enum kd_err kd_json_text(const struct kd_json_in *in, const char *name, bool needed,
                          const char **out) {
     const struct kd_json *v = NULL;

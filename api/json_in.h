@@ -28,6 +28,9 @@ bool kd_json_has(const struct kd_json_in *in, const char *name);
 // untouched where it is not there and not needed.
 KD_MUST_CHECK enum kd_err kd_json_bytes(const struct kd_json_in *in, const char *name, bool needed,
                                         struct kd_bytes *out); // base64url
+// The same of at most `max`: KD_ERR_ITEM_TOO_LARGE.
+KD_MUST_CHECK enum kd_err kd_json_bytes_upto(const struct kd_json_in *in, const char *name,
+                                             bool needed, size_t max, struct kd_bytes *out);
 KD_MUST_CHECK enum kd_err kd_json_text(const struct kd_json_in *in, const char *name, bool needed,
                                        const char **out); // no NUL inside
 KD_MUST_CHECK enum kd_err kd_json_number(const struct kd_json_in *in, const char *name, bool needed,

@@ -6,6 +6,7 @@
 #include "api/route.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,14 +65,25 @@ static void add_item_names(struct names *names, const struct shape *shape) {
     }
 }
 
+// Of a field; that of an iv is fixed.
+static size_t max_of(const struct shape *shape, const struct field *f) {
+    return f->offset == AT(data)  ? kd_work_data_max_bytes((enum kd_operation)(shape - shapes))
+           : f->offset == AT(aad) ? KD_WORK_AAD_MAX_BYTES
+           : f->offset == AT(tag) ? KD_WORK_PROOF_MAX_BYTES
+                                  : SIZE_MAX;
+}
+
 static enum kd_err read_item(const struct kd_json_in *in, const struct shape *shape,
                              struct kd_hsm_item *item) {
     for (size_t i = 0; i < FIELDS_MAX && shape->fields[i].name != NULL; i++) {
         const struct field *f = &shape->fields[i];
         struct kd_bytes *bytes = (struct kd_bytes *)(void *)((char *)item + f->offset);
-        enum kd_err err = kd_json_bytes(in, f->name, !f->is_optional, bytes);
+        enum kd_err err = kd_json_bytes_upto(in, f->name, !f->is_optional, max_of(shape, f), bytes);
         if (err != KD_OK) {
             return err;
+        }
+        if (f->offset == AT(iv) && bytes->n != KD_HSM_GCM_IV_BYTES) {
+            return kd_json_blame(in, f->name, KD_ERR_FIELD_INVALID, "12 bytes are expected.");
         }
     }
     if (!shape->has_length) {
@@ -239,6 +251,29 @@ static size_t answer_bytes(const struct kd_work *work) {
     return bytes;
 }
 
+// What the service alone can say of lengths: the digest's goes with the key.
+static void explain(struct kd_request *q, const struct kd_work *work, enum kd_err err) {
+    const size_t expected = work->prehashed && err == KD_ERR_FIELD_INVALID
+                                ? kd_service_digest_bytes(q->http->service, work)
+                                : 0;
+    struct kd_json_in in = { .why = &q->why, .is_item = q->is_batch };
+    char detail[160];
+    if (err == KD_ERR_ITEM_TOO_LARGE) {
+        snprintf(detail, sizeof(detail),
+                 "All items together, with what is beside the data where they are verified or "
+                 "decrypted, have at most %u bytes.",
+                 KD_WORK_REQUEST_MAX_BYTES);
+        kd_request_say(q, detail);
+    }
+    for (; expected > 0 && in.index < work->n_items; in.index++) {
+        if (work->items[in.index].data.n != expected) {
+            snprintf(detail, sizeof(detail), "A digest of %zu bytes is expected.", expected);
+            (void)kd_json_blame(&in, "data", err, detail);
+            return;
+        }
+    }
+}
+
 enum kd_err kd_handle_work(struct kd_request *q) {
     const struct shape *shape = &shapes[q->route->operation];
     struct kd_work work = {
@@ -257,6 +292,8 @@ enum kd_err kd_handle_work(struct kd_request *q) {
     err = kd_service_work(q->http->service, &q->caller, &work, on_done, q);
     if (err == KD_OK) {
         q->state = KD_REQUEST_WAITING;
+    } else {
+        explain(q, &work, err);
     }
     return err;
 }

@@ -6,6 +6,7 @@
 #include "api/records.h"
 #include "api/route.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,10 @@ static enum kd_err check_data(const struct kd_json_in *in, const struct kd_recor
     return wrong == NULL ? KD_OK : kd_json_blame(in, "data", KD_ERR_FIELD_INVALID, wrong);
 }
 
+static enum kd_err read_aad(const struct kd_json_in *in, struct kd_record_item *item) {
+    return kd_json_bytes_upto(in, "aad", false, KD_RECORD_AAD_MAX_BYTES, &item->aad);
+}
+
 static enum kd_err read_seal(const struct kd_json_in *in, struct kd_record_item *item) {
     static const char *const names[] = { "session", "data", "aad", "type" };
     enum kd_err err = kd_json_only(in, names, KD_COUNT_OF(names));
@@ -80,20 +85,22 @@ static enum kd_err read_seal(const struct kd_json_in *in, struct kd_record_item 
         return err;
     }
     const bool is_needed = item->type != KD_RECORD_CLOSE;
-    if ((err = kd_json_bytes(in, "data", is_needed, &item->data)) != KD_OK ||
+    if ((err = kd_json_bytes_upto(in, "data", is_needed, KD_RECORD_BODY_MAX_BYTES, &item->data)) !=
+            KD_OK ||
         (err = check_data(in, item)) != KD_OK) {
         return err;
     }
-    return kd_json_bytes(in, "aad", false, &item->aad);
+    return read_aad(in, item);
 }
 
 static enum kd_err read_open(const struct kd_json_in *in, struct kd_record_item *item) {
     static const char *const names[] = { "record", "aad" };
     enum kd_err err = kd_json_only(in, names, KD_COUNT_OF(names));
-    if (err != KD_OK || (err = kd_json_bytes(in, "record", true, &item->data)) != KD_OK) {
+    if (err != KD_OK ||
+        (err = kd_json_bytes_upto(in, "record", true, KD_RECORD_MAX_BYTES, &item->data)) != KD_OK) {
         return err;
     }
-    return kd_json_bytes(in, "aad", false, &item->aad);
+    return read_aad(in, item);
 }
 
 static enum kd_err read_items(const struct kd_json_in *batch, const struct kd_json *array,
@@ -109,6 +116,9 @@ static enum kd_err read_items(const struct kd_json_in *batch, const struct kd_js
     }
     return KD_OK;
 }
+
+static const char aad_expected[] = "At most 4096 bytes are expected.";
+static_assert(KD_RECORD_AAD_MAX_BYTES == 4096, "as it is told");
 
 // ---- reading what is not JSON ----------------------------------------------
 
@@ -144,6 +154,9 @@ static enum kd_err read_raw(struct kd_request *q, struct kd_record_work *work) {
     work->n_items = 1;
     item->data = kd_buf_get(&q->body);
     enum kd_err err = kd_request_read_header_bytes(q, "Keyd-Aad", &item->aad);
+    if (err == KD_OK && item->aad.n > KD_RECORD_AAD_MAX_BYTES) {
+        return kd_request_blame_header(q, "Keyd-Aad", KD_ERR_ITEM_TOO_LARGE, aad_expected);
+    }
     return err != KD_OK || work->is_open ? err : read_raw_seal(q, item);
 }
 

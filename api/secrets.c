@@ -6,10 +6,12 @@
 #include "api/problem.h"
 #include "api/route.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { RESULT_BYTES = 384 }; // of an answer, but for a released value
+enum { DETAIL_BYTES = 128 }; // of a problem's detail
 enum { RELEASE_MIN_BYTES = 16, RELEASE_MAX_BYTES = 255, RELEASE_DEFAULT_BYTES = 32 };
 
 // ---- reading a derivation --------------------------------------------------
@@ -132,13 +134,23 @@ static enum kd_err read_items(struct kd_request *q, const struct kd_json_in *bat
 
 // ---- answering -------------------------------------------------------------
 
+static void print_wrong(const struct kd_wrong *w, char out[static DETAIL_BYTES]) {
+    if (w->bound > 0) {
+        snprintf(out, DETAIL_BYTES, "%s: %u.", w->detail, (unsigned)w->bound);
+    } else {
+        snprintf(out, DETAIL_BYTES, "%s", w->detail == NULL ? "" : w->detail);
+    }
+}
+
 static void put_result(struct kd_buf *out, const struct kd_derivation *d,
                        const struct kd_derivation_result *r) {
     kd_json_element(out);
     kd_buf_u8(out, '{');
     if (r->err != KD_OK) {
         kd_json_member(out, "error");
-        kd_problem_write(out, r->err, "", "", "");
+        char detail[DETAIL_BYTES];
+        print_wrong(&r->wrong, detail);
+        kd_problem_write(out, r->err, detail, r->wrong.field == NULL ? "" : r->wrong.field, "");
         kd_buf_u8(out, '}');
         return;
     }
@@ -193,12 +205,20 @@ static void note_results(struct kd_request *q, const struct kd_derivation *items
     kd_request_note_use(q, n, failed, n == 0 ? 0 : results[0].version);
 }
 
+static void blame_only_item(struct kd_request *q, const struct kd_wrong *w) {
+    char text[DETAIL_BYTES];
+    print_wrong(w, text);
+    kd_request_say(q, text);
+    snprintf(q->why.field, sizeof(q->why.field), "%s", w->field == NULL ? "" : w->field);
+}
+
 static void on_done(void *arg, enum kd_err err, const char *detail,
                     const struct kd_derivation_result *results, size_t n) {
     struct kd_request *q = arg;
     const struct kd_derivation *items = q->work;
     if (err == KD_OK && !q->is_batch && results[0].err != KD_OK) {
         err = results[0].err;
+        blame_only_item(q, &results[0].wrong);
     }
     if (err != KD_OK) {
         kd_request_refuse(q, err, detail);

@@ -60,17 +60,12 @@ enum kd_err kd_channel_read_session(const struct kd_json_in *in, const char *nam
 enum kd_err kd_channel_read_bytes(const struct kd_json_in *in, const char *name, size_t max,
                                   struct kd_bytes *out) {
     struct kd_bytes bytes = KD_BYTES_NONE;
-    enum kd_err err = kd_json_bytes(in, name, true, &bytes);
+    enum kd_err err = kd_json_bytes_upto(in, name, true, max, &bytes);
     if (err != KD_OK) {
         return err;
     }
     if (bytes.n == 0) {
         return kd_json_blame(in, name, KD_ERR_FIELD_INVALID, "At least one byte is expected.");
-    }
-    if (bytes.n > max) {
-        char detail[64];
-        snprintf(detail, sizeof(detail), "At most %zu bytes are expected.", max);
-        return kd_json_blame(in, name, KD_ERR_ITEM_TOO_LARGE, detail);
     }
     *out = bytes;
     return KD_OK;

@@ -60,6 +60,8 @@ struct kd_device_spec {
 KD_MUST_CHECK enum kd_err kd_bootstrap_enrol(struct kd_service *s, const struct kd_caller *caller,
                                              const struct kd_device_spec *spec,
                                              kd_device_done *done, void *arg);
+// How long a one-time secret may be good for; 0: there is no bootstrap server.
+uint32_t kd_bootstrap_secret_lifetime_max(const struct kd_service *s);
 // A new one-time secret, in the place of one that it has.  KD_ERR_DEVICE_REVOKED.
 KD_MUST_CHECK enum kd_err kd_bootstrap_new_secret(struct kd_service *s,
                                                   const struct kd_caller *caller, const char *id,

@@ -169,12 +169,29 @@ static void add_item(struct part *part, enum kd_hsm_op op, const struct kd_recip
     part->index[part->n++] = (uint16_t)at;
 }
 
+static struct kd_wrong which_limit(const struct kd_service *s) {
+    const struct kd_secrets_config *c = &s->config->secrets;
+    if (kd_secrets_count(s->secrets) >= c->total_max) {
+        return (struct kd_wrong) {
+            .detail = "There are as many secrets as secrets.total-max of keyd.conf(5) allows",
+            .bound = c->total_max,
+        };
+    }
+    return (struct kd_wrong) {
+        .detail =
+            "The caller has as many secrets as secrets.per-principal-max of keyd.conf(5) allows",
+        .bound = c->per_principal_max,
+    };
+}
+
 static enum kd_err add_derivation(struct derive *d, const struct kd_caller *caller,
                                   const struct kd_derivation *x, size_t at, uint8_t *near) {
     struct kd_plan plan;
     struct kd_derivation_result *result = &d->results[at];
+    plan.wrong = (struct kd_wrong) { NULL, NULL, 0 };
     enum kd_err r = kd_plan_make(d->s, caller, x, &plan);
     if (r != KD_OK) {
+        result->wrong = plan.wrong;
         return r;
     }
     result->version = plan.version;
@@ -191,6 +208,7 @@ static enum kd_err add_derivation(struct derive *d, const struct kd_caller *call
     r = kd_secrets_add(d->s->secrets, caller->principal, plan.key, plan.version, &plan.recipe,
                        plan.lifetime_sec, &e);
     if (r != KD_OK) {
+        result->wrong = r == KD_ERR_TOO_MANY ? which_limit(d->s) : result->wrong;
         return r;
     }
     e->is_resident = plan.is_resident;

@@ -119,6 +119,10 @@ static void enrol_done(struct kd_store_job *job, enum kd_err err) {
     end(w, KD_OK);
 }
 
+uint32_t kd_bootstrap_secret_lifetime_max(const struct kd_service *s) {
+    return s->bootstrap == NULL ? 0 : s->bootstrap->config->secret_lifetime_max_sec;
+}
+
 static enum kd_err check_spec(const struct kd_bootstrap *b, const struct kd_device_spec *spec) {
     kd_auto(buf) struct kd_buf uri = KD_BUF_INIT(2 * KD_CA_URI_MAX_BYTES);
     const bool has_relation = spec->relation != NULL && spec->relation[0] != '\0';

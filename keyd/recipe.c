@@ -7,6 +7,12 @@
 
 enum { RELEASE_MIN_BYTES = 16, RELEASE_MAX_BYTES = 255, RELEASE_DEFAULT_BYTES = 32 };
 
+static enum kd_err blame(struct kd_plan *p, const char *field, const char *detail, uint32_t bound,
+                         enum kd_err err) {
+    p->wrong = (struct kd_wrong) { field, detail, bound };
+    return err;
+}
+
 static bool is_kept_type(enum kd_key_type type) {
     return type == KD_KEY_AES_256 || type == KD_KEY_HMAC_SHA256 || type == KD_KEY_HMAC_SHA384;
 }
@@ -82,6 +88,9 @@ static enum kd_err take_secret(const struct kd_service *s, const struct kd_calle
 
 // ---- the step --------------------------------------------------------------
 
+static const char longer_type[] =
+    "hmac-sha384 has 48 bytes: it comes of HKDF, or of P-384 without kdf.";
+
 // The data of CKM_AES_CBC_ENCRYPT_DATA: SHA-256(type || 0x00 || info), so that a
 // result for one use is never a result for another.
 static bool hash_context(enum kd_key_type type, struct kd_bytes info, uint8_t out[static 32]) {
@@ -103,8 +112,10 @@ static enum kd_err add_cbc(const struct kd_derivation *d, enum kd_key_type type,
     if (from != KD_KEY_AES_256) {
         return KD_ERR_KEY_TYPE;
     }
-    if (d->salt.n > 0 || (!d->release && bytes_of(type) != 32) ||
-        (d->out_len != 0 && d->out_len != 32)) {
+    if (!d->release && bytes_of(type) != 32) {
+        return blame(p, "type", longer_type, 0, KD_ERR_FIELD_INVALID);
+    }
+    if (d->salt.n > 0 || (d->out_len != 0 && d->out_len != 32)) {
         return KD_ERR_FIELD_INVALID;
     }
     if (!hash_context(type, d->info, p->context)) {
@@ -144,14 +155,18 @@ static enum kd_err add_step(const struct kd_service *s, const struct kd_derivati
         }
         const bool fits =
             d->release || bytes_of(type) == 32 || p->recipe.base.type == KD_KEY_EC_P384;
-        return fits && d->salt.n == 0 && d->info.n == 0 && d->out_len == 0 ? KD_OK
-                                                                           : KD_ERR_FIELD_INVALID;
+        if (!fits) {
+            return blame(p, "type", longer_type, 0, KD_ERR_FIELD_INVALID);
+        }
+        return d->salt.n == 0 && d->info.n == 0 && d->out_len == 0 ? KD_OK : KD_ERR_FIELD_INVALID;
     }
     if (p->recipe.n_steps == KD_HSM_STEPS_MAX) {
-        return KD_ERR_TOO_MANY;
+        return blame(p, NULL, "More derivations than may be behind a secret", KD_HSM_STEPS_MAX,
+                     KD_ERR_TOO_MANY);
     }
     if (d->salt.n > KD_HSM_INFO_MAX_BYTES || d->info.n > KD_HSM_INFO_MAX_BYTES) {
-        return KD_ERR_ITEM_TOO_LARGE;
+        return blame(p, d->salt.n > KD_HSM_INFO_MAX_BYTES ? "salt" : "info",
+                     "More bytes than it may have", KD_HSM_INFO_MAX_BYTES, KD_ERR_ITEM_TOO_LARGE);
     }
     switch (d->kdf) {
     case KD_KDF_AES_CBC_DATA:
@@ -176,7 +191,9 @@ enum kd_err kd_plan_make(const struct kd_service *s, const struct kd_caller *cal
     }
     out->lifetime_sec = d->lifetime_sec == 0 ? limits->lifetime_default_sec : d->lifetime_sec;
     if (out->lifetime_sec > limits->lifetime_max_sec) {
-        return KD_ERR_FIELD_INVALID;
+        return blame(out, "lifetime",
+                     "More seconds than secrets.lifetime-max of keyd.conf(5) allows",
+                     limits->lifetime_max_sec, KD_ERR_FIELD_INVALID);
     }
     if ((r = add_step(s, d, type, out)) != KD_OK) {
         return r;

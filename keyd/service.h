@@ -232,6 +232,9 @@ enum kd_operation {
 #define KD_WORK_PROOF_MAX_BYTES 1024u // a signature or MAC
 #define KD_WORK_REQUEST_MAX_BYTES (7u << 19)
 
+// Of the data of an item.
+size_t kd_work_data_max_bytes(enum kd_operation operation);
+
 // One operation, on 1 to KD_HSM_BATCH_MAX_ITEMS items, by a key or by a secret.
 struct kd_work {
     enum kd_operation operation;
@@ -260,6 +263,8 @@ typedef void kd_work_done(void *arg, enum kd_err err, const char *detail,
 KD_MUST_CHECK enum kd_err kd_service_work(struct kd_service *s, const struct kd_caller *caller,
                                           const struct kd_work *work, kd_work_done *done,
                                           void *arg);
+// How long a digest is that this work's key signs; 0: there is no such key.
+size_t kd_service_digest_bytes(const struct kd_service *s, const struct kd_work *work);
 
 // ---- secrets ---------------------------------------------------------------
 
@@ -282,8 +287,16 @@ struct kd_derivation {
 
 #define KD_SECRET_ID_TEXT_BYTES 23 // base64url of 16 bytes, with NUL
 
+// Of an item that failed, where more is known of it than the error.
+struct kd_wrong {
+    const char *field;  // the member; NULL: none of its own
+    const char *detail; // NULL: nothing
+    uint32_t bound;     // what it ends with; 0: nothing
+};
+
 struct kd_derivation_result {
     enum kd_err err;
+    struct kd_wrong wrong; // static texts
     char secret[KD_SECRET_ID_TEXT_BYTES]; // kept: its id
     uint64_t expires_ms;                  // wall clock
     uint32_t version;                     // of the base key

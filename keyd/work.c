@@ -227,14 +227,23 @@ static size_t digest_bytes(enum kd_key_type type) {
     return type == KD_KEY_EC_P384 ? 48 : 32;
 }
 
+size_t kd_work_data_max_bytes(enum kd_operation operation) {
+    return KD_WORK_DATA_MAX_BYTES - rows[operation].grows;
+}
+
+size_t kd_service_digest_bytes(const struct kd_service *s, const struct kd_work *work) {
+    const struct kd_entry *e = work->key == NULL ? NULL : kd_registry_get(&s->registry, work->key);
+    return e == NULL ? 0 : digest_bytes(e->key.type);
+}
+
 // Lengths that cannot be right are refused here; a tag or signature of a wrong
 // length is a wrong tag, which the worker says.
 static enum kd_err check_item(const struct kd_work *work, const struct kd_hsm_item *item,
                               enum kd_key_type type, size_t *total) {
     const struct row *row = &rows[work->operation];
     *total += item->data.n + item->aad.n + item->iv.n + item->tag.n + row->beside + row->grows;
-    if (item->data.n > KD_WORK_DATA_MAX_BYTES - row->grows || item->aad.n > KD_WORK_AAD_MAX_BYTES ||
-        item->tag.n > KD_WORK_PROOF_MAX_BYTES) {
+    if (item->data.n > kd_work_data_max_bytes(work->operation) ||
+        item->aad.n > KD_WORK_AAD_MAX_BYTES || item->tag.n > KD_WORK_PROOF_MAX_BYTES) {
         return KD_ERR_ITEM_TOO_LARGE;
     }
     switch (work->operation) {

@@ -85,10 +85,15 @@ def operators_need_permissions_of_their_own(token):
 
 @test(on=SOFTHSM)
 def devices_are_listed_by_pages_and_bounded_in_number(token):
-    keyd = Bootstrap(token, {"ca.devices-max": 5}).set_up()
+    keyd = Bootstrap(token, {"ca.devices-max": 5, "ca.secret-lifetime": 1000,
+                             "ca.secret-lifetime-max": 2000}).set_up()
     for i in range(5):
         keyd.enrol(f"d{i}")
-    expect(keyd.post("/v1/devices", {"id": "d5"}), 413, "too-many")
+    r = expect(keyd.post("/v1/devices", {"id": "d5"}), 413, "too-many")
+    assert "ca.devices-max" in r.json["detail"], r
+    r = expect(keyd.post("/v1/devices/d0/secret", {"secret_lifetime": 2001}), 400, "field-invalid",
+               "secret_lifetime")
+    assert "2000 seconds" in r.json["detail"] and "ca.secret-lifetime-max" in r.json["detail"], r
     expect(keyd.post("/v1/devices", {"id": "d1"}), 409, "device-exists")
     page = keyd.get("/v1/devices?limit=3").json
     assert [d["id"] for d in page["devices"]] == ["d0", "d1", "d2"] and page["next"] == "d2", page

@@ -89,6 +89,12 @@ def points_that_are_none_and_messages_without_end_are_refused(token):
         r = expect(keyd.post("/v1/handshakes", {"message": b64(message)}), 422)
         assert unb64(r.json["message"]).endswith(b"refused"), r
     expect(keyd.post("/v1/handshakes", {"message": b64(bytes(8001))}), 413, "item-too-large")
+    for path, body, field, bound in (
+            ("open", {"record": "AA", "aad": b64(bytes(4097))}, "aad", "4096"),
+            ("open", {"items": [{"record": b64(bytes(65665))}]}, "items[0].record", "65664"),
+            ("seal", {"session": "0" * 16, "data": b64(bytes(65537))}, "data", "65536")):
+        r = expect(keyd.post("/v1/records/" + path, body), 413, "item-too-large", field)
+        assert bound in r.json["detail"], r
     for method in (4, 23):
         message = bytes([method]) + b"\x03\x58\x20" + keyd.own_point[1:33] + b"\x07"
         expect(keyd.post("/v1/handshakes", {"message": b64(message)}), 422)

@@ -102,10 +102,10 @@ def ecdh_keeps_the_secret_in_the_token_with_each_kdf_and_type(keyd):
 @test
 def a_secret_longer_than_the_agreement_is_refused(keyd):
     a = Agreement(keyd, "ec-p256")
-    r = keyd.post(a.path + "/ecdh", a.body(type="hmac-sha384"))
-    assert r.status in (400, 409), r
-    r = keyd.post(a.path + "/ecdh", a.body(type="hmac-sha384", kdf="aes-cbc-data", info=""))
-    assert r.status in (400, 409), r
+    for body in (a.body(type="hmac-sha384"),
+                 a.body(type="hmac-sha384", kdf="aes-cbc-data", info="")):
+        r = expect(keyd.post(a.path + "/ecdh", body), 400, "field-invalid", "type")
+        assert "48 bytes" in r.json["detail"], r
 
 
 @test
@@ -117,10 +117,13 @@ def hkdf_without_salt_and_info_and_with_the_longest_ones(keyd):
             assert_is(keyd, got["secret"], "aes-256",
                       expected(a.shared, kdf, "aes-256", salt, info))
     long = b64(bytes(1025))
-    expect(keyd.post(a.path + "/ecdh", a.body(kdf="hkdf-sha256", info=long)), 413,
-           "item-too-large")
-    expect(keyd.post(a.path + "/ecdh", a.body(kdf="hkdf-sha256", salt=long)), 413,
-           "item-too-large")
+    for member in ("salt", "info"):
+        body = a.body(kdf="hkdf-sha256", **{member: long})
+        r = expect(keyd.post(a.path + "/ecdh", body), 413, "item-too-large", member)
+        assert r.json["detail"].endswith(": 1024."), r
+        good, bad = keyd.ok(a.path + "/ecdh", {"items": [a.body(), body]})["items"]
+        assert "secret" in good and bad["error"]["field"] == member, bad
+        assert bad["error"]["detail"] == r.json["detail"], bad
 
 
 @test
@@ -328,13 +331,16 @@ def secrets_have_limits_for_each_principal(token):
                                "secrets.lifetime-max": 50, "secrets.lifetime-default": 20}).start()
     a = Agreement(keyd, "ec-p256")
     made = [keyd.ok(a.path + "/ecdh", a.body()) for _ in range(3)]
-    expect(keyd.post(a.path + "/ecdh", a.body()), 413, "too-many")
+    r = expect(keyd.post(a.path + "/ecdh", a.body()), 413, "too-many")
+    assert "secrets.per-principal-max" in r.json["detail"] and r.json["detail"].endswith(": 3."), r
     with keyd.client(bearer="other-token") as other:
         other.ok(a.path + "/ecdh", a.body())
-        expect(other.post(a.path + "/ecdh", a.body()), 413, "too-many")
+        r = expect(other.post(a.path + "/ecdh", a.body()), 413, "too-many")
+        assert "secrets.total-max" in r.json["detail"] and r.json["detail"].endswith(": 4."), r
     expect(keyd.delete("/v1/secrets/" + made[0]["secret"]), 204)
     keyd.ok(a.path + "/ecdh", a.body(lifetime=50))
-    expect(keyd.post(a.path + "/ecdh", a.body(lifetime=51)), 400, "field-invalid")
+    r = expect(keyd.post(a.path + "/ecdh", a.body(lifetime=51)), 400, "field-invalid", "lifetime")
+    assert "secrets.lifetime-max" in r.json["detail"] and r.json["detail"].endswith(": 50."), r
     keyd.stop()
 
 

@@ -288,6 +288,28 @@ def unknown_keys_versions_and_routes_are_404(keyd):
 
 
 @test
+def a_length_that_cannot_be_is_told_with_its_member_and_its_bound(keyd):
+    sign = ensure(keyd, "op-ec-p256", "ec-p256", "sign") + "/sign"
+    verify = sign[:-4] + "verify"
+    aes = ensure(keyd, "op-aes-256", "aes-256", "encrypt", "decrypt")
+    digest, iv = b64(bytes(32)), b64(bytes(12))
+    for path, body, status, field, bound in (
+            (sign, {"data": b64(bytes(31)), "prehashed": True}, 400, "data", "32"),
+            (sign, {"items": [{"data": digest}, {"data": b64(bytes(48))}], "prehashed": True}, 400,
+             "items[1].data", "32"),
+            (verify, {"data": "", "signature": b64(bytes(1025))}, 413, "signature", "1024"),
+            (aes + "/encrypt", {"plaintext": "", "aad": b64(bytes(65537))}, 413, "aad", "65536"),
+            (aes + "/decrypt", {"ciphertext": digest, "iv": b64(bytes(11))}, 400, "iv", "12"),
+            (aes + "/decrypt", {"items": [{"ciphertext": digest, "iv": iv},
+                                          {"ciphertext": digest, "iv": b64(bytes(13))}]}, 400,
+             "items[1].iv", "12"),
+            ("/v1/random", {"items": [{"length": 4096}] * 1024}, 413, None, "3670016")):
+        r = keyd.post(path, body)
+        assert r.status == status and r.json.get("field") == field, (path, r)
+        assert bound in r.json["detail"], (path, r)
+
+
+@test
 def random_gives_as_many_bytes_as_asked(keyd):
     seen = set()
     for n in (1, 16, 32, 4096):

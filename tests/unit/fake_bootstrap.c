@@ -81,6 +81,10 @@ enum kd_err kd_bootstrap_enrol(struct kd_service *s, const struct kd_caller *cal
     return tell_later(s, "enrol", spec->id, &t);
 }
 
+uint32_t kd_bootstrap_secret_lifetime_max(const struct kd_service *s KD_UNUSED) {
+    return FAKE_SECRET_LIFETIME_MAX;
+}
+
 enum kd_err kd_bootstrap_new_secret(struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
                                     const char *id, uint32_t lifetime_sec KD_UNUSED,
                                     kd_device_done *done, void *arg) {

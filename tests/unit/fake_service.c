@@ -399,6 +399,15 @@ enum kd_err kd_service_work(struct kd_service *s, const struct kd_caller *caller
     return KD_OK;
 }
 
+size_t kd_work_data_max_bytes(enum kd_operation operation) {
+    return KD_WORK_DATA_MAX_BYTES - (operation == KD_OPERATION_ENCRYPT ? 16 : 0);
+}
+
+size_t kd_service_digest_bytes(const struct kd_service *s KD_UNUSED,
+                               const struct kd_work *work KD_UNUSED) {
+    return FAKE_DIGEST_BYTES;
+}
+
 // ---- secrets ---------------------------------------------------------------
 
 enum kd_err kd_service_derive(struct kd_service *s, const struct kd_caller *caller,

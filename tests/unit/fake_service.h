@@ -24,6 +24,8 @@
 #include "keyd/service.h"
 
 #define FAKE_SECRET "AAAAAAAAAAAAAAAAAAAAAA"
+#define FAKE_DIGEST_BYTES 32
+#define FAKE_SECRET_LIFETIME_MAX 1000
 #define FAKE_KEYS 3 // "aes" (AES), "ec" (P-256, the generator), "pub" (imported, P-384)
 
 #define FAKE_SESSION "00112233445566aa"

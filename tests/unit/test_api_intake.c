@@ -352,9 +352,6 @@ static const char *number(unsigned n) {
 }
 
 START_TEST(what_is_too_large_or_too_many_is_said_with_its_limit) {
-    expect_limit(MAC, GOOD, KD_ERR_ITEM_TOO_LARGE, number(KD_WORK_DATA_MAX_BYTES));
-    expect_limit(MAC, GOOD, KD_ERR_ITEM_TOO_LARGE, number(KD_WORK_AAD_MAX_BYTES));
-    expect_limit(MAC, GOOD, KD_ERR_ITEM_TOO_LARGE, number(KD_WORK_PROOF_MAX_BYTES));
     expect_limit(MAC, GOOD, KD_ERR_ITEM_TOO_LARGE, number(KD_WORK_REQUEST_MAX_BYTES));
     expect_limit(MAC, GOOD, KD_ERR_BATCH_TOO_LARGE, number(KD_HSM_BATCH_MAX_ITEMS));
     expect_limit("/v1/keys/k/derive", "{\"kdf\":\"aes-cbc-data\",\"info\":\"\"}", KD_ERR_TOO_MANY,
