@@ -124,6 +124,33 @@ static enum kd_err read_names(const struct kd_json_in *in, struct kd_peer_spec *
                : KD_OK;
 }
 
+// A key has nothing but its kid to be named by.
+static enum kd_err check_names_of_key(const struct kd_json_in *in,
+                                      const struct kd_peer_spec *spec) {
+    if (spec->uri != NULL) {
+        return kd_json_blame(in, "uri", KD_ERR_FIELD_INVALID,
+                             "It says where a certificate is; a public_key has a kid alone.");
+    }
+    return spec->kid.n > 0 ? KD_OK
+                           : kd_json_blame(in, "kid", KD_ERR_FIELD_MISSING,
+                                           "The peer names a public_key by its kid.");
+}
+
+// What is left, of what the service refuses.
+static enum kd_err explain(struct kd_request *q, const struct kd_json_in *in, enum kd_err err) {
+    if (err == KD_ERR_FIELD_INVALID && kd_json_has(in, "uri")) {
+        return kd_json_blame(in, "uri", err,
+                             "A URI of at most 255 printable characters of ASCII is expected.");
+    }
+    if (err == KD_ERR_ITEM_TOO_LARGE) {
+        return kd_json_blame(in, "certificate", err, "At most 7992 bytes are expected (DER).");
+    }
+    if (err == KD_ERR_TOO_MANY) {
+        kd_request_say(q, "There are as many peers as channel.peers-max of keyd.conf(5) allows.");
+    }
+    return err;
+}
+
 enum kd_err kd_handle_peer_new(struct kd_request *q) {
     const struct kd_json_in in = kd_channel_input(q);
     const bool is_raw = kd_json_has(&in, "public_key");
@@ -135,13 +162,14 @@ enum kd_err kd_handle_peer_new(struct kd_request *q) {
         return err;
     }
     err = is_raw ? read_public_key(&in, &key) : read_certificate(&in, &spec.certificate);
-    if (err != KD_OK) {
+    if (err != KD_OK || (is_raw && (err = check_names_of_key(&in, &spec)) != KD_OK)) {
         return err;
     }
     if (is_raw) {
         spec.point = (struct kd_bytes) { key.point, key.n };
     }
-    return kd_channel_wait(q, kd_channel_peer_add(q->http->service, &q->caller, &spec, on_made, q));
+    err = kd_channel_peer_add(q->http->service, &q->caller, &spec, on_made, q);
+    return kd_channel_wait(q, explain(q, &in, err));
 }
 
 // ---- the others ------------------------------------------------------------

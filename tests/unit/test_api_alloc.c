@@ -162,7 +162,7 @@ static const struct row rows[] = {
     { "POST", SECRET "/derive", JSON_BODY, "{\"type\":\"aes-256\",\"kdf\":\"hkdf-sha256\"}", 200, false },
 
     { "GET", "/v1/peers", "", NULL, 200, false },
-    { "POST", "/v1/peers", JSON_BODY, "{\"name\":\"n\",\"public_key\":" JWK "}", 201, false },
+    { "POST", "/v1/peers", JSON_BODY, "{\"name\":\"n\",\"kid\":\"AA\",\"public_key\":" JWK "}", 201, false },
     { "GET", "/v1/peers/sensor", "", NULL, 200, false },
     { "DELETE", "/v1/peers/sensor", "", NULL, 204, false },
     { "POST", "/v1/handshakes", JSON_BODY, "{\"message\":\"aGk\"}", 201, false },

@@ -57,7 +57,7 @@ START_TEST(channel_that_is_off_says_so_everywhere) {
         const char *body;
     } rows[] = {
         { "GET", "/v1/peers", NULL },
-        { "POST", "/v1/peers", "{\"name\":\"n\",\"public_key\":" JWK "}" },
+        { "POST", "/v1/peers", "{\"name\":\"n\",\"kid\":\"AA\",\"public_key\":" JWK "}" },
         { "GET", "/v1/peers/sensor", NULL },
         { "DELETE", "/v1/peers/sensor", NULL },
         { "POST", "/v1/handshakes", "{\"message\":\"aGk\"}" },
@@ -140,6 +140,9 @@ START_TEST(peer_that_is_not_described_well_is_refused) {
         { "{\"name\":\"n\",\"public_key\":" JWK ",\"kid\":\"AAAAAAAAAAAAAAAAAAAAAAA\"}", 413,
           "item-too-large", "kid" },
         { "{\"name\":\"n\",\"public_key\":" JWK ",\"uri\":\"\"}", 400, "field-invalid", "uri" },
+        { "{\"name\":\"n\",\"public_key\":" JWK "}", 400, "field-missing", "kid" },
+        { "{\"name\":\"n\",\"kid\":\"AA\",\"public_key\":" JWK ",\"uri\":\"http://x/c\"}", 400,
+          "field-invalid", "uri" },
     };
     refuse_all("/v1/peers", rows, KD_COUNT_OF(rows));
 }
@@ -177,9 +180,10 @@ START_TEST(peer_is_made_of_a_certificate_or_a_public_key) {
     ck_assert_int_eq(b.status, 201);
     expect_seen("peer-add", "n", "certificate=no point=65 kid=2 uri=none");
     kd_auto(answer) struct answer c = { 0 };
-    ask(&f, "POST", "/v1/peers", JSON_BODY, "{\"name\":\"n\",\"public_key\":\"" PEM_KEY "\"}", &c);
+    ask(&f, "POST", "/v1/peers", JSON_BODY,
+        "{\"name\":\"n\",\"kid\":\"AA\",\"public_key\":\"" PEM_KEY "\"}", &c);
     ck_assert_int_eq(c.status, 201);
-    expect_seen("peer-add", "n", "certificate=no point=65 kid=0 uri=none");
+    expect_seen("peer-add", "n", "certificate=no point=65 kid=1 uri=none");
     // Each in the member of the other.
     expect_problem(&f, "POST", "/v1/peers", "{\"name\":\"n\",\"certificate\":\"" PEM_KEY "\"}", 400,
                    "bad-public-key", "certificate");
@@ -187,8 +191,9 @@ START_TEST(peer_is_made_of_a_certificate_or_a_public_key) {
                    "{\"name\":\"n\",\"public_key\":\"" PEM_CERTIFICATE "\"}", 400, "bad-public-key",
                    "public_key");
     f.service.later = KD_ERR_PEER_EXISTS;
-    expect_problem(&f, "POST", "/v1/peers", "{\"name\":\"n\",\"public_key\":" JWK "}", 409,
-                   "peer-exists", "");
+    expect_problem(&f, "POST", "/v1/peers",
+                   "{\"name\":\"n\",\"kid\":\"AA\",\"public_key\":" JWK "}", 409, "peer-exists",
+                   "");
 }
 END_TEST
 
@@ -504,7 +509,7 @@ START_TEST(record_is_sealed_and_opened) {
                 "{\"record\":\"NAE\"}");
     expect_json(&f, "POST", "/v1/records/open", "{\"record\":\"MHhoaQ\",\"aad\":\"eA\"}", 200,
                 "{" OF ",\"peer\":\"sensor\",\"registered\":true,\"type\":\"data\",\"sequence\":9,"
-                       "\"data\":\"aGk\"}");
+                "\"data\":\"aGk\"}");
     static const char *const types[] = { "data", "expire", "key-update", "close", "error" };
     static const char *const records[] = { "MA", "MQ", "Mg", "Mw", "NA" };
     for (size_t i = 0; i < KD_COUNT_OF(types); i++) {
@@ -513,7 +518,7 @@ START_TEST(record_is_sealed_and_opened) {
         snprintf(body, sizeof(body), "{\"record\":\"%s\"}", records[i]);
         snprintf(expected, sizeof(expected),
                  "{" OF ",\"peer\":\"sensor\",\"registered\":true,\"type\":\"%s\",\"sequence\":9,"
-                        "\"data\":\"\"}",
+                 "\"data\":\"\"}",
                  types[i]);
         expect_json(&f, "POST", "/v1/records/open", body, 200, expected);
     }
