@@ -232,9 +232,10 @@ class Api:
 @test(on=SOFTHSM)
 def every_documented_route_and_status_is_reached_and_no_other(token):
     api = Api(token)
-    for part in (check_document, reach_good_answers, reach_refusals, reach_conflicts,
-                 reach_conflicts_of_devices, reach_refused_peers, reach_ends_of_sessions, reach_token_errors,
-                 reach_absent_token, reach_full_server, reach_deadlines):
+    for part in (check_document, check_defaults, check_other_methods, reach_good_answers,
+                 reach_refusals, reach_conflicts, reach_conflicts_of_devices, reach_refused_peers,
+                 reach_ends_of_sessions, reach_token_errors, reach_absent_token, reach_full_server,
+                 reach_deadlines):
         part(api)
     every = {s for documented in api.documented.values() for s in documented}
     left = sorted(api.missing(*(every - ELSEWHERE)) - ELSEWHERE_TOO)
@@ -257,6 +258,64 @@ def check_document(api):
             node = node[word.replace("~1", "/").replace("~0", "~")]
     assert {r[:2] for r in api.requests()} == set(api.documented), \
         {r[:2] for r in api.requests()} ^ set(api.documented)
+
+
+def properties_of(document, schema_, body):
+    """Of the object that the body is."""
+    schema_ = schema.resolved(document, schema_)
+    for one in schema_.get("oneOf", []):
+        one = schema.resolved(document, one)
+        if set(body) <= set(one["properties"]) and set(one.get("required", [])) <= set(body):
+            return one["properties"]
+    return schema_.get("properties", {})
+
+
+def check_defaults(api):
+    """Who sends a default gets what he gets who leaves the member out."""
+    n = 0
+    for method, template, path, body, _ in list(api.requests()):
+        bodies = [body] if body is not None else []
+        if template.rsplit("/", 1)[1] in ("ecdh", "derive"):
+            bodies.append({**body, "release": True})
+        for said in bodies:
+            operation = api.document["paths"][template][method.lower()]
+            content = operation["requestBody"]["content"]["application/json"]
+            members = properties_of(api.document, content["schema"], said)
+            defaults = {k: v["default"] for k, v in members.items() if "default" in v}
+            for k, v in defaults.items():
+                if k not in said:
+                    n += 1
+                    one, other = (api.keyd.request(method, path, b) for b in (said, {**said, k: v}))
+                    assert (one.status, sorted(one.json), one.json.get("type")) == \
+                        (other.status, sorted(other.json), other.json.get("type")), (path, k, other)
+    assert n >= 6, n
+    one, other = (api.keyd.get("/v1/keys" + q).json for q in ("", "?limit=100"))
+    assert api.document["components"]["parameters"]["limit"]["schema"]["default"] == 100
+    assert one == other and one["keys"]
+    initiate = {"initiate": True}
+    one, other = (expect(api.keyd.post("/v1/handshakes", {**initiate, **more}), 201).json
+                  for more in ({}, {"method": 0}))
+    assert unb64(one["message"])[0] == unb64(other["message"])[0] == 0, one
+    for begun in (one, other):
+        expect(api.keyd.delete("/v1/handshakes/" + begun["handshake"]), 204)
+
+
+def check_other_methods(api):
+    """HEAD where there is GET; each that is not described is 405."""
+    responses = api.document["components"]["responses"]
+    for template, item in api.document["paths"].items():
+        path = template.format(name="mac", id="A" * 22 if "secrets" in template else "a" * 16,
+                               version=1)
+        described = {m.upper() for m in item} & {"GET", "POST", "DELETE"}
+        for method in {"GET", "POST", "PUT", "DELETE", "PATCH"} - described:
+            r = expect(api.keyd.request(method, path), 405, "method-not-allowed")
+            allowed = set(r.headers["Allow"].split(", "))
+            assert allowed == described | ({"HEAD"} if "GET" in described else set()), (path, r)
+            schema.check(api.document, r.json, responses["MethodNotAllowed"]["content"][
+                "application/problem+json"]["schema"], path)
+        if "GET" in described:
+            get, head = api.keyd.get(path), api.keyd.request("HEAD", path)
+            assert (head.status, head.body) == (get.status, b""), (path, head)
 
 
 def references(node):
