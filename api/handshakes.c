@@ -41,8 +41,9 @@ static void finish(struct kd_request *q, enum kd_err err, const char *detail,
                    const struct kd_handshake_result *r, unsigned status) {
     const enum kd_err reason = err != KD_OK || r == NULL ? err : r->err;
     if (reason != KD_OK) {
+        const enum kd_err told = kd_channel_told(q, reason);
         kd_request_say(q, detail);
-        kd_request_fail_with(q, reason, "message", r == NULL ? KD_BYTES_NONE : r->message);
+        kd_request_fail_with(q, told, "message", r == NULL ? KD_BYTES_NONE : r->message);
     } else {
         if (q->is_raw) {
             put_raw(q, r);

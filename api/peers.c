@@ -137,16 +137,13 @@ static enum kd_err check_names_of_key(const struct kd_json_in *in,
 }
 
 // What is left, of what the service refuses.
-static enum kd_err explain(struct kd_request *q, const struct kd_json_in *in, enum kd_err err) {
+static enum kd_err explain(const struct kd_json_in *in, enum kd_err err) {
     if (err == KD_ERR_FIELD_INVALID && kd_json_has(in, "uri")) {
         return kd_json_blame(in, "uri", err,
                              "A URI of at most 255 printable characters of ASCII is expected.");
     }
     if (err == KD_ERR_ITEM_TOO_LARGE) {
         return kd_json_blame(in, "certificate", err, "At most 7992 bytes are expected (DER).");
-    }
-    if (err == KD_ERR_TOO_MANY) {
-        kd_request_say(q, "There are as many peers as channel.peers-max of keyd.conf(5) allows.");
     }
     return err;
 }
@@ -169,7 +166,7 @@ enum kd_err kd_handle_peer_new(struct kd_request *q) {
         spec.point = (struct kd_bytes) { key.point, key.n };
     }
     err = kd_channel_peer_add(q->http->service, &q->caller, &spec, on_made, q);
-    return kd_channel_wait(q, explain(q, &in, err));
+    return kd_channel_wait(q, explain(&in, err));
 }
 
 // ---- the others ------------------------------------------------------------

@@ -15,6 +15,8 @@ enum kd_err kd_channel_told(struct kd_request *q, enum kd_err err) {
     if (err == KD_ERR_CONFIG) {
         kd_request_say(
             q, "The channel is off: keyd.conf(5) names no identity for it (channel.identity).");
+    } else if (err == KD_ERR_TOO_MANY) { // also at the end of a handshake
+        kd_request_say(q, "There are as many peers as channel.peers-max of keyd.conf(5) allows.");
     }
     return err;
 }

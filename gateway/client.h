@@ -39,6 +39,10 @@ enum {
 static inline bool kd_client_is_answer(unsigned status) {
     return status >= 100;
 }
+// For logs: 0 where there was no answer.
+static inline unsigned kd_client_status(unsigned status) {
+    return kd_client_is_answer(status) ? status : 0;
+}
 
 // status: of the answer, or one of these.  The body is borrowed.
 typedef void kd_client_done(void *arg, unsigned status, struct kd_bytes body);

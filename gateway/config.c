@@ -59,7 +59,8 @@ static const struct number_row {
     { "keyd-connections", AT(keyd.connections_max), 8, 1, 1000,
       "To keyd, at once; as many again for handshakes, resumptions and envelopes." },
     { "backend-timeout-ms", AT(backend.timeout_ms), 10000, 10, 600000,
-      "For an answer of the backend; the device then gets an error record with 504, or with 503 where the message has not been sent." },
+      "For an answer of the backend; the device then gets an error record with 504, or with 503 "
+      "where the message has not been sent." },
     { "backend-connections", AT(backend.connections_max), 64, 1, 10000,
       "To the backend, at once." },
     { "backend-per-peer", AT(backend.per_who_max), 0, 0, 10000,

@@ -201,7 +201,7 @@ static void on_delivered(void *arg, unsigned status, struct kd_bytes body KD_UNU
     if (status < 200 || status > 299) {
         kd_log_limited(&q->g->said.envelope, KD_LOG_WARN, "gateway",
                        "the backend did not take an opened envelope: it is lost",
-                       "address=%s status=%u", q->address, status);
+                       "address=%s status=%u", q->address, kd_client_status(status));
         kd_question_fail(q, KD_FAILURE_REFUSED, 0, "backend");
         return;
     }

@@ -135,7 +135,8 @@ static void on_answer(void *arg, unsigned status, struct kd_bytes body) {
     }
     if (status != 200) {
         kd_log(KD_LOG_WARN, "gateway", "keyd did not take a batch", "status=%u n=%zu answer=%.*s",
-               status, r->n, (int)(body.n < 200 ? body.n : 200), (const char *)body.p);
+               kd_client_status(status), r->n, (int)(body.n < 200 ? body.n : 200),
+               (const char *)body.p);
     }
     free(r);
 }

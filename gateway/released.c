@@ -241,7 +241,7 @@ static void on_released(void *arg, unsigned status, struct kd_bytes body) {
                "session=%s peer=%s", w->made->session, w->made->peer);
     } else { // keyd goes on with it, or says that it does not
         kd_log(KD_LOG_WARN, "gateway", "the keys of a session were not taken over",
-               "session=%s status=%u", w->made->session, status);
+               "session=%s status=%u", w->made->session, kd_client_status(status));
         free_taken(g->takings, w->made);
     }
     free(w);

@@ -223,6 +223,16 @@ START_TEST(peers_are_listed_shown_and_deleted) {
 }
 END_TEST
 
+START_TEST(setting_that_bounds_the_peers_is_named) {
+    kd_auto(answer) struct answer a = { 0 };
+    char text[256];
+    f.service.later = KD_ERR_TOO_MANY;
+    ask(&f, "POST", HANDSHAKE, JSON_BODY, "{\"message\":\"aGk\"}", &a);
+    ck_assert_problem(&a, 413, "too-many");
+    ck_assert_ptr_nonnull(strstr(text_of(&a, "detail", text), "channel.peers-max"));
+}
+END_TEST
+
 // ---- handshakes ------------------------------------------------------------
 
 #define SESSION_MEMBERS                                                                            \
@@ -570,6 +580,7 @@ static TCase *tcase_channel(void) {
     tcase_add_test(c, peer_that_is_not_described_well_is_refused);
     tcase_add_test(c, peer_is_made_of_a_certificate_or_a_public_key);
     tcase_add_test(c, peers_are_listed_shown_and_deleted);
+    tcase_add_test(c, setting_that_bounds_the_peers_is_named);
     tcase_add_test(c, handshake_that_is_not_described_well_is_refused);
     tcase_add_test(c, message_of_a_handshake_has_a_limit);
     tcase_add_test(c, handshake_goes_from_message_to_session);
