@@ -10,6 +10,7 @@
 #include "chain.h"
 #include "clock.h"
 #include "confine.h"
+#include "ecdsa.h"
 #include "err.h"
 #include "heap.h"
 #include "json.h"

@@ -11,6 +11,7 @@ libbase_a_SOURCES = \
 	base/cells.c base/cells.h \
 	base/chain.c base/chain.h \
 	base/clock.c base/clock.h \
+	base/ecdsa.c base/ecdsa.h \
 	base/err.c base/err_sentence.c base/err.h base/err_list.h \
 	base/heap.c base/heap.h \
 	base/json.c base/json.h \

@@ -7,8 +7,6 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-enum { SIGNATURE_MAX_BYTES = 128 };
-
 // AlgorithmIdentifier of ecdsa-with-SHA256 and -SHA384, without parameters.
 static const uint8_t sha256_algorithm[] = { 0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86,
                                             0x48, 0xce, 0x3d, 0x04, 0x03, 0x02 };
@@ -225,24 +223,6 @@ enum kd_err kd_ca_begin_request(const char *subject, const struct kd_ca_point *k
 
 // ---- with its signature ----------------------------------------------------
 
-// r and s of one length, as the token gives them, to DER (RFC 3279 2.2.3).
-static enum kd_err put_signature(struct kd_bytes raw, struct kd_buf *out) {
-    const int half = (int)(raw.n / 2);
-    ECDSA_SIG *sig = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(raw.p, half, NULL);
-    BIGNUM *s = BN_bin2bn(raw.p + half, half, NULL);
-    if (sig == NULL || r == NULL || s == NULL || ECDSA_SIG_set0(sig, r, s) != 1) {
-        BN_free(r);
-        BN_free(s);
-        ECDSA_SIG_free(sig);
-        return KD_ERR_NO_MEMORY;
-    }
-    uint8_t *bytes = NULL;
-    const int n = i2d_ECDSA_SIG(sig, &bytes);
-    ECDSA_SIG_free(sig);
-    return put_allocated(out, bytes, n);
-}
-
 static bool is_signed(struct kd_bytes tbs, const struct kd_ca_point *signer, struct kd_bytes sig) {
     EVP_PKEY *pkey = kd_ca_pkey_of(signer);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -277,21 +257,19 @@ enum kd_err kd_ca_finish(struct kd_bytes tbs, const struct kd_ca_point *signer,
     if (signature.n != signer->n - 1) { // r and s are as long as x and y
         return KD_ERR_NOT_AUTHENTIC;
     }
-    kd_auto(buf) struct kd_buf sig = KD_BUF_INIT(SIGNATURE_MAX_BYTES);
-    enum kd_err r = put_signature(signature, &sig);
-    if (r != KD_OK) {
-        return r;
-    }
-    if (!is_signed(tbs, signer, kd_buf_get(&sig))) {
+    uint8_t sig[KD_ECDSA_DER_MAX_BYTES];
+    const size_t n_sig = kd_ecdsa_to_der(signature, sig);
+    if (!is_signed(tbs, signer, (struct kd_bytes) { sig, n_sig })) {
         return KD_ERR_NOT_AUTHENTIC;
     }
     kd_auto(buf) struct kd_buf inner = KD_BUF_INIT(KD_CA_CERTIFICATE_MAX_BYTES);
     kd_buf_put(&inner, tbs.p, tbs.n);
     kd_buf_put(&inner, is_384 ? sha384_algorithm : sha256_algorithm, sizeof(sha256_algorithm));
-    put_head(&inner, 0x03, sig.n + 1); // BIT STRING
+    put_head(&inner, 0x03, n_sig + 1); // BIT STRING
     kd_buf_u8(&inner, 0);
-    kd_buf_put(&inner, sig.p, sig.n);
-    if ((r = kd_buf_finish(&inner)) != KD_OK) {
+    kd_buf_put(&inner, sig, n_sig);
+    const enum kd_err r = kd_buf_finish(&inner);
+    if (r != KD_OK) {
         return r;
     }
     put_head(der, 0x30, inner.n);

@@ -9,8 +9,6 @@
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 
-#define KD_ECDSA_DER_MAX_BYTES 112
-
 KD_AUTO_DEFINE(group, EC_GROUP *, EC_GROUP_free)
 KD_AUTO_DEFINE(pkey, EVP_PKEY *, EVP_PKEY_free)
 KD_AUTO_DEFINE(pkey_ctx, EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
@@ -25,8 +23,5 @@ KD_MUST_CHECK enum kd_err kd_pkey_from(const OSSL_PARAM *params, int selection, 
                                        EVP_PKEY **out);
 // A public key; KD_ERR_BAD_POINT where it is not on its curve.
 KD_MUST_CHECK enum kd_err kd_pkey_of_point(const struct kd_point *point, EVP_PKEY **out);
-
-// DER to r || s of n bytes.
-KD_MUST_CHECK bool kd_ecdsa_from_der(struct kd_bytes der, uint8_t *out, size_t n);
 
 #endif

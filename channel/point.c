@@ -9,7 +9,6 @@
 #include <string.h>
 
 KD_AUTO_DEFINE(ec_point, EC_POINT *, EC_POINT_free)
-KD_AUTO_DEFINE(ecdsa_sig, ECDSA_SIG *, ECDSA_SIG_free)
 
 size_t kd_curve_bytes(enum kd_curve curve) {
     return curve == KD_CURVE_P384 ? 48 : 32;
@@ -80,33 +79,6 @@ enum kd_err kd_point_from_x(enum kd_curve curve, struct kd_bytes x, struct kd_po
 
 // ---- ECDSA -----------------------------------------------------------------
 
-bool kd_ecdsa_from_der(struct kd_bytes der, uint8_t *out, size_t n) {
-    const uint8_t *p = der.p;
-    kd_auto(ecdsa_sig) ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &p, (long)der.n);
-    if (sig == NULL) {
-        return false;
-    }
-    int half = (int)(n / 2);
-    return BN_bn2binpad(ECDSA_SIG_get0_r(sig), out, half) == half &&
-           BN_bn2binpad(ECDSA_SIG_get0_s(sig), out + half, half) == half;
-}
-
-// r || s as DER; 0 without memory.
-static size_t to_der(struct kd_bytes raw, uint8_t out[static KD_ECDSA_DER_MAX_BYTES]) {
-    kd_auto(ecdsa_sig) ECDSA_SIG *sig = ECDSA_SIG_new();
-    int half = (int)(raw.n / 2);
-    BIGNUM *r = BN_bin2bn(raw.p, half, NULL);
-    BIGNUM *s = BN_bin2bn(raw.p + half, half, NULL);
-    if (sig == NULL || r == NULL || s == NULL || ECDSA_SIG_set0(sig, r, s) != 1) {
-        BN_free(r);
-        BN_free(s);
-        return 0;
-    }
-    uint8_t *p = out;
-    int n = i2d_ECDSA_SIG(sig, &p);
-    return n < 0 ? 0 : (size_t)n;
-}
-
 enum kd_err kd_host_verify_digest(const struct kd_point *key, struct kd_bytes digest,
                                   struct kd_bytes signature) {
     if (signature.n != 2 * kd_curve_bytes(key->curve)) {
@@ -118,7 +90,7 @@ enum kd_err kd_host_verify_digest(const struct kd_point *key, struct kd_bytes di
         return r;
     }
     uint8_t der[KD_ECDSA_DER_MAX_BYTES];
-    size_t n = to_der(signature, der);
+    const size_t n = kd_ecdsa_to_der(signature, der);
     kd_auto(pkey_ctx) EVP_PKEY_CTX *c = EVP_PKEY_CTX_new(pkey, NULL);
     if (n == 0 || c == NULL || EVP_PKEY_verify_init(c) != 1) {
         ERR_clear_error();

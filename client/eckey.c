@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// eckey.c: PEM, certificates and DER signatures through OpenSSL.  keyd checks
-// again whether a point is on its curve; here that is OpenSSL's import.
+// eckey.c: PEM and certificates through OpenSSL.  keyd checks again whether a point is on its
+// curve; here that is OpenSSL's import.
 #include "client/eckey.h"
 
 #include "client/rest_json.h" // kd_auto(json)
@@ -13,13 +13,12 @@
 #include <openssl/x509.h>
 #include <string.h>
 
-enum { COORDINATE_MAX_BYTES = 48, DER_MAX_BYTES = 128 };
+enum { COORDINATE_MAX_BYTES = 48 };
 
 KD_AUTO_DEFINE(pkey, EVP_PKEY *, EVP_PKEY_free)
 KD_AUTO_DEFINE(x509, X509 *, X509_free)
 KD_AUTO_DEFINE(bio, BIO *, BIO_free_all)
 KD_AUTO_DEFINE(bn, BIGNUM *, BN_free)
-KD_AUTO_DEFINE(ecdsa_sig, ECDSA_SIG *, ECDSA_SIG_free)
 
 static const struct curve {
     const char *openssl;
@@ -127,58 +126,4 @@ enum kd_err kd_eckey_read(struct kd_bytes text, json_t **jwk) {
     }
     kd_auto(pkey) EVP_PKEY *key = read_pem(text);
     return key == NULL ? KD_ERR_BAD_PUBLIC_KEY : jwk_of(key, jwk);
-}
-
-// ---- signatures ------------------------------------------------------------
-
-static bool is_raw_length(size_t n) {
-    return n == 64 || n == 96;
-}
-
-enum kd_err kd_eckey_signature_to_der(struct kd_bytes raw, struct kd_buf *out) {
-    if (!is_raw_length(raw.n)) {
-        return KD_ERR_FIELD_INVALID;
-    }
-    const int half = (int)raw.n / 2;
-    kd_auto(ecdsa_sig) ECDSA_SIG *sig = ECDSA_SIG_new();
-    kd_auto(bn) BIGNUM *r = BN_bin2bn(raw.p, half, NULL);
-    kd_auto(bn) BIGNUM *s = BN_bin2bn(raw.p + half, half, NULL);
-    if (sig == NULL || r == NULL || s == NULL || ECDSA_SIG_set0(sig, r, s) != 1) {
-        return KD_ERR_NO_MEMORY;
-    }
-    (void)KD_STEAL(r); // both belong to sig now
-    (void)KD_STEAL(s);
-    uint8_t der[DER_MAX_BYTES];
-    uint8_t *end = der;
-    const int n = i2d_ECDSA_SIG(sig, NULL);
-    if (n <= 0 || n > DER_MAX_BYTES || i2d_ECDSA_SIG(sig, &end) != n) {
-        return KD_ERR_BUG;
-    }
-    kd_buf_put(out, der, (size_t)n);
-    return kd_buf_finish(out);
-}
-
-enum kd_err kd_eckey_signature_from_der(struct kd_bytes der, struct kd_buf *out) {
-    const uint8_t *at = der.p;
-    if (der.n == 0 || der.n > DER_MAX_BYTES) {
-        return KD_ERR_FIELD_INVALID;
-    }
-    kd_auto(ecdsa_sig) ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &at, (long)der.n);
-    if (sig == NULL || at != der.p + der.n) {
-        return KD_ERR_FIELD_INVALID;
-    }
-    const BIGNUM *r = ECDSA_SIG_get0_r(sig);
-    const BIGNUM *s = ECDSA_SIG_get0_s(sig);
-    if (BN_is_negative(r) || BN_is_negative(s)) {
-        return KD_ERR_FIELD_INVALID;
-    }
-    // A P-384 signature whose halves both fit 32 bytes is as likely as a guess.
-    const int longest = BN_num_bytes(r) > BN_num_bytes(s) ? BN_num_bytes(r) : BN_num_bytes(s);
-    const int half = longest <= 32 ? 32 : 48;
-    uint8_t raw[2 * COORDINATE_MAX_BYTES];
-    if (BN_bn2binpad(r, raw, half) < 0 || BN_bn2binpad(s, raw + half, half) < 0) {
-        return KD_ERR_FIELD_INVALID;
-    }
-    kd_buf_put(out, raw, 2 * (size_t)half);
-    return kd_buf_finish(out);
 }

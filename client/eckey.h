@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // eckey.h: public EC keys as OpenSSL's files have them (PEM) turned into what
-// the API takes (JWK, RFC 7517), and ECDSA signatures between the two forms:
-// r then s as the API has it (RFC 7518 section 3.4), and DER as openssl(1) has it.
+// the API takes (JWK, RFC 7517).
 #ifndef KD_CLIENT_ECKEY_H
 #define KD_CLIENT_ECKEY_H
 
@@ -16,9 +15,5 @@ KD_MUST_CHECK enum kd_err kd_eckey_read(struct kd_bytes text, json_t **jwk);
 
 // Does this text hold a PEM private key, or a JWK with a private part?
 bool kd_eckey_is_private(struct kd_bytes text);
-
-// 64 or 96 bytes <-> DER; KD_ERR_FIELD_INVALID for anything else.  Append to out.
-KD_MUST_CHECK enum kd_err kd_eckey_signature_to_der(struct kd_bytes raw, struct kd_buf *out);
-KD_MUST_CHECK enum kd_err kd_eckey_signature_from_der(struct kd_bytes der, struct kd_buf *out);
 
 #endif

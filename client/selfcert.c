@@ -3,8 +3,6 @@
 // the algorithm.  The outer SEQUENCE is written here.
 #include "client/selfcert.h"
 
-#include "client/eckey.h"
-
 #include <openssl/bn.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -14,7 +12,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-enum { SERIAL_BITS = 127, SIGNATURE_MAX_BYTES = 80, CERTIFICATE_MAX_BYTES = 4096, HOUR_SEC = 3600 };
+enum { SERIAL_BITS = 127, CERTIFICATE_MAX_BYTES = 4096, HOUR_SEC = 3600 };
 
 KD_AUTO_DEFINE(x509, X509 *, X509_free)
 KD_AUTO_DEFINE(pkey, EVP_PKEY *, EVP_PKEY_free)
@@ -94,18 +92,18 @@ static enum kd_err put_certificate(struct kd_bytes tbs, struct kd_bytes signatur
                                    struct kd_buf *out) {
     static const uint8_t ecdsa_with_sha256[] = { 0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86,
                                                  0x48, 0xce, 0x3d, 0x04, 0x03, 0x02 };
-    kd_auto(buf) struct kd_buf der = KD_BUF_INIT(SIGNATURE_MAX_BYTES);
-    enum kd_err e = kd_eckey_signature_to_der(signature, &der);
-    if (e != KD_OK || (e = kd_buf_finish(&der)) != KD_OK) {
-        return e;
+    uint8_t der[KD_ECDSA_DER_MAX_BYTES];
+    const size_t n = kd_ecdsa_to_der(signature, der);
+    if (n == 0) {
+        return KD_ERR_FIELD_INVALID;
     }
     // The signature is below 0x7f bytes long, so its own head has two, and a byte of unused bits.
-    put_head(out, 0x30, tbs.n + sizeof(ecdsa_with_sha256) + 3 + der.n);
+    put_head(out, 0x30, tbs.n + sizeof(ecdsa_with_sha256) + 3 + n);
     kd_buf_put(out, tbs.p, tbs.n);
     kd_buf_put(out, ecdsa_with_sha256, sizeof(ecdsa_with_sha256));
-    put_head(out, 0x03, der.n + 1);
+    put_head(out, 0x03, n + 1);
     kd_buf_u8(out, 0);
-    kd_buf_put(out, der.p, der.n);
+    kd_buf_put(out, der, n);
     return kd_buf_finish(out);
 }
 

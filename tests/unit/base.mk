@@ -4,6 +4,7 @@ base_unit_tests = \
 	tests/unit/test_cells \
 	tests/unit/test_confine \
 	tests/unit/test_chain \
+	tests/unit/test_ecdsa \
 	tests/unit/test_err \
 	tests/unit/test_heap \
 	tests/unit/test_json \
@@ -53,3 +54,6 @@ tests_unit_test_text_LDADD = $(base_unit_libs)
 tests_unit_test_cbor_SOURCES = tests/unit/test_cbor.c tests/unit/vectors.c tests/unit/vectors.h
 tests_unit_test_cbor_CFLAGS = $(unit_cflags) $(JANSSON_CFLAGS)
 tests_unit_test_cbor_LDADD = $(base_unit_libs) $(JANSSON_LIBS)
+tests_unit_test_ecdsa_SOURCES = tests/unit/test_ecdsa.c tests/unit/vectors.c tests/unit/vectors.h
+tests_unit_test_ecdsa_CFLAGS = $(unit_cflags) $(JANSSON_CFLAGS)
+tests_unit_test_ecdsa_LDADD = $(base_unit_libs) $(JANSSON_LIBS)
