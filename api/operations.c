@@ -26,14 +26,14 @@ struct shape {
     struct field fields[FIELDS_MAX];
     const char *result; // kd_work_result.out; NULL: the result is a yes or no
     bool has_iv;        // and the result's iv
-    bool may_prehash;
-    bool has_length; // random: a number of bytes and no fields
+    bool is_signature;  // of data or a digest, raw or in DER
+    bool has_length;    // random: a number of bytes and no fields
 };
 
 // clang-format off
 static const struct shape shapes[KD_OPERATIONS] = {
-    [KD_OPERATION_SIGN] = { { { "data", AT(data) } }, "signature", .may_prehash = true },
-    [KD_OPERATION_VERIFY] = { { { "data", AT(data) }, { "signature", AT(tag) } }, .may_prehash = true },
+    [KD_OPERATION_SIGN] = { { { "data", AT(data) } }, "signature", .is_signature = true },
+    [KD_OPERATION_VERIFY] = { { { "data", AT(data) }, { "signature", AT(tag) } }, .is_signature = true },
     [KD_OPERATION_MAC] = { { { "data", AT(data) } }, "mac" },
     [KD_OPERATION_MAC_VERIFY] = { { { "data", AT(data) }, { "mac", AT(tag) } } },
     [KD_OPERATION_ENCRYPT] = { { { "plaintext", AT(data) }, { "aad", AT(aad), true } }, "ciphertext", .has_iv = true },
@@ -111,6 +111,18 @@ static enum kd_err read_items(const struct kd_json_in *batch, const struct shape
     return KD_OK;
 }
 
+static enum kd_err read_format(const struct kd_json_in *in, bool *is_der) {
+    const char *format = "raw";
+    enum kd_err err = kd_json_text(in, "format", false, &format);
+    if (err != KD_OK) {
+        return err;
+    }
+    *is_der = strcmp(format, "der") == 0;
+    return *is_der || strcmp(format, "raw") == 0
+               ? KD_OK
+               : kd_json_blame(in, "format", KD_ERR_FIELD_INVALID, "raw or der is expected.");
+}
+
 // The members that stand for the whole operation.
 static enum kd_err read_common(const struct kd_json_in *in, const struct shape *shape,
                                struct kd_work *work) {
@@ -118,10 +130,10 @@ static enum kd_err read_common(const struct kd_json_in *in, const struct shape *
     if (work->key != NULL) {
         err = kd_json_number(in, "version", false, 1, UINT32_MAX, &work->version);
     }
-    if (err == KD_OK && shape->may_prehash && work->key != NULL) {
+    if (err == KD_OK && shape->is_signature) {
         err = kd_json_bool(in, "prehashed", false, &work->prehashed);
     }
-    return err;
+    return err == KD_OK && shape->is_signature ? read_format(in, &work->is_der) : err;
 }
 
 static void add_common_names(struct names *names, const struct shape *shape,
@@ -129,8 +141,9 @@ static void add_common_names(struct names *names, const struct shape *shape,
     if (work->key != NULL) {
         add_name(names, "version");
     }
-    if (shape->may_prehash && work->key != NULL) {
+    if (shape->is_signature) {
         add_name(names, "prehashed");
+        add_name(names, "format");
     }
 }
 

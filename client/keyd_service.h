@@ -30,7 +30,7 @@ extern "C" {
 #define KEYD_NAME_BYTES 65 /* of a key or a peer, with its NUL */
 #define KEYD_ID_BYTES 33   /* of a secret, a handshake or a session, with its NUL */
 #define KEYD_POINT_MAX 97
-#define KEYD_SIGNATURE_MAX 96
+#define KEYD_SIGNATURE_MAX 104 /* in DER; r then s: 96 */
 #define KEYD_MAC_MAX 48
 #define KEYD_IV_BYTES 12
 #define KEYD_TAG_BYTES 16
@@ -203,6 +203,7 @@ struct keyd_with {
     const char *key; /* NULL: `secret` */
     const char *secret;
     unsigned version; /* of the key; 0: new results by the primary, others by any enabled one */
+    int is_der;       /* signatures are in DER (RFC 3279 2.2.3), not r then s */
 };
 
 /* ---- operations ----------------------------------------------------------------------------- */
@@ -216,7 +217,7 @@ struct keyd_result {
     size_t n;
 };
 
-/* ECDSA, r then s; over SHA-256 with P-256, SHA-384 with P-384, or over `data` itself where
+/* ECDSA, r then s, or DER; over SHA-256 with P-256, SHA-384 with P-384, or over `data` itself where
  * is_digest. */
 enum keyd_err keyd_sign(struct keyd_service *service, const struct keyd_with *with,
                         struct keyd_bytes data, int is_digest, struct keyd_result *out);

@@ -79,6 +79,10 @@ static void put_request(const struct kd_service_batch *q, struct kd_buf *b) {
         kd_json_member(b, "prehashed");
         kd_json_put_bool(b, true);
     }
+    if (q->is_der) {
+        kd_json_member(b, "format");
+        kd_json_put_text(b, "der");
+    }
     if (q->is_alone) {
         q->put(q->arg, 0, b);
         kd_buf_u8(b, '}');

@@ -67,11 +67,13 @@ static bool take_made(const void *arg, size_t i, const struct kd_service_result 
 static enum keyd_err make(struct keyd_service *s, const struct keyd_with *with, const char *name,
                           const struct made *m, size_t n, int is_digest) {
     const bool is_alone = n == 0;
+    const bool is_signature = strcmp(name, "sign") == 0 || strcmp(name, "verify") == 0;
     const struct kd_service_batch q = { .with = with,
                                         .operation = name,
                                         .n = is_alone ? 1 : n,
                                         .is_alone = is_alone,
                                         .is_digest = is_digest != 0,
+                                        .is_der = is_signature && with != NULL && with->is_der != 0,
                                         .arg = m,
                                         .size = size_made,
                                         .put = put_made,

@@ -87,6 +87,7 @@ struct kd_service_batch {
     size_t n;
     bool is_alone; // no batch: the item's members are the request's own, and its refusal the call's
     bool is_digest;
+    bool is_der;
     bool has_own_version; // each item says it, not the request
     const void *arg;
     // Bytes that the item takes of KEYD_DATA_MAX; SIZE_MAX: it is wrong, or its room is.

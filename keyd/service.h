@@ -243,6 +243,8 @@ struct kd_work {
     uint32_t version;   // 0: the primary; verify, mac-verify, decrypt: every enabled one,
                         // the newest first, at most KD_HSM_KEYS_MAX
     bool prehashed;     // sign, verify: data is the digest (32 bytes for P-256, 48 for P-384)
+    bool is_der;        // sign, verify: signatures are in DER, not r then s (base/ecdsa.h); to
+                        // verify, what is not DER of one is no good signature
     size_t n_items;
     const struct kd_hsm_item *items; // fields by operation as hsm.h says; each field's
                                      // length is checked by the service

@@ -52,11 +52,17 @@ struct work {
     void *arg;
     enum kd_hsm_op op;
     size_t n_items;
+    uint8_t *der; // sign: room for each signature in DER; NULL: they are told as they come
     size_t n_versions;
     uint32_t versions[KD_HSM_KEYS_MAX]; // in the order of the request's keys
 };
 
 // ---- the reply -------------------------------------------------------------
+
+static struct kd_bytes to_der(const struct work *w, size_t i, struct kd_bytes raw) {
+    uint8_t *at = w->der + i * KD_ECDSA_DER_MAX_BYTES;
+    return (struct kd_bytes) { at, kd_ecdsa_to_der(raw, at) };
+}
 
 static enum kd_err read_results(const struct work *w, struct kd_reader *items,
                                 struct kd_work_result *out) {
@@ -78,15 +84,23 @@ static enum kd_err read_results(const struct work *w, struct kd_reader *items,
             .iv = from.iv,
             .out = from.out,
         };
+        if (w->der != NULL && from.err == KD_OK && (out[i].out = to_der(w, i, from.out)).n == 0) {
+            return KD_ERR_MALFORMED;
+        }
     }
     return kd_reader_finish(items);
+}
+
+static void free_work(struct work *w) {
+    free(w->der);
+    free(w);
 }
 
 static void end(struct work *w, enum kd_err err, const char *detail,
                 const struct kd_work_result *results) {
     w->done(w->arg, err, detail, results, err == KD_OK ? w->n_items : 0);
     w->s->pending--;
-    free(w);
+    free_work(w);
 }
 
 static enum kd_err read_and_end(struct work *w, struct kd_reader *items,
@@ -280,15 +294,29 @@ static enum kd_err check_items(const struct kd_work *work, enum kd_key_type type
     return total > KD_WORK_REQUEST_MAX_BYTES ? KD_ERR_ITEM_TOO_LARGE : KD_OK;
 }
 
+// A signature in DER goes to the worker as r then s; what is none, as one without a byte.
+static void put_der(struct kd_call *call, const struct kd_hsm_item *item, size_t n) {
+    uint8_t raw[KD_ECDSA_RAW_MAX_BYTES];
+    struct kd_hsm_item changed = *item;
+    changed.tag =
+        kd_ecdsa_from_der(item->tag, raw, n) ? (struct kd_bytes) { raw, n } : KD_BYTES_NONE;
+    kd_call_put(call, &changed);
+}
+
 static enum kd_err send_work(struct work *w, const struct kd_work *work,
-                             struct kd_hsm_request *head) {
+                             struct kd_hsm_request *head, enum kd_key_type type) {
+    const bool is_der_given = work->is_der && work->operation == KD_OPERATION_VERIFY;
     struct kd_call *call = NULL;
     enum kd_err r = kd_service_begin(w->s, head, head->has_recipe ? head->recipe.id : NULL, &call);
     if (r != KD_OK) {
         return r;
     }
     for (size_t i = 0; i < work->n_items; i++) {
-        kd_call_put(call, &work->items[i]);
+        if (is_der_given) {
+            put_der(call, &work->items[i], kd_key_type_point_bytes(type) - 1);
+        } else {
+            kd_call_put(call, &work->items[i]);
+        }
     }
     return kd_call_send(call, on_reply, w);
 }
@@ -310,7 +338,11 @@ static enum kd_err start(struct work *w, const struct kd_caller *caller,
     if (row->may_hash && !work->prehashed) {
         head.hash = type == KD_KEY_EC_P384 ? KD_HASH_SHA384 : KD_HASH_SHA256;
     }
-    return send_work(w, work, &head);
+    if (work->is_der && work->operation == KD_OPERATION_SIGN &&
+        (w->der = calloc(work->n_items, KD_ECDSA_DER_MAX_BYTES)) == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    return send_work(w, work, &head, type);
 }
 
 enum kd_err kd_service_work(struct kd_service *s, const struct kd_caller *caller,
@@ -329,9 +361,10 @@ enum kd_err kd_service_work(struct kd_service *s, const struct kd_caller *caller
     w->op = rows[work->operation].op;
     w->n_items = work->n_items;
     w->n_versions = 0;
+    w->der = NULL;
     enum kd_err r = start(w, caller, work);
     if (r != KD_OK) {
-        free(w);
+        free_work(w);
         return r;
     }
     s->pending++;

@@ -58,6 +58,45 @@ def verify_accepts_good_signatures_and_no_others(keyd):
             assert verdict(data, bad) is False, bad.hex()
 
 
+def ill_formed(der):
+    """The same numbers in BER, or with a byte too many."""
+    n = der[3]
+    r, s = der[4:4 + n], der[6 + n:]
+    yield der + b"\0"
+    yield der[:-1]
+    yield b"\x30\x81" + der[1:]
+    yield b"\x30\x80" + der[2:] + b"\0\0"
+    yield bytes([0x30, len(der) - 1, 2, n + 1, 0]) + r + bytes([2, len(s)]) + s
+    yield bytes([0x30, len(der) - 1, 2, n]) + r + bytes([2, len(s) + 1, 0]) + s
+
+
+@test
+def signatures_are_given_and_taken_in_der(keyd):
+    for type_, half in (("ec-p256", 32), ("ec-p384", 48)):
+        path = ensure(keyd, "op-" + type_, type_, "sign")
+        pem = public_pem(keyd, path)
+        data = [b64(b"%d" % i) for i in range(20)]
+        made = keyd.ok(path + "/sign", {"format": "der", "items": [{"data": d} for d in data]})
+        items = [{"data": d, "signature": m["signature"]} for d, m in zip(data, made["items"])]
+        for item in items:
+            raw = oracle.raw_signature(unb64(item["signature"]), half)
+            assert oracle.der_signature(raw) == unb64(item["signature"])
+            assert oracle.ecdsa_verify(type_, pem, unb64(item["data"]), raw)
+        alone = keyd.ok(path + "/sign", {"format": "der", "data": data[0]})
+        assert keyd.ok(path + "/verify", {"format": "der", "data": data[0],
+                                          "signature": alone["signature"]})["valid"] is True
+        items[1] = {"data": data[1], "signature": b64(oracle.raw_signature(
+            unb64(items[1]["signature"]), half))}
+        for i, bad in enumerate(ill_formed(unb64(items[2]["signature"]))):
+            items[2 + i] = {"data": data[2], "signature": b64(bad)}
+        verdicts = [i["valid"] for i in keyd.ok(path + "/verify",
+                                                {"format": "der", "items": items})["items"]]
+        assert verdicts == [True] + [False] * 7 + [True] * 12, verdicts
+        verdicts = [i["valid"] for i in keyd.ok(path + "/verify", {"items": items})["items"]]
+        assert verdicts == [False, True] + [False] * 18, verdicts
+        expect(keyd.post(path + "/sign", {"data": data[0], "format": "pem"}), 400, "field-invalid")
+
+
 @test
 def prehashed_data_must_have_the_length_of_the_digest(keyd):
     for type_, n in (("ec-p256", 32), ("ec-p384", 48)):

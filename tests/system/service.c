@@ -57,6 +57,7 @@ struct keyd_with with(size_t i) {
     }
     if (colon != NULL) {
         *colon = '\0';
+        w.is_der = strcmp(colon + 1, "der") == 0;
         w.version = (unsigned)strtoul(colon + 1, NULL, 10);
     }
     return w;

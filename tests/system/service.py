@@ -80,6 +80,13 @@ def signatures_are_good_alone_and_in_batches(keyd):
                 assert answer[3 * i] == "ok" and answer[3 * i + 2] == "1"
                 assert oracle.ecdsa_verify(kind, public, item, unhex(answer[3 * i + 1]))
             app.fails("missing", "no-such-version", 404, "sign", name + ":7", 0, b"x")
+            answer = app.ok("sign", name + ":der", 0, *items)
+            for i, item in enumerate(items):
+                raw = oracle.raw_signature(unhex(answer[3 * i + 1]), oracle.COORDINATE_BYTES[kind])
+                assert oracle.ecdsa_verify(kind, public, item, raw)
+            app.ok("verify", name + ":der", 0, b"4", unhex(answer[13]))
+            app.fails("refused", "not-valid", 200, "verify", name, 0, b"4", unhex(answer[13]))
+            app.fails("refused", "not-valid", 200, "verify", name + ":der", 0, b"4", raw)
         app.fails("argument", "field-invalid", 400, "sign", "s-256", 1, bytes(32), b"no digest")
         app.wrong("sign", "s-256", 0)
 

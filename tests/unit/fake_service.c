@@ -392,8 +392,9 @@ enum kd_err kd_service_work(struct kd_service *s, const struct kd_caller *caller
         }
     }
     if (kd_log_is_on(KD_LOG_INFO)) {
-        snprintf(s->text, sizeof(s->text), "%d version=%u prehashed=%d n=%zu", (int)work->operation,
-                 work->version, work->prehashed, work->n_items);
+        snprintf(s->text, sizeof(s->text), "%d version=%u prehashed=%d%s n=%zu",
+                 (int)work->operation, work->version, work->prehashed, work->is_der ? " der" : "",
+                 work->n_items);
     }
     kd_loop_post(s->loop, &job->post);
     return KD_OK;

@@ -140,7 +140,7 @@ static const struct row rows[] = {
     { "POST", KEY "/rotate", JSON_BODY, "{}", 201, false },
     { "POST", KEY "/disable", JSON_BODY, "{\"version\":1}", 200, false },
     { "POST", KEY "/enable", "", NULL, 200, false },
-    { "POST", KEY "/sign", JSON_BODY, "{\"data\":\"aGk\",\"prehashed\":true}", 200, false },
+    { "POST", KEY "/sign", JSON_BODY, "{\"data\":\"aGk\",\"prehashed\":true,\"format\":\"der\"}", 200, false },
     { "POST", KEY "/sign", JSON_BODY, ITEMS("{\"data\":\"aGk\"}"), 200, false },
     { "POST", KEY "/verify", JSON_BODY, "{\"data\":\"aGk\",\"signature\":\"U2hp\"}", 200, false },
     { "POST", KEY "/mac", JSON_BODY, "{\"data\":\"aGk\",\"version\":1}", 200, false },

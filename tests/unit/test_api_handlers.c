@@ -84,6 +84,28 @@ START_TEST(prehashed_is_for_signatures) {
 }
 END_TEST
 
+START_TEST(format_is_for_signatures_and_one_of_two) {
+    refuse("POST", "/v1/keys/k/mac", "{\"data\":\"aGk\",\"format\":\"der\"}", 400, "field-unknown",
+           "format");
+    refuse("POST", "/v1/keys/k/sign", "{\"data\":\"aGk\",\"format\":\"DER\"}", 400, "field-invalid",
+           "format");
+    refuse("POST", "/v1/keys/k/sign", "{\"data\":\"aGk\",\"format\":1}", 400, "field-invalid",
+           "format");
+    refuse("POST", "/v1/keys/k/sign", "{\"items\":[{\"data\":\"aGk\",\"format\":\"der\"}]}", 400,
+           "field-unknown", "items[0].format");
+    expect("POST", "/v1/keys/k/sign", "{\"data\":\"aGk\",\"format\":\"raw\"}", 200,
+           "{\"signature\":\"U2hp\",\"version\":1}");
+    expect_seen("work", "k", "0 version=0 prehashed=0 n=1");
+    expect("POST", "/v1/keys/k/sign", "{\"items\":[{\"data\":\"aGk\"}],\"format\":\"der\"}", 200,
+           "{\"items\":[{\"signature\":\"U2hp\",\"version\":1}]}");
+    expect_seen("work", "k", "0 version=0 prehashed=0 der n=1");
+    expect("POST", "/v1/keys/k/verify",
+           "{\"data\":\"aGk\",\"signature\":\"U2hp\",\"format\":\"der\",\"prehashed\":true}", 200,
+           "{\"valid\":true,\"version\":1}");
+    expect_seen("work", "k", "1 version=0 prehashed=1 der n=1");
+}
+END_TEST
+
 START_TEST(batch_answers_in_order_and_failed_items_stand_alone) {
     f.service.item = KD_ERR_NOT_AUTHENTIC;
     kd_auto(answer) struct answer a = { 0 };
@@ -516,6 +538,7 @@ static TCase *tcase_handlers(void) {
     tcase_add_test(c, each_operation_reads_and_writes_its_members);
     tcase_add_test(c, operations_by_a_secret_have_no_version);
     tcase_add_test(c, prehashed_is_for_signatures);
+    tcase_add_test(c, format_is_for_signatures_and_one_of_two);
     tcase_add_test(c, batch_answers_in_order_and_failed_items_stand_alone);
     tcase_add_test(c, random_has_limits);
     tcase_add_test(c, key_is_created_adopted_or_imported);

@@ -262,20 +262,21 @@ END_TEST
 
 START_TEST(sign_sends_data_and_prints_the_form_asked_for) {
     give("hi");
-    // r = 1, s = 2, in base64url.
-    char answer[200];
-    snprintf(
-        answer, sizeof(answer), "{\"signature\":\"%s\",\"version\":3}",
-        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAg");
-    struct fake_http f = { .answers = { FAKE_JSON(200, answer) }, .n_answers = 1 };
+    // r = 1, s = 2, in DER, as keyd gives it.
+    struct fake_http f = {
+        .answers = { FAKE_JSON(200, "{\"signature\":\"MAYCAQECAQI\",\"version\":3}") },
+        .n_answers = 1,
+    };
     fake_http_start(&f);
     ck_assert_int_eq(RUN("--socket", f.socket, "sign", "k", "--in", input, "--version", "3"),
                      KD_EXIT_OK);
-    ck_assert_uint_eq(n_out, 87);
+    ck_assert_str_eq(out_text, "MAYCAQECAQI\n");
+    says(f.request, "{\"data\":\"aGk\",\"version\":3}");
     ck_assert_int_eq(RUN("--socket", f.socket, "sign", "k", "--in", input, "--format", "der"),
                      KD_EXIT_OK);
     ck_assert_uint_eq(n_out, 8);
     ck_assert_int_eq(memcmp(out_text, "\x30\x06\x02\x01\x01\x02\x01\x02", 8), 0);
+    says(f.request, "{\"format\":\"der\",\"data\":\"aGk\"}");
     ck_assert_int_eq(RUN("--socket", f.socket, "--json", "sign", "k", "--in", input), KD_EXIT_OK);
     says(out_text, "\"version\":3}\n");
     fake_http_stop(&f);

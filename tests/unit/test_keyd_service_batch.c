@@ -32,6 +32,12 @@ static enum keyd_err verify_two(void) {
     return keyd_verify_all(service, &with_key, two, two, 2, 1, results);
 }
 
+static enum keyd_err verify_two_in_der(void) {
+    struct keyd_with with = with_key;
+    with.is_der = 1;
+    return keyd_verify_all(service, &with, two, two, 2, 0, results);
+}
+
 static enum keyd_err mac_verify_two(void) {
     return keyd_mac_verify_all(service, &with_key, two, two, 2, results);
 }
@@ -98,6 +104,8 @@ START_TEST(items_fail_on_their_own) {
     ck_assert_keyd(results[1].err, KEYD_OK);
     ck_assert_ptr_nonnull(strstr(fake.request, "{\"prehashed\":true,\"items\":[{\"data\":\"ZGF0YQ\""
                                                ",\"signature\":\"ZGF0YQ\"},{"));
+    app_gives(verify_two_in_der, FAKE_JSON(200, verified), KEYD_OK);
+    ck_assert_ptr_nonnull(strstr(fake.request, "{\"format\":\"der\",\"items\":[{"));
     app_gives(encrypt_two, FAKE_JSON(200, encrypted), KEYD_OK);
     ck_assert_uint_eq(ciphers[0].out.n, 3);
     ck_assert_uint_eq(ciphers[0].version, 3);

@@ -66,6 +66,31 @@ START_TEST(verify_tries_the_newest_first_and_says_which) {
 }
 END_TEST
 
+START_TEST(signatures_are_given_and_taken_in_der) {
+    service_start("start ok\n");
+    ck_assert_err(service_create(7, "e", KD_KEY_EC_P256, KD_USE_SIGN), KD_OK);
+    uint8_t data[64] = { [32] = 'a', [0] = 'b' }; // the fake's signature: its bytes backwards
+    const struct kd_hsm_item items[] = { { .data = { data, 64 } }, { .data = { data, 64 } } };
+    struct kd_work w = { .operation = KD_OPERATION_SIGN, .key = "e", .is_der = true };
+    ck_assert_err(service_work(w, items, 2), KD_OK);
+    ck_assert_str_eq(sx.last_out, "0\x06\x02\x01"
+                                  "a\x02\x01"
+                                  "b");
+    ck_assert_uint_eq(sx.results[1].out.n, 8);
+    // The fake takes any signature but an empty one.
+    static const uint8_t good[] = { 0x30, 6, 2, 1, 1, 2, 1, 2 };
+    const struct kd_hsm_item taken[] = { { .tag = { good, 7 } },
+                                         { .tag = { data, 64 } },
+                                         { .tag = { good, 8 } } };
+    w.operation = KD_OPERATION_VERIFY;
+    ck_assert_err(service_work(w, taken, 3), KD_OK);
+    ck_assert(!sx.results[0].ok && !sx.results[1].ok && sx.results[2].ok);
+    w.operation = KD_OPERATION_SIGN;
+    const struct kd_hsm_item odd = { .data = { data, 63 } };
+    ck_assert_err(service_work(w, &odd, 1), KD_ERR_MALFORMED);
+}
+END_TEST
+
 START_TEST(error_of_the_token_comes_with_its_detail) {
     service_start("on mac error token\n");
     ck_assert_err(service_create(7, "h", KD_KEY_HMAC_SHA256, KD_USE_SIGN), KD_OK);
@@ -298,6 +323,7 @@ static TCase *tcase_operations(void) {
     tcase_set_timeout(t, 60);
     tcase_add_test(t, operations_that_do_not_fit_are_refused);
     tcase_add_test(t, verify_tries_the_newest_first_and_says_which);
+    tcase_add_test(t, signatures_are_given_and_taken_in_der);
     tcase_add_test(t, error_of_the_token_comes_with_its_detail);
     tcase_add_test(t, stopping_refuses_the_new_and_finishes_the_old);
     tcase_add_test(t, closing_answers_what_is_under_way);
