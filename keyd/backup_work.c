@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 static const char file_name[] = "backup.db";
+enum { PATH_BYTES = 4096 };
 
 struct kd_backup {
     struct kd_store_job job; // first: a job's address is its backup's
@@ -22,6 +23,18 @@ static void drop(struct kd_backup *b) {
     assert(b->copy == NULL);
     kd_buf_wipe(&b->path);
     free(b);
+}
+
+static enum kd_err put_path(const struct kd_service *s, struct kd_buf *out) {
+    kd_buf_printf(out, "%s/%s", s->config->state_directory, file_name);
+    return kd_buf_finish(out);
+}
+
+void kd_service_clear_backup(const struct kd_service *s) {
+    kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_BYTES);
+    if (put_path(s, &path) == KD_OK) {
+        kd_store_copy_clear(kd_buf_get_text(&path));
+    }
 }
 
 static enum kd_err run(struct kd_store_job *job, struct kd_store *store) {
@@ -67,9 +80,8 @@ enum kd_err kd_service_backup(struct kd_service *s, const struct kd_caller *call
     if (b == NULL) {
         return KD_ERR_NO_MEMORY;
     }
-    *b = (struct kd_backup) { .s = s, .path = KD_BUF_INIT(4096), .done = done, .arg = arg };
-    kd_buf_printf(&b->path, "%s/%s", s->config->state_directory, file_name);
-    if (kd_buf_finish(&b->path) != KD_OK) {
+    *b = (struct kd_backup) { .s = s, .path = KD_BUF_INIT(PATH_BYTES), .done = done, .arg = arg };
+    if (put_path(s, &b->path) != KD_OK) {
         drop(b);
         return KD_ERR_NO_MEMORY;
     }

@@ -159,6 +159,7 @@ static enum kd_err open_store(struct kd_service *s, struct kd_buf *pin_record) {
         (r = kd_seal_open(s, store)) != KD_OK) {
         return r;
     }
+    kd_service_clear_backup(s);
     if (s->config->channel.identity[0] != '\0' &&
         (r = kd_channel_open(s, store, &s->channel)) != KD_OK) {
         return r;

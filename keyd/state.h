@@ -95,6 +95,9 @@ KD_MUST_CHECK enum kd_err kd_service_find_secret(const struct kd_service *s,
 void kd_service_recover(struct kd_service *s);
 void kd_service_recover_later(void *service); // a kd_timer_fn: what is still open
 
+// At the start, with the store open: what a killed process left of a copy goes (backup_work.c).
+void kd_service_clear_backup(const struct kd_service *s);
+
 // Text of a worker, ended and cut to size.
 void kd_detail_copy(char out[static KD_DETAIL_BYTES], struct kd_bytes text);
 

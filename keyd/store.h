@@ -28,6 +28,8 @@ KD_MUST_CHECK enum kd_err kd_store_copy_begin(struct kd_store *from, const char 
                                               struct kd_store_copy **out);
 // Not again after a failure, or after the last step, which sets *n_bytes, never to 0.
 KD_MUST_CHECK enum kd_err kd_store_copy_step(struct kd_store_copy *c, uint64_t *n_bytes);
+// What a process that was killed left of a copy for `path` goes.  Nobody may be making one.
+void kd_store_copy_clear(const char *path);
 // Before the store is closed.
 void kd_store_copy_free(struct kd_store_copy *c);
 KD_AUTO_DEFINE(store_copy, struct kd_store_copy *, kd_store_copy_free)

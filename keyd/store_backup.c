@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PAGES_AT_ONCE = 256 };
+enum { PAGES_AT_ONCE = 256, PATH_BYTES = 4096 };
 
 struct kd_store_copy {
     sqlite3 *to;
@@ -32,14 +32,34 @@ static enum kd_err fail_sqlite(const struct kd_store_copy *c) {
     return fail(c, c->to == NULL ? "no memory" : sqlite3_errmsg(c->to));
 }
 
+static enum kd_err put_new_path(struct kd_buf *out, const char *path) {
+    kd_buf_printf(out, "%s.new", path);
+    return kd_buf_finish(out);
+}
+
 static enum kd_err set_paths(struct kd_store_copy *c, const char *path) {
-    kd_auto(buf) struct kd_buf new_path = KD_BUF_INIT(4096);
-    kd_buf_printf(&new_path, "%s.new", path);
-    if (kd_buf_finish(&new_path) != KD_OK || (c->path = strdup(path)) == NULL ||
+    kd_auto(buf) struct kd_buf new_path = KD_BUF_INIT(PATH_BYTES);
+    if (put_new_path(&new_path, path) != KD_OK || (c->path = strdup(path)) == NULL ||
         (c->new_path = strdup(kd_buf_get_text(&new_path))) == NULL) {
         return KD_ERR_NO_MEMORY;
     }
     return KD_OK;
+}
+
+void kd_store_copy_clear(const char *path) {
+    kd_auto(buf) struct kd_buf new_path = KD_BUF_INIT(PATH_BYTES);
+    if (put_new_path(&new_path, path) != KD_OK) {
+        return; // the next start, or the next copy, does it
+    }
+    const char *left = kd_buf_get_text(&new_path);
+    if (unlink(left) == 0) {
+        kd_log(KD_LOG_INFO, "store", "a copy of the registry that was not made whole is removed",
+               "path=%s", left);
+    } else if (errno != ENOENT) {
+        kd_log(KD_LOG_WARN, "store",
+               "a copy of the registry that was not made whole cannot be removed",
+               "path=%s reason=%s", left, strerror(errno));
+    }
 }
 
 // A new file that nobody else can read, in the place of one that a killed process left.

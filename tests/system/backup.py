@@ -237,6 +237,24 @@ def copy_that_fails_in_the_middle_leaves_the_one_before_and_the_registry(token):
 
 
 @test(on=SOFTHSM)
+def copy_of_a_killed_keyd_is_gone_after_the_next_start(token):
+    keyd = Keyd(token).start()
+    file = copy_of(keyd)
+    keyd.kill()
+    left = file + ".new"
+    shutil.copy(file, left)  # as if the kill had come before the end of another copy
+    keyd.start()
+    assert not os.path.exists(left) and os.path.exists(file)
+    keyd.kill()
+    os.mkdir(left)  # what cannot be removed stops no start
+    keyd.start()
+    assert "cannot be removed" in keyd.log(), keyd.log()
+    os.rmdir(left)
+    copy_of(keyd)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
 def copies_that_are_asked_for_at_once_are_made_or_told_busy(token):
     keyd = Keyd(token).start()
     answers = []

@@ -164,6 +164,22 @@ START_TEST(what_a_killed_process_left_is_not_written_into) {
 }
 END_TEST
 
+START_TEST(what_a_killed_process_left_goes_and_the_copy_before_stays) {
+    add("a");
+    kd_store_copy_clear(path); // where nothing is
+    ck_assert_err(kd_store_copy_begin(store, directory, path, &copy), KD_OK);
+    (void)finish();
+    const int fd = open(new_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    ck_assert_int_eq(close(fd), 0);
+    kd_store_copy_clear(path);
+    ck_assert_int_ne(access(new_path, F_OK), 0);
+    ck_assert_str_eq(names_in_copy(), "a");
+    ck_assert_int_eq(mkdir(new_path, 0700), 0); // which keyd has not made
+    kd_store_copy_clear(path);
+    ck_assert_int_eq(access(new_path, F_OK), 0);
+}
+END_TEST
+
 START_TEST(place_that_cannot_be_written_is_refused) {
     add("a");
     ck_assert_int_eq(mkdir(new_path, 0700), 0);
@@ -241,6 +257,7 @@ static TCase *tcase_copy(void) {
     tcase_add_test(t, changes_between_two_steps_are_in_the_copy);
     tcase_add_test(t, copy_that_is_not_whole_leaves_the_one_before);
     tcase_add_test(t, what_a_killed_process_left_is_not_written_into);
+    tcase_add_test(t, what_a_killed_process_left_goes_and_the_copy_before_stays);
     tcase_add_test(t, place_that_cannot_be_written_is_refused);
     return t;
 }
