@@ -136,7 +136,7 @@ enum kd_err kd_audit_log_open(const char *path, const struct kd_chain *known,
         r = refuse(path, "half a line cannot be cut from the audit log", errno);
     } else if (!sync_folder(path)) {
         r = refuse(path, "the folder of the audit log cannot be written", errno);
-    } else {
+    } else if ((r = kd_audit_scan_old(path, known, scan)) == KD_OK) {
         look(log, known, scan, found);
     }
     free(scan);
@@ -284,7 +284,8 @@ enum kd_err kd_audit_log_rotate(struct kd_audit_log *log) {
     if (log->first_seq == 0) {
         return KD_OK; // nothing in it
     }
-    snprintf(name, sizeof(name), "%s.%012" PRIu64, log->path, log->first_seq);
+    snprintf(name, sizeof(name), "%s.%0*" PRIu64, log->path, KD_AUDIT_NUMBER_DIGITS,
+             log->first_seq);
     // Not there: an attempt before got this far.  A file of the new name is never written over.
     if (renameat2(AT_FDCWD, log->path, AT_FDCWD, name, RENAME_NOREPLACE) != 0 && errno != ENOENT) {
         return fail(log, errno);

@@ -4,13 +4,18 @@
 // keyd writes, a quote within a value is escaped.
 #include "keyd/audit_scan.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <openssl/sha.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { PIECE_BYTES = 1 << 16 };
+enum { PIECE_BYTES = 1 << 16, PATH_BYTES = 1024 + 64 };
 
 // The number behind the first `text` of the line; 0: it is not there.
 static uint64_t number_behind(struct kd_bytes line, const char *text, struct kd_bytes *rest) {
@@ -97,4 +102,78 @@ enum kd_err kd_audit_scan(int fd, const struct kd_chain *known, struct kd_audit_
     }
     out->n_cut = text.n;
     return KD_OK;
+}
+
+// ---- files before this one -------------------------------------------------
+
+// N of a file BASE.N; 0: it has another name.
+static uint64_t number_of(const char *name, const char *base) {
+    const size_t n = strlen(base);
+    uint64_t v = 0;
+    if (strncmp(name, base, n) != 0 || name[n] != '.' ||
+        strlen(name + n + 1) < KD_AUDIT_NUMBER_DIGITS ||
+        strspn(name + n + 1, "0123456789") != strlen(name + n + 1)) {
+        return 0;
+    }
+    errno = 0;
+    v = strtoull(name + n + 1, NULL, 10);
+    return errno == 0 ? v : 0;
+}
+
+// The greatest N below this one of the files that are there; 0: none.
+static uint64_t number_before(const char *path, uint64_t below) {
+    char folder[PATH_BYTES];
+    const char *slash = strrchr(path, '/');
+    const char *base = slash == NULL ? path : slash + 1;
+    snprintf(folder, sizeof(folder), "%.*s", slash == NULL ? 1 : (int)(slash - path + 1),
+             slash == NULL ? "." : path);
+    DIR *d = opendir(folder);
+    uint64_t found = 0;
+    for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        const uint64_t n = number_of(e->d_name, base);
+        found = n > found && n < below ? n : found;
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    return found;
+}
+
+static enum kd_err scan_one(const char *path, uint64_t number, const struct kd_chain *known,
+                            struct kd_audit_scan *out) {
+    char name[PATH_BYTES];
+    struct stat st;
+    snprintf(name, sizeof(name), "%s.%0*" PRIu64, path, KD_AUDIT_NUMBER_DIGITS, number);
+    const int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    const bool is_file = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    const enum kd_err r = is_file ? kd_audit_scan(fd, known, out) : KD_ERR_SYSTEM;
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (r != KD_OK && r != KD_ERR_NO_MEMORY) {
+        kd_log(KD_LOG_WARN, "audit", "an older file of the audit log cannot be read", "file=%s",
+               name);
+        return KD_OK;
+    }
+    return r;
+}
+
+enum kd_err kd_audit_scan_old(const char *path, const struct kd_chain *known,
+                              struct kd_audit_scan *scan) {
+    struct kd_audit_scan *old = malloc(sizeof(*old));
+    enum kd_err r = old == NULL ? KD_ERR_NO_MEMORY : KD_OK;
+    uint64_t first = scan->n_lines == 0 ? UINT64_MAX : scan->first_seq;
+    for (int i = 0; r == KD_OK && i < KD_AUDIT_OLD_FILES_MAX && first > known->seq + 1 &&
+                    scan->n_seals <= KD_AUDIT_SEALS_UNTOLD;
+         i++) {
+        if ((first = number_before(path, first)) == 0) {
+            break;
+        }
+        *old = (struct kd_audit_scan) { 0 };
+        r = scan_one(path, first, known, old);
+        scan->n_seals += old->n_seals;
+        scan->is_other = scan->is_other || old->is_other;
+    }
+    free(old);
+    return r;
 }

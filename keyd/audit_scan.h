@@ -21,6 +21,19 @@ struct kd_audit_scan {
 KD_MUST_CHECK enum kd_err kd_audit_scan(int fd, const struct kd_chain *known,
                                         struct kd_audit_scan *out);
 
+// Files of the log before this one that are read for it: enough for KD_AUDIT_SEALS_UNTOLD seals
+// where seals are made at all, and a start that does not take long where they are not.
+#define KD_AUDIT_OLD_FILES_MAX 4
+
+// PATH.N, where N is the number of the first line: 12 digits and more.
+#define KD_AUDIT_NUMBER_DIGITS 12
+
+// Adds to n_seals and is_other what files before this one have of lines that the registry does not
+// know, the newest first, until it is more than KD_AUDIT_SEALS_UNTOLD.  Files that are not there,
+// have other names or cannot be read have none.  KD_ERR_NO_MEMORY.
+KD_MUST_CHECK enum kd_err kd_audit_scan_old(const char *path, const struct kd_chain *known,
+                                            struct kd_audit_scan *scan);
+
 // A line was written or read: it asks (its number), or answers another.
 void kd_audit_open_note(struct kd_audit_open *open, uint64_t asked, uint64_t answers);
 

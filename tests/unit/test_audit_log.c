@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "keyd/audit_log.h"
+#include "keyd/audit_scan.h"
 
 #include "unit.h"
 
@@ -251,6 +251,80 @@ START_TEST(a_registry_that_is_older_than_the_log_is_seen) {
 }
 END_TEST
 
+static void put_untold_seals(size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        put_seal(kd_audit_log_last(log_).seq);
+    }
+}
+
+// The seals are in the files before, as the log has been rotated since.
+START_TEST(a_registry_that_is_older_than_rotated_files_is_seen) {
+    put_some(2);
+    const struct kd_chain known = kd_audit_log_last(log_);
+    put_some(1); // the first line that a seal may cover and the registry does not know
+    put_untold_seals(KD_AUDIT_SEALS_UNTOLD);
+    ck_assert_err(kd_audit_log_rotate(log_), KD_OK);
+    put_some(1);
+    open_again(&known);
+    ck_assert(!found.is_ahead && !found.is_behind && found.bad_line == 0);
+    ck_assert_err(kd_audit_log_rotate(log_), KD_OK);
+    put_untold_seals(1);
+    const struct kd_chain last = kd_audit_log_last(log_);
+    ck_assert_err(kd_audit_log_rotate(log_), KD_OK);
+    open_again(&known); // the file in use is empty: killed before its first line
+    ck_assert(found.is_ahead);
+    open_again(&last);
+    put_some(1);
+    open_again(&known);
+    ck_assert(found.is_ahead && !found.is_behind);
+    struct kd_chain other = known;
+    other.head[0] ^= 1; // a line of a file before, and another one
+    open_again(&other);
+    ck_assert(found.is_behind);
+    open_again(&last);
+    ck_assert(!found.is_ahead && !found.is_behind);
+}
+END_TEST
+
+// So many files and no more are read; names that are no numbers, links and folders are none.
+START_TEST(files_before_are_read_up_to_a_limit) {
+    char name[160], link[160];
+    put_some(2);
+    const struct kd_chain known = kd_audit_log_last(log_);
+    put_some(1); // the first line that a seal may cover and the registry does not know
+    put_untold_seals(KD_AUDIT_SEALS_UNTOLD + 1);
+    snprintf(name, sizeof(name), "%s.%012d", path, 1); // as the next rotation names it
+    for (size_t i = 0; i < KD_AUDIT_OLD_FILES_MAX; i++) {
+        ck_assert_err(kd_audit_log_rotate(log_), KD_OK);
+        put_some(1);
+        open_again(&known);
+        ck_assert_msg(found.is_ahead, "after %zu rotations", i + 1);
+    }
+    ck_assert_err(kd_audit_log_rotate(log_), KD_OK);
+    put_some(1);
+    open_again(&known);
+    ck_assert(!found.is_ahead);
+    // With the others out of the way the first of them is the next to be read.
+    char command[256];
+    snprintf(command, sizeof(command), "cd %s && for f in audit.log.0*[2-9]; do mv $f x$f; done",
+             folder);
+    ck_assert_int_eq(system(command), 0);
+    open_again(&known);
+    ck_assert(found.is_ahead);
+    snprintf(link, sizeof(link), "%s.old", path);
+    ck_assert_int_eq(rename(name, link), 0);
+    open_again(&known);
+    ck_assert(!found.is_ahead);
+    ck_assert_int_eq(symlink(link, name), 0);
+    open_again(&known);
+    ck_assert(!found.is_ahead);
+    ck_assert_int_eq(unlink(name), 0);
+    ck_assert_int_eq(mkdir(name, 0700), 0);
+    open_again(&known);
+    ck_assert(!found.is_ahead);
+}
+END_TEST
+
 START_TEST(a_full_disk_leaves_whole_lines_and_heals) {
     char text[16384];
     put_some(2);
@@ -371,6 +445,8 @@ static TCase *tcase_log(void) {
     tcase_add_test(tc, a_line_that_does_not_follow_is_found_at_the_start);
     tcase_add_test(tc, lines_that_the_registry_knows_are_missed);
     tcase_add_test(tc, a_registry_that_is_older_than_the_log_is_seen);
+    tcase_add_test(tc, a_registry_that_is_older_than_rotated_files_is_seen);
+    tcase_add_test(tc, files_before_are_read_up_to_a_limit);
     tcase_add_test(tc, a_full_disk_leaves_whole_lines_and_heals);
     tcase_add_test(tc, a_file_that_somebody_cut_is_not_written_until_another_is_there);
     tcase_add_test(tc, the_next_file_begins_with_the_head_of_the_one_before);
