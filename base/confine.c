@@ -271,7 +271,12 @@ static int add_conditions(scmp_filter_ctx f, bool is_server) {
                : seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
                                   SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
     r = r != 0 ? r : seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-    // A limit is read, not set.
+    // A limit is read, not set, but a server's own number of descriptors, which a reload may raise
+    // up to the limit that its starter gave it.
+    r = r != 0 || !is_server
+            ? r
+            : seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0(SCMP_CMP_EQ, 0),
+                               SCMP_A1(SCMP_CMP_EQ, RLIMIT_NOFILE));
     return r != 0 ? r
                   : seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
                                      SCMP_A2(SCMP_CMP_EQ, 0));

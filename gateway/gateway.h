@@ -245,6 +245,9 @@ struct kd_gateway {
 KD_MUST_CHECK enum kd_err kd_records_new(struct kd_gateway *g);
 void kd_records_free(struct kd_gateway *g);
 
+// Descriptors for all connections of this configuration, as many as the process may have; where
+// they are too few the log says so.
+void kd_gateway_raise_descriptors(const struct kd_gateway_config *c);
 // Takes another configuration from the file; a wrong one changes nothing, and the log says why.
 void kd_gateway_reload(struct kd_gateway *g, const char *path);
 void kd_gateway_free_retired(struct kd_gateway *g);

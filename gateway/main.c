@@ -12,9 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 
-enum { EXIT_USAGE = 2, FILES_BESIDE = 64 };
+enum { EXIT_USAGE = 2 };
 
 static const char default_path[] = KD_SYSCONFDIR "/keyd-gateway.conf";
 
@@ -92,19 +91,7 @@ static uint64_t on_prepare(void *daemon) {
 // ---- life ------------------------------------------------------------------
 
 static bool prepare_process(const struct kd_gateway_config *c) {
-    struct rlimit files;
-    // All over TCP, as many at each listener of HTTP, and at that of pushes.
-    const rlim_t need = (rlim_t)c->connections_max * (2 + c->http.n) + 2 * c->keyd.connections_max +
-                        c->backend.connections_max + FILES_BESIDE;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < need) {
-        files.rlim_cur = need < files.rlim_max ? need : files.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < need) {
-            kd_log(KD_LOG_WARN, "main",
-                   "fewer descriptors than connections-max needs; raise LimitNOFILE",
-                   "limit=%llu needed=%llu", (unsigned long long)files.rlim_cur,
-                   (unsigned long long)need);
-        }
-    }
+    kd_gateway_raise_descriptors(c);
     if (kd_confine_process() == KD_OK && kd_confine_calls(KD_CONFINE_SERVER) == KD_OK) {
         return true;
     }

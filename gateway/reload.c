@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // reload.c: another configuration while the gateway serves.  What is under way with keyd
-// and the backend ends as it began; limits and files of tokens hold from now on.
+// and the backend ends as it began; limits and files of tokens hold from now on.  And the
+// descriptors that a configuration needs.
 #include "gateway/gateway.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+
+enum { FILES_BESIDE = 64 };
 
 struct kd_retired {
     struct kd_retired *next;
@@ -85,6 +89,22 @@ static enum kd_err replace(struct kd_gateway *g, struct kd_gateway_config *confi
     return KD_OK;
 }
 
+void kd_gateway_raise_descriptors(const struct kd_gateway_config *c) {
+    struct rlimit files;
+    // All over TCP, as many at each listener of HTTP, and at that of pushes.
+    const rlim_t need = (rlim_t)c->connections_max * (2 + c->http.n) + 2 * c->keyd.connections_max +
+                        c->backend.connections_max + FILES_BESIDE;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= need) {
+        return;
+    }
+    files.rlim_cur = need < files.rlim_max ? need : files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < need) {
+        kd_log(
+            KD_LOG_WARN, "main", "fewer descriptors than connections-max needs; raise LimitNOFILE",
+            "limit=%llu needed=%llu", (unsigned long long)files.rlim_cur, (unsigned long long)need);
+    }
+}
+
 void kd_gateway_reload(struct kd_gateway *g, const char *path) {
     kd_auto(gateway_config) struct kd_gateway_config *config = NULL;
     kd_auto(buf) struct kd_buf errors = KD_BUF_INIT(65536);
@@ -100,6 +120,7 @@ void kd_gateway_reload(struct kd_gateway *g, const char *path) {
     }
     (void)KD_STEAL(config);
     kd_log_set_level(g->config->log_level);
+    kd_gateway_raise_descriptors(g->config);
     kd_log(KD_LOG_INFO, "main", "the configuration was taken", "file=%s", path);
 }
 

@@ -173,6 +173,27 @@ def without_descriptors_who_comes_waits_and_costs_nothing(token):
 
 
 @test(on=SOFTHSM)
+def reload_asks_for_the_descriptors_of_more_connections(token):
+    """As many as the process may have; where they are too few the log says both numbers."""
+    few = "fewer descriptors than connections-max needs; raise LimitNOFILE; limit=256 needed="
+    with Set(token, connections_max=10) as s:
+        pid = s.gateway.process.pid
+        hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (256, hard))
+        s.gateway.reload(connections_max=300)
+        raised = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        assert raised[0] > 600 and raised[1] == hard, raised  # TCP, and pushes
+        assert few not in s.gateway.log()
+        s.gateway.reload(connections_max=10)
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == raised
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (256, 256))
+        s.gateway.reload(connections_max=300)
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (256, 256)
+        assert few + str(raised[0]) in s.gateway.log(), s.gateway.log()
+        assert s.device("d").connect().message(b"abc") == (0, b"cba")
+
+
+@test(on=SOFTHSM)
 def datagrams_leave_a_quarter_of_the_places_to_others(token):
     """J16: anybody can send as many as he likes, from whatever address."""
     with Set(token, keyd_connections=1, pending_max=80) as s:

@@ -239,6 +239,26 @@ static int dump_core(void) {
     return is_shut ? 0 : 1;
 }
 
+static int set_limit(int which) {
+    struct rlimit limit;
+    return getrlimit(which, &limit) != 0 ? errno : said(setrlimit(which, &limit));
+}
+
+static int set_number_of_descriptors(void) {
+    return set_limit(RLIMIT_NOFILE);
+}
+
+static int set_stack(void) {
+    return set_limit(RLIMIT_STACK);
+}
+
+static int set_anothers_number_of_descriptors(void) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) != 0
+               ? errno
+               : said(prlimit(getppid(), RLIMIT_NOFILE, &limit, NULL));
+}
+
 // ---- cases -----------------------------------------------------------------
 
 START_TEST(a_process_is_closed_to_others) {
@@ -262,6 +282,7 @@ START_TEST(a_client_reads_and_connects_and_does_nothing_else) {
     ck_assert_int_eq(confined(c, make_process), EPERM);
     ck_assert_int_eq(confined(c, packet_socket), EPERM);
     ck_assert_int_eq(confined(c, local_socket), EPERM);
+    ck_assert_int_eq(confined(c, set_number_of_descriptors), EPERM);
     ck_assert_int_eq(confined(c, run_program), KILLED);
     ck_assert_int_eq(confined(c, listen_somewhere), KILLED);
 }
@@ -300,6 +321,9 @@ START_TEST(a_server_listens_too) {
     ck_assert_int_eq(confined(c, watch_descriptors), 0);
     ck_assert_int_eq(confined(c, make_thread), 0);
     ck_assert_int_eq(confined(c, lock_memory), 0);
+    ck_assert_int_eq(confined(c, set_number_of_descriptors), 0);
+    ck_assert_int_eq(confined(c, set_anothers_number_of_descriptors), EPERM);
+    ck_assert_int_eq(confined(c, set_stack), EPERM);
     ck_assert_int_eq(confined(c, write_file), EPERM);
     ck_assert_int_eq(confined(c, remove_file), EPERM);
     ck_assert_int_eq(confined(c, make_process), EPERM);
