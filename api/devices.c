@@ -74,7 +74,9 @@ static void finish(struct kd_request *q, enum kd_err err, const char *detail,
         kd_request_refuse(q, err, detail);
         return;
     }
-    put_device(&q->out, device, secret);
+    if (device != NULL) {
+        put_device(&q->out, device, secret);
+    }
     kd_request_end(q, status);
 }
 
@@ -90,6 +92,12 @@ static void on_made(void *arg, enum kd_err err, const char *detail,
 static void on_changed(void *arg, enum kd_err err, const char *detail,
                        const struct kd_device_info *device, const char *secret) {
     finish(arg, err, detail, device, secret, 200);
+}
+
+static void on_deleted(void *arg, enum kd_err err, const char *detail,
+                       const struct kd_device_info *device KD_UNUSED,
+                       const char *secret KD_UNUSED) {
+    finish(arg, err, detail, NULL, "", 204);
 }
 
 // ---- reading ---------------------------------------------------------------
@@ -174,6 +182,10 @@ enum kd_err kd_handle_device_revoke(struct kd_request *q) {
         return err;
     }
     return wait_for(q, kd_bootstrap_revoke(q->http->service, &q->caller, q->name, on_changed, q));
+}
+
+enum kd_err kd_handle_device_delete(struct kd_request *q) {
+    return wait_for(q, kd_bootstrap_delete(q->http->service, &q->caller, q->name, on_deleted, q));
 }
 
 // ---- looking ---------------------------------------------------------------

@@ -86,6 +86,7 @@ static const struct kd_route routes[] = {
     { "GET", "/v1/devices", kd_handle_device_list, .has_page = true, .may = "show" },
     { "POST", "/v1/devices", kd_handle_device_new, .body = KD_BODY_NEEDED, .audit = KD_ROUTE_ASKED, .event = "device.create", .may = "device" },
     { "GET", DEVICE, kd_handle_device_show, KD_PARAM_DEVICE, .may = "show" },
+    { "DELETE", DEVICE, kd_handle_device_delete, KD_PARAM_DEVICE, .audit = KD_ROUTE_ASKED, .event = "device.delete", .may = "device" },
     { "POST", DEVICE "/secret", kd_handle_device_secret, KD_PARAM_DEVICE, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "device.secret", .may = "device" },
     { "POST", DEVICE "/revoke", kd_handle_device_revoke, KD_PARAM_DEVICE, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "device.revoke", .may = "device" },
     { "GET", "/v1/ca", kd_handle_ca_show, .may = "show" },

@@ -98,7 +98,7 @@ kd_handler kd_handle_session_release; // release.c
 kd_handler kd_handle_record_seal, kd_handle_record_open;                          // records.c
 kd_handler kd_handle_envelope_key, kd_handle_envelope_open;                       // envelopes.c
 kd_handler kd_handle_device_list, kd_handle_device_new, kd_handle_device_show,
-    kd_handle_device_revoke, kd_handle_device_secret; // devices.c
+    kd_handle_device_revoke, kd_handle_device_secret, kd_handle_device_delete; // devices.c
 kd_handler kd_handle_ca_show, kd_handle_ca_make;      // ca.c
 kd_handler kd_handle_est_cacerts, kd_handle_est_csrattrs, kd_handle_est_enroll,
     kd_handle_certificate, kd_handle_provision; // est.c

@@ -73,6 +73,9 @@
     X(KD_ERR_PEER_EXISTS, "peer-exists", KD_CLASS_CONFLICT, "There is a peer of this name, or with this credential, already.") \
     X(KD_ERR_DEVICE_EXISTS, "device-exists", KD_CLASS_CONFLICT, "There is a device of this id already.") \
     X(KD_ERR_DEVICE_REVOKED, "device-revoked", KD_CLASS_CONFLICT, "The device is revoked, for good.") \
+    X(KD_ERR_DEVICE_NOT_REVOKED, "device-not-revoked", KD_CLASS_CONFLICT, "The device is not revoked: revoke it first.") \
+    X(KD_ERR_DEVICE_CERTIFIED, "device-certified", KD_CLASS_CONFLICT, "A certificate of the device has not ended yet.") \
+    X(KD_ERR_DEVICE_DELETED, "device-deleted", KD_CLASS_CONFLICT, "A device of this id was deleted: the id is not given again.") \
     X(KD_ERR_PEER_IS_DEVICE, "peer-is-device", KD_CLASS_CONFLICT, "The peer is a device of the bootstrap server: revoke it there.") \
     X(KD_ERR_KEY_RESERVED, "key-reserved", KD_CLASS_CONFLICT, "This key is for the secure channel, for certificates or for the audit log alone.") \
     X(KD_ERR_VERSION_PRIMARY, "version-primary", KD_CLASS_CONFLICT, "This is the key's primary version, or its last: rotate the key first, or delete the key.") \

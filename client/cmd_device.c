@@ -138,6 +138,16 @@ enum kd_exit kd_cmd_device_revoke(struct kd_ctl *ctl) {
     return code != KD_EXIT_OK ? code : print_device(ctl, device);
 }
 
+enum kd_exit kd_cmd_device_delete(struct kd_ctl *ctl) {
+    kd_auto(json) json_t *nothing = NULL;
+    if (!kd_args_has(ctl->args, "yes")) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE,
+                           "%s would be deleted, and no device could have its id again. Say --yes.",
+                           ctl->args->words[0]);
+    }
+    return call_device(ctl, "DELETE", "", NULL, &nothing);
+}
+
 // ---- the CA ----------------------------------------------------------------
 
 static enum kd_exit make_paper(struct kd_ctl *ctl, const char *path, const char *member,

@@ -306,6 +306,8 @@ const struct kd_command kd_commands[] = {
     { "device connect", "", 0, 0, connect_options, "be a device: try a handshake, and show its bytes", "",
       kd_cmd_device_connect, .is_offline = true },
     { "device send", "", 0, 0, send_options, "be a device: send a message, and print the answer",
+    { "device delete", "ID", 1, 1, revoke_options, "delete a device that is revoked and whose certificates have ended",
+      "Its id is not given again.", kd_cmd_device_delete },
       "Ends with 1 when the backend answered with an error.", kd_cmd_device_send, .is_offline = true },
     { "device listen", "", 0, 0, listen_options, "be a device: print the messages that the server sends unasked",
       "Each on a line, until it is stopped.", kd_cmd_device_listen, .is_offline = true },

@@ -155,6 +155,7 @@ enum kd_exit kd_cmd_device_show(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_renew(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_revoke(struct kd_ctl *ctl);
 // Its own end of the channel.
+enum kd_exit kd_cmd_device_delete(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_provision(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_connect(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_send(struct kd_ctl *ctl);

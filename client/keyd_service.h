@@ -548,6 +548,8 @@ enum keyd_err keyd_enrolment_list(struct keyd_service *service, struct keyd_page
                                   struct keyd_enrolment *out, size_t max);
 /* For good: it is refused at once, and its sessions and tickets end. */
 enum keyd_err keyd_enrolment_revoke(struct keyd_service *service, const char *id);
+/* One that is revoked, when all its certificates have ended; its id is not given again. */
+enum keyd_err keyd_enrolment_delete(struct keyd_service *service, const char *id);
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

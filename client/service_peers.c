@@ -241,3 +241,9 @@ enum keyd_err keyd_enrolment_revoke(struct keyd_service *s, const char *id) {
     kd_service_begin();
     return kd_detail_end(kd_service_on(s, "POST", "devices", id, "revoke", &a));
 }
+
+enum keyd_err keyd_enrolment_delete(struct keyd_service *s, const char *id) {
+    kd_auto(service_answer) struct kd_service_answer a = KD_SERVICE_ANSWER_INIT;
+    kd_service_begin();
+    return kd_detail_end(kd_service_on(s, "DELETE", "devices", id, "", &a));
+}

@@ -371,6 +371,9 @@ void kd_bootstrap_metrics(const struct kd_service *s, struct kd_buf *out) {
     }
     kd_tally_head(out, "keyd_devices", "gauge", "Devices of the bootstrap server.");
     kd_buf_printf(out, "keyd_devices %zu\n", b->devices.n);
+    kd_tally_head(out, "keyd_devices_deleted", "gauge",
+                  "Devices that were deleted, whose ids are not given again.");
+    kd_buf_printf(out, "keyd_devices_deleted %zu\n", kd_map_count(&b->devices.deleted));
     kd_tally_head(out, "keyd_certificates_issued_total", "counter",
                   "Certificates that were issued.");
     kd_buf_printf(out, "keyd_certificates_issued_total %llu\n", (unsigned long long)b->issued);
@@ -391,8 +394,9 @@ enum kd_err kd_bootstrap_open(struct kd_service *s, struct kd_store *store,
     b->config = &s->config->ca;
     b->chain = KD_CA_CHAIN_INIT;
     b->fingerprint = KD_BUF_INIT(256);
-    enum kd_err r = kd_store_load_devices(store, kd_devices_load, &b->devices);
-    if (r != KD_OK) {
+    enum kd_err r;
+    if ((r = kd_store_load_devices(store, kd_devices_load, &b->devices)) != KD_OK ||
+        (r = kd_store_load_deleted(store, kd_devices_note_deleted, &b->devices)) != KD_OK) {
         kd_bootstrap_free(b);
         return r;
     }

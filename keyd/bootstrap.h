@@ -26,6 +26,9 @@ const char *kd_device_usage_name(enum kd_device_usage usage); // "sign", "agree"
 KD_MUST_CHECK bool kd_device_usage_parse(const char *name, enum kd_device_usage *out);
 const char *kd_device_state_name(enum kd_device_state state); // "enrolled", "active", "revoked"
 
+// The ids of so many devices that were deleted are kept for each that there may be ([ca]
+// devices-max): who may delete devices cannot fill the disk with them.
+#define KD_DELETED_PER_DEVICE 10
 #define KD_DEVICE_SERIAL_TEXT_BYTES 33 // hexadecimal, with NUL
 #define KD_DEVICE_SECRET_TEXT_BYTES 28 // base64url of 160 random bits, with NUL
 #define KD_DEVICE_URI_TEXT_BYTES 256
@@ -55,8 +58,9 @@ struct kd_device_spec {
     enum kd_device_usage usage;
     uint32_t secret_lifetime_sec; // 0: the default
 };
-// KD_MAY_DEVICE.  KD_ERR_DEVICE_EXISTS, KD_ERR_PEER_EXISTS, KD_ERR_TOO_MANY, KD_ERR_BAD_NAME,
-// KD_ERR_FIELD_INVALID (the lifetime, or the URI would be too long).
+// KD_MAY_DEVICE.  KD_ERR_DEVICE_EXISTS, KD_ERR_DEVICE_DELETED, KD_ERR_PEER_EXISTS,
+// KD_ERR_TOO_MANY, KD_ERR_BAD_NAME, KD_ERR_FIELD_INVALID (the lifetime, or the URI would be too
+// long).
 KD_MUST_CHECK enum kd_err kd_bootstrap_enrol(struct kd_service *s, const struct kd_caller *caller,
                                              const struct kd_device_spec *spec,
                                              kd_device_done *done, void *arg);
@@ -69,6 +73,11 @@ KD_MUST_CHECK enum kd_err kd_bootstrap_new_secret(struct kd_service *s,
                                                   void *arg);
 // At once and for good: the peer is refused, its sessions and tickets end.
 KD_MUST_CHECK enum kd_err kd_bootstrap_revoke(struct kd_service *s, const struct kd_caller *caller,
+                                              const char *id, kd_device_done *done, void *arg);
+// One that is revoked, when all its certificates have ended; its id is not given again.  `done` is
+// given no device.  KD_ERR_DEVICE_NOT_REVOKED, KD_ERR_DEVICE_CERTIFIED (the detail says until
+// when), KD_ERR_CHANGE_UNDER_WAY, KD_ERR_TOO_MANY (KD_DELETED_PER_DEVICE).
+KD_MUST_CHECK enum kd_err kd_bootstrap_delete(struct kd_service *s, const struct kd_caller *caller,
                                               const char *id, kd_device_done *done, void *arg);
 // KD_MAY_SHOW on the CA's key.
 KD_MUST_CHECK enum kd_err kd_bootstrap_device(const struct kd_service *s,

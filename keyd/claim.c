@@ -17,11 +17,10 @@ static struct kd_trust_rules rules_of(const struct kd_channel *c) {
                                      .required = t->required_uris.values };
 }
 
-// A device of this bootstrap server that is revoked does not come in by the CA's word.
+// A device of this bootstrap server that is revoked does not come in by the CA's word, nor does
+// another one in the name of one that was deleted.
 static bool is_revoked(const struct kd_channel *c, const char *name) {
-    const struct kd_device_entry *e =
-        c->s->bootstrap == NULL ? NULL : kd_devices_get(&c->s->bootstrap->devices, name);
-    return e != NULL && e->state == KD_DEVICE_REVOKED;
+    return c->s->bootstrap != NULL && kd_devices_shuts_out(&c->s->bootstrap->devices, name);
 }
 
 static enum kd_err refuse_name(const struct kd_peer_entry *there, const char **why) {
@@ -42,7 +41,7 @@ static enum kd_err believe(struct kd_claim *q, const struct kd_bytes *chain, siz
         return r;
     }
     if (is_revoked(q->c, name.name)) {
-        *why = "its device is revoked";
+        *why = "its device is revoked, or was deleted";
         return KD_ERR_HS_CREDENTIAL;
     }
     const struct kd_peer_entry *there = kd_peers_get(&q->c->peers, name.name);

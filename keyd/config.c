@@ -145,7 +145,7 @@ static const struct kd_config_row rows[] = {
     { "ca", "renew-grace", NUMBER, CA(renew_grace_sec), "2592000", 0, 315360000, "Seconds after its end that a certificate is still good to get the next one with." },
     { "ca", "secret-lifetime", NUMBER, CA(secret_lifetime_sec), "86400", 1, 31536000, "Seconds that a one-time enrolment secret is good when the operator does not say." },
     { "ca", "secret-lifetime-max", NUMBER, CA(secret_lifetime_max_sec), "2592000", 1, 31536000, "The longest that an operator may ask for." },
-    { "ca", "devices-max", NUMBER, CA(devices_max), "100000", 1, 10000000, "Devices in the registry, revoked ones too." },
+    { "ca", "devices-max", NUMBER, CA(devices_max), "100000", 1, 10000000, "Devices in the registry, revoked ones too, until they are deleted. The ids of ten times as many deleted ones are kept." },
 
     { "bootstrap", "tcp-address", TEXT, BOOTSTRAP(tcp_address), "", 0, 64, "Numeric IPv4 or IPv6 address on which devices are served (EST, certificates, provisioning), always with TLS. Empty: they are not." },
     { "bootstrap", "tcp-port", NUMBER16, BOOTSTRAP(tcp_port), "0", 0, 65535, "TCP port. 0: any free one; the log says which." },

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// device_work.c: devices are enrolled, get new secrets, are revoked.  Each change is written
-// by the store's thread before it is answered.
+// device_work.c: devices are enrolled, get new secrets, are revoked, and deleted.  Each change is
+// written by the store's thread before it is answered.
 #include "keyd/bootstrap_state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +12,11 @@ enum { SECRET_BYTES = 20 };
 struct change {
     struct kd_store_job job; // first: a job's address is its change's
     struct kd_bootstrap *b;
-    struct kd_device_entry *device;
+    struct kd_device_entry *device; // NULL at the end of a delete
+    char detail[KD_DETAIL_BYTES];
     char secret[KD_DEVICE_SECRET_TEXT_BYTES]; // to be told once
     uint8_t hash[KD_ENROL_HASH_BYTES];
-    uint64_t until_ms;
+    uint64_t until_ms; // of the secret; delete: of the certificate that has not ended
     uint64_t now_ms;
     bool has_end; // revoke, of one that is a peer
     struct kd_store_ended end;
@@ -30,10 +32,11 @@ static void drop(struct change *w) {
 
 static void end(struct change *w, enum kd_err err) {
     struct kd_device_info info;
-    if (err == KD_OK) {
+    const bool has_device = err == KD_OK && w->device != NULL;
+    if (has_device) {
         kd_device_describe(w->b, w->device, &info);
     }
-    w->done(w->arg, err, "", err == KD_OK ? &info : NULL, err == KD_OK ? w->secret : "");
+    w->done(w->arg, err, w->detail, has_device ? &info : NULL, err == KD_OK ? w->secret : "");
     w->b->s->pending--;
     drop(w);
 }
@@ -137,6 +140,9 @@ static enum kd_err check_spec(const struct kd_bootstrap *b, const struct kd_devi
     if (kd_devices_get(&b->devices, spec->id) != NULL) {
         return KD_ERR_DEVICE_EXISTS;
     }
+    if (kd_devices_was_deleted(&b->devices, spec->id)) {
+        return KD_ERR_DEVICE_DELETED;
+    }
     const struct kd_peer_entry *peer = kd_peers_get(&b->s->channel->peers, spec->id);
     if (peer != NULL && !peer->is_passing) {
         return KD_ERR_PEER_EXISTS;
@@ -196,6 +202,9 @@ static enum kd_err find(const struct kd_bootstrap *b, const char *id,
     struct kd_device_entry *e = kd_devices_get(&b->devices, id);
     if (e == NULL || e->is_new) {
         return KD_ERR_NO_DEVICE;
+    }
+    if (e->is_leaving) {
+        return KD_ERR_CHANGE_UNDER_WAY;
     }
     *out = e;
     return e->state == KD_DEVICE_REVOKED ? KD_ERR_DEVICE_REVOKED : KD_OK;
@@ -284,6 +293,69 @@ enum kd_err kd_bootstrap_revoke(struct kd_service *s, const struct kd_caller *ca
     shut_out(w, e);
     w->job.run = run_revoke;
     w->job.done = revoke_done;
+    submit(w, e);
+    return KD_OK;
+}
+
+// ---- delete ----------------------------------------------------------------
+
+static enum kd_err run_delete(struct kd_store_job *job, struct kd_store *store) {
+    struct change *w = (struct change *)job;
+    return kd_store_delete_device(store, w->device->id, w->now_ms, &w->until_ms);
+}
+
+static void delete_done(struct kd_store_job *job, enum kd_err err) {
+    struct change *w = (struct change *)job;
+    struct kd_devices *devices = &w->b->devices;
+    if (err != KD_OK) {
+        w->device->is_leaving = false;
+        kd_devices_unnote_deleted(devices, w->device->id);
+        if (err == KD_ERR_DEVICE_CERTIFIED) {
+            char until[KD_CLOCK_TEXT_BYTES];
+            kd_clock_format(w->until_ms, until);
+            snprintf(w->detail, sizeof(w->detail), "One is good until %s.", until);
+        }
+        end(w, err);
+        return;
+    }
+    kd_log(KD_LOG_INFO, "ca", "a device was deleted", "device=%s", w->device->id);
+    kd_devices_remove(devices, w->device);
+    w->device = NULL;
+    end(w, KD_OK);
+}
+
+// The certificates that it has had are asked by the store's thread: not all of them are here.
+static enum kd_err find_revoked(const struct kd_bootstrap *b, const char *id,
+                                struct kd_device_entry **out) {
+    const enum kd_err r = find(b, id, out);
+    if (r != KD_ERR_DEVICE_REVOKED) {
+        return r == KD_OK ? KD_ERR_DEVICE_NOT_REVOKED : r;
+    }
+    if ((*out)->is_busy) { // a certificate or secret was under way, and refers to it
+        return KD_ERR_CHANGE_UNDER_WAY;
+    }
+    const uint64_t max = (uint64_t)b->config->devices_max * KD_DELETED_PER_DEVICE;
+    return kd_map_count(&b->devices.deleted) >= max ? KD_ERR_TOO_MANY : KD_OK;
+}
+
+enum kd_err kd_bootstrap_delete(struct kd_service *s, const struct kd_caller *caller,
+                                const char *id, kd_device_done *done, void *arg) {
+    struct kd_bootstrap *b = NULL;
+    struct change *w = NULL;
+    struct kd_device_entry *e = NULL;
+    enum kd_err r = kd_bootstrap_admit(s, caller, KD_MAY_DEVICE, &b);
+    if (r != KD_OK || (r = find_revoked(b, id, &e)) != KD_OK ||
+        (r = new_change(b, done, arg, &w)) != KD_OK) {
+        return r;
+    }
+    // Now, as nothing may be missing when the disk has it.
+    if ((r = kd_devices_note_deleted(&b->devices, e->id)) != KD_OK) {
+        drop(w);
+        return r;
+    }
+    e->is_leaving = true;
+    w->job.run = run_delete;
+    w->job.done = delete_done;
     submit(w, e);
     return KD_OK;
 }

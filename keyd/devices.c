@@ -160,6 +160,11 @@ void kd_devices_wipe(struct kd_devices *d) {
         free_entry(d->sorted[i]);
     }
     free(d->sorted);
+    size_t cursor = 0;
+    for (void *id; (id = kd_map_next(&d->deleted, &cursor)) != NULL;) {
+        kd_map_free_named(&d->deleted, id);
+    }
+    kd_map_wipe(&d->deleted);
     kd_map_wipe(&d->by_id);
     kd_map_wipe(&d->by_hash);
     *d = KD_DEVICES_INIT;
@@ -168,6 +173,27 @@ void kd_devices_wipe(struct kd_devices *d) {
 enum kd_err kd_devices_load(void *devices, const struct kd_store_device *from) {
     struct kd_device_entry *e = NULL;
     return kd_devices_add(devices, from, &e);
+}
+
+enum kd_err kd_devices_note_deleted(void *devices, const char *id) {
+    struct kd_devices *d = devices;
+    return kd_map_named(&d->deleted, id, KD_NAME_MAX_BYTES + 1) == NULL ? KD_ERR_NO_MEMORY : KD_OK;
+}
+
+void kd_devices_unnote_deleted(struct kd_devices *d, const char *id) {
+    void *noted = kd_map_get(&d->deleted, kd_bytes_of_text(id));
+    if (noted != NULL) {
+        kd_map_free_named(&d->deleted, noted);
+    }
+}
+
+bool kd_devices_was_deleted(const struct kd_devices *d, const char *id) {
+    return kd_map_get(&d->deleted, kd_bytes_of_text(id)) != NULL;
+}
+
+bool kd_devices_shuts_out(const struct kd_devices *d, const char *id) {
+    const struct kd_device_entry *e = kd_devices_get(d, id);
+    return e == NULL ? kd_devices_was_deleted(d, id) : e->state == KD_DEVICE_REVOKED;
 }
 
 struct kd_device_entry *kd_devices_get(const struct kd_devices *d, const char *id) {

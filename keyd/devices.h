@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// devices.h: the devices of the bootstrap server in memory, by id and by their certificates.
-// What is here has been written to the store before, but for what `is_new` and `is_busy` say.
+// devices.h: the devices of the bootstrap server in memory, by id and by their certificates, and
+// the ids of those that were deleted.  What is here has been written to the store before, but for
+// what `is_new`, `is_busy` and `is_leaving` say.
 #ifndef KD_KEYD_DEVICES_H
 #define KD_KEYD_DEVICES_H
 
@@ -27,11 +28,13 @@ struct kd_device_entry {
     struct kd_device_certificate previous; // good for one more renewal, not for handshakes
     bool is_new;                           // not on the disk yet: not to be found
     bool is_busy;                          // a certificate or secret is being made for it
+    bool is_leaving; // being deleted: nothing else may begin
     bool is_unsaved; // revoked, and the disk does not know: may be revoked again
 };
 
 struct kd_devices {
     struct kd_map by_id, by_hash;
+    struct kd_map deleted; // ids alone
     size_t n;
     size_t cap;
     struct kd_device_entry **sorted;
@@ -46,6 +49,14 @@ KD_MUST_CHECK enum kd_err kd_devices_add(struct kd_devices *d, const struct kd_s
 void kd_devices_remove(struct kd_devices *d, struct kd_device_entry *e);
 // A kd_store_device_fn; arg is the devices.
 KD_MUST_CHECK enum kd_err kd_devices_load(void *devices, const struct kd_store_device *from);
+
+// Ids of devices that were deleted, and of one that is leaving.  A kd_store_deleted_fn; arg is the
+// devices.  KD_ERR_NO_MEMORY.
+KD_MUST_CHECK enum kd_err kd_devices_note_deleted(void *devices, const char *id);
+void kd_devices_unnote_deleted(struct kd_devices *d, const char *id); // it stays
+bool kd_devices_was_deleted(const struct kd_devices *d, const char *id);
+// Such a name does not come in, whoever vouches for it.
+bool kd_devices_shuts_out(const struct kd_devices *d, const char *id);
 
 struct kd_device_entry *kd_devices_get(const struct kd_devices *d, const char *id); // or NULL
 // The first whose id is greater than `after` (NULL: the first), or NULL.

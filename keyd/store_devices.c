@@ -97,6 +97,24 @@ enum kd_err kd_store_load_devices(struct kd_store *s, kd_store_device_fn *fn, vo
     return r;
 }
 
+static enum kd_err read_deleted(sqlite3_stmt *q, kd_store_deleted_fn *fn, void *arg) {
+    const char *id = column_text(q, 0);
+    return kd_sql_not_ours(kd_name_is_valid(kd_bytes_of_text(id)) ? fn(arg, id) : KD_ERR_BAD_NAME,
+                           "deleted device", id);
+}
+
+enum kd_err kd_store_load_deleted(struct kd_store *s, kd_store_deleted_fn *fn, void *arg) {
+    sqlite3_stmt *q = prepare(s, "SELECT id FROM deleted_devices ORDER BY id");
+    enum kd_err r = q == NULL ? kd_sql_fail(s, "the deleted devices cannot be read") : KD_OK;
+    int step;
+    while (r == KD_OK && (step = sqlite3_step(q)) != SQLITE_DONE) {
+        r = step == SQLITE_ROW ? read_deleted(q, fn, arg)
+                               : kd_sql_fail(s, "the deleted devices cannot be read");
+    }
+    sqlite3_finalize(q);
+    return r;
+}
+
 // ---- changes ---------------------------------------------------------------
 
 static enum kd_err add_device(struct kd_store *s, const struct kd_store_device *d) {
@@ -162,6 +180,51 @@ static enum kd_err revoke(struct kd_store *s, const char *id, uint64_t now_ms) {
 enum kd_err kd_store_revoke_device(struct kd_store *s, const char *id, uint64_t now_ms) {
     enum kd_err r = kd_sql_begin(s);
     return r == KD_OK ? kd_sql_end(s, revoke(s, id, now_ms)) : r;
+}
+
+// Whether it may go: all certificates that it ever had are asked, not the last two alone.
+static enum kd_err check_over(struct kd_store *s, const char *id, uint64_t now_ms,
+                              uint64_t *until_ms) {
+    sqlite3_stmt *q = prepare(s, "SELECT state, (SELECT max(upto_ms) FROM certificates"
+                                 " WHERE device = ?1) FROM devices WHERE id = ?1");
+    kd_sql_text(q, 1, id);
+    const int step = q == NULL ? SQLITE_ERROR : sqlite3_step(q);
+    enum kd_err r = step == SQLITE_ROW    ? KD_OK
+                    : step == SQLITE_DONE ? KD_ERR_NO_DEVICE
+                                          : kd_sql_fail(s, "a device cannot be read");
+    if (r == KD_OK) {
+        const uint64_t upto_ms = (uint64_t)sqlite3_column_int64(q, 1); // 0: it has had none
+        const bool has_ended = upto_ms < now_ms; // RFC 5280 4.1.2.5: good at its end, too
+        r = sqlite3_column_int(q, 0) != KD_DEVICE_REVOKED ? KD_ERR_DEVICE_NOT_REVOKED
+            : has_ended                                   ? KD_OK
+                                                          : KD_ERR_DEVICE_CERTIFIED;
+        *until_ms = r == KD_ERR_DEVICE_CERTIFIED ? upto_ms : *until_ms;
+    }
+    sqlite3_finalize(q);
+    return r;
+}
+
+static enum kd_err delete_device(struct kd_store *s, const char *id) {
+    static const char *const texts[] = { "INSERT INTO deleted_devices(id) VALUES(?1)",
+                                         "DELETE FROM certificates WHERE device = ?1",
+                                         "DELETE FROM devices WHERE id = ?1" };
+    enum kd_err r = KD_OK;
+    for (size_t i = 0; i < KD_COUNT_OF(texts) && r == KD_OK; i++) {
+        sqlite3_stmt *q = prepare(s, texts[i]);
+        kd_sql_text(q, 1, id);
+        r = finish(s, q);
+    }
+    return r;
+}
+
+enum kd_err kd_store_delete_device(struct kd_store *s, const char *id, uint64_t now_ms,
+                                   uint64_t *until_ms) {
+    enum kd_err r = kd_sql_begin(s);
+    if (r != KD_OK) {
+        return r;
+    }
+    r = check_over(s, id, now_ms, until_ms);
+    return kd_sql_end(s, r == KD_OK ? delete_device(s, id) : r);
 }
 
 // ---- issuing ---------------------------------------------------------------

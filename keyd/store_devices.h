@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// store_devices.h: the devices of the bootstrap server on disk, and every certificate that
-// was ever issued.  As with store.h each function is one transaction that is on the disk
-// when it returns; in the store's thread.
+// store_devices.h: the devices of the bootstrap server on disk, every certificate that was ever
+// issued to them, and the ids of devices that were deleted.  As with store.h each function is one
+// transaction that is on the disk when it returns; in the store's thread.
 #ifndef KD_KEYD_STORE_DEVICES_H
 #define KD_KEYD_STORE_DEVICES_H
 
@@ -41,6 +41,16 @@ KD_MUST_CHECK enum kd_err kd_store_set_secret(struct kd_store *s, const char *id
 // Revokes the device, all its certificates, and deletes the peer that it is.
 KD_MUST_CHECK enum kd_err kd_store_revoke_device(struct kd_store *s, const char *id,
                                                  uint64_t now_ms);
+
+// A device that is revoked and whose certificates have all ended goes, with them; its id is kept.
+// KD_ERR_NO_DEVICE, KD_ERR_DEVICE_NOT_REVOKED; KD_ERR_DEVICE_CERTIFIED: *until_ms is the end of
+// the last of them, which has not come at now_ms.
+KD_MUST_CHECK enum kd_err kd_store_delete_device(struct kd_store *s, const char *id,
+                                                 uint64_t now_ms, uint64_t *until_ms);
+typedef KD_MUST_CHECK enum kd_err kd_store_deleted_fn(void *arg, const char *id);
+// The ids of devices that were deleted, in their order.  Ends with fn's first failure.
+KD_MUST_CHECK enum kd_err kd_store_load_deleted(struct kd_store *s, kd_store_deleted_fn *fn,
+                                                void *arg);
 
 struct kd_store_issue {
     const struct kd_store_certificate *certificate;

@@ -55,6 +55,8 @@ static const char *const schema[] = {
      "CREATE INDEX ended_of_peer ON ended(peer) WHERE kind = 1;"),
     // the greatest number of a version that was destroyed: it is not given again
     "ALTER TABLE keys ADD COLUMN last INTEGER NOT NULL DEFAULT 0;",
+    // ids of devices that were deleted: they are not given again
+    "CREATE TABLE deleted_devices(id TEXT PRIMARY KEY NOT NULL) WITHOUT ROWID;",
 };
 enum { SCHEMA_VERSION = KD_COUNT_OF(schema) };
 

@@ -491,6 +491,13 @@ def a_certificate_is_issued_with_a_line_that_names_it(token):
     renewed = events(keyd, "certificate.renew")
     assert len(renewed) == 1 and "device" not in renewed[0], ("named by nobody's word", renewed)
     assert renewed[0]["with"] == hashlib.sha256(der).hexdigest(), renewed
+    expect(keyd.delete("/v1/devices/pump-4"), 409, "device-not-revoked")
+    keyd.enrol("pump-6")
+    keyd.ok("/v1/devices/pump-6/revoke", {})
+    expect(keyd.delete("/v1/devices/pump-6"), 204)
+    told = [(e["name"], e.get("result")) for e in events(keyd, "device.delete")
+            if e.get("phase") == "asked" or e["result"] == "ok"]
+    assert [name for name, _ in told] == ["pump-4", "pump-6", "pump-6"], told
     with open(keyd.audit_file, encoding="ascii") as f:
         assert secret not in f.read(), "a secret in the log"
     keyd.stop()

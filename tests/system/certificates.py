@@ -372,6 +372,18 @@ def a_revoked_device_is_not_let_in_by_the_word_of_its_ca(token):
                    "handshake-credential")
             assert "detail=its device is revoked" in keyd.log()
             keyd.restart()
+        # Nor is another device in the name of one that was deleted: the registry's end of the
+        # certificate has come, and the certificate itself is good still.
+        keyd.stop()
+        keyd.end_certificates("d")
+        keyd.start()
+        expect(keyd.delete("/v1/devices/d"), 204)
+        for _ in range(2):
+            first = keyd.ok("/v1/handshakes", {"message": b64(device.begin())}, 201)
+            third = device.read(unb64(first["message"]))
+            expect(keyd.post("/v1/handshakes/" + first["handshake"], {"message": b64(third)}), 422,
+                   "handshake-credential")
+            keyd.restart()
     keyd.stop()
 
 

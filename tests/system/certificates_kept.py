@@ -8,6 +8,7 @@ import ssl
 import threading
 
 from certificates import problem
+from kills import storm
 from harness import BOTH, SOFTHSM, expect, main, oracle, peer, test, wait_for
 from harness.boot import BASE, EST, Bootstrap, Issued, Owner
 
@@ -60,6 +61,88 @@ def kill_9_loses_no_certificate_that_was_given_out(token):
 
 
 @test(on=SOFTHSM)
+def a_device_is_deleted_when_it_is_revoked_and_its_certificates_have_ended(token):
+    keyd = Bootstrap(token).set_up()
+    for id_ in ("d", "e"):
+        owner = Owner(id_)
+        owner.enroll(keyd, keyd.enrol(id_))
+    expect(keyd.delete("/v1/devices/none"), 404, "no-such-device")
+    expect(keyd.delete("/v1/devices/d"), 409, "device-not-revoked")
+    ends = keyd.ok("/v1/devices/d/revoke", {})["not_after"]
+    for _ in range(2):
+        detail = expect(keyd.delete("/v1/devices/d"), 409, "device-certified").json["detail"]
+        assert detail == f"One is good until {ends}.", detail
+        assert keyd.get("/v1/devices/d").json["state"] == "revoked"
+        keyd.restart()
+    keyd.stop()
+    for id_ in ("d", "e"):
+        keyd.end_certificates(id_)
+    keyd.start()
+    expect(keyd.delete("/v1/devices/e"), 409, "device-not-revoked")
+    expect(keyd.delete("/v1/devices/d"), 204)
+    for _ in range(2):
+        expect(keyd.get("/v1/devices/d"), 404, "no-such-device")
+        expect(keyd.delete("/v1/devices/d"), 404, "no-such-device")
+        expect(keyd.post("/v1/devices/d/revoke", {}), 404, "no-such-device")
+        expect(keyd.post("/v1/devices", {"id": "d"}), 409, "device-deleted")
+        assert [d["id"] for d in keyd.get("/v1/devices").json["devices"]] == ["e"]
+        assert "keyd_devices 1\nkeyd_devices_deleted 1\n" in "\n".join(
+            line for line in keyd.get("/metrics").body.decode().split("\n") if line[:1] != "#")
+        keyd.restart()
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def deleted_devices_make_room_and_their_ids_are_bounded(token):
+    keyd = Bootstrap(token, {"ca.devices-max": 1}).set_up()
+    for i in range(10):  # ten ids for each device that there may be
+        keyd.enrol(f"d{i}")
+        expect(keyd.post("/v1/devices", {"id": "more"}), 413, "too-many")
+        keyd.ok(f"/v1/devices/d{i}/revoke", {})
+        expect(keyd.post("/v1/devices", {"id": "more"}), 413, "too-many")
+        expect(keyd.delete(f"/v1/devices/d{i}"), 204)
+    keyd.enrol("last")
+    keyd.ok("/v1/devices/last/revoke", {})
+    expect(keyd.delete("/v1/devices/last"), 413, "too-many")
+    keyd.restart()
+    expect(keyd.delete("/v1/devices/last"), 413, "too-many")
+    assert keyd.get("/v1/devices/last").json["state"] == "revoked"
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
+def kill_9_leaves_a_device_or_its_id_and_nothing_between(token):
+    keyd = Bootstrap(token).set_up()
+    asked, deleted = set(), set()
+    for round_ in range(3):
+        before = len(deleted)
+
+        def step(c, n, i, round_=round_):
+            id_ = f"d{round_}-{n}-{i}"
+            asked.add(id_)
+            expect(c.post("/v1/devices", {"id": id_}), 201)
+            expect(c.post(f"/v1/devices/{id_}/revoke", {}), 200)
+            expect(c.delete("/v1/devices/" + id_), 204)
+            deleted.add(id_)
+
+        storm(keyd, step, lambda before=before: len(deleted) > before + 4)
+        keyd.start()
+        there = {d["id"] for d in keyd.get("/v1/devices?limit=1000").json["devices"]}
+        assert not there & deleted, there & deleted
+        for id_ in asked:
+            answer = keyd.post("/v1/devices", {"id": id_})
+            assert answer.status == 201 and id_ not in there | deleted or \
+                answer.type == ("device-exists" if id_ in there else "device-deleted"), (id_, answer)
+            if answer.status == 201:  # of its first request nothing was written
+                there.add(id_)
+        for id_ in there:
+            keyd.post(f"/v1/devices/{id_}/revoke", {})
+            expect(keyd.delete("/v1/devices/" + id_), 204)
+            deleted.add(id_)
+    keyd.stop()
+
+
+@test(on=SOFTHSM)
 def operators_need_permissions_of_their_own(token):
     uid = os.getuid()
     policy = (f'principal "tests" {{ uid = {{ {uid} }} }}\n'
@@ -72,7 +155,8 @@ def operators_need_permissions_of_their_own(token):
     for method, path, body in (("GET", "/v1/devices/d", None), ("GET", "/v1/ca", None),
                                ("POST", "/v1/devices", {"id": "e"}),
                                ("POST", "/v1/devices/d/secret", {}),
-                               ("POST", "/v1/devices/d/revoke", {})):
+                               ("POST", "/v1/devices/d/revoke", {}),
+                               ("DELETE", "/v1/devices/d", None)):
         expect(keyd.request(method, path, body), 403, "denied")
     keyd.set_policy(policy.replace('"ca"', '"device", "show"'))
     keyd.hup()
@@ -109,6 +193,7 @@ def devices_are_listed_by_pages_and_bounded_in_number(token):
         expect(keyd.post("/v1/devices", body), 400, type_, field)
     expect(keyd.get("/v1/devices/none"), 404, "no-such-device")
     expect(keyd.post("/v1/devices/none/revoke", {}), 404, "no-such-device")
+    expect(keyd.delete("/v1/devices/../a"), 404)
     keyd.stop()
 
 

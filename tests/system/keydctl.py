@@ -423,6 +423,14 @@ def init_makes_a_set_up_that_keyd_starts_with(token):
     home = os.path.join(token.directory, "home")
     programs = installed(token)
 
+    ctl("device", "delete", "d", status=USAGE)
+    ends = ctl.json("device", "show", "d")["not_after"]
+    ctl("device", "delete", "d", "--yes", status=REFUSED)
+    assert f"One is good until {ends}." in ctl.errors, ctl.errors
+    ctl("device", "delete", "e", "--yes", status=REFUSED)
+    ctl("device", "revoke", "e", "--yes")
+    ctl("device", "delete", "e", "--yes")
+    ctl("device", "show", "e", status=REFUSED)
     def init(*argv, status=OK):
         r = subprocess.run([KEYDCTL, "init", "--dir", home, "--programs", programs, *argv],
                            capture_output=True, text=True, check=False, timeout=3000,

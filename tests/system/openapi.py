@@ -139,6 +139,7 @@ class Api:
         yield "GET", DEVICE, "/v1/devices/" + name, None, []
         yield "POST", DEVICE + "/secret", f"/v1/devices/{name}/secret", {"secret_lifetime": 9}, []
         yield "POST", DEVICE + "/revoke", f"/v1/devices/{name}/revoke", {}, []
+        yield "DELETE", DEVICE, "/v1/devices/" + name, None, []
         yield "GET", "/v1/ca", "/v1/ca", None, []
         for paper, body in PAPERS:
             yield "POST", "/v1/ca/" + paper, "/v1/ca/" + paper, body, ["C_Sign"]
@@ -421,6 +422,7 @@ PAPERS = (("root", {"subject": "CA"}), ("request", {"subject": "CA"}), ("server-
 def reach_conflicts_of_devices(api):
     expect(api.keyd.post("/v1/devices", {"id": "twice"}), 201)
     api.call("POST", "/v1/devices", "/v1/devices", {"id": "twice"}, 409)
+    api.call("DELETE", DEVICE, "/v1/devices/twice", None, 409)
     api.call("POST", DEVICE + "/revoke", "/v1/devices/twice/revoke", {}, 200)
     api.call("POST", DEVICE + "/revoke", "/v1/devices/twice/revoke", {}, 409)
     api.call("POST", DEVICE + "/secret", "/v1/devices/twice/secret", {}, 409)

@@ -320,6 +320,8 @@ static bool devices(const char *name) {
         }
     } else if (is(name, "revoke")) {
         begin(keyd_enrolment_revoke(service, word(1)));
+    } else if (is(name, "device-delete")) {
+        begin(keyd_enrolment_delete(service, word(1)));
     } else {
         return false;
     }

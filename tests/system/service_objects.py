@@ -232,10 +232,15 @@ def devices_enrol_with_the_secret_and_are_revoked(token):
         app.ok("enrol", "dev-2", "-", 0, 0)
         assert pages(app, "devices", 1) == ["dev-1", "dev-2"]
         app.fails("state", "device-exists", 409, "enrol", "dev-1", "-", 0, 0)
+        app.fails("state", "device-not-revoked", 409, "device-delete", "dev-1")
         app.ok("revoke", "dev-1")
         assert app.ok("device", "dev-1")[3] == "2"
         app.fails("state", "device-revoked", 409, "renew", "dev-1", 0)
-        for words in (("device", "none"), ("renew", "none", 0), ("revoke", "none")):
+        app.ok("device-delete", "dev-1")
+        assert pages(app, "devices", 1) == ["dev-2"]
+        app.fails("state", "device-deleted", 409, "enrol", "dev-1", "-", 0, 0)
+        for words in (("device", "none"), ("renew", "none", 0), ("revoke", "none"),
+                      ("device-delete", "none")):
             app.fails("missing", "no-such-device", 404, *words)
         for text in (secret, again):
             assert text not in keyd.log()

@@ -31,6 +31,7 @@ struct told {
     kd_bootstrap_done *paper_done;
     void *arg;
     const char *secret;
+    bool is_delete; // no device is told
 };
 
 static struct kd_device_info device_of(const struct kd_service *s) {
@@ -49,7 +50,8 @@ static void on_told(struct kd_post *post) {
     const enum kd_err err = t->s->later;
     const struct kd_device_info device = device_of(t->s);
     if (t->device_done != NULL) {
-        t->device_done(t->arg, err, t->s->detail, err == KD_OK ? &device : NULL, t->secret);
+        t->device_done(t->arg, err, t->s->detail, err == KD_OK && !t->is_delete ? &device : NULL,
+                       t->secret);
     } else {
         t->paper_done(t->arg, err, t->s->detail, err == KD_OK ? t->s->ca : KD_BYTES_NONE);
     }
@@ -96,6 +98,12 @@ enum kd_err kd_bootstrap_revoke(struct kd_service *s, const struct kd_caller *ca
                                 const char *id, kd_device_done *done, void *arg) {
     const struct told t = { .device_done = done, .arg = arg, .secret = "" };
     return tell_later(s, "revoke", id, &t);
+}
+
+enum kd_err kd_bootstrap_delete(struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
+                                const char *id, kd_device_done *done, void *arg) {
+    const struct told t = { .device_done = done, .arg = arg, .secret = "", .is_delete = true };
+    return tell_later(s, "delete-device", id, &t);
 }
 
 enum kd_err kd_bootstrap_device(const struct kd_service *s,

@@ -192,6 +192,7 @@ static const struct row rows[] = {
     { "GET", "/v1/devices/d", "", NULL, 200, false },
     { "POST", "/v1/devices/d/secret", JSON_BODY, "{\"secret_lifetime\":60}", 200, false },
     { "POST", "/v1/devices/d/revoke", "", NULL, 200, false },
+    { "DELETE", "/v1/devices/d", "", NULL, 204, false },
     { "GET", "/v1/ca", "", NULL, 200, false },
     { "POST", "/v1/ca/root", JSON_BODY, "{\"subject\":\"CA\"}", 200, false },
     { "POST", "/v1/ca/request", JSON_BODY, "{\"subject\":\"CA\"}", 200, false },

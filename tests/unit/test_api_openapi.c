@@ -140,13 +140,16 @@ static bool is_certificates(const struct kd_route *r) {
 
 static bool can_certificates_answer(const struct kd_route *r, int status) {
     const bool is_post = strcmp(r->method, "POST") == 0;
+    const bool is_delete = strcmp(r->method, "DELETE") == 0;
     const bool is_enrol = is_post && strcmp(r->path, "/v1/devices") == 0;
     const bool is_paper = strncmp(r->path, "/v1/ca/", 7) == 0;
     switch (status) {
     case 200:
-        return !is_enrol;
+        return !is_enrol && !is_delete;
     case 201:
         return is_enrol;
+    case 204:
+        return is_delete;
     case 400:
     case 401:
     case 500:
@@ -157,7 +160,8 @@ static bool can_certificates_answer(const struct kd_route *r, int status) {
     case 404: // the keys of papers are in the configuration
         return r->param != KD_PARAM_NONE || is_paper;
     case 409:
-    case 413:
+    case 413: // of a delete: ids of deleted devices
+        return is_post || is_delete;
     case 415:
         return is_post;
     case 501:

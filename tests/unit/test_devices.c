@@ -21,6 +21,7 @@ static const uint8_t hash[KD_ENROL_HASH_BYTES] = { 7 };
 static void load(void) {
     kd_devices_wipe(&devices);
     ck_assert_err(kd_store_load_devices(store, kd_devices_load, &devices), KD_OK);
+    ck_assert_err(kd_store_load_deleted(store, kd_devices_note_deleted, &devices), KD_OK);
 }
 
 static void reopen(void) {
@@ -57,12 +58,12 @@ static enum kd_err add(const char *id) {
 }
 
 // The certificate's bytes are text here: the registry does not read them.
-static enum kd_err issue(const char *id, const uint8_t *serial, const char *der,
-                         struct kd_bytes previous) {
+static enum kd_err issue_until(const char *id, const uint8_t *serial, const char *der,
+                               struct kd_bytes previous, uint64_t upto_ms) {
     const struct kd_store_certificate c = {
         .serial = { serial, KD_CA_SERIAL_BYTES },
         .from_ms = 10,
-        .upto_ms = 20,
+        .upto_ms = upto_ms,
         .der = kd_bytes_of_text(der),
     };
     const struct kd_store_peer peer = {
@@ -72,6 +73,11 @@ static enum kd_err issue(const char *id, const uint8_t *serial, const char *der,
         .certificate = &c, .now_ms = 11, .device = id, .previous = previous, .peer = &peer
     };
     return kd_store_issue(store, &all);
+}
+
+static enum kd_err issue(const char *id, const uint8_t *serial, const char *der,
+                         struct kd_bytes previous) {
+    return issue_until(id, serial, der, previous, 20);
 }
 
 static enum kd_err count_peer(void *arg, const struct kd_store_peer *peer) {
@@ -178,6 +184,72 @@ START_TEST(a_revocation_takes_the_peer_and_marks_each_certificate) {
 }
 END_TEST
 
+static enum kd_err delete_at(const char *id, uint64_t now_ms, uint64_t until_ms) {
+    uint64_t until = 0;
+    const enum kd_err r = kd_store_delete_device(store, id, now_ms, &until);
+    ck_assert_uint_eq(until, until_ms);
+    return r;
+}
+
+START_TEST(a_device_that_is_not_over_is_not_deleted) {
+    const struct kd_bytes first = { serials[0], KD_CA_SERIAL_BYTES };
+    const struct kd_bytes second = { serials[1], KD_CA_SERIAL_BYTES };
+    ck_assert_err(delete_at("a", 100, 0), KD_ERR_NO_DEVICE);
+    ck_assert_err(add("a"), KD_OK);
+    ck_assert_err(delete_at("a", 100, 0), KD_ERR_DEVICE_NOT_REVOKED);
+    // The first certificate is neither the current nor the previous one, and ends last.
+    ck_assert_err(issue_until("a", serials[0], "one", KD_BYTES_NONE, 30), KD_OK);
+    ck_assert_err(issue_until("a", serials[1], "two", first, 10), KD_OK);
+    ck_assert_err(issue_until("a", serials[2], "three", second, 20), KD_OK);
+    ck_assert_err(delete_at("a", 100, 0), KD_ERR_DEVICE_NOT_REVOKED);
+    ck_assert_err(kd_store_revoke_device(store, "a", 12), KD_OK);
+    ck_assert_err(delete_at("a", 29, 30), KD_ERR_DEVICE_CERTIFIED);
+    ck_assert_err(delete_at("a", 30, 30), KD_ERR_DEVICE_CERTIFIED); // it is good at its end
+    reopen();
+    ck_assert_int_eq(kd_devices_get(&devices, "a")->state, KD_DEVICE_REVOKED);
+    ck_assert(!kd_devices_was_deleted(&devices, "a"));
+    ck_assert_int_eq(count("SELECT count(*) FROM certificates"), 3);
+}
+END_TEST
+
+START_TEST(a_deleted_device_leaves_its_id_and_nothing_else) {
+    ck_assert_err(add("a"), KD_OK);
+    ck_assert_err(add("b"), KD_OK);
+    ck_assert_err(issue("a", serials[0], "one", KD_BYTES_NONE), KD_OK);
+    ck_assert_err(issue("b", serials[1], "two", KD_BYTES_NONE), KD_OK);
+    ck_assert_err(kd_store_revoke_device(store, "a", 12), KD_OK);
+    ck_assert_err(delete_at("a", 21, 0), KD_OK);
+    ck_assert_err(delete_at("a", 21, 0), KD_ERR_NO_DEVICE);
+    reopen();
+    ck_assert_ptr_null(kd_devices_get(&devices, "a"));
+    ck_assert(kd_devices_was_deleted(&devices, "a"));
+    ck_assert(kd_devices_shuts_out(&devices, "a"));
+    ck_assert(!kd_devices_was_deleted(&devices, "b"));
+    ck_assert(!kd_devices_shuts_out(&devices, "b"));
+    ck_assert_int_eq(count("SELECT count(*) FROM devices"), 1);
+    ck_assert_int_eq(count("SELECT count(*) FROM certificates WHERE device = 'b'"), 1);
+    ck_assert_int_eq(count("SELECT count(*) FROM certificates"), 1);
+    ck_assert_str_eq(peer_now(), "b=two");
+}
+END_TEST
+
+START_TEST(who_is_revoked_or_deleted_is_shut_out_and_nobody_else) {
+    ck_assert_err(add("a"), KD_OK);
+    ck_assert_err(add("b"), KD_OK);
+    ck_assert_err(kd_store_revoke_device(store, "b", 12), KD_OK);
+    load();
+    ck_assert_err(kd_devices_note_deleted(&devices, "c"), KD_OK);
+    ck_assert_err(kd_devices_note_deleted(&devices, "c"), KD_OK);
+    ck_assert(!kd_devices_shuts_out(&devices, "a"));
+    ck_assert(kd_devices_shuts_out(&devices, "b"));
+    ck_assert(kd_devices_shuts_out(&devices, "c"));
+    ck_assert(!kd_devices_shuts_out(&devices, "d"));
+    kd_devices_unnote_deleted(&devices, "c");
+    kd_devices_unnote_deleted(&devices, "c");
+    ck_assert(!kd_devices_shuts_out(&devices, "c"));
+}
+END_TEST
+
 static struct kd_device_certificate certificate_of(const char *der, uint8_t first) {
     struct kd_device_certificate c = { .der = KD_BUF_INIT(64), .hash = { first } };
     kd_buf_text(&c.der, der);
@@ -245,6 +317,58 @@ START_TEST(what_keyd_did_not_write_is_refused) {
         ck_assert_int_eq(sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
     }
     load();
+    ck_assert_int_eq(
+        sqlite3_exec(store->db, "INSERT INTO deleted_devices VALUES('../a')", NULL, NULL, NULL),
+        SQLITE_OK);
+    ck_assert_err(kd_store_load_deleted(store, kd_devices_note_deleted, &devices), KD_ERR_STORE);
+}
+END_TEST
+
+// A child revokes and deletes one device after the other and is killed: each id is that of a device
+// or of a deleted one, and what was said to be deleted is.
+START_TEST(a_kill_between_two_steps_leaves_no_half_of_a_delete) {
+    enum { DEVICES = 50, SEEN = 16 };
+    for (int i = 0; i < DEVICES; i++) {
+        char id[16];
+        uint8_t serial[KD_CA_SERIAL_BYTES] = { 9, (uint8_t)i };
+        snprintf(id, sizeof(id), "d%02d", i);
+        ck_assert_err(add(id), KD_OK);
+        ck_assert_err(issue(id, serial, id, KD_BYTES_NONE), KD_OK);
+    }
+    kd_store_close(store);
+    store = NULL;
+    int ends[2];
+    ck_assert_int_eq(pipe(ends), 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        for (int i = 0; i < DEVICES && (i > 0 || kd_store_open(directory, &store) == KD_OK); i++) {
+            char id[16];
+            uint64_t until_ms = 0;
+            snprintf(id, sizeof(id), "d%02d", i);
+            if (kd_store_revoke_device(store, id, 12) != KD_OK ||
+                kd_store_delete_device(store, id, 21, &until_ms) != KD_OK ||
+                write(ends[1], "x", 1) != 1) {
+                break;
+            }
+        }
+        pause();
+        _exit(0);
+    }
+    char given[SEEN];
+    for (int i = 0; i < SEEN; i++) {
+        ck_assert_int_eq(read(ends[0], &given[i], 1), 1);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    ck_assert_err(kd_store_open(directory, &store), KD_OK);
+    load();
+    const long deleted = count("SELECT count(*) FROM deleted_devices");
+    ck_assert_int_ge(deleted, SEEN);
+    ck_assert_int_eq(count("SELECT count(*) FROM devices"), DEVICES - deleted);
+    ck_assert_int_eq(count("SELECT count(*) FROM certificates"), DEVICES - deleted);
+    ck_assert_int_eq(count("SELECT count(*) FROM devices JOIN deleted_devices USING(id)"), 0);
+    close(ends[0]);
+    close(ends[1]);
 }
 END_TEST
 
@@ -299,10 +423,14 @@ static TCase *tcase_devices(void) {
     tcase_add_test(t, a_serial_is_given_once);
     tcase_add_test(t, a_renewal_keeps_the_certificate_that_it_was_asked_for_with);
     tcase_add_test(t, a_revocation_takes_the_peer_and_marks_each_certificate);
+    tcase_add_test(t, a_device_that_is_not_over_is_not_deleted);
+    tcase_add_test(t, a_deleted_device_leaves_its_id_and_nothing_else);
+    tcase_add_test(t, who_is_revoked_or_deleted_is_shut_out_and_nobody_else);
     tcase_add_test(t, memory_knows_the_current_and_the_previous_certificate_and_no_other);
     tcase_add_test(t, devices_are_in_the_order_of_their_ids);
     tcase_add_test(t, what_keyd_did_not_write_is_refused);
     tcase_add_test(t, a_kill_between_two_steps_leaves_no_half_of_a_certificate);
+    tcase_add_test(t, a_kill_between_two_steps_leaves_no_half_of_a_delete);
     return t;
 }
 

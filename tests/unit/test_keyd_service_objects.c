@@ -360,6 +360,7 @@ START_TEST(what_is_no_name_goes_into_no_path) {
         ck_assert_keyd(keyd_session_release(service, bad[i], &traffic), KEYD_ERR_ARGUMENT);
         ck_assert_keyd(keyd_peer_delete(service, bad[i]), KEYD_ERR_ARGUMENT);
         ck_assert_keyd(keyd_enrolment_revoke(service, bad[i]), KEYD_ERR_ARGUMENT);
+        ck_assert_keyd(keyd_enrolment_delete(service, bad[i]), KEYD_ERR_ARGUMENT);
         ck_assert_keyd(keyd_enrolment_renew(service, bad[i], 0, &one_time), KEYD_ERR_ARGUMENT);
     }
     ck_assert_keyd(keyd_key_delete_version(service, "k", 0), KEYD_ERR_ARGUMENT); // not all of it

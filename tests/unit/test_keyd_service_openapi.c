@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { OPERATIONS_MAX = 128, PAGE_BYTES = 65536, CALLS = 51, WITH_SECRET = 100 };
+enum { OPERATIONS_MAX = 128, PAGE_BYTES = 65536, CALLS = 52, WITH_SECRET = 100 };
 
 // ---- the description -------------------------------------------------------
 
@@ -165,6 +165,7 @@ static void call_channel(unsigned i) {
         CALL(48, keyd_key_import_point(service, "k", KEYD_EC_P256, point, &u.key));
         CALL(49, keyd_key_rotate_to(service, "k", "pkcs11:", &u.key));
         CALL(50, keyd_key_delete_version(service, "k", 1));
+        CALL(51, keyd_enrolment_delete(service, "d"));
     default:
         ck_abort_msg("there is no call %u", i);
     }

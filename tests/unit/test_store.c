@@ -159,7 +159,8 @@ static void spoil(const char *sql) {
     ck_assert_err(kd_store_open(directory, &store), KD_OK);
 }
 
-#define KEYS_BEFORE_LAST "ALTER TABLE keys DROP COLUMN last;"
+#define BEFORE_DELETED_DEVICES "DROP TABLE deleted_devices;"
+#define KEYS_BEFORE_LAST BEFORE_DELETED_DEVICES "ALTER TABLE keys DROP COLUMN last;"
 
 START_TEST(registry_of_the_version_before_peers_is_taken_over) {
     const struct kd_store_row row = row_of("k", 1, KD_VERSION_ENABLED);

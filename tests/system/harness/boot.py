@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A keyd that is a bootstrap server, and devices that use it with curl and openssl."""
 import base64
+import contextlib
 import os
 import re
+import sqlite3
 import subprocess
 
 from . import oracle, peer
@@ -66,6 +68,14 @@ class Bootstrap(peer.Server):
     def enrol(self, id_, **more):
         """The one-time secret."""
         return self.ok("/v1/devices", {"id": id_, **more}, 201)["secret"]
+
+    def end_certificates(self, device):
+        """As if they had been issued for a time that has ended; while keyd is stopped."""
+        path = os.path.join(self.directory, "state", "keyd.db")
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            n = db.execute("UPDATE certificates SET upto_ms = 1 WHERE device = ?",
+                           (device,)).rowcount
+        assert n > 0, "it has certificates"
 
     def curl(self, path, *argv, data=None):
         """(status, headers, body) as curl sees them."""
