@@ -47,7 +47,7 @@ libclient_a_SOURCES = \
 	client/cmd_key.c \
 	client/cmd_sign.c \
 	client/cmd_status.c \
-	client/cmd_token.c \
+	client/cmd_token.c client/cmd_token_list.c \
 	client/commands.c \
 	client/ctl.c client/ctl.h \
 	client/ctl_data.c \

@@ -17,7 +17,6 @@ enum {
     SEALED_BYTES = 256,
     DATA_BYTES = 32,
     REQUEST_MAX_BYTES = 1 << 20,
-    ARGS_MAX = 48,
     WORKER_TIMEOUT_MS = 120000,
 };
 #define PREFIX "keydctl-bench-"
@@ -185,26 +184,17 @@ static void measure_module(struct kd_ctl *ctl, struct row rows[static ROWS], uin
               ctl->err);
         return;
     }
-    const char *argv[ARGS_MAX] = { s->worker_program != NULL ? s->worker_program
-                                                             : kd_buf_get_text(&worker),
-                                   "--bench",
-                                   "--seconds",
-                                   seconds_text,
-                                   "--module",
-                                   s->module,
-                                   "--uri",
-                                   s->uri != NULL ? s->uri : "pkcs11:",
-                                   "--pin-file",
-                                   s->pin_file };
-    size_t n = 10;
-    if (s->module_args != NULL) {
-        argv[n++] = "--init-args";
-        argv[n++] = s->module_args;
-    }
-    for (size_t i = 0; i < s->n_environment; i++) {
-        argv[n++] = "--env";
-        argv[n++] = s->environment[i];
-    }
+    const char *argv[KD_SETTINGS_ARGS_MAX + 12] = { s->worker_program != NULL
+                                                        ? s->worker_program
+                                                        : kd_buf_get_text(&worker),
+                                                    "--bench",
+                                                    "--seconds",
+                                                    seconds_text,
+                                                    "--uri",
+                                                    s->uri != NULL ? s->uri : "pkcs11:",
+                                                    "--pin-file",
+                                                    s->pin_file };
+    (void)kd_settings_put_module(s, argv, 8);
     kd_auto(process) struct kd_process p = KD_PROCESS_INIT;
     const enum kd_err e = kd_process_run(argv, WORKER_TIMEOUT_MS, &p);
     if (e != KD_OK || p.status != 0) {

@@ -126,6 +126,12 @@ static const struct kd_option doctor_options[] = {
     { "programs", "DIR", "where keyd and keyd-hsm are, if not where they are installed" },
     END_OF_OPTIONS,
 };
+static const struct kd_option token_list_options[] = {
+    { "module", "PATH", "the PKCS#11 module; without it the one of keyd.conf, or those of p11-kit" },
+    { "init-args", "TEXT", "for the module, as token.init-args of keyd.conf" },
+    { "programs", "DIR", "where keyd-hsm is, if not where it is installed" },
+    END_OF_OPTIONS,
+};
 static const struct kd_option bench_options[] = {
     { "seconds", "S", "for each row (3)" },
     { "connections", "N", "keep-alive connections at once (16)" },
@@ -300,14 +306,14 @@ const struct kd_command kd_commands[] = {
     { "device renew", "ID", 1, 1, renew_options, "make a new one-time secret, to enrol once more",
       "A device renews by itself with its certificate; this is for one that has lost it.", kd_cmd_device_renew },
     { "device revoke", "ID", 1, 1, revoke_options, "let a device in no more, for ever, and end its sessions", "", kd_cmd_device_revoke },
+    { "device delete", "ID", 1, 1, revoke_options, "delete a device that is revoked and whose certificates have ended",
+      "Its id is not given again.", kd_cmd_device_delete },
     { "device provision", "ID", 1, 1, provision_options, "be a device: make its key, have it certified",
       "It asks the bootstrap server, which made the one-time secret by keydctl device enroll.\n"
       "After a failure it can be run again.", kd_cmd_device_provision, .is_offline = true },
     { "device connect", "", 0, 0, connect_options, "be a device: try a handshake, and show its bytes", "",
       kd_cmd_device_connect, .is_offline = true },
     { "device send", "", 0, 0, send_options, "be a device: send a message, and print the answer",
-    { "device delete", "ID", 1, 1, revoke_options, "delete a device that is revoked and whose certificates have ended",
-      "Its id is not given again.", kd_cmd_device_delete },
       "Ends with 1 when the backend answered with an error.", kd_cmd_device_send, .is_offline = true },
     { "device listen", "", 0, 0, listen_options, "be a device: print the messages that the server sends unasked",
       "Each on a line, until it is stopped.", kd_cmd_device_listen, .is_offline = true },
@@ -317,6 +323,8 @@ const struct kd_command kd_commands[] = {
       "talks on 127.0.0.1 only, and stops what it has started.", kd_cmd_demo, .is_offline = true },
     { "token new", "NAME", 1, 1, token_options, "make a bearer token for a principal",
       "Prints the lines for the policy file; they hold the token's hash, not the token.", kd_cmd_token_new, .is_offline = true },
+    { "token list", "", 0, 0, token_list_options, "list the tokens of a PKCS#11 module, and how keyd.conf names them",
+      "It needs neither a running keyd nor a PIN. The URI is for token.uri.", kd_cmd_token_list, .is_offline = true },
     { .name = NULL },
 };
 // clang-format on

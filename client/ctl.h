@@ -142,6 +142,7 @@ enum kd_exit kd_cmd_doctor(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_bench(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_demo(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_token_new(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_token_list(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_peer_add(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_peer_list(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_peer_show(struct kd_ctl *ctl);
@@ -154,8 +155,8 @@ enum kd_exit kd_cmd_device_list(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_show(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_renew(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_revoke(struct kd_ctl *ctl);
-// Its own end of the channel.
 enum kd_exit kd_cmd_device_delete(struct kd_ctl *ctl);
+// Its own end of the channel.
 enum kd_exit kd_cmd_device_provision(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_connect(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_device_send(struct kd_ctl *ctl);

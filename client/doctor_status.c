@@ -41,7 +41,7 @@ static void check_abilities(struct kd_doctor *d, const json_t *status) {
                       kd_json_text(status, "hkdf"));
     } else if (d->is_ready) {
         kd_doctor_say(d, "abilities", KD_FINDING_WRONG,
-                      "see keyd's log, and keydctl status; keyd-hsm --list shows the token",
+                      "see keyd's log, and keydctl status; keydctl token list shows the token",
                       "keyd is ready, but says of no ability that the token has it.");
     }
 }

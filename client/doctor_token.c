@@ -7,26 +7,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { ARGS_MAX = 48, TIMEOUT_MS = 60000, LINE_MAX_BYTES = 512, SHOWN_MAX = 5 };
+enum { TIMEOUT_MS = 60000, LINE_MAX_BYTES = 512, SHOWN_MAX = 5 };
 
 // keyd-hsm with what keyd.conf says of the token.
 static enum kd_err run_worker(const struct kd_doctor *d, const char *what, bool logs_in,
                               struct kd_process *p) {
     const struct kd_settings *s = &d->ctl->settings;
-    const char *argv[ARGS_MAX] = { d->worker, what };
-    size_t n = 2;
-    if (s->module != NULL) {
-        argv[n++] = "--module";
-        argv[n++] = s->module;
-    }
-    if (s->module_args != NULL) {
-        argv[n++] = "--init-args";
-        argv[n++] = s->module_args;
-    }
-    for (size_t i = 0; i < s->n_environment; i++) {
-        argv[n++] = "--env";
-        argv[n++] = s->environment[i];
-    }
+    const char *argv[KD_SETTINGS_ARGS_MAX + 8] = { d->worker, what };
+    size_t n = kd_settings_put_module(s, argv, 2);
     if (logs_in) {
         argv[n++] = "--uri";
         argv[n++] = s->uri != NULL ? s->uri : "pkcs11:";

@@ -161,3 +161,19 @@ enum kd_err kd_settings_read(const char *path, struct kd_settings *out) {
     s = (struct kd_settings) { 0 };
     return KD_OK;
 }
+
+size_t kd_settings_put_module(const struct kd_settings *s, const char **argv, size_t n) {
+    if (s->module != NULL) {
+        argv[n++] = "--module";
+        argv[n++] = s->module;
+    }
+    if (s->module_args != NULL) {
+        argv[n++] = "--init-args";
+        argv[n++] = s->module_args;
+    }
+    for (size_t i = 0; i < s->n_environment; i++) {
+        argv[n++] = "--env";
+        argv[n++] = s->environment[i];
+    }
+    return n;
+}

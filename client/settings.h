@@ -31,6 +31,10 @@ KD_MUST_CHECK enum kd_err kd_settings_read(const char *path, struct kd_settings 
 void kd_settings_wipe(struct kd_settings *s);
 KD_AUTO_DEFINE_IN_PLACE(settings, struct kd_settings, kd_settings_wipe)
 
+// What keyd-hsm is told of the module (--module, --init-args, --env), from argv[n] on; the new n.
+#define KD_SETTINGS_ARGS_MAX (4 + 2 * KD_SETTINGS_ENV_MAX)
+size_t kd_settings_put_module(const struct kd_settings *s, const char **argv, size_t n);
+
 // Where `keydctl init` puts a user's own set-up; KD_ERR_NO_FILE without a home.
 KD_MUST_CHECK enum kd_err kd_settings_user_directory(struct kd_buf *out);
 

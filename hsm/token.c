@@ -96,11 +96,13 @@ enum kd_err kd_token_find(const struct kd_modules *modules, const char *uri, str
     if (s.n_found == 1) {
         *out = s.found;
     } else if (s.n_found == 0) {
-        kd_buf_printf(detail, "No token matches %s. Tokens that are there: %s.", uri,
+        kd_buf_printf(detail,
+                      "No token matches %s (keydctl token list). Tokens that are there: %s.", uri,
                       s.seen.n == 0 ? "none" : kd_buf_get_text(&s.seen));
         r = KD_ERR_NO_TOKEN;
     } else {
-        kd_buf_printf(detail, "More than one token matches %s; name one of: %s.", uri,
+        kd_buf_printf(detail,
+                      "More than one token matches %s (keydctl token list); name one of: %s.", uri,
                       kd_buf_get_text(&s.seen));
         r = KD_ERR_NO_TOKEN;
     }

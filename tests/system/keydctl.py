@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 
-from harness import (SOFTHSM, Keyd, b64, boot, daemon, expect, main, oracle, peer, test, tokens,
+from harness import (BOTH, SOFTHSM, Keyd, b64, boot, daemon, expect, main, oracle, peer, test, tokens,
                      unb64, wait_for)
 
 KEYDCTL = os.path.join(tokens.BUILD, "client", "keydctl")
@@ -253,6 +253,37 @@ def status_and_doctor_say_what_is_well_and_what_is_not(token):
     keyd.stop()
 
 
+@test(on=BOTH)
+def tokens_of_a_module_are_listed_without_keyd_and_without_a_pin(token):
+    keyd = Keyd(token)  # which is not started
+    ctl = Ctl(keyd)
+    os.rename(token.pin_file, token.pin_file + ".away")
+    rows = [line.split("\t") for line in ctl("token", "list").decode().splitlines()]
+    ((_, _, serial, model, *states, uri),) = [r for r in rows if r[1] == token.label]
+    assert states[:2] == ["yes", "yes"] and uri.startswith("pkcs11:"), rows
+    free = [r for r in rows if r[4] == "no"]
+    assert all(r[5:] == ["-", "-", "-"] for r in free) and (free or token.kind != "softhsm"), rows
+    there = [t for m in ctl.json("token", "list")["modules"] for t in m["tokens"]]
+    (told,) = [t for t in there if t.get("label") == token.label]
+    assert (told["serial"], told["model"], told["uri"]) == (serial, model, uri), told
+    named = subprocess.run([KEYDCTL, "token", "list", "--module", token.module,
+                            *(["--init-args", token.init_args] if token.init_args else [])],
+                           capture_output=True, text=True, timeout=60, check=False,
+                           env=token.process_environment(KEYD_CONFIG="/nonexistent"))
+    assert uri in named.stdout, named
+    ctl("token", "list", "--module", "/nonexistent.so", status=UNREACHABLE)
+    os.rename(token.pin_file + ".away", token.pin_file)
+    # keyd points to the command, and takes the URI that it prints.
+    keyd.set_config({"token.uri": "pkcs11:token=none"})
+    keyd.start(wait=False)
+    keyd.wait_serving()
+    wait_for(lambda: b"keydctl token list" in keyd.get("/v1/status").body, what="the advice")
+    keyd.stop()
+    keyd.set_config({"token.uri": uri})
+    keyd.start()
+    keyd.stop()
+
+
 @test(on=SOFTHSM)
 def tokens_of_token_new_open_the_door(token):
     keyd, ctl = start(token)
@@ -392,6 +423,14 @@ def a_bootstrap_server_is_set_up_and_devices_enrol(token):
     assert b"state: revoked\n" in ctl("device", "revoke", "d", "--yes")
     ctl("device", "revoke", "d", "--yes", status=REFUSED)
     ctl("device", "renew", "d", status=REFUSED)
+    ctl("device", "delete", "d", status=USAGE)
+    ends = ctl.json("device", "show", "d")["not_after"]
+    ctl("device", "delete", "d", "--yes", status=REFUSED)
+    assert f"One is good until {ends}." in ctl.errors, ctl.errors
+    ctl("device", "delete", "e", "--yes", status=REFUSED)
+    ctl("device", "revoke", "e", "--yes")
+    ctl("device", "delete", "e", "--yes")
+    ctl("device", "show", "e", status=REFUSED)
     keyd.stop()
 
 
@@ -423,14 +462,6 @@ def init_makes_a_set_up_that_keyd_starts_with(token):
     home = os.path.join(token.directory, "home")
     programs = installed(token)
 
-    ctl("device", "delete", "d", status=USAGE)
-    ends = ctl.json("device", "show", "d")["not_after"]
-    ctl("device", "delete", "d", "--yes", status=REFUSED)
-    assert f"One is good until {ends}." in ctl.errors, ctl.errors
-    ctl("device", "delete", "e", "--yes", status=REFUSED)
-    ctl("device", "revoke", "e", "--yes")
-    ctl("device", "delete", "e", "--yes")
-    ctl("device", "show", "e", status=REFUSED)
     def init(*argv, status=OK):
         r = subprocess.run([KEYDCTL, "init", "--dir", home, "--programs", programs, *argv],
                            capture_output=True, text=True, check=False, timeout=3000,

@@ -305,6 +305,58 @@ START_TEST(a_set_up_in_which_nothing_is_wrong) {
 }
 END_TEST
 
+START_TEST(tokens_are_listed_with_what_the_worker_says_of_them) {
+    put_worker(
+        LIST("{\"slot\":7,\"label\":\"keyd\",\"serial\":\"1\",\"model\":\"M\",\"uri\":\"pkcs11:"
+             "serial=1\",\"flags\":[\"initialized\",\"login-required\",\"user-pin-locked\","
+             "\"write-protected\"]},"
+             "{\"slot\":8,\"label\":\"\",\"uri\":\"pkcs11:serial=2\",\"flags\":[\"initialized\"]},"
+             "{\"slot\":9,\"flags\":[]},{\"slot\":10,\"error\":\"CKR_DEVICE_ERROR\"}"),
+        "{}");
+    ck_assert_int_eq(RUN("--config", in_folder("keyd.conf"), "token", "list"), KD_EXIT_OK);
+    ck_assert_str_eq(out_text, "7\tkeyd\t1\tM\tyes\tyes\tuser-pin-locked,write-protected\t"
+                               "pkcs11:serial=1\n"
+                               "8\t-\t-\t-\tyes\tno\t-\tpkcs11:serial=2\n"
+                               "9\t-\t-\t-\tno\t-\t-\t-\n"
+                               "10\t-\t-\t-\t-\t-\tCKR_DEVICE_ERROR\t-\n");
+    ck_assert_int_ne(access(in_folder("logged-in"), F_OK), 0);
+    ck_assert_int_eq(RUN("--config", in_folder("keyd.conf"), "token", "list", "--json"),
+                     KD_EXIT_OK);
+    says(out_text, "\"pkcs11:serial=2\"");
+}
+END_TEST
+
+START_TEST(tokens_that_cannot_be_listed_are_told) {
+    ck_assert_int_eq(RUN("--config", "/nonexistent", "token", "list"), KD_EXIT_USAGE);
+    says(err_text, "/nonexistent cannot be read");
+    char config[128];
+    snprintf(config, sizeof(config), "%s", in_folder("keyd.conf"));
+    put_worker("[]", "{}");
+    ck_assert_int_eq(RUN("--config", config, "token", "list"), KD_EXIT_UNREACHABLE);
+    put("keyd-hsm", 0700, "#!/bin/sh\necho no such module >&2\nexit 1\n");
+    ck_assert_int_eq(RUN("--config", config, "token", "list"), KD_EXIT_UNREACHABLE);
+    says(err_text, "no such module");
+    unlink(in_folder("keyd-hsm"));
+    ck_assert_int_eq(RUN("--config", config, "token", "list"), KD_EXIT_UNREACHABLE);
+    ck_assert_int_eq(RUN("token", "list", "--module", "/m.so", "--programs", folder),
+                     KD_EXIT_USAGE);
+    says(err_text, "--programs DIR");
+}
+END_TEST
+
+START_TEST(module_of_the_command_line_takes_the_place_of_the_one_of_the_file) {
+    put("keyd-hsm", 0700, "#!/bin/sh\necho \"{\\\"modules\\\":[],\\\"said\\\":\\\"$*\\\"}\"\n");
+    char config[128];
+    snprintf(config, sizeof(config), "%s", in_folder("keyd.conf"));
+    ck_assert_int_eq(RUN("--config", config, "token", "list", "--json"), KD_EXIT_OK);
+    says(out_text, "\"--list --module /tmp/");
+    ck_assert_int_eq(RUN("--config", config, "token", "list", "--json", "--module", "/m.so",
+                         "--init-args", "a b"),
+                     KD_EXIT_OK);
+    says(out_text, "\"--list --module /m.so --init-args a b\"");
+}
+END_TEST
+
 static TCase *tcase_doctor(void) {
     TCase *t = tcase_create("doctor");
     tcase_add_checked_fixture(t, begin, end);
@@ -335,6 +387,9 @@ static TCase *tcase_doctor(void) {
     tcase_add_test(t, no_daemon);
     tcase_add_test(t, objects_that_no_key_owns_are_a_note);
     tcase_add_test(t, a_set_up_in_which_nothing_is_wrong);
+    tcase_add_test(t, tokens_are_listed_with_what_the_worker_says_of_them);
+    tcase_add_test(t, tokens_that_cannot_be_listed_are_told);
+    tcase_add_test(t, module_of_the_command_line_takes_the_place_of_the_one_of_the_file);
     return t;
 }
 
