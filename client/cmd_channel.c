@@ -43,7 +43,11 @@ static enum kd_exit put_credential(const struct kd_ctl *ctl, json_t *body) {
                    : kd_ctl_fail(ctl, KD_EXIT_USAGE, "The file is not a certificate in PEM.");
     }
     json_t *jwk = NULL;
-    if (kd_eckey_read(kd_buf_get(&text), &jwk) != KD_OK) {
+    const enum kd_err e = kd_eckey_read(kd_buf_get(&text), &jwk);
+    if (e == KD_ERR_NO_MEMORY) {
+        return no_memory(ctl);
+    }
+    if (e != KD_OK) {
         return kd_ctl_fail(ctl, KD_EXIT_USAGE,
                            "The file is neither a certificate nor a public key on P-256 or P-384, "
                            "as PEM or JWK.");
@@ -78,7 +82,8 @@ static enum kd_exit check_name(const struct kd_ctl *ctl, const char *name) {
 
 // As --kid takes it; what keyd gives is base64url.
 static void put_kid_text(struct kd_buf *out, const json_t *peer) {
-    kd_auto(buf) struct kd_buf kid = KD_BUF_INIT(KID_MAX_BYTES);
+    uint8_t room[KID_MAX_BYTES];
+    struct kd_buf kid = KD_BUF_OVER(room);
     char text[2 * KID_MAX_BYTES + 1];
     if (kd_b64_decode(kd_bytes_of_text(kd_json_text(peer, "kid")), &kid) == KD_OK &&
         kd_buf_finish(&kid) == KD_OK && kid.n > 0) {
@@ -88,7 +93,8 @@ static void put_kid_text(struct kd_buf *out, const json_t *peer) {
 }
 
 static void put_peer_row(struct kd_table *t, const json_t *peer) {
-    kd_auto(buf) struct kd_buf kid = KD_BUF_INIT(2 * KID_MAX_BYTES + 1);
+    uint8_t room[2 * KID_MAX_BYTES + 1];
+    struct kd_buf kid = KD_BUF_OVER(room);
     put_kid_text(&kid, peer);
     kd_table_put(t, kd_json_text(peer, "name"));
     kd_table_put(t, json_is_string(json_object_get(peer, "certificate")) ? "certificate"
@@ -103,7 +109,8 @@ static enum kd_exit print_peer(const struct kd_ctl *ctl, json_t *peer) {
     if (ctl->json) {
         return kd_ctl_print_json(ctl, peer);
     }
-    kd_auto(buf) struct kd_buf kid = KD_BUF_INIT(2 * KID_MAX_BYTES + 1);
+    uint8_t room[2 * KID_MAX_BYTES + 1];
+    struct kd_buf kid = KD_BUF_OVER(room);
     kd_auto(json) json_t *shown = json_copy(peer);
     put_kid_text(&kid, peer);
     if (kid.n > 0) {

@@ -75,6 +75,9 @@ static enum kd_exit put_peer(struct kd_ctl *ctl, json_t *body) {
                            "openssl pkey -in %s -pubout",
                            file, file);
     }
+    if (e == KD_ERR_NO_MEMORY) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    }
     if (e != KD_OK) {
         return kd_ctl_fail(ctl, KD_EXIT_USAGE,
                            "%s is no public key on P-256 or P-384 (PEM, certificate or JWK).",

@@ -27,7 +27,9 @@ static enum kd_exit print_sealed(struct kd_ctl *ctl, const json_t *answer) {
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(SEALED_MAX_BYTES);
     kd_buf_printf(&out, "%s\n", text);
     free(text);
-    return kd_ctl_write(ctl, kd_buf_get(&out), false);
+    return kd_buf_finish(&out) == KD_OK
+               ? kd_ctl_write(ctl, kd_buf_get(&out), false)
+               : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
 }
 
 enum kd_exit kd_cmd_encrypt(struct kd_ctl *ctl) {

@@ -40,7 +40,8 @@ static bool put_coordinate(const json_t *jwk, const char *member, struct kd_buf 
 }
 
 static bool read_point(const json_t *jwk, struct kd_point *out) {
-    kd_auto(buf) struct kd_buf point = KD_BUF_INIT(128);
+    uint8_t room[128];
+    struct kd_buf point = KD_BUF_OVER(room);
     kd_buf_u8(&point, 4);
     return put_coordinate(jwk, "x", &point) && put_coordinate(jwk, "y", &point) &&
            kd_point_read(KD_CURVE_P256, kd_buf_get(&point), out) == KD_OK;

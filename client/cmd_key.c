@@ -161,7 +161,8 @@ enum kd_exit kd_cmd_key_import(struct kd_ctl *ctl) {
 // ---- list and show ---------------------------------------------------------
 
 static void put_row(struct kd_table *t, const json_t *key) {
-    kd_auto(buf) struct kd_buf usages = KD_BUF_INIT(PATH_MAX_BYTES);
+    uint8_t room[PATH_MAX_BYTES];
+    struct kd_buf usages = KD_BUF_OVER(room);
     const json_t *list = json_object_get(key, "usages");
     size_t i;
     json_t *usage;

@@ -143,6 +143,9 @@ static enum kd_exit write_items(struct kd_ctl *ctl, const json_t *answer, bool i
         }
         kd_buf_u8(&out, '\n');
     }
+    if (kd_buf_finish(&out) == KD_ERR_NO_MEMORY) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    }
     const enum kd_exit code = kd_ctl_write(ctl, kd_buf_get(&out), !is_seal);
     return code != KD_EXIT_OK ? code : refused;
 }

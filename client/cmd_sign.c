@@ -62,7 +62,11 @@ static enum kd_exit put_tag(struct kd_ctl *ctl, const char *name, json_t *body) 
     if (code != KD_EXIT_OK) {
         return code;
     }
-    const enum kd_err e = kd_form_read(form, kd_buf_get(&text), &read);
+    enum kd_err e = kd_buf_finish(&text);
+    e = e == KD_OK ? kd_form_read(form, kd_buf_get(&text), &read) : e;
+    if (e == KD_ERR_NO_MEMORY) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    }
     if (e != KD_OK || (form == KD_FORM_DER && !is_der(kd_buf_get(&read)))) {
         return kd_ctl_fail(ctl, KD_EXIT_USAGE,
                            "The %s is not in the form that --format names (base64 where it is not "
@@ -85,9 +89,12 @@ static enum kd_exit print_tag(struct kd_ctl *ctl, const char *member, const json
         (code = kd_ctl_get_bytes(ctl, answer, member, &raw)) != KD_EXIT_OK) {
         return code;
     }
-    return kd_form_write(form, kd_buf_get(&raw), &out) == KD_OK
-               ? kd_ctl_write(ctl, kd_buf_get(&out), false)
-               : kd_ctl_fail(ctl, KD_EXIT_UNREACHABLE, "keyd gave no usable %s.", member);
+    const enum kd_err e = kd_form_write(form, kd_buf_get(&raw), &out);
+    if (e == KD_ERR_NO_MEMORY) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    }
+    return e == KD_OK ? kd_ctl_write(ctl, kd_buf_get(&out), false)
+                      : kd_ctl_fail(ctl, KD_EXIT_UNREACHABLE, "keyd gave no usable %s.", member);
 }
 
 static enum kd_exit make_tag(struct kd_ctl *ctl, const char *operation, const char *member,

@@ -22,11 +22,14 @@ static enum kd_exit ask_ready(struct kd_ctl *ctl, json_t **reason) {
     return KD_EXIT_NO;
 }
 
-static void print_workers(const struct kd_ctl *ctl, const json_t *workers) {
+static enum kd_exit print_workers(const struct kd_ctl *ctl, const json_t *workers) {
     static const char *const heads[] = { "WORKER", "STATE", "PID", "RESTARTS", "IN FLIGHT" };
     kd_auto(table) struct kd_table *t = NULL;
-    if (!json_is_array(workers) || kd_table_new(heads, KD_COUNT_OF(heads), &t) != KD_OK) {
-        return;
+    if (!json_is_array(workers)) {
+        return KD_EXIT_OK;
+    }
+    if (kd_table_new(heads, KD_COUNT_OF(heads), &t) != KD_OK) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
     }
     size_t i;
     json_t *worker;
@@ -38,7 +41,7 @@ static void print_workers(const struct kd_ctl *ctl, const json_t *workers) {
         kd_table_printf(t, "%lld", kd_json_number(worker, "in_flight"));
     }
     fputs(ctl->terminal ? "\n" : "", ctl->out);
-    kd_ctl_print_table(ctl, t);
+    return kd_ctl_print_table(ctl, t);
 }
 
 enum kd_exit kd_cmd_status(struct kd_ctl *ctl) {
@@ -71,6 +74,6 @@ enum kd_exit kd_cmd_status(struct kd_ctl *ctl) {
     json_object_del(rest, "problem");
     json_object_del(rest, "workers");
     kd_output_members(ctl->out, rest);
-    print_workers(ctl, json_object_get(status, "workers"));
-    return ready;
+    code = print_workers(ctl, json_object_get(status, "workers"));
+    return code != KD_EXIT_OK ? code : ready;
 }

@@ -54,8 +54,9 @@ enum kd_exit kd_cmd_token_new(struct kd_ctl *ctl) {
     }
     char hash[2 * HASH_BYTES + 1];
     kd_auto(buf) struct kd_buf token = KD_BUF_INIT(TOKEN_BYTES + 2);
-    if (make_token(&token, hash) != KD_OK) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "No token could be made.");
+    const enum kd_err e = make_token(&token, hash);
+    if (e != KD_OK) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "No token could be made: %s", kd_err_sentence(e));
     }
     enum kd_exit code = kd_ctl_write(ctl, kd_buf_get(&token), true);
     kd_wipe(token.p, token.n);

@@ -6,10 +6,37 @@
 #include "kd-build.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+// ---- memory ----------------------------------------------------------------
+
+// Plaintexts and released values pass through JSON texts: nothing of them is left in memory that
+// is free.
+static void wiping_free(void *p) {
+    if (p != NULL) {
+        kd_wipe(p, malloc_usable_size(p));
+        free(p);
+    }
+}
+
+static void *malloc_or_end(size_t n) {
+    void *p = malloc(n);
+    if (p == NULL) {
+        fputs("keydctl: There is not enough memory.\n", stderr);
+        exit(KD_EXIT_USAGE);
+    }
+    return p;
+}
+
+void kd_ctl_init_library(void) {
+    json_set_alloc_funcs(malloc_or_end, wiping_free);
+}
+
+// ---- what is said ----------------------------------------------------------
 
 enum kd_exit kd_ctl_fail(const struct kd_ctl *ctl, enum kd_exit code, const char *format, ...) {
     char text[1024];

@@ -46,6 +46,10 @@ struct kd_command {
 extern const struct kd_command kd_commands[];
 extern const struct kd_option kd_global_options[];
 
+// Before all else: JSON is wiped when it is given back, and where there is no memory for it the
+// program says so and ends with KD_EXIT_USAGE: an answer or a request that lacks a member would be
+// another one.
+void kd_ctl_init_library(void);
 // ctl.c: all of keydctl but the streams.
 enum kd_exit kd_ctl_run(int argc, char *const argv[], FILE *out, FILE *err);
 

@@ -139,7 +139,12 @@ enum kd_exit kd_ctl_get_bytes(const struct kd_ctl *ctl, const json_t *answer, co
     const json_t *text = json_object_get(answer, member);
     const struct kd_bytes b = { (const uint8_t *)json_string_value(text),
                                 json_string_length(text) };
-    if (!json_is_string(text) || kd_b64_decode(b, data) != KD_OK || kd_buf_finish(data) != KD_OK) {
+    enum kd_err e = json_is_string(text) ? kd_b64_decode(b, data) : KD_ERR_BAD_BASE64;
+    e = e == KD_OK ? kd_buf_finish(data) : e;
+    if (e == KD_ERR_NO_MEMORY) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    }
+    if (e != KD_OK) {
         return kd_ctl_fail(ctl, KD_EXIT_UNREACHABLE,
                            "The answer lacks \"%s\": what answers is no keyd that keydctl knows.",
                            member);

@@ -215,7 +215,8 @@ static void print_member(FILE *out, const char *name, const json_t *value) {
         }
         return;
     }
-    kd_auto(buf) struct kd_buf text = KD_BUF_INIT(CELL_MAX_BYTES);
+    uint8_t room[CELL_MAX_BYTES];
+    struct kd_buf text = KD_BUF_OVER(room);
     kd_output_scalar(&text, value);
     kd_output_text(out, name);
     fputs(": ", out);

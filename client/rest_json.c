@@ -33,6 +33,9 @@ static enum kd_err take_reply(struct kd_rest *r, const struct kd_rest_reply *rep
 enum kd_err kd_rest_call(struct kd_rest *r, const char *method, const char *path,
                          const json_t *body, struct kd_rest_answer *out) {
     kd_auto(rest_reply) struct kd_rest_reply reply = KD_REST_REPLY_INIT;
+    if (path[0] != '/') { // kd_buf_get_text of one that was not written whole
+        return kd_rest_fail(r, KD_ERR_NO_MEMORY, "There is not enough memory for the request.");
+    }
     char *body_text = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
     if (body != NULL && body_text == NULL) {
         return kd_rest_fail(r, KD_ERR_NO_MEMORY, "There is not enough memory for the request.");

@@ -4,6 +4,7 @@ client_unit_tests = \
 	tests/unit/test_ctl \
 	tests/unit/test_device_calls \
 	tests/unit/test_device_ask \
+	tests/unit/test_ctl_memory \
 	tests/unit/test_device_http \
 	tests/unit/test_device_link \
 	tests/unit/test_device_memory \
@@ -40,6 +41,10 @@ tests_unit_test_ctl_LDADD = $(client_unit_libs)
 tests_unit_test_device_link_CFLAGS = $(client_unit_cflags)
 tests_unit_test_device_link_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=poll,--wrap=getaddrinfo,--wrap=freeaddrinfo
 tests_unit_test_device_link_LDADD = $(client_unit_libs)
+tests_unit_test_ctl_memory_SOURCES = tests/unit/test_ctl_memory.c $(fake_http) $(failing_memory)
+tests_unit_test_ctl_memory_CFLAGS = $(client_unit_cflags)
+tests_unit_test_ctl_memory_LDFLAGS = $(failing_memory_ldflags)
+tests_unit_test_ctl_memory_LDADD = $(client_unit_libs)
 tests_unit_test_device_wire_CFLAGS = $(client_unit_cflags)
 tests_unit_test_device_wire_LDADD = $(client_unit_libs)
 tests_unit_test_eckey_CFLAGS = $(client_unit_cflags)
