@@ -372,9 +372,12 @@ enum kd_err kd_sessions_give(struct kd_sessions *s, struct kd_session_entry *e, 
     return KD_OK;
 }
 
-// A client that uses the keys of a resume has them: what was before goes.
+// A client that uses the keys of a resume has them: what was before goes.  Without memory to give
+// the session to who resumed it, it goes with the next record: until then both have what they had.
 static void take_next(struct kd_sessions *s, struct kd_session_entry *e) {
-    const enum kd_err r KD_UNUSED = kd_sessions_give(s, e, e->next_owner);
+    if (kd_sessions_give(s, e, e->next_owner) != KD_OK) {
+        return;
+    }
     if (e->now == NULL) {
         go_to_end_of_line(e);
     }

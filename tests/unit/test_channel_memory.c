@@ -87,6 +87,51 @@ START_TEST(session_lives_or_there_is_no_memory) {
 }
 END_TEST
 
+static void resume_by_another(struct kd_bytes *ticket) {
+    const struct kd_caller c = service_caller_of(7);
+    ck_assert_err(handshake(), KD_OK);
+    ck_assert_err(kd_channel_ticket(sx.service, &c, id, ticket), KD_OK);
+    memcpy(ticket_room, ticket->p, ticket->n);
+    ticket->p = ticket_room;
+    ck_assert_err(channel_resume(9, *ticket, "nonce"), KD_OK);
+}
+
+static enum kd_err open_resumed(struct kd_bytes ticket, uint64_t sequence) {
+    memory_pause();
+    const struct kd_bytes nonce = kd_buf_get(&cx.node_nonce);
+    const struct kd_bytes record =
+        channel_resumed_record(id, ticket, "nonce", nonce, sequence, "in");
+    memory_resume();
+    return channel_open(9, record);
+}
+
+// Its client follows while there is no memory to say whose it is now.
+START_TEST(session_that_moves_without_memory_moves_with_the_next_record) {
+    struct kd_session_info info;
+    struct kd_bytes ticket = KD_BYTES_NONE;
+    unsigned n_opened = 0;
+    start();
+    for (unsigned turn = 0; memory_fails_at(turn); turn++) {
+        memory_pause();
+        resume_by_another(&ticket);
+        memory_resume();
+        const enum kd_err r = open_resumed(ticket, 0);
+        const bool fails = memory_has_failed();
+        ck_assert_msg(r == KD_OK || (fails && r == KD_ERR_NO_MEMORY), "turn %u: %s", turn,
+                      kd_err_name(r));
+        n_opened += fails && r == KD_OK;
+        ck_assert_err(open_resumed(ticket, 1), KD_OK);
+        const struct kd_caller before = service_caller_of(7);
+        ck_assert_err(kd_channel_session(sx.service, &before, id, &info), KD_ERR_NO_SESSION);
+        const struct kd_caller now = service_caller_of(9);
+        ck_assert_err(kd_channel_session(sx.service, &now, id, &info), KD_OK);
+        ck_assert_err(channel_end(9, id), KD_OK);
+        fixture_run_until(is_quiet);
+    }
+    ck_assert_uint_gt(n_opened, 0);
+}
+END_TEST
+
 START_TEST(peer_is_added_or_there_is_no_memory) {
     start();
     unsigned turn = 0;
@@ -188,6 +233,7 @@ static TCase *tcase_memory(void) {
     tcase_set_timeout(t, 60);
     tcase_add_test(t, session_lives_or_there_is_no_memory);
     tcase_add_test(t, keys_are_released_or_there_is_no_memory);
+    tcase_add_test(t, session_that_moves_without_memory_moves_with_the_next_record);
     tcase_add_test(t, peer_is_added_or_there_is_no_memory);
     return t;
 }
