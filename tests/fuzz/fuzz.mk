@@ -26,6 +26,8 @@ fuzz_http_sources = tests/fuzz/fuzz_http.c tests/unit/pki.c tests/unit/pki.h
 fuzz_http_libs = $(api_unit_libs)
 fuzz_json_sources = tests/fuzz/fuzz_json.c
 fuzz_json_libs = libapi.a $(fuzz_libs) $(JANSSON_LIBS)
+fuzz_listen_sources = tests/fuzz/fuzz_listen.c tests/unit/fake_client.c tests/unit/fake_client.h
+fuzz_listen_libs = libgateway.a $(fuzz_libs) $(MHD_LIBS)
 fuzz_peer_sources = tests/fuzz/fuzz_peer.c tests/unit/pki.c tests/unit/pki.h
 fuzz_peer_libs = libapi.a $(keyd_service_libs) $(CHECK_LIBS)
 fuzz_provision_sources = tests/fuzz/fuzz_provision.c
@@ -51,6 +53,7 @@ fuzz_replays = \
 	tests/fuzz/replay_gateway \
 	tests/fuzz/replay_http \
 	tests/fuzz/replay_json \
+	tests/fuzz/replay_listen \
 	tests/fuzz/replay_peer \
 	tests/fuzz/replay_provision \
 	tests/fuzz/replay_record \
@@ -103,6 +106,10 @@ tests_fuzz_replay_json_SOURCES = $(fuzz_json_sources) tests/fuzz/replay.c
 tests_fuzz_replay_json_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"json"'
 tests_fuzz_replay_json_CFLAGS = $(unit_cflags)
 tests_fuzz_replay_json_LDADD = $(fuzz_json_libs)
+tests_fuzz_replay_listen_SOURCES = $(fuzz_listen_sources) tests/fuzz/replay.c
+tests_fuzz_replay_listen_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"listen"'
+tests_fuzz_replay_listen_CFLAGS = $(unit_cflags)
+tests_fuzz_replay_listen_LDADD = $(fuzz_listen_libs)
 tests_fuzz_replay_peer_SOURCES = $(fuzz_peer_sources) tests/fuzz/replay.c
 tests_fuzz_replay_peer_CPPFLAGS = $(AM_CPPFLAGS) -DKD_FUZZ_CORPUS='"peer"'
 tests_fuzz_replay_peer_CFLAGS = $(unit_cflags)
@@ -140,6 +147,7 @@ noinst_PROGRAMS += \
 	tests/fuzz/fuzz_gateway \
 	tests/fuzz/fuzz_http \
 	tests/fuzz/fuzz_json \
+	tests/fuzz/fuzz_listen \
 	tests/fuzz/fuzz_peer \
 	tests/fuzz/fuzz_provision \
 	tests/fuzz/fuzz_record \
@@ -189,6 +197,10 @@ tests_fuzz_fuzz_json_SOURCES = $(fuzz_json_sources)
 tests_fuzz_fuzz_json_CFLAGS = $(unit_cflags)
 tests_fuzz_fuzz_json_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_fuzz_json_LDADD = $(fuzz_json_libs)
+tests_fuzz_fuzz_listen_SOURCES = $(fuzz_listen_sources)
+tests_fuzz_fuzz_listen_CFLAGS = $(unit_cflags)
+tests_fuzz_fuzz_listen_LDFLAGS = $(fuzz_ldflags)
+tests_fuzz_fuzz_listen_LDADD = $(fuzz_listen_libs)
 tests_fuzz_fuzz_peer_SOURCES = $(fuzz_peer_sources) tests/fuzz/assertions.c
 tests_fuzz_fuzz_peer_CFLAGS = $(unit_cflags)
 tests_fuzz_fuzz_peer_LDFLAGS = $(fuzz_ldflags)
