@@ -7,6 +7,7 @@
 #include "client/setup.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -129,6 +130,34 @@ static enum kd_exit refuse_present(const struct kd_ctl *ctl, const struct kd_set
     return KD_EXIT_USAGE;
 }
 
+static enum kd_exit choose_user(const struct kd_ctl *ctl, struct kd_setup *s) {
+    s->user = kd_args_text(ctl->args, "user");
+    if (s->user == NULL) {
+        return KD_EXIT_OK;
+    }
+    if (geteuid() != 0) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE,
+                           "--user gives files to another user, which takes root.");
+    }
+    const struct passwd *user = getpwnam(s->user);
+    if (user == NULL) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE,
+                           "There is no user %s. systemd-sysusers makes those of keyd's units.",
+                           s->user);
+    }
+    s->uid = user->pw_uid;
+    s->gid = user->pw_gid;
+    return KD_EXIT_OK;
+}
+
+static enum kd_exit take_state(const struct kd_ctl *ctl, const struct kd_setup *s) {
+    return kd_setup_take_state(s) == KD_OK
+               ? KD_EXIT_OK
+               : kd_ctl_fail(ctl, KD_EXIT_USAGE,
+                             "%s is another user's, with files in it. Move it away first.",
+                             s->state);
+}
+
 static enum kd_exit choose(const struct kd_ctl *ctl, struct kd_setup *s, struct kd_buf *worker) {
     char why[KD_SETUP_PATH_BYTES] = "";
     enum kd_exit code;
@@ -141,8 +170,9 @@ static enum kd_exit choose(const struct kd_ctl *ctl, struct kd_setup *s, struct 
         return kd_ctl_fail(ctl, KD_EXIT_USAGE, "--label: 1 to %d of A-Z a-z 0-9 . _ -",
                            LABEL_MAX_BYTES);
     }
-    if ((code = refuse_present(ctl, s)) != KD_EXIT_OK ||
-        (code = choose_module(ctl, s)) != KD_EXIT_OK) {
+    if ((code = choose_user(ctl, s)) != KD_EXIT_OK ||
+        (code = refuse_present(ctl, s)) != KD_EXIT_OK ||
+        (code = take_state(ctl, s)) != KD_EXIT_OK || (code = choose_module(ctl, s)) != KD_EXIT_OK) {
         return code;
     }
     if (kd_process_find(kd_args_text(ctl->args, "programs"), "keyd-hsm", worker) != KD_OK) {
@@ -192,6 +222,7 @@ static enum kd_exit make_all(const struct kd_ctl *ctl, const struct kd_setup *s)
         }
     }
     e = e != KD_OK ? e : kd_setup_write_config(s);
+    e = e != KD_OK ? e : kd_setup_give(s);
     return e == KD_OK ? KD_EXIT_OK
                       : kd_ctl_fail(ctl, KD_EXIT_USAGE, "Nothing could be written in %s: %s",
                                     s->folder, strerror(errno));
@@ -213,6 +244,13 @@ static void print_made(const struct kd_ctl *ctl, const struct kd_setup *s) {
             "  pin, so-pin    random PINs that only you can read; keep copies in a safe place,\n"
             "                 without the PIN the keys in the token are lost\n",
             s->label, s->tokens);
+    }
+    if (s->user != NULL) {
+        fprintf(ctl->out, "What next:\n"
+                          "  systemctl enable --now keyd\n"
+                          "  keydctl init --keys    makes five keys to begin with\n"
+                          "  keydctl doctor         looks at everything\n");
+        return;
     }
     fprintf(ctl->out,
             "What next:\n"

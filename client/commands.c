@@ -34,6 +34,7 @@ static const struct kd_option init_options[] = {
     { "keys", NULL, "make first keys, with the daemon of this set-up running" },
     { "channel", NULL, "set up the secure channel, with the daemon of this set-up running" },
     { "no-token", NULL, "write the files only: the token is there already" },
+    { "user", "USER", "for a service that systemd starts as USER (keyd.service: keyd)" },
     { "programs", "DIR", "where keyd and keyd-hsm are, if not where they are installed" },
     END_OF_OPTIONS,
 };

@@ -7,6 +7,7 @@
 #include "client/settings.h"
 
 #include <errno.h>
+#include <fts.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,9 +116,18 @@ static enum kd_err make_folder(const char *path, mode_t mode) {
     return mkdir(path, mode) == 0 || errno == EEXIST ? KD_OK : kd_err_from_errno(errno);
 }
 
+enum kd_err kd_setup_take_state(const struct kd_setup *s) {
+    struct stat st;
+    if (s->user == NULL || lstat(s->state, &st) != 0 ||
+        (S_ISDIR(st.st_mode) && st.st_uid == geteuid())) {
+        return KD_OK;
+    }
+    return rmdir(s->state) == 0 ? KD_OK : KD_ERR_DENIED;
+}
+
 enum kd_err kd_setup_make_folders(const struct kd_setup *s) {
     // The system's socket is for a group, its configuration for reading.
-    const mode_t open_mode = s->is_system ? 0755 : 0700;
+    const mode_t open_mode = s->is_system || s->user != NULL ? 0755 : 0700;
     enum kd_err e;
     if ((e = make_folder(s->folder, open_mode)) != KD_OK ||
         (e = make_folder(s->state, 0700)) != KD_OK ||
@@ -128,6 +138,39 @@ enum kd_err kd_setup_make_folders(const struct kd_setup *s) {
         return KD_ERR_DENIED;
     }
     return s->is_softhsm ? make_folder(s->tokens, 0700) : KD_OK;
+}
+
+static enum kd_err give(const char *folder, uid_t uid, gid_t gid) {
+    char path[KD_SETUP_PATH_BYTES];
+    char *const paths[] = { path, NULL };
+    snprintf(path, sizeof(path), "%s", folder);
+    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    if (tree == NULL) {
+        return kd_err_from_errno(errno);
+    }
+    enum kd_err e = KD_OK;
+    for (const FTSENT *x; e == KD_OK && (x = fts_read(tree)) != NULL;) {
+        // A folder comes twice: it changes hands after all that is in it.
+        if (x->fts_info != FTS_D && lchown(x->fts_accpath, uid, gid) != 0) {
+            e = kd_err_from_errno(errno);
+        }
+    }
+    fts_close(tree);
+    return e;
+}
+
+enum kd_err kd_setup_give(const struct kd_setup *s) {
+    if (s->user == NULL) {
+        return KD_OK;
+    }
+    const char *const folders[] = { s->is_softhsm ? s->tokens : NULL, s->state, s->run };
+    for (size_t i = 0; i < KD_COUNT_OF(folders); i++) {
+        const enum kd_err e = folders[i] == NULL ? KD_OK : give(folders[i], s->uid, s->gid);
+        if (e != KD_OK) {
+            return e;
+        }
+    }
+    return KD_OK;
 }
 
 // ---- files -----------------------------------------------------------------
@@ -183,11 +226,21 @@ static void put_config(const struct kd_setup *s, struct kd_buf *text) {
     if (s->is_softhsm) {
         kd_buf_printf(text, "    environment = { \"SOFTHSM2_CONF=%s\" }\n", s->softhsm);
     }
-    kd_buf_printf(text,
-                  "    # The PIN in its first line; only the workers read it.\n"
-                  "    pin-file = \"%s\"\n"
-                  "}\n\n",
-                  s->pin);
+    if (s->user != NULL) {
+        kd_buf_printf(text,
+                      "    # systemd hands the PIN to the service: LoadCredential= of the unit, "
+                      "from\n"
+                      "    # the first line of %s.\n"
+                      "    pin-credential = \"pin\"\n"
+                      "}\n\n",
+                      s->pin);
+    } else {
+        kd_buf_printf(text,
+                      "    # The PIN in its first line; only the workers read it.\n"
+                      "    pin-file = \"%s\"\n"
+                      "}\n\n",
+                      s->pin);
+    }
     if (strcmp(s->worker, KD_LIBEXECDIR "/keyd-hsm") != 0) {
         kd_buf_printf(text, "workers {\n    program = \"%s\"\n}\n\n", s->worker);
     }
