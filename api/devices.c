@@ -201,12 +201,27 @@ enum kd_err kd_handle_device_show(struct kd_request *q) {
     return KD_OK;
 }
 
+static enum kd_err read_state(struct kd_request *q, enum kd_device_state *room,
+                              const enum kd_device_state **out) {
+    const char *name = MHD_lookup_connection_value(q->mhd, MHD_GET_ARGUMENT_KIND, "state");
+    if (name != NULL && !kd_device_state_parse(name, room)) {
+        snprintf(q->why.field, sizeof(q->why.field), "state");
+        kd_request_say(q, "enrolled, active or revoked is expected.");
+        return KD_ERR_FIELD_INVALID;
+    }
+    *out = name == NULL ? NULL : room;
+    return KD_OK;
+}
+
 enum kd_err kd_handle_device_list(struct kd_request *q) {
     struct kd_page page;
     struct kd_bootstrap_info ca;
+    enum kd_device_state state;
+    const enum kd_device_state *only = NULL;
     enum kd_err err = told(q, kd_bootstrap_show(q->http->service, &q->caller, &ca));
     err = err == KD_ERR_DENIED ? KD_OK : err; // then the list is empty
-    if (err != KD_OK || (err = kd_page_read(q, &page)) != KD_OK) {
+    if (err != KD_OK || (err = kd_page_read(q, &page)) != KD_OK ||
+        (err = read_state(q, &state, &only)) != KD_OK) {
         return err;
     }
     struct kd_device_info *devices = calloc(page.limit + 1, sizeof(*devices));
@@ -214,8 +229,8 @@ enum kd_err kd_handle_device_list(struct kd_request *q) {
     if (devices == NULL) {
         return KD_ERR_NO_MEMORY;
     }
-    const size_t n =
-        kd_bootstrap_devices(q->http->service, &q->caller, page.after, devices, page.limit + 1);
+    const size_t n = kd_bootstrap_devices(q->http->service, &q->caller, page.after, only, devices,
+                                          page.limit + 1);
     const size_t shown = n > page.limit ? page.limit : n;
     kd_buf_text(&q->out, "{\"devices\":[");
     for (size_t i = 0; i < shown; i++) {

@@ -196,15 +196,19 @@ struct query {
 static enum MHD_Result check_param(void *arg, enum MHD_ValueKind kind KD_UNUSED, const char *key,
                                    const char *value) {
     struct query *query = arg;
-    static const char *const names[] = { "after", "limit" };
+    static const char *const names[] = { "after", "limit", "state" };
+    const struct kd_route *route = query->q->route;
     kd_request_say(query->q,
                    key[0] == '\0' ? "A parameter of the query has no name."
-                   : query->q->route->has_page
+                   : route->has_state
+                       ? "The query may have \"after\", \"limit\" and \"state\", each once, with "
+                         "a value."
+                   : route->has_page
                        ? "The query may have \"after\" and \"limit\", each once, with a value."
                        : "This request takes no query.");
     snprintf(query->q->why.field, sizeof(query->q->why.field), "%s", key);
     query->err = KD_ERR_FIELD_UNKNOWN;
-    for (size_t i = 0; query->q->route->has_page && i < KD_COUNT_OF(names); i++) {
+    for (size_t i = 0; i < kd_route_n_params(route); i++) {
         if (strcmp(key, names[i]) == 0) {
             const bool is_good = (query->seen & 1u << i) == 0 && value != NULL;
             query->err = is_good ? KD_OK : KD_ERR_FIELD_INVALID;

@@ -83,7 +83,7 @@ static const struct kd_route routes[] = {
     { "GET", "/v1/envelopes/key", kd_handle_envelope_key, .may = "show" },
     { "POST", "/v1/envelopes/open", kd_handle_envelope_open, .body = KD_BODY_NEEDED, .raw = KD_MEDIA_CBOR, .may = "envelope" },
 
-    { "GET", "/v1/devices", kd_handle_device_list, .has_page = true, .may = "show" },
+    { "GET", "/v1/devices", kd_handle_device_list, .has_page = true, .has_state = true, .may = "show" },
     { "POST", "/v1/devices", kd_handle_device_new, .body = KD_BODY_NEEDED, .audit = KD_ROUTE_ASKED, .event = "device.create", .may = "device" },
     { "GET", DEVICE, kd_handle_device_show, KD_PARAM_DEVICE, .may = "show" },
     { "DELETE", DEVICE, kd_handle_device_delete, KD_PARAM_DEVICE, .audit = KD_ROUTE_ASKED, .event = "device.delete", .may = "device" },
@@ -107,6 +107,10 @@ static_assert(KD_COUNT_OF(routes) < KD_METRICS_ROUTES_MAX, "each route has its m
 
 size_t kd_route_count(void) {
     return KD_COUNT_OF(routes);
+}
+
+size_t kd_route_n_params(const struct kd_route *r) {
+    return r->has_state ? 3 : r->has_page ? 2 : 0;
 }
 
 const struct kd_route *kd_route_at(size_t i) {

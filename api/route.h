@@ -43,6 +43,7 @@ struct kd_route {
     enum kd_route_body body;
     bool is_open;           // asks for no caller
     bool has_page;          // takes the query parameters after and limit
+    bool has_state;         // and state
     unsigned operation;     // enum kd_operation, for the handlers of operations.c
     const char *raw;        // a media type that the body may have in place of JSON; NULL: none
     const char *raw_answer; // then the answer's; NULL: the same
@@ -61,6 +62,7 @@ struct kd_route {
 
 size_t kd_route_count(void);
 const struct kd_route *kd_route_at(size_t i);
+size_t kd_route_n_params(const struct kd_route *r); // of after, limit, state: the first so many
 size_t kd_route_index(const struct kd_route *r); // kd_route_count() for NULL
 
 // Where the path begins in a target, which may be a whole URI (RFC 9112 3.2.2).

@@ -49,6 +49,10 @@ static const struct kd_option show_options[] = {
 };
 static const struct kd_option version_options[] = { OPTION_VERSION, END_OF_OPTIONS };
 #define OPTION_YES { "yes", NULL, "do not ask" }
+static const struct kd_option device_list_options[] = {
+    { "state", "STATE", "those alone that are enrolled, active or revoked" },
+    END_OF_OPTIONS,
+};
 static const struct kd_option revoke_options[] = { OPTION_YES, END_OF_OPTIONS };
 static const struct kd_option delete_options[] = {
     { "version", "N", "this version alone" },
@@ -301,7 +305,7 @@ const struct kd_command kd_commands[] = {
     { "server-cert", "", 0, 0, out_options, "make a certificate of the channel's identity, from the CA", "", kd_cmd_server_cert },
     { "device enroll", "ID", 1, 1, enroll_options, "let a device enrol: make its one-time secret",
       "The device gives ID and secret to the bootstrap server (EST) with its own request.", kd_cmd_device_enroll },
-    { "device list", "", 0, 0, NULL, "list the devices",
+    { "device list", "", 0, 0, device_list_options, "list the devices",
       "With --json the certificates too: that is the registry as a whole.", kd_cmd_device_list },
     { "device show", "ID", 1, 1, peer_show_options, "show a device, or its certificate", "", kd_cmd_device_show },
     { "device renew", "ID", 1, 1, renew_options, "make a new one-time secret, to enrol once more",

@@ -63,7 +63,8 @@ enum kd_exit kd_ctl_fail(const struct kd_ctl *ctl, enum kd_exit code, const char
 // (owned by the caller) is NULL where the answer has no body.
 KD_MUST_CHECK enum kd_exit kd_ctl_call(struct kd_ctl *ctl, const char *method, const char *path,
                                        const json_t *body, json_t **answer);
-// GET /v1/FOLDER, which is also the member with the list: all its pages, appended to `all`.
+// GET /v1/FOLDER, which is also the member with the list: all its pages, appended to `all`.  With
+// --state, where the command has it, of what is in this state.
 KD_MUST_CHECK enum kd_exit kd_ctl_get_pages(struct kd_ctl *ctl, const char *folder, json_t *all);
 // All of a folder: for programs as it came, else row by row.
 enum kd_exit kd_ctl_print_list(struct kd_ctl *ctl, const char *folder, const char *const *heads,

@@ -114,9 +114,14 @@ static bool may_follow(const char *next, const char *after) {
 
 enum kd_exit kd_ctl_get_pages(struct kd_ctl *ctl, const char *folder, json_t *all) {
     char after[KD_NAME_MAX_BYTES + 1] = "";
+    const char *state = kd_args_text(ctl->args, "state");
+    if (state != NULL && !kd_name_is_valid(kd_bytes_of_text(state))) {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "\"%.80s\" is no state.", state);
+    }
     for (;;) {
         kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
-        kd_buf_printf(&path, "/v1/%s?limit=%d%s%s", folder, LIST_LIMIT,
+        kd_buf_printf(&path, "/v1/%s?limit=%d%s%s%s%s", folder, LIST_LIMIT,
+                      state == NULL ? "" : "&state=", state == NULL ? "" : state,
                       after[0] == '\0' ? "" : "&after=", after);
         kd_auto(json) json_t *page = NULL;
         enum kd_exit code = kd_ctl_call(ctl, "GET", kd_buf_get_text(&path), NULL, &page);

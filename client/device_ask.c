@@ -304,7 +304,7 @@ static enum keyd_err make_session(struct keyd_device *d, const struct kd_device_
 enum keyd_err kd_device_refresh(struct keyd_device *d) {
     bool has_changed = false;
     pthread_mutex_lock(&d->lock);
-    begin_renewal(d);
+    (void)begin_alone(d);
     pthread_mutex_unlock(&d->lock);
     const enum keyd_err r = kd_device_ask_bootstrap(d, &has_changed);
     pthread_mutex_lock(&d->lock);

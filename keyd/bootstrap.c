@@ -37,6 +37,16 @@ const char *kd_device_state_name(enum kd_device_state state) {
     return states[state];
 }
 
+bool kd_device_state_parse(const char *name, enum kd_device_state *out) {
+    for (size_t i = 0; i < KD_COUNT_OF(states); i++) {
+        if (strcmp(name, states[i]) == 0) {
+            *out = (enum kd_device_state)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 // ---- the CA's certificates -------------------------------------------------
 
 static enum kd_err read_file(const char *path, struct kd_buf *out) {
@@ -180,7 +190,8 @@ enum kd_err kd_bootstrap_device(const struct kd_service *s, const struct kd_call
 }
 
 size_t kd_bootstrap_devices(const struct kd_service *s, const struct kd_caller *caller,
-                            const char *after, struct kd_device_info *out, size_t max) {
+                            const char *after, const enum kd_device_state *only,
+                            struct kd_device_info *out, size_t max) {
     const struct kd_bootstrap *b = s->bootstrap;
     if (b == NULL || kd_service_allows(s, caller, KD_MAY_SHOW, b->config->key) != KD_OK) {
         return 0;
@@ -188,7 +199,7 @@ size_t kd_bootstrap_devices(const struct kd_service *s, const struct kd_caller *
     size_t n = 0;
     const struct kd_device_entry *e = kd_devices_next(&b->devices, after);
     for (; e != NULL && n < max; e = kd_devices_next(&b->devices, e->id)) {
-        if (!e->is_new) {
+        if (!e->is_new && (only == NULL || e->state == *only)) {
             kd_device_describe(b, e, &out[n++]);
         }
     }

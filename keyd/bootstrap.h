@@ -25,6 +25,7 @@ enum kd_device_state {
 const char *kd_device_usage_name(enum kd_device_usage usage); // "sign", "agree"
 KD_MUST_CHECK bool kd_device_usage_parse(const char *name, enum kd_device_usage *out);
 const char *kd_device_state_name(enum kd_device_state state); // "enrolled", "active", "revoked"
+KD_MUST_CHECK bool kd_device_state_parse(const char *name, enum kd_device_state *out);
 
 // The ids of so many devices that were deleted are kept for each that there may be ([ca]
 // devices-max): who may delete devices cannot fill the disk with them.
@@ -83,8 +84,10 @@ KD_MUST_CHECK enum kd_err kd_bootstrap_delete(struct kd_service *s, const struct
 KD_MUST_CHECK enum kd_err kd_bootstrap_device(const struct kd_service *s,
                                               const struct kd_caller *caller, const char *id,
                                               struct kd_device_info *out);
+// By id, those in this state alone (NULL: all).
 size_t kd_bootstrap_devices(const struct kd_service *s, const struct kd_caller *caller,
-                            const char *after, struct kd_device_info *out, size_t max);
+                            const char *after, const enum kd_device_state *only,
+                            struct kd_device_info *out, size_t max);
 
 // ---- the CA ----------------------------------------------------------------
 

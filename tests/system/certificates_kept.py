@@ -183,6 +183,17 @@ def devices_are_listed_by_pages_and_bounded_in_number(token):
     assert [d["id"] for d in page["devices"]] == ["d0", "d1", "d2"] and page["next"] == "d2", page
     page = keyd.get("/v1/devices?after=d2").json
     assert [d["id"] for d in page["devices"]] == ["d3", "d4"] and page["next"] is None, page
+    for bad in ("state=", "state=deleted", "state=Revoked", "state=revoked&state=active"):
+        expect(keyd.get("/v1/devices?" + bad), 400, "field-invalid", "state")
+    expect(keyd.get("/v1/peers?state=active"), 400, "field-unknown", "state")
+    for id_ in ("d0", "d2", "d3"):
+        keyd.ok(f"/v1/devices/{id_}/revoke", {})
+    for query, ids, next_ in (("state=revoked", ["d0", "d2", "d3"], None),
+                              ("state=revoked&limit=2", ["d0", "d2"], "d2"),
+                              ("state=revoked&limit=2&after=d2", ["d3"], None),
+                              ("state=enrolled", ["d1", "d4"], None), ("state=active", [], None)):
+        page = keyd.get("/v1/devices?" + query).json
+        assert ([d["id"] for d in page["devices"]], page["next"]) == (ids, next_), (query, page)
     for body, type_, field in (({}, "field-missing", "id"), ({"id": "../a"}, "bad-name", "id"),
                                ({"id": "a" * 65}, "bad-name", "id"),
                                ({"id": "a", "relation": "b c"}, "bad-name", "relation"),

@@ -412,6 +412,10 @@ def a_bootstrap_server_is_set_up_and_devices_enrol(token):
     assert oracle.der_of(ctl("device", "show", "d", "--pem")) == owner.certificate
     assert ctl("device", "list").decode().split("\t")[:4] == ["d", "r", "sign", "active"]
     assert ctl.json("device", "list")["devices"][0]["certificate"].startswith("-----BEGIN")
+    assert ctl("device", "list", "--state", "revoked") == b""
+    assert ctl("device", "list", "--state", "active").split(b"\t")[0] == b"d"
+    ctl("device", "list", "--state", "gone", status=REFUSED)
+    ctl("device", "list", "--state", "a&b", status=USAGE)
     ctl("device", "enroll", "e", "--usage", "agree")
     ctl("device", "show", "e", "--pem", status=USAGE)
     ctl("device", "enroll", "e", status=REFUSED)

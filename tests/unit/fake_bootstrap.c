@@ -22,6 +22,11 @@ const char *kd_device_state_name(enum kd_device_state state KD_UNUSED) {
     return "enrolled";
 }
 
+bool kd_device_state_parse(const char *name, enum kd_device_state *out) {
+    *out = KD_DEVICE_ENROLLED;
+    return strcmp(name, "enrolled") == 0;
+}
+
 // ---- for operators ---------------------------------------------------------
 
 struct told {
@@ -117,7 +122,8 @@ enum kd_err kd_bootstrap_device(const struct kd_service *s,
 }
 
 size_t kd_bootstrap_devices(const struct kd_service *s, const struct kd_caller *caller KD_UNUSED,
-                            const char *after, struct kd_device_info *out, size_t max) {
+                            const char *after, const enum kd_device_state *only KD_UNUSED,
+                            struct kd_device_info *out, size_t max) {
     if (s->ca.n == 0 || after != NULL || max == 0) {
         return 0;
     }

@@ -314,7 +314,7 @@ START_TEST(bodies_permissions_and_callers_are_described) {
         ck_assert_msg((description != NULL) == (r->may[0] != '\0'), "%s", r->path);
         ck_assert_msg(description == NULL || strstr(description, r->may) != NULL, "%s", r->path);
         const size_t n = json_array_size(json_object_get(operation, "parameters"));
-        ck_assert_uint_eq(n, r->has_page ? 2 : 0);
+        ck_assert_uint_eq(n, r->has_state ? 3 : r->has_page ? 2 : 0);
     }
 }
 END_TEST
