@@ -379,10 +379,12 @@ def a_revoked_device_is_not_let_in_by_the_word_of_its_ca(token):
         keyd.start()
         expect(keyd.delete("/v1/devices/d"), 204)
         for _ in range(2):
+            said = keyd.log().count("detail=its device is revoked, or was deleted")
             first = keyd.ok("/v1/handshakes", {"message": b64(device.begin())}, 201)
             third = device.read(unb64(first["message"]))
             expect(keyd.post("/v1/handshakes/" + first["handshake"], {"message": b64(third)}), 422,
                    "handshake-credential")
+            assert keyd.log().count("detail=its device is revoked, or was deleted") > said
             keyd.restart()
     keyd.stop()
 
