@@ -12,7 +12,7 @@ static enum kd_exit ask_ready(struct kd_ctl *ctl, json_t **reason) {
         return code;
     }
     if (kd_rest_call(ctl->rest, "GET", "/readyz", NULL, &a) != KD_OK) {
-        json_t *none = NULL;
+        kd_auto(json) json_t *none = NULL;                      // it may answer this time
         return kd_ctl_call(ctl, "GET", "/readyz", NULL, &none); // says why
     }
     if (a.status == 200) {
