@@ -371,10 +371,12 @@ static bool none_left(void) {
 }
 
 START_TEST(handshake_ends_with_its_time) {
-    fx.config->channel.handshake_timeout_ms = 100;
     channel_start("start ok\n");
     ck_assert_err(channel_begin(7, "m1", 0), KD_OK);
+    ck_assert_uint_eq(handshakes(), 1);
+    kd_clock_hold(kd_clock_mono_ms() + fx.config->channel.handshake_timeout_ms, kd_clock_wall_ms());
     fixture_run_until(none_left);
+    kd_clock_release();
     ck_assert_err(channel_step(7, cx.handshake, channel_says("dev")), KD_ERR_NO_HANDSHAKE);
 }
 END_TEST

@@ -70,17 +70,26 @@ START_TEST(pin_that_is_refused_while_keyd_stops_is_remembered) {
 }
 END_TEST
 
+static unsigned n_before;
+
 static bool has_begun_login(void) {
-    return fixture_count("login ") == 1;
+    return fixture_count("login ") == n_before + 1;
 }
 
+// A login takes a second: where it is over before it was seen, the next one is looked at.
 START_TEST(worker_is_not_killed_in_its_login_when_keyd_stops) {
-    pool_start(1, "start refuse-late 5678\n");
-    fixture_look_until(has_begun_login);
-    ck_assert_uint_eq(fixture_count("done-login"), 0);
-    kd_workers_free(pf.pool);
-    pf.pool = NULL;
-    ck_assert_uint_eq(fixture_count("done-login"), 1);
+    bool is_in_login = false;
+    while (!is_in_login) {
+        n_before = fixture_count("login ");
+        pool_start(1, "start refuse-late 5678\n");
+        fixture_look_until(has_begun_login);
+        is_in_login = fixture_count("done-login") == n_before;
+        kd_workers_free(pf.pool);
+        pf.pool = NULL;
+        ck_assert_uint_eq(fixture_count("done-login"), n_before + 1);
+        fixture_new_loop();
+        pf.n_ready = 0;
+    }
 }
 END_TEST
 

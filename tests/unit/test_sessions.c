@@ -481,11 +481,12 @@ START_TEST(resume_that_nobody_follows_goes_away) {
     channel_start("start ok\n");
     const char *id = channel_session(7, "dev");
     const struct kd_bytes ticket = copy_ticket(7, id);
-    fx.config->channel.handshake_timeout_ms = 100;
     channel_restart();
     ck_assert_err(channel_resume(7, ticket, "nonce"), KD_OK);
     ck_assert_uint_eq(sessions(), 1);
+    kd_clock_hold(kd_clock_mono_ms() + fx.config->channel.handshake_timeout_ms, kd_clock_wall_ms());
     fixture_run_until(no_session);
+    kd_clock_release();
 }
 END_TEST
 
