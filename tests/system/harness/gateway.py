@@ -161,7 +161,7 @@ class Gateway:
             return False
 
     def get(self, path):
-        c = http.client.HTTPConnection("127.0.0.1", self.ports["admin"], timeout=30)
+        c = http.client.HTTPConnection("127.0.0.1", self.ports["admin"], timeout=60)
         c.request("GET", path)
         r = c.getresponse()
         body = r.read()
@@ -237,7 +237,7 @@ class Tcp:
 class Udp:
     def __init__(self, port):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.settimeout(30)
+        self.socket.settimeout(60)
         self.socket.connect(("127.0.0.1", port))
 
     def send(self, frame):
