@@ -54,11 +54,12 @@ class Lib:
 
 
 class Set(Chain):
-    def __init__(self, token, keyd=None, push_timeout_ms=None, **channel):
+    def __init__(self, token, keyd=None, push_timeout_ms=None, idle_timeout_ms=None, **channel):
         self.keyd = keyd or Server(token, {f"channel.{k}": v for k, v in channel.items()}).set_up()
         self.backend = Backend()
-        self.gateway = Gateway(self.keyd, self.backend, **({"push-timeout-ms": push_timeout_ms}
-                                                           if push_timeout_ms else {})).start()
+        limits = {"push-timeout-ms": push_timeout_ms, "idle-timeout-ms": idle_timeout_ms}
+        self.gateway = Gateway(self.keyd, self.backend,
+                               **{k: v for k, v in limits.items() if v}).start()
         self.tcp = f"tcp://127.0.0.1:{self.gateway.ports['tcp']}"
         self.udp = f"udp://127.0.0.1:{self.gateway.ports['udp']}"
         self.http = f"http://127.0.0.1:{self.gateway.ports['http']}"
@@ -183,6 +184,18 @@ def session_that_ends_is_renewed_without_the_user_noticing(token):
             s.keyd.restart()
             assert d.ask("once more") == "ok erom ecno"
             assert s.backend.bodies() == [b"before", b"resumed", b"once more"]
+
+
+@test(on=SOFTHSM)
+def connection_that_was_closed_for_being_idle_costs_no_message(token):
+    """J09: the device sees it before it asks, and keeps its session."""
+    with Set(token, idle_timeout_ms=1000) as s:
+        with Lib(s.keyd, "d", s.tcp) as d:
+            for i in range(3):
+                assert d.ask(f"m{i}") == f"ok {i}m"
+                wait_for(lambda: s.gateway.metric("keyd_gateway_connected") == 0)
+        assert s.backend.bodies() == [b"m0", b"m1", b"m2"]
+        assert s.gateway.metric('keyd_gateway_frames_total{kind="handshake"}') == 2
 
 
 @test(on=SOFTHSM)
