@@ -126,8 +126,8 @@ static enum kd_err send_frame(struct kd_wire *w, struct kd_wire_link *l, struct 
     l->turns->has_writer = false;
     pthread_cond_broadcast(&w->changed);
     if (r != KD_OK) {
-        kill_link(w, l, KD_ERR_SYSTEM,
-                  r == KD_ERR_DEADLINE ? ETIMEDOUT : EIO); // half of it may be sent
+        // Perhaps half of it is on its way.
+        kill_link(w, l, KD_ERR_SYSTEM, r == KD_ERR_DEADLINE ? ETIMEDOUT : EIO);
         if (r == KD_ERR_SYSTEM) {
             kd_link_explain(l->link, KEYD_ERR_TRANSPORT);
         }
@@ -296,8 +296,7 @@ static enum kd_err exchange_by_link(struct kd_wire *w, struct kd_bytes frame, ui
         kd_link_explain(l->link, KEYD_ERR_TIMEOUT);
     }
     if (r == KD_ERR_DEADLINE && kd_link_came(l->link) == came) {
-        kill_link(w, l, KD_ERR_SYSTEM,
-                  ETIMEDOUT); // there may be no way: the next call makes another
+        kill_link(w, l, KD_ERR_SYSTEM, ETIMEDOUT); // it may be no way any more
     }
     let_go(l);
     return r;

@@ -5,10 +5,16 @@
 #include "client/device_wire.h"
 #include "tests/unit/unit.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
-enum { TIMEOUT_MS = 10000, QUESTION_ID = 77 };
+enum { TIMEOUT_MS = 10000, LONG_MS = 10000000, QUESTION_ID = 77 };
 
 // Sends so many frames unasked, with the ids 1, 2, ..., and then the answer.
 struct server {
@@ -255,6 +261,44 @@ START_TEST(own_send_is_not_run_twice) {
 }
 END_TEST
 
+// ---- ends ------------------------------------------------------------------
+
+static void *receive_in_vain(void *link) {
+    kd_auto(buf) struct kd_buf frame = KD_BUF_INIT(KD_FRAME_MAX_BYTES);
+    ck_assert_err(kd_link_receive(link, kd_clock_mono_ms() + LONG_MS, &frame), KD_ERR_SYSTEM);
+    return NULL;
+}
+
+// To a socket that says nothing.
+static void shut_while_one_waits(int type, const char *scheme) {
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    socklen_t n = sizeof(a);
+    struct kd_place place = { 0 };
+    struct kd_link *link = NULL;
+    pthread_t listener;
+    char url[64];
+    const int fd = socket(AF_INET, type, 0);
+    ck_assert(bind(fd, (void *)&a, n) == 0 && getsockname(fd, (void *)&a, &n) == 0);
+    ck_assert(type == SOCK_DGRAM || listen(fd, 1) == 0);
+    snprintf(url, sizeof(url), "%s://127.0.0.1:%u", scheme, ntohs(a.sin_port));
+    ck_assert_err(kd_place_parse(url, &place), KD_OK);
+    ck_assert_err(kd_link_open(&place, kd_clock_mono_ms() + LONG_MS, &link), KD_OK);
+    ck_assert_int_eq(pthread_create(&listener, NULL, receive_in_vain, link), 0);
+    kd_link_shut(link, ECANCELED);
+    pthread_join(listener, NULL);
+    kd_link_free(link);
+    kd_place_wipe(&place);
+    close(fd);
+}
+
+START_TEST(who_waits_at_a_link_that_is_shut_waits_no_longer) {
+    for (unsigned i = 0; i < 20; i++) { // before it waits, or while it does
+        shut_while_one_waits(SOCK_STREAM, "tcp");
+        shut_while_one_waits(SOCK_DGRAM, "udp");
+    }
+}
+END_TEST
+
 static TCase *tcase_wire(void) {
     TCase *t = tcase_create("wire");
     tcase_set_timeout(t, 60);
@@ -269,6 +313,7 @@ static TCase *tcase_turns(void) {
     tcase_add_test(t,
                    own_receive_is_not_run_twice_and_what_it_brings_is_for_the_link_that_is_there);
     tcase_add_test(t, own_send_is_not_run_twice);
+    tcase_add_test(t, who_waits_at_a_link_that_is_shut_waits_no_longer);
     return t;
 }
 
