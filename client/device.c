@@ -267,6 +267,8 @@ void keyd_device_free(struct keyd_device *d) {
         return;
     }
     (void)kd_device_leave_parent(d); // whose connection it would end
+
+    last.device = last.device == d ? NULL : last.device; // another may come to its place
     kd_device_session_free(d->session);
     kd_device_credentials_wipe(&d->credentials);
     free(d->server);

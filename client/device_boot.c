@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PROVISION_MEMBERS = 13, UNAUTHORISED = 401, OK = 200 };
+enum { PROVISION_MEMBERS = 13, UNAUTHORISED = 401, UNDER_WAY = 409, OK = 200 };
 
 // ---- questions ---------------------------------------------------------------
 
@@ -37,7 +37,8 @@ KD_COLD static enum keyd_err ask(const struct kd_boot *b, const char *url, const
     return status == UNAUTHORISED
                ? kd_detail_fail(KEYD_ERR_REFUSED, "The bootstrap server refuses the secret or the "
                                                   "certificate; its log has the reason.")
-               : kd_detail_fail(status >= 500 ? KEYD_ERR_BUSY : KEYD_ERR_REFUSED,
+               : kd_detail_fail(status >= 500 || status == UNDER_WAY ? KEYD_ERR_BUSY
+                                                                     : KEYD_ERR_REFUSED,
                                 "The bootstrap server answers with HTTP status %ld.", status);
 }
 

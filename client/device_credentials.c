@@ -248,7 +248,7 @@ enum keyd_err kd_device_take_own(struct kd_device_credentials *c, struct kd_byte
     const struct kd_bytes own = kd_buf_get(&c->own_cert);
     struct kd_point point, before;
     if (kd_bytes_equal(der, own) || age_of(der, now_s) == KD_DEVICE_AGE_EXPIRED ||
-        is_older(der, own)) {
+        (!is_whole && is_older(der, own))) {
         return KEYD_ERR_EXPIRED;
     }
     if (kd_device_point_of(der, &point) != KEYD_OK || kd_device_point_of(own, &before) != KEYD_OK ||

@@ -33,8 +33,9 @@ enum kd_device_age {
     KD_DEVICE_AGE_EXPIRED,
 };
 enum kd_device_age kd_device_own_age(const struct kd_device_credentials *c, uint64_t now_s);
-// A later own certificate, sent whole or named as the one before.  KEYD_ERR_EXPIRED: it is none, or
-// the same; KEYD_ERR_FILE: of another key.
+// Another own certificate, sent whole; or named as the one before, which it must not be older than
+// then, as who names it may be late.  KEYD_ERR_EXPIRED: it is none, or the same; KEYD_ERR_FILE: of
+// another key.
 KD_MUST_CHECK enum keyd_err kd_device_take_own(struct kd_device_credentials *c, struct kd_bytes der,
                                                uint64_t now_s, bool is_whole);
 

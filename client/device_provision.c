@@ -76,13 +76,19 @@ KD_COLD static enum keyd_err find_certificate(const struct keyd_bootstrap *b,
     char uri[KD_HOME_LINE_BYTES];
     enum keyd_err r = KEYD_ERR_REFUSED;
     EVP_PKEY *key = kd_home_read_key(b->directory);
-    for (int i = 0; i < 2 && r == KEYD_ERR_REFUSED && key != NULL; i++) {
+    const bool has_key = key != NULL;
+    for (int i = 0; i < 2 && r == KEYD_ERR_REFUSED && has_key; i++) {
         if (read_uri(b, i == 0, uri)) {
             kd_detail_begin();
             r = kd_boot_fetch(boot, uri, key, der);
         }
     }
     EVP_PKEY_free(key);
+    if (r == KEYD_ERR_REFUSED && has_key) {
+        kd_detail_begin();
+        kd_detail_fail(r, "The bootstrap server refuses the secret or the request, and has no "
+                          "certificate of this key; its log has the reason.");
+    }
     return r;
 }
 

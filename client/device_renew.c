@@ -98,9 +98,7 @@ static enum keyd_err expired(enum keyd_err r) {
     const bool may_pass = r == KEYD_ERR_TRANSPORT || r == KEYD_ERR_TIMEOUT || r == KEYD_ERR_BUSY ||
                           r == KEYD_ERR_MEMORY || r == KEYD_ERR_FILE;
     snprintf(why, sizeof(why), "%s",
-             r == KEYD_ERR_EXPIRED      ? ""
-             : keyd_detail()[0] != '\0' ? keyd_detail()
-                                        : keyd_err_text(r));
+             keyd_detail()[0] != '\0' || r == KEYD_ERR_EXPIRED ? keyd_detail() : keyd_err_text(r));
     kd_detail_begin();
     return kd_detail_fail(may_pass ? r : KEYD_ERR_EXPIRED,
                           "The own certificate has expired, and there is no new one.%s%s",

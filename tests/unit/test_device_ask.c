@@ -61,6 +61,7 @@ END_TEST
 
 static TCase *tcase_clock(void) {
     TCase *c = tcase_create("clock");
+    tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, a_clock_that_is_set_loses_no_message_of_a_session);
     tcase_add_test(c, the_difference_of_the_clocks_is_none_before_it_is_known);
@@ -214,6 +215,7 @@ END_TEST
 
 static TCase *tcase_fork(void) {
     TCase *c = tcase_create("fork");
+    tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, set_up_fork, tear_down_fork);
     tcase_add_test(c, a_child_never_uses_its_parents_keys);
     tcase_add_test(c, a_child_of_a_child_begins_anew_too);
@@ -269,6 +271,7 @@ END_TEST
 
 static TCase *tcase_calls(void) {
     TCase *c = tcase_create("calls");
+    tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, a_status_is_of_the_thread_that_got_it);
     tcase_add_test(c, nothing_is_asked_of_no_device);

@@ -133,6 +133,7 @@ END_TEST
 
 static TCase *tcase_own(void) {
     TCase *c = tcase_create("own certificate");
+    tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, set_up, tear_down);
     tcase_add_test(c, a_certificate_is_renewed_in_the_last_third_of_its_life);
     tcase_add_test(c, a_renewal_that_fails_is_no_error_while_there_is_time);
