@@ -50,7 +50,8 @@ struct kd_rest_request {
     struct kd_bytes body;
     const char *const *headers; // lines "Name: value", then NULL; or NULL
 };
-// One call, whose request goes out once where it asks for anything to be done.  KD_OK means that there is an answer, which may
+// One call, whose request goes out once where it asks for anything to be done.
+// KD_OK means that there is an answer, which may
 // well be a problem (kd_rest_is_problem).  Else kd_rest_failure says what went
 // wrong: KD_ERR_TOKEN_AWAY nobody is there to be asked, KD_ERR_DENIED we may
 // not connect, KD_ERR_DEADLINE no answer in time, KD_ERR_SYSTEM the connection
