@@ -45,7 +45,7 @@ size_t kd_request_body_max(const struct kd_request *q) {
     const bool takes_results =
         r != NULL && r->handler == kd_handle_work &&
         (r->operation == KD_OPERATION_VERIFY || r->operation == KD_OPERATION_MAC_VERIFY ||
-         r->operation == KD_OPERATION_DECRYPT);
+         r->operation == KD_OPERATION_DECRYPT || r->operation == KD_OPERATION_REWRAP);
     return q->http->config.body_max_bytes + (takes_results ? KD_HTTP_RESULTS_MAX_BYTES : 0);
 }
 

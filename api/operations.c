@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// operations.c: sign, verify, mac, mac-verify, encrypt, decrypt and random, by
-// a key or by a secret, one item or a batch: one table, one way through.
+// operations.c: sign, verify, mac, mac-verify, encrypt, decrypt, rewrap and
+// random, by a key or by a secret, one item or a batch: one table, one way through.
 #include "api/json_in.h"
 #include "api/problem.h"
 #include "api/route.h"
@@ -38,6 +38,7 @@ static const struct shape shapes[KD_OPERATIONS] = {
     [KD_OPERATION_MAC_VERIFY] = { { { "data", AT(data) }, { "mac", AT(tag) } } },
     [KD_OPERATION_ENCRYPT] = { { { "plaintext", AT(data) }, { "aad", AT(aad), true } }, "ciphertext", .has_iv = true },
     [KD_OPERATION_DECRYPT] = { { { "iv", AT(iv) }, { "ciphertext", AT(data) }, { "aad", AT(aad), true } }, "plaintext" },
+    [KD_OPERATION_REWRAP] = { { { "iv", AT(iv) }, { "ciphertext", AT(data) }, { "aad", AT(aad), true } }, "ciphertext", .has_iv = true },
     [KD_OPERATION_RANDOM] = { .result = "random", .has_length = true },
 };
 // clang-format on
@@ -254,9 +255,9 @@ static void on_done(void *arg, enum kd_err err, const char *detail,
 
 // What make_room will take for the answer.
 static size_t answer_bytes(const struct kd_work *work) {
-    const bool is_sized = work->operation == KD_OPERATION_ENCRYPT ||
-                          work->operation == KD_OPERATION_DECRYPT ||
-                          work->operation == KD_OPERATION_RANDOM;
+    const bool is_sized =
+        work->operation == KD_OPERATION_ENCRYPT || work->operation == KD_OPERATION_DECRYPT ||
+        work->operation == KD_OPERATION_REWRAP || work->operation == KD_OPERATION_RANDOM;
     size_t bytes = 0;
     for (size_t i = 0; i < work->n_items; i++) {
         bytes += RESULT_BYTES + (is_sized ? 2 * (work->items[i].data.n + work->items[i].n) : 0);

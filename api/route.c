@@ -49,6 +49,7 @@ static const struct kd_route routes[] = {
     { "POST", KEY "/mac-verify", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC_VERIFY, .may = "mac-verify" },
     { "POST", KEY "/encrypt", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_ENCRYPT, .may = "encrypt" },
     { "POST", KEY "/decrypt", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_DECRYPT, .may = "decrypt" },
+    { "POST", KEY "/rewrap", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_REWRAP, .may = "rewrap" },
     { "POST", KEY "/ecdh", kd_handle_ecdh, KD_PARAM_KEY, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "ecdh", .may_also = RELEASE_TOO },
     { "POST", KEY "/derive", kd_handle_derive, KD_PARAM_KEY, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "derive", .may_also = RELEASE_TOO },
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// cmd_encrypt.c: keydctl encrypt, decrypt, random.  An encrypted file is one
+// cmd_encrypt.c: keydctl encrypt, decrypt, rewrap, random.  An encrypted file is one
 // JSON object that says all that decrypt needs (docs/keydctl.1 describes it):
 //     {"keyd": 1, "key": NAME or "secret": ID, "version": N, "iv": ..., "ciphertext": ...}
 #include "client/ctl.h"
@@ -13,11 +13,11 @@ static enum kd_exit put_aad(struct kd_ctl *ctl, json_t *body) {
     return aad == NULL ? KD_EXIT_OK : kd_ctl_put_bytes(ctl, body, "aad", kd_bytes_of_text(aad));
 }
 
-static enum kd_exit print_sealed(struct kd_ctl *ctl, const json_t *answer) {
-    const char *secret = kd_args_text(ctl->args, "secret");
+// kind: "key" or "secret".
+static enum kd_exit print_sealed(struct kd_ctl *ctl, const char *kind, const char *name,
+                                 const json_t *answer) {
     kd_auto(json) json_t *sealed =
-        json_pack("{s:i, s:s, s:O*, s:O, s:O}", "keyd", FORMAT, secret != NULL ? "secret" : "key",
-                  secret != NULL ? secret : ctl->args->words[0], "version",
+        json_pack("{s:i, s:s, s:O*, s:O, s:O}", "keyd", FORMAT, kind, name, "version",
                   json_object_get(answer, "version"), "iv", json_object_get(answer, "iv"),
                   "ciphertext", json_object_get(answer, "ciphertext"));
     char *text = sealed == NULL ? NULL : json_dumps(sealed, JSON_COMPACT);
@@ -52,7 +52,10 @@ enum kd_exit kd_cmd_encrypt(struct kd_ctl *ctl) {
         (code = kd_ctl_call(ctl, "POST", kd_buf_get_text(&path), body, &answer)) != KD_EXIT_OK) {
         return code;
     }
-    return ctl->json ? kd_ctl_print_json(ctl, answer) : print_sealed(ctl, answer);
+    const char *secret = kd_args_text(ctl->args, "secret");
+    return ctl->json        ? kd_ctl_print_json(ctl, answer)
+           : secret != NULL ? print_sealed(ctl, "secret", secret, answer)
+                            : print_sealed(ctl, "key", ctl->args->words[0], answer);
 }
 
 // The key that the command names, else the one that the file names.
@@ -102,24 +105,46 @@ static enum kd_exit print_plaintext(struct kd_ctl *ctl, const json_t *answer) {
     return code;
 }
 
+// What a file has of the body of decrypt and rewrap; then the call.
+static enum kd_exit call_with_sealed(struct kd_ctl *ctl, const char *path, const json_t *sealed,
+                                     json_t **answer) {
+    kd_auto(json) json_t *body = json_pack("{s:O, s:O, s:O*}", "iv", json_object_get(sealed, "iv"),
+                                           "ciphertext", json_object_get(sealed, "ciphertext"),
+                                           "version", json_object_get(sealed, "version"));
+    const enum kd_exit code = put_aad(ctl, body);
+    return code == KD_EXIT_OK ? kd_ctl_call(ctl, "POST", path, body, answer) : code;
+}
+
 enum kd_exit kd_cmd_decrypt(struct kd_ctl *ctl) {
     kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
     kd_auto(json) json_t *sealed = NULL;
-    kd_auto(json) json_t *body = NULL;
     kd_auto(json) json_t *answer = NULL;
     enum kd_exit code;
     if ((code = read_sealed(ctl, &sealed)) != KD_EXIT_OK ||
-        (code = sealed_path(ctl, sealed, &path)) != KD_EXIT_OK) {
-        return code;
-    }
-    body = json_pack("{s:O, s:O, s:O*}", "iv", json_object_get(sealed, "iv"), "ciphertext",
-                     json_object_get(sealed, "ciphertext"), "version",
-                     json_object_get(sealed, "version"));
-    if ((code = put_aad(ctl, body)) != KD_EXIT_OK ||
-        (code = kd_ctl_call(ctl, "POST", kd_buf_get_text(&path), body, &answer)) != KD_EXIT_OK) {
+        (code = sealed_path(ctl, sealed, &path)) != KD_EXIT_OK ||
+        (code = call_with_sealed(ctl, kd_buf_get_text(&path), sealed, &answer)) != KD_EXIT_OK) {
         return code;
     }
     return print_plaintext(ctl, answer);
+}
+
+enum kd_exit kd_cmd_rewrap(struct kd_ctl *ctl) {
+    kd_auto(buf) struct kd_buf path = KD_BUF_INIT(PATH_MAX_BYTES);
+    kd_auto(json) json_t *sealed = NULL;
+    kd_auto(json) json_t *answer = NULL;
+    enum kd_exit code;
+    if ((code = read_sealed(ctl, &sealed)) != KD_EXIT_OK) {
+        return code;
+    }
+    const char *key = ctl->args->n_words > 0 ? ctl->args->words[0] : kd_json_text(sealed, "key");
+    if (key[0] == '\0') {
+        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "The input names no key: only a key has versions.");
+    }
+    if ((code = kd_ctl_key_path(ctl, key, "rewrap", &path)) != KD_EXIT_OK ||
+        (code = call_with_sealed(ctl, kd_buf_get_text(&path), sealed, &answer)) != KD_EXIT_OK) {
+        return code;
+    }
+    return ctl->json ? kd_ctl_print_json(ctl, answer) : print_sealed(ctl, "key", key, answer);
 }
 
 enum kd_exit kd_cmd_random(struct kd_ctl *ctl) {

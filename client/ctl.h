@@ -139,6 +139,7 @@ enum kd_exit kd_cmd_secret_show(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_secret_delete(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_encrypt(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_decrypt(struct kd_ctl *ctl);
+enum kd_exit kd_cmd_rewrap(struct kd_ctl *ctl);
 enum kd_exit kd_cmd_init(struct kd_ctl *ctl);
 // --channel; the keys are made by cmd_init.c.
 enum kd_exit kd_cmd_init_channel(struct kd_ctl *ctl);

@@ -255,8 +255,15 @@ enum keyd_err keyd_decrypt(struct keyd_service *service, const struct keyd_with 
                            const uint8_t iv[KEYD_IV_BYTES], struct keyd_bytes ciphertext,
                            struct keyd_bytes aad, struct keyd_room *out);
 
-/* An item of a batch to encrypt or decrypt: `in`, aad and out.p, out.max are set, and iv to
- * decrypt; the rest is what came of it. */
+/* By the key's primary version anew, what any version (or with->version) has encrypted: the text is
+ * seen by nobody.  iv is that of the ciphertext, and then that of the result, for which out takes
+ * as much. */
+enum keyd_err keyd_rewrap(struct keyd_service *service, const struct keyd_with *with,
+                          uint8_t iv[KEYD_IV_BYTES], struct keyd_bytes ciphertext,
+                          struct keyd_bytes aad, struct keyd_room *out);
+
+/* An item of a batch to encrypt, decrypt or rewrap: `in`, aad and out.p, out.max are set, and iv to
+ * decrypt or rewrap; the rest is what came of it. */
 struct keyd_cipher {
     enum keyd_err err;
     char problem[32];
@@ -271,6 +278,8 @@ enum keyd_err keyd_encrypt_all(struct keyd_service *service, const struct keyd_w
                                struct keyd_cipher *items, size_t n);
 enum keyd_err keyd_decrypt_all(struct keyd_service *service, const struct keyd_with *with,
                                struct keyd_cipher *items, size_t n);
+enum keyd_err keyd_rewrap_all(struct keyd_service *service, const struct keyd_with *with,
+                              struct keyd_cipher *items, size_t n);
 
 /* ---- secrets -------------------------------------------------------------------------------- */
 

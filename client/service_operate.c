@@ -154,7 +154,9 @@ enum keyd_err keyd_mac_verify_all(struct keyd_service *s, const struct keyd_with
 // ---- encryption ------------------------------------------------------------
 
 struct ciphered {
-    bool is_encrypt;
+    const char *operation;
+    bool takes_text; // else a ciphertext with its IV
+    bool gives_text;
     struct keyd_cipher *items;
 };
 
@@ -162,21 +164,21 @@ struct ciphered {
 static size_t size_cipher(const void *arg, size_t i) {
     const struct ciphered *c = arg;
     const struct keyd_cipher *item = &c->items[i];
-    struct keyd_bytes plaintext = item->in;
-    if (kd_service_is_missing(item->in) || (!c->is_encrypt && item->in.n < KEYD_TAG_BYTES)) {
+    const size_t n_tag = c->takes_text ? 0 : KEYD_TAG_BYTES;
+    if (kd_service_is_missing(item->in) || item->in.n < n_tag) {
         return SIZE_MAX;
     }
-    plaintext.n -= c->is_encrypt ? 0 : KEYD_TAG_BYTES;
-    const size_t n_out = c->is_encrypt ? plaintext.n + KEYD_TAG_BYTES : plaintext.n;
-    return kd_service_is_room(&item->out, n_out) ? kd_service_size(plaintext, item->aad) : SIZE_MAX;
+    const struct keyd_bytes text = { item->in.p, item->in.n - n_tag };
+    const size_t n_out = c->gives_text ? text.n : text.n + KEYD_TAG_BYTES;
+    return kd_service_is_room(&item->out, n_out) ? kd_service_size(text, item->aad) : SIZE_MAX;
 }
 
 static void put_cipher(const void *arg, size_t i, struct kd_buf *b) {
     const struct ciphered *c = arg;
     const struct keyd_cipher *item = &c->items[i];
-    kd_json_member(b, c->is_encrypt ? "plaintext" : "ciphertext");
+    kd_json_member(b, c->takes_text ? "plaintext" : "ciphertext");
     kd_json_put_bytes(b, kd_service_bytes(item->in));
-    if (!c->is_encrypt) {
+    if (!c->takes_text) {
         kd_json_member(b, "iv");
         kd_json_put_bytes(b, (struct kd_bytes) { item->iv, sizeof(item->iv) });
     }
@@ -193,16 +195,22 @@ static bool take_cipher(const void *arg, size_t i, const struct kd_service_resul
     if (r->err != KEYD_OK) {
         return true;
     }
-    return c->is_encrypt ? kd_service_find_fixed(r->item, "iv", item->iv, sizeof(item->iv)) &&
-                               kd_service_find_bytes(r->item, "ciphertext", &item->out)
-                         : kd_service_find_bytes(r->item, "plaintext", &item->out);
+    return c->gives_text ? kd_service_find_bytes(r->item, "plaintext", &item->out)
+                         : kd_service_find_fixed(r->item, "iv", item->iv, sizeof(item->iv)) &&
+                               kd_service_find_bytes(r->item, "ciphertext", &item->out);
 }
 
-static enum keyd_err crypt(struct keyd_service *s, const struct keyd_with *with, bool is_encrypt,
+enum what { ENCRYPT, DECRYPT, REWRAP };
+
+static enum keyd_err crypt(struct keyd_service *s, const struct keyd_with *with, enum what what,
                            struct keyd_cipher *items, size_t n, bool is_alone) {
-    const struct ciphered c = { is_encrypt, items };
+    static const struct ciphered kinds[] = { [ENCRYPT] = { "encrypt", true, false, NULL },
+                                             [DECRYPT] = { "decrypt", false, true, NULL },
+                                             [REWRAP] = { "rewrap", false, false, NULL } };
+    struct ciphered c = kinds[what];
+    c.items = items;
     const struct kd_service_batch q = { .with = with,
-                                        .operation = is_encrypt ? "encrypt" : "decrypt",
+                                        .operation = c.operation,
                                         .n = n,
                                         .is_alone = is_alone,
                                         .arg = &c,
@@ -210,6 +218,9 @@ static enum keyd_err crypt(struct keyd_service *s, const struct keyd_with *with,
                                         .put = put_cipher,
                                         .take = take_cipher };
     kd_service_begin();
+    if (what == REWRAP && with != NULL && with->key == NULL) {
+        return kd_detail_end(kd_service_wrong("The name of a key"));
+    }
     return kd_detail_end(items == NULL ? kd_service_wrong("The batch") : kd_service_run(s, &q));
 }
 
@@ -219,7 +230,7 @@ enum keyd_err keyd_encrypt(struct keyd_service *s, const struct keyd_with *with,
     struct keyd_cipher item = { .in = plaintext, .aad = aad };
     const bool is_wrong = iv == NULL || out == NULL;
     item.out = is_wrong ? item.out : *out;
-    const enum keyd_err err = crypt(s, with, true, is_wrong ? NULL : &item, 1, true);
+    const enum keyd_err err = crypt(s, with, ENCRYPT, is_wrong ? NULL : &item, 1, true);
     if (err == KEYD_OK) {
         memcpy(iv, item.iv, sizeof(item.iv));
         out->n = item.out.n;
@@ -236,7 +247,7 @@ enum keyd_err keyd_decrypt(struct keyd_service *s, const struct keyd_with *with,
         memcpy(item.iv, iv, sizeof(item.iv));
         item.out = *out;
     }
-    const enum keyd_err err = crypt(s, with, false, is_wrong ? NULL : &item, 1, true);
+    const enum keyd_err err = crypt(s, with, DECRYPT, is_wrong ? NULL : &item, 1, true);
     if (err == KEYD_OK) {
         out->n = item.out.n;
     }
@@ -245,12 +256,34 @@ enum keyd_err keyd_decrypt(struct keyd_service *s, const struct keyd_with *with,
 
 enum keyd_err keyd_encrypt_all(struct keyd_service *s, const struct keyd_with *with,
                                struct keyd_cipher *items, size_t n) {
-    return crypt(s, with, true, items, n, false);
+    return crypt(s, with, ENCRYPT, items, n, false);
 }
 
 enum keyd_err keyd_decrypt_all(struct keyd_service *s, const struct keyd_with *with,
                                struct keyd_cipher *items, size_t n) {
-    return crypt(s, with, false, items, n, false);
+    return crypt(s, with, DECRYPT, items, n, false);
+}
+
+enum keyd_err keyd_rewrap(struct keyd_service *s, const struct keyd_with *with,
+                          uint8_t iv[KEYD_IV_BYTES], struct keyd_bytes ciphertext,
+                          struct keyd_bytes aad, struct keyd_room *out) {
+    struct keyd_cipher item = { .in = ciphertext, .aad = aad };
+    const bool is_wrong = iv == NULL || out == NULL;
+    if (!is_wrong) {
+        memcpy(item.iv, iv, sizeof(item.iv));
+        item.out = *out;
+    }
+    const enum keyd_err err = crypt(s, with, REWRAP, is_wrong ? NULL : &item, 1, true);
+    if (err == KEYD_OK) {
+        memcpy(iv, item.iv, sizeof(item.iv));
+        out->n = item.out.n;
+    }
+    return err;
+}
+
+enum keyd_err keyd_rewrap_all(struct keyd_service *s, const struct keyd_with *with,
+                              struct keyd_cipher *items, size_t n) {
+    return crypt(s, with, REWRAP, items, n, false);
 }
 
 // ---- random ----------------------------------------------------------------

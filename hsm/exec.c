@@ -32,6 +32,7 @@ static kd_exec_fn *const functions[KD_HSM_OP_LAST + 1] = {
     [KD_HSM_TICKET_UPDATE] = kd_exec_ticket_update,
     [KD_HSM_ENVELOPE_OPEN] = kd_exec_envelope_open,
     [KD_HSM_SESSION_RELEASE] = kd_exec_session_release,
+    [KD_HSM_REWRAP] = kd_exec_rewrap,
 };
 
 // The bytes of results may be secret, and the next caller's are not far away.
@@ -167,6 +168,7 @@ static bool is_sound(const struct kd_hsm_request *q) {
     switch (q->op) {
     case KD_HSM_SIGN:
     case KD_HSM_VERIFY:
+    case KD_HSM_REWRAP:
         return q->n_keys > 0 && !q->has_recipe;
     case KD_HSM_MAC:
     case KD_HSM_ENCRYPT:

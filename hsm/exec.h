@@ -11,7 +11,7 @@ typedef enum kd_err kd_exec_fn(struct kd_session *s, const struct kd_hsm_request
                                const struct kd_hsm_item *item, struct kd_hsm_result *result);
 
 kd_exec_fn kd_exec_sign, kd_exec_verify, kd_exec_mac, kd_exec_mac_verify, kd_exec_encrypt,
-    kd_exec_decrypt, kd_exec_derive, kd_exec_release, kd_exec_random; // operate.c
+    kd_exec_decrypt, kd_exec_rewrap, kd_exec_derive, kd_exec_release, kd_exec_random; // operate.c
 kd_exec_fn kd_exec_generate, kd_exec_destroy, kd_exec_forget;         // manage.c
 
 // FIND gives several results: writes them to `reply` and their number to *n.  is_proved: of a

@@ -135,12 +135,14 @@ enum kd_hsm_op {
     KD_HSM_TICKET_UPDATE,
     KD_HSM_ENVELOPE_OPEN,
     KD_HSM_SESSION_RELEASE,
+    KD_HSM_REWRAP, // an operation as those above
 };
-#define KD_HSM_OP_LAST KD_HSM_SESSION_RELEASE
+#define KD_HSM_OP_LAST KD_HSM_REWRAP
 
 const char *kd_hsm_op_name(enum kd_hsm_op op);
 bool kd_hsm_op_is_repeatable(enum kd_hsm_op op);
-bool kd_hsm_op_is_secret(enum kd_hsm_op op); // its results: who has read them wipes them
+// Its results: who has read them wipes them.  Of REWRAP what the worker had in hand.
+bool kd_hsm_op_is_secret(enum kd_hsm_op op);
 
 enum kd_hash {
     KD_HASH_NONE = 0, // the data is the digest already (sign and verify only)
@@ -154,7 +156,7 @@ struct kd_hsm_request {
     enum kd_hsm_op op;
     uint32_t id; // chosen by the front, comes back in the reply
     enum kd_hash hash;
-    uint8_t n_keys; // 1; verify, mac-verify, decrypt: up to KD_HSM_KEYS_MAX, tried in order
+    uint8_t n_keys; // 1; verify, mac-verify, decrypt, rewrap: up to KD_HSM_KEYS_MAX, tried in order
     struct kd_key_ref keys[KD_HSM_KEYS_MAX];
     bool has_recipe; // the subject is a derived secret (mac, mac-verify, encrypt, decrypt)
     struct kd_recipe recipe;
@@ -172,6 +174,7 @@ struct kd_hsm_session_terms;
 //   MAC_VERIFY  data, tag                -> ok, which
 //   ENCRYPT     data, aad                -> iv, out: ciphertext || tag
 //   DECRYPT     data, aad, iv            -> out: plaintext, which
+//   REWRAP      data, aad, iv, key       -> iv, out: DECRYPT's, by ENCRYPT with `key`; which
 //   DERIVE      recipe                   -> (nothing; the secret is in the token)
 //   RELEASE     recipe                   -> out: the bytes
 //   RANDOM      n: how many              -> out

@@ -52,6 +52,7 @@ static const char *const op_names[] = {
     [KD_HSM_TICKET_UPDATE] = "ticket-update",
     [KD_HSM_ENVELOPE_OPEN] = "envelope-open",
     [KD_HSM_SESSION_RELEASE] = "session-release",
+    [KD_HSM_REWRAP] = "rewrap",
 };
 
 static const char *const hkdf_names[] = {
@@ -166,7 +167,8 @@ bool kd_hsm_op_is_repeatable(enum kd_hsm_op op) {
 
 bool kd_hsm_op_is_secret(enum kd_hsm_op op) {
     return op == KD_HSM_DECRYPT || op == KD_HSM_RELEASE || op == KD_HSM_RANDOM ||
-           op == KD_HSM_RECORD_OPEN || op == KD_HSM_ENVELOPE_OPEN || op == KD_HSM_SESSION_RELEASE;
+           op == KD_HSM_RECORD_OPEN || op == KD_HSM_ENVELOPE_OPEN || op == KD_HSM_SESSION_RELEASE ||
+           op == KD_HSM_REWRAP;
 }
 
 bool kd_key_type_is_ec(enum kd_key_type type) {

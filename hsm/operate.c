@@ -260,6 +260,48 @@ enum kd_err kd_exec_decrypt(struct kd_session *s, const struct kd_hsm_request *q
     return r;
 }
 
+// Seals at `at` what the buffer has at `text`.
+static enum kd_err seal_again(struct kd_session *s, const struct kd_hsm_item *item,
+                              struct kd_bytes text, uint8_t *at) {
+    CK_OBJECT_HANDLE key;
+    if (item->key.type != KD_KEY_AES_256) {
+        return KD_ERR_KEY_TYPE;
+    }
+    enum kd_err r = kd_object_get(s, &item->key, &key);
+    if (r != KD_OK) {
+        return r;
+    }
+    const struct kd_bytes some = text.n == 0 ? kd_bytes_of_text("") : text;
+    r = kd_gcm_seal_anew(s, key, at, item->aad, some, at + KD_HSM_GCM_IV_BYTES);
+    if (r == KD_ERR_NO_OBJECT) {
+        kd_object_forget(s, &item->key);
+    }
+    return r;
+}
+
+// The text is in the session's own buffer between the two, and is no part of the result; exec.c
+// wipes the buffer, also where one of them fails.
+enum kd_err kd_exec_rewrap(struct kd_session *s, const struct kd_hsm_request *q,
+                           const struct kd_hsm_item *item, struct kd_hsm_result *result) {
+    struct kd_hsm_result opened = { .err = KD_OK };
+    enum kd_err r = kd_exec_decrypt(s, q, item, &opened);
+    if (r != KD_OK) {
+        return r;
+    }
+    const size_t start = s->out.n; // the text is at the beginning
+    const size_t n = opened.out.n + KD_HSM_GCM_TAG_BYTES;
+    uint8_t *at = kd_buf_extend(&s->out, KD_HSM_GCM_IV_BYTES + n);
+    if (at == NULL) {
+        return KD_ERR_NO_MEMORY;
+    }
+    r = seal_again(s, item, (struct kd_bytes) { s->out.p, opened.out.n }, at);
+    kd_wipe(s->out.p, start);
+    result->which = opened.which;
+    result->iv = (struct kd_bytes) { at, KD_HSM_GCM_IV_BYTES };
+    result->out = (struct kd_bytes) { at + KD_HSM_GCM_IV_BYTES, n };
+    return r;
+}
+
 // ---- derive, release, random -----------------------------------------------
 
 enum kd_err kd_exec_derive(struct kd_session *s, const struct kd_hsm_request *q KD_UNUSED,

@@ -2,7 +2,7 @@
 // session.c: opens, closes and heals a thread's session.
 #include "hsm/session.h"
 
-enum { RESULT_MAX_BYTES = KD_HSM_FRAME_MAX_BYTES };
+enum { RESULT_MAX_BYTES = 2 * KD_HSM_FRAME_MAX_BYTES }; // rewrap: the text, too
 
 static enum kd_err open_handle(struct kd_token *t, CK_SESSION_HANDLE *out) {
     return kd_ckr(

@@ -60,6 +60,7 @@ static const struct {
     [KD_HSM_TICKET_UPDATE] = { F_SESSION | F_TERMS | F_DATA, F_OUT, 0 },
     [KD_HSM_ENVELOPE_OPEN] = { F_DATA | F_IV | F_AAD, F_OUT, 0 },
     [KD_HSM_SESSION_RELEASE] = { F_SESSION, F_OUT, 0 },
+    [KD_HSM_REWRAP] = { F_DATA | F_AAD | F_IV | F_KEY, F_IV | F_WHICH | F_OUT, 0 },
 };
 
 // ---- checked reading -------------------------------------------------------

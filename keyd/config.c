@@ -133,7 +133,7 @@ static const struct kd_config_row rows[] = {
     { "audit", "key", NAME, AUDIT(key), "", 0, KD_NAME_MAX_BYTES, "Name of the HMAC key (sign, verify) that seals the audit log; nobody can make MACs with it but keyd. Empty: it is not sealed." },
     { "audit", "interval", NUMBER, AUDIT(seal_sec), "60", 1, 86400, "Seconds between two seals, where lines were written." },
     { "audit", "file-max-bytes", NUMBER64, AUDIT(bytes_max), "67108864", 65536, 1099511627776, "Bytes of a file, before it is renamed to FILE.N (N: the number of its first line) and the next is begun." },
-    { "audit", "operations", OPERATIONS, AUDIT(operations), "{}", 0, 0, "Operations with keys and secrets that have a line each, written before the answer: of sign, verify, mac, mac-verify, encrypt, decrypt, ecdh, derive and random. Empty: none; they are counted in /metrics." },
+    { "audit", "operations", OPERATIONS, AUDIT(operations), "{}", 0, 0, "Operations with keys and secrets that have a line each, written before the answer: of sign, verify, mac, mac-verify, encrypt, decrypt, rewrap, ecdh, derive and random. Empty: none; they are counted in /metrics." },
 
     { "ca", "key", NAME, CA(key), "", 0, KD_NAME_MAX_BYTES, "Name of the EC key (sign) that issues certificates to devices. Empty: this is no bootstrap server." },
     { "ca", "certificate-file", PATH, CA(certificate_file), "", 0, PATH_MAX_BYTES, "The CA's certificate (PEM), then those above it. Read again on SIGHUP; it may be missing until keydctl ca init has made it." },

@@ -126,8 +126,8 @@ static int check_item(cfg_t *cfg, const struct kd_config_row *row, const cfg_opt
 static int check_operation(cfg_t *cfg, const struct kd_config_row *row, const cfg_opt_t *option) {
     static const unsigned known = 1u << KD_MAY_SIGN | 1u << KD_MAY_VERIFY | 1u << KD_MAY_MAC |
                                   1u << KD_MAY_MAC_VERIFY | 1u << KD_MAY_ENCRYPT |
-                                  1u << KD_MAY_DECRYPT | 1u << KD_MAY_ECDH | 1u << KD_MAY_DERIVE |
-                                  1u << KD_MAY_RANDOM;
+                                  1u << KD_MAY_DECRYPT | 1u << KD_MAY_REWRAP | 1u << KD_MAY_ECDH |
+                                  1u << KD_MAY_DERIVE | 1u << KD_MAY_RANDOM;
     const char *text = option->values[option->nvalues - 1]->string;
     enum kd_permission p;
     if (!kd_permission_parse(text, &p) || (known & 1u << p) == 0) {

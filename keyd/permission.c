@@ -18,6 +18,7 @@ static const char *const permission_names[KD_PERMISSIONS] = {
     [KD_MAY_MAC_VERIFY] = "mac-verify",
     [KD_MAY_ENCRYPT] = "encrypt",
     [KD_MAY_DECRYPT] = "decrypt",
+    [KD_MAY_REWRAP] = "rewrap",
     [KD_MAY_ECDH] = "ecdh",
     [KD_MAY_DERIVE] = "derive",
     [KD_MAY_RELEASE] = "release",

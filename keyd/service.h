@@ -75,6 +75,7 @@ enum kd_permission {
     KD_MAY_MAC_VERIFY,
     KD_MAY_ENCRYPT,
     KD_MAY_DECRYPT,
+    KD_MAY_REWRAP, // encrypt anew what is encrypted, without seeing it
     KD_MAY_ECDH,
     KD_MAY_DERIVE,
     KD_MAY_RELEASE, // besides ecdh or derive: the result may leave the token
@@ -221,6 +222,7 @@ enum kd_operation {
     KD_OPERATION_MAC_VERIFY,
     KD_OPERATION_ENCRYPT,
     KD_OPERATION_DECRYPT,
+    KD_OPERATION_REWRAP, // what decrypt takes, to what encrypt gives with the primary
     KD_OPERATION_RANDOM,
 };
 #define KD_OPERATIONS (KD_OPERATION_RANDOM + 1)
@@ -240,8 +242,8 @@ struct kd_work {
     enum kd_operation operation;
     const char *key;    // name; NULL: `secret` says which (or neither: random)
     const char *secret; // id
-    uint32_t version;   // 0: the primary; verify, mac-verify, decrypt: every enabled one,
-                        // the newest first, at most KD_HSM_KEYS_MAX
+    uint32_t version;   // 0: the primary; verify, mac-verify, decrypt, rewrap: every
+                        // enabled one, the newest first, at most KD_HSM_KEYS_MAX
     bool prehashed;     // sign, verify: data is the digest (32 bytes for P-256, 48 for P-384)
     bool is_der;        // sign, verify: signatures are in DER, not r then s (base/ecdsa.h); to
                         // verify, what is not DER of one is no good signature

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // work.c: operations with a key or a secret: sign, verify, mac, mac-verify,
-// encrypt, decrypt, random.  One call is one request to one worker; the items
+// encrypt, decrypt, rewrap, random.  One call is one request to one worker; the items
 // are written straight into its frame, the results are read from its reply.
 #include "keyd/state.h"
 
@@ -25,6 +25,7 @@ struct row {
     bool is_aes;
     bool tries_all; // versions, the newest first
     bool may_hash;  // the digest is made by the worker
+    bool is_anew;   // and encrypts with the primary
     // What of the result is given beside the data to the operation that undoes or verifies this
     // one, and by how much the data itself grows: what one call makes, one call takes.
     uint8_t beside, grows;
@@ -42,6 +43,8 @@ static const struct row rows[KD_OPERATIONS] = {
                                .beside = KD_HSM_GCM_IV_BYTES, .grows = GCM_TAG_BYTES },
     [KD_OPERATION_DECRYPT] = { KD_MAY_DECRYPT, KD_HSM_DECRYPT, KD_USE_DECRYPT, .is_aes = true,
                                .tries_all = true },
+    [KD_OPERATION_REWRAP] = { KD_MAY_REWRAP, KD_HSM_REWRAP, KD_USE_DECRYPT, .is_aes = true,
+                              .tries_all = true, .is_anew = true },
     [KD_OPERATION_RANDOM] = { KD_MAY_RANDOM, KD_HSM_RANDOM, 0 },
 };
 
@@ -55,6 +58,13 @@ struct work {
     uint8_t *der; // sign: room for each signature in DER; NULL: they are told as they come
     size_t n_versions;
     uint32_t versions[KD_HSM_KEYS_MAX]; // in the order of the request's keys
+    uint32_t made_version;              // rewrap: that its results are of; else 0
+};
+
+// What a request is about.
+struct subject {
+    enum kd_key_type type;
+    struct kd_key_ref primary; // rewrap
 };
 
 // ---- the reply -------------------------------------------------------------
@@ -80,7 +90,9 @@ static enum kd_err read_results(const struct work *w, struct kd_reader *items,
         out[i] = (struct kd_work_result) {
             .err = from.err,
             .ok = from.ok,
-            .version = has_version ? w->versions[from.which] : 0,
+            .version = !has_version           ? 0
+                       : w->made_version != 0 ? w->made_version
+                                              : w->versions[from.which],
             .iv = from.iv,
             .out = from.out,
         };
@@ -179,6 +191,19 @@ static enum kd_err add_versions(struct work *w, struct kd_hsm_request *head,
     return KD_OK;
 }
 
+static enum kd_err add_primary(struct work *w, const struct kd_entry *e, struct subject *subject) {
+    const struct kd_key_version *primary = NULL;
+    if ((e->key.usages & KD_USE_ENCRYPT) == 0) {
+        return KD_ERR_KEY_USAGE;
+    }
+    const enum kd_err r = kd_service_version(e, 0, &primary);
+    if (r == KD_OK) {
+        subject->primary = primary->ref;
+        w->made_version = primary->number;
+    }
+    return r;
+}
+
 // With the key of the audit log's seals nobody makes a MAC, and whoever may can verify one.
 static enum kd_err check_purpose(const struct kd_service *s, const struct kd_work *work) {
     const bool is_seal =
@@ -188,7 +213,7 @@ static enum kd_err check_purpose(const struct kd_service *s, const struct kd_wor
 
 static enum kd_err find_key(struct work *w, const struct kd_caller *caller,
                             const struct kd_work *work, const struct row *row,
-                            struct kd_hsm_request *head, enum kd_key_type *type) {
+                            struct kd_hsm_request *head, struct subject *subject) {
     enum kd_err r = kd_service_allows(w->s, caller, row->permission, work->key);
     if (r != KD_OK) {
         return r;
@@ -203,13 +228,16 @@ static enum kd_err find_key(struct work *w, const struct kd_caller *caller,
     if ((e->key.usages & row->usages) == 0) {
         return e->key.origin == KD_ORIGIN_IMPORTED ? KD_ERR_PUBLIC_ONLY : KD_ERR_KEY_USAGE;
     }
-    *type = e->key.type;
-    return add_versions(w, head, e, row, work->version);
+    subject->type = e->key.type;
+    if ((r = add_versions(w, head, e, row, work->version)) == KD_OK && row->is_anew) {
+        r = add_primary(w, e, subject);
+    }
+    return r;
 }
 
 static enum kd_err find_secret(struct work *w, const struct kd_caller *caller,
                                const struct kd_work *work, const struct row *row,
-                               struct kd_hsm_request *head, enum kd_key_type *type) {
+                               struct kd_hsm_request *head, struct subject *subject) {
     struct kd_secret_entry *e = NULL;
     enum kd_err r = kd_service_find_secret(w->s, caller, work->secret, &e);
     if (r != KD_OK || (r = kd_service_allows(w->s, caller, row->permission, e->key)) != KD_OK ||
@@ -221,18 +249,18 @@ static enum kd_err find_secret(struct work *w, const struct kd_caller *caller,
     }
     head->has_recipe = true;
     head->recipe = e->recipe;
-    *type = e->recipe.type;
+    subject->type = e->recipe.type;
     return KD_OK;
 }
 
 static enum kd_err find_subject(struct work *w, const struct kd_caller *caller,
                                 const struct kd_work *work, const struct row *row,
-                                struct kd_hsm_request *head, enum kd_key_type *type) {
+                                struct kd_hsm_request *head, struct subject *subject) {
     if (work->operation == KD_OPERATION_RANDOM) {
         return kd_service_allows(w->s, caller, row->permission, NULL);
     }
-    return work->key != NULL ? find_key(w, caller, work, row, head, type)
-                             : find_secret(w, caller, work, row, head, type);
+    return work->key != NULL ? find_key(w, caller, work, row, head, subject)
+                             : find_secret(w, caller, work, row, head, subject);
 }
 
 // ---- the items -------------------------------------------------------------
@@ -269,6 +297,7 @@ static enum kd_err check_item(const struct kd_work *work, const struct kd_hsm_it
     case KD_OPERATION_ENCRYPT:
         return KD_OK;
     case KD_OPERATION_DECRYPT:
+    case KD_OPERATION_REWRAP:
         return item->iv.n != KD_HSM_GCM_IV_BYTES ? KD_ERR_FIELD_INVALID : KD_OK;
     case KD_OPERATION_RANDOM:
         *total += item->n;
@@ -294,29 +323,29 @@ static enum kd_err check_items(const struct kd_work *work, enum kd_key_type type
     return total > KD_WORK_REQUEST_MAX_BYTES ? KD_ERR_ITEM_TOO_LARGE : KD_OK;
 }
 
-// A signature in DER goes to the worker as r then s; what is none, as one without a byte.
-static void put_der(struct kd_call *call, const struct kd_hsm_item *item, size_t n) {
+// As the worker takes it: a signature as r then s, which of one that is not DER has no byte.
+static void put_item(struct kd_call *call, const struct kd_work *work,
+                     const struct kd_hsm_item *item, const struct subject *subject) {
     uint8_t raw[KD_ECDSA_RAW_MAX_BYTES];
     struct kd_hsm_item changed = *item;
-    changed.tag =
-        kd_ecdsa_from_der(item->tag, raw, n) ? (struct kd_bytes) { raw, n } : KD_BYTES_NONE;
+    changed.key = subject->primary;
+    if (work->is_der && work->operation == KD_OPERATION_VERIFY) {
+        const size_t n = kd_key_type_point_bytes(subject->type) - 1;
+        changed.tag =
+            kd_ecdsa_from_der(item->tag, raw, n) ? (struct kd_bytes) { raw, n } : KD_BYTES_NONE;
+    }
     kd_call_put(call, &changed);
 }
 
 static enum kd_err send_work(struct work *w, const struct kd_work *work,
-                             struct kd_hsm_request *head, enum kd_key_type type) {
-    const bool is_der_given = work->is_der && work->operation == KD_OPERATION_VERIFY;
+                             struct kd_hsm_request *head, const struct subject *subject) {
     struct kd_call *call = NULL;
     enum kd_err r = kd_service_begin(w->s, head, head->has_recipe ? head->recipe.id : NULL, &call);
     if (r != KD_OK) {
         return r;
     }
     for (size_t i = 0; i < work->n_items; i++) {
-        if (is_der_given) {
-            put_der(call, &work->items[i], kd_key_type_point_bytes(type) - 1);
-        } else {
-            kd_call_put(call, &work->items[i]);
-        }
+        put_item(call, work, &work->items[i], subject);
     }
     return kd_call_send(call, on_reply, w);
 }
@@ -330,19 +359,19 @@ static enum kd_err start(struct work *w, const struct kd_caller *caller,
     head.n_keys = 0;
     head.has_recipe = false;
     head.n_items = (uint16_t)work->n_items;
-    enum kd_key_type type = KD_KEY_AES_256;
-    enum kd_err r = find_subject(w, caller, work, row, &head, &type);
-    if (r != KD_OK || (r = check_items(work, type)) != KD_OK) {
+    struct subject subject = { .type = KD_KEY_AES_256 };
+    enum kd_err r = find_subject(w, caller, work, row, &head, &subject);
+    if (r != KD_OK || (r = check_items(work, subject.type)) != KD_OK) {
         return r;
     }
     if (row->may_hash && !work->prehashed) {
-        head.hash = type == KD_KEY_EC_P384 ? KD_HASH_SHA384 : KD_HASH_SHA256;
+        head.hash = subject.type == KD_KEY_EC_P384 ? KD_HASH_SHA384 : KD_HASH_SHA256;
     }
     if (work->is_der && work->operation == KD_OPERATION_SIGN &&
         (w->der = calloc(work->n_items, KD_ECDSA_DER_MAX_BYTES)) == NULL) {
         return KD_ERR_NO_MEMORY;
     }
-    return send_work(w, work, &head, type);
+    return send_work(w, work, &head, &subject);
 }
 
 enum kd_err kd_service_work(struct kd_service *s, const struct kd_caller *caller,
@@ -361,6 +390,7 @@ enum kd_err kd_service_work(struct kd_service *s, const struct kd_caller *caller
     w->op = rows[work->operation].op;
     w->n_items = work->n_items;
     w->n_versions = 0;
+    w->made_version = 0;
     w->der = NULL;
     enum kd_err r = start(w, caller, work);
     if (r != KD_OK) {

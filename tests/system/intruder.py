@@ -73,7 +73,8 @@ def keys_of_the_server_itself_do_nothing_for_anybody(token):
     one = {"sign": {"data": ""}, "verify": {"data": "", "signature": b64(bytes(64))},
            "mac": {"data": ""}, "mac-verify": {"data": "", "mac": b64(bytes(32))},
            "encrypt": {"plaintext": ""},
-           "decrypt": {"iv": b64(bytes(12)), "ciphertext": b64(bytes(16))}}
+           "decrypt": {"iv": b64(bytes(12)), "ciphertext": b64(bytes(16))},
+           "rewrap": {"iv": b64(bytes(12)), "ciphertext": b64(bytes(16))}}
     derivations = [("ecdh", {"peer": b64(point), **more})
                    for more in ({}, {"release": True}, {"release": True, "kdf": "hkdf-sha256"})]
     derivations += [("derive", {"kdf": kdf, **more}) for kdf in ("hkdf-sha256", "aes-cbc-data")

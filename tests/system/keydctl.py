@@ -223,6 +223,12 @@ def macs_encryption_and_random_with_keys(token):
     assert big[:1000] not in sealed and ctl("decrypt", data=sealed) == big
     ctl("key", "rotate", "e")
     assert ctl("decrypt", "e", data=sealed) == big
+    anew = ctl("rewrap", data=sealed)
+    assert b'"version":2' in anew and b'"version":1' in sealed
+    ctl("key", "delete", "e", "--version", "1", "--yes")
+    ctl("decrypt", data=sealed, status=REFUSED)
+    ctl("rewrap", data=sealed, status=REFUSED)
+    assert ctl("decrypt", data=anew) == big
     ctl("decrypt", "e", data=b"no such thing", status=USAGE)
     assert len(ctl("random", "33", "--format", "raw")) == 33
     assert len(unb64(ctl("random", "16").decode().strip())) == 16

@@ -34,6 +34,7 @@ KEY_OPERATIONS = {
     "mac-verify": ("mac", MAC_OF_NOTHING, ["C_Sign"]),
     "encrypt": ("aes", {"plaintext": ""}, ["C_EncryptInit"]),
     "decrypt": ("aes", FORGED, ["C_DecryptInit"]),
+    "rewrap": ("aes", FORGED, ["C_DecryptInit"]),
     "ecdh": ("agree", {"peer": b64(POINT)}, ["C_DeriveKey"]),
     "derive": ("base", CBC, ["C_DeriveKey"]),
 }
@@ -44,7 +45,7 @@ SECRET_OPERATIONS = {
     "decrypt": ("aes", FORGED, ["C_DecryptInit"]),
     "derive": ("aes", CBC, ["C_DeriveKey"]),
 }
-TAKE_RESULTS = {"verify", "mac-verify", "decrypt"}
+TAKE_RESULTS = {"verify", "mac-verify", "decrypt", "rewrap"}
 # Memory or a disk that fails: the unit tests let each allocation and each write
 # fail in turn, which cannot be done to a whole daemon from outside.
 ELSEWHERE = {500}
@@ -388,7 +389,7 @@ def reach_denied_secrets(api):
 
 def reach_conflicts(api):
     wrong = {"sign": "mac", "verify": "mac", "mac": "sign", "mac-verify": "sign",
-             "encrypt": "sign", "decrypt": "sign", "ecdh": "sign", "derive": "mac"}
+             "encrypt": "sign", "decrypt": "sign", "rewrap": "sign", "ecdh": "sign", "derive": "mac"}
     for operation, name in wrong.items():
         api.call("POST", f"{KEY}/{operation}", f"/v1/keys/{name}/{operation}",
                  KEY_OPERATIONS[operation][1], 409)

@@ -146,6 +146,50 @@ def encrypt_and_decrypt_are_inverse_and_bind_the_aad(keyd):
 
 
 @test
+def what_is_rewrapped_is_by_the_primary_and_outlives_the_old_version(keyd):
+    keyd.create("op-rewrap", "aes-256", "encrypt", "decrypt")
+    path = "/v1/keys/op-rewrap"
+    old = []
+    for n in SIZES:
+        text, aad = os.urandom(n), os.urandom(n % 100)
+        sealed = keyd.ok(path + "/encrypt", {"plaintext": b64(text), "aad": b64(aad)})
+        old.append((text, {"iv": sealed["iv"], "ciphertext": sealed["ciphertext"],
+                           "aad": b64(aad)}))
+    keyd.ok(path + "/rotate", {}, 201)
+    raw = unb64(old[5][1]["ciphertext"])
+    forged = {**old[5][1], "ciphertext": b64(raw[:-1] + bytes([raw[-1] ^ 1]))}
+    expect(keyd.post(path + "/rewrap", forged), 422, "not-authentic")
+    expect(keyd.post(path + "/rewrap", {**old[5][1], "aad": b64(b"other")}), 422, "not-authentic")
+    expect(keyd.post(path + "/rewrap", {**old[5][1], "iv": b64(bytes(11))}), 400, "field-invalid")
+    expect(keyd.post(path + "/rewrap", {**old[5][1], "version": 2}), 422, "not-authentic")
+    expect(keyd.post(path + "/rewrap", {**old[5][1], "version": 3}), 404, "no-such-version")
+    items = [item for _, item in old]
+    for version in ({}, {"version": 1}):
+        made = keyd.ok(path + "/rewrap", {"items": items[:3] + [forged] + items[3:], **version})
+        assert made["items"][3]["error"]["type"] == "urn:keyd:problem:not-authentic", made
+        anew = made["items"][:3] + made["items"][4:]
+        assert all(i["version"] == 2 and "plaintext" not in i for i in anew), anew
+        assert not {i["iv"] for i in anew} & {i["iv"] for i in items}, "an iv came twice"
+    again = keyd.ok(path + "/rewrap", {**anew[0], "aad": items[0]["aad"]})
+    assert again["version"] == 2 and again["iv"] != anew[0]["iv"]
+    keyd.ok(path + "/disable", {"version": 1})
+    expect(keyd.post(path + "/rewrap", {**items[0], "version": 1}), 409, "version-disabled")
+    expect(keyd.post(path + "/rewrap", items[0]), 422, "not-authentic")
+    expect(keyd.request("DELETE", path + "/versions/1"), 204)
+    expect(keyd.post(path + "/rewrap", {**items[0], "version": 1}), 404, "no-such-version")
+    for (text, item), sealed in zip(old, anew):
+        assert unb64(keyd.ok(path + "/decrypt", {
+            "iv": sealed["iv"], "ciphertext": sealed["ciphertext"], "aad": item["aad"],
+            "version": 2})["plaintext"]) == text
+    for name, type_, usages in (("op-only-d", "aes-256", ["decrypt"]),
+                                ("op-only-e", "aes-256", ["encrypt"])):
+        keyd.create(name, type_, *usages)
+        expect(keyd.post(f"/v1/keys/{name}/rewrap", items[0]), 409, "key-usage")
+    ensure(keyd, "op-hmac-sha256", "hmac-sha256", "sign", "verify")
+    expect(keyd.post("/v1/keys/op-hmac-sha256/rewrap", items[0]), 409, "key-type")
+
+
+@test
 def a_forged_ciphertext_is_422_and_hurts_nothing(keyd):
     """DESIGN 4: a forged tag is CKR_GENERAL_ERROR on SoftHSM."""
     path = ensure(keyd, "op-aes", "aes-256", "encrypt", "decrypt")

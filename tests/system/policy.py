@@ -56,6 +56,37 @@ def who_may_rotate_does_not_choose_an_object_for_it(token):
     other.stop()
 
 
+@test(on=SOFTHSM)
+def who_may_rewrap_reads_nothing_and_who_may_read_does_not_rewrap(token):
+    operator = 'allow "me" { operations = { "create", "rotate", "encrypt", "status" } ' \
+        'keys = { "*" } }\n'
+    keyd = Keyd(token, policy=ME + operator + bearer("w") + bearer("d") +
+                'allow "w" { operations = { "rewrap" } keys = { "k" } }\n'
+                'allow "d" { operations = { "encrypt", "decrypt" } keys = { "*" } }\n').start()
+    for name in ("k", "other"):
+        keyd.create(name, "aes-256", "encrypt", "decrypt")
+    sealed = {name: keyd.ok(f"/v1/keys/{name}/encrypt", {"plaintext": b64(b"text")})
+              for name in ("k", "other")}
+    keyd.ok("/v1/keys/k/rotate", {}, 201)
+
+    def ask(operation, who, name="k", what=None):
+        return keyd.post(f"/v1/keys/{name}/{operation}", what or sealed[name], bearer=who)
+
+    for who in (None, "d-token"):
+        r = expect(ask("rewrap", who), 403, "denied")
+        assert "needs rewrap on" in r.json["detail"], r.json
+        item = {k: sealed["k"][k] for k in ("iv", "ciphertext")}
+        expect(ask("rewrap", who, what={"items": [item, item]}), 403, "denied")
+    expect(ask("rewrap", "w-token", "other"), 403, "denied")
+    for operation in ("decrypt", "encrypt"):
+        body = sealed["k"] if operation == "decrypt" else {"plaintext": ""}
+        expect(ask(operation, "w-token", what=body), 403, "denied")
+    anew = expect(ask("rewrap", "w-token"), 200).json
+    assert anew["version"] == 2 and sorted(anew) == ["ciphertext", "iv", "version"], anew
+    assert expect(ask("decrypt", "d-token", what=anew), 200).json["plaintext"] == b64(b"text")
+    keyd.stop()
+
+
 LIMITED = ('allow "me" { operations = { "create", "import", "adopt" } keys = { "t-*" } '
            'keys-max = 3 }\n'
            'allow "me" { operations = { "rotate" } keys = { "t-*" } versions-max = 2 }\n'

@@ -167,6 +167,11 @@ static bool operations(const char *name) {
         put_bytes(iv, err == KEYD_OK ? sizeof(iv) : 0);
     } else if (strcmp(name, "decrypt") == 0) {
         put_room(keyd_decrypt(service, &w, bytes(2).p, bytes(3), bytes(4), &out), &out);
+    } else if (strcmp(name, "rewrap") == 0) {
+        const enum keyd_err err =
+            keyd_rewrap(service, &w, memcpy(iv, bytes(2).p, sizeof(iv)), bytes(3), bytes(4), &out);
+        put_room(err, &out);
+        put_bytes(iv, err == KEYD_OK ? sizeof(iv) : 0);
     } else if (strcmp(name, "random") == 0) {
         out.n = number(1);
         put_room(keyd_random(service, out.p, out.n), &out);

@@ -129,6 +129,24 @@ def what_was_encrypted_is_decrypted_and_nothing_else(keyd):
 
 
 @test
+def what_an_old_version_encrypted_is_rewrapped_by_the_new_one(keyd):
+    with App(keyd) as app:
+        make(app, "rw", AES, ENCRYPTS | DECRYPTS)
+        sealed, iv = app.ok("encrypt", "rw", b"a secret", b"about it")
+        app.ok("rotate", "rw")
+        app.fails("refused", "not-authentic", 422, "rewrap", "rw", unhex(iv), unhex(sealed), b"x")
+        app.fails("refused", "not-authentic", 422, "rewrap", "rw:2", unhex(iv), unhex(sealed),
+                  b"about it")
+        anew, other = app.ok("rewrap", "rw:1", unhex(iv), unhex(sealed), b"about it")
+        assert other != iv and len(anew) == len(sealed)
+        app.fails("refused", "not-authentic", 422, "decrypt", "rw:1", unhex(other), unhex(anew),
+                  b"about it")
+        assert unhex(app.ok("decrypt", "rw:2", unhex(other), unhex(anew), b"about it")[0]) == \
+            b"a secret"
+        app.wrong("rewrap", "rw", unhex(iv), bytes(15), b"")
+
+
+@test
 def derived_secrets_stay_in_the_token(keyd):
     with App(keyd) as app:
         make(app, "d-ec", P256, DERIVES)

@@ -121,6 +121,14 @@ enum kd_err call_decrypt(struct kd_session *s, const struct call_key *key,
     return call_exec(s, &q, &item, out);
 }
 
+enum kd_err call_rewrap(struct kd_session *s, const struct call_key *from,
+                        const struct call_key *to, struct kd_bytes iv, struct kd_bytes data,
+                        struct kd_bytes aad, struct call_result *out) {
+    const struct kd_hsm_request q = request_of(KD_HSM_REWRAP, from, NULL);
+    const struct kd_hsm_item item = { .data = data, .aad = aad, .iv = iv, .key = to->ref };
+    return call_exec(s, &q, &item, out);
+}
+
 enum kd_err call_release(struct kd_session *s, const struct kd_recipe *recipe,
                          struct call_result *out) {
     const struct kd_hsm_request q = { .op = KD_HSM_RELEASE };

@@ -44,6 +44,10 @@ enum kd_err call_encrypt(struct kd_session *s, const struct call_key *key,
 enum kd_err call_decrypt(struct kd_session *s, const struct call_key *key,
                          const struct kd_recipe *recipe, struct kd_bytes iv, struct kd_bytes data,
                          struct kd_bytes aad, struct call_result *out);
+// From the one key to the other.
+enum kd_err call_rewrap(struct kd_session *s, const struct call_key *from,
+                        const struct call_key *to, struct kd_bytes iv, struct kd_bytes data,
+                        struct kd_bytes aad, struct call_result *out);
 enum kd_err call_release(struct kd_session *s, const struct kd_recipe *recipe,
                          struct call_result *out);
 // The one object of the URI, proved; or as many as there are.

@@ -347,6 +347,11 @@ static void work_item(struct fake_job *job, const struct kd_work *work,
         r->iv = (struct kd_bytes) { iv, sizeof(iv) };
         r->out = put_out(job, 'E', item->aad, item->data);
         break;
+    case KD_OPERATION_REWRAP:
+        r->version = 9;
+        r->iv = (struct kd_bytes) { iv, sizeof(iv) };
+        r->out = put_out(job, 'R', item->data, item->aad);
+        break;
     case KD_OPERATION_DECRYPT:
         decrypt(job, item, r);
         break;

@@ -328,6 +328,11 @@ static void answer(enum kd_hsm_op op, const struct kd_hsm_item *item,
     case KD_HSM_DECRYPT:
         result->out = item->data;
         break;
+    case KD_HSM_REWRAP: // says by which key it would be
+        result->iv = (struct kd_bytes) { bytes, KD_HSM_GCM_IV_BYTES };
+        result->out = item->key.label;
+        result->which = item->data.n > 0 ? item->data.p[0] : 0;
+        break;
     case KD_HSM_RANDOM:
         result->out.n = item->n;
         break;

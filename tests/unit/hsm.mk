@@ -20,6 +20,7 @@ hsm_test_libs = libhsm.a libhsmwire.a libchannel.a libbase.a $(CRYPTO_LIBS) $(CH
 hsm_token_sources = \
 	tests/unit/exec_call.c tests/unit/exec_call.h \
 	tests/unit/hsm_token_cases.c tests/unit/hsm_token_cases.h \
+	tests/unit/hsm_rewrap_cases.c \
 	tests/unit/hsm_wycheproof.c \
 	tests/unit/token_fixture.c tests/unit/token_fixture.h
 

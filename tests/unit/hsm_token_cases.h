@@ -7,6 +7,7 @@
 
 TCase *tcase_token_keys(void);
 TCase *tcase_token_secrets(void);
+TCase *tcase_token_rewrap(void);  // hsm_rewrap_cases.c
 TCase *tcase_token_vectors(void); // hsm_wycheproof.c
 
 #endif

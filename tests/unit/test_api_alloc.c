@@ -148,6 +148,7 @@ static const struct row rows[] = {
     { "POST", KEY "/mac-verify", JSON_BODY, "{\"data\":\"aGk\",\"mac\":\"TWhp\"}", 200, false },
     { "POST", KEY "/encrypt", JSON_BODY, "{\"plaintext\":\"aGk\",\"aad\":\"aGk\"}", 200, false },
     { "POST", KEY "/decrypt", JSON_BODY, "{\"iv\":\"BwcHBwcHBwcHBwcH\",\"ciphertext\":\"RWhp\"}", 200, false },
+    { "POST", KEY "/rewrap", JSON_BODY, "{\"iv\":\"BwcHBwcHBwcHBwcH\",\"ciphertext\":\"RWhp\"}", 200, false },
     { "POST", KEY "/ecdh", JSON_BODY, "{\"peer\":\"aGk\",\"kdf\":\"hkdf-sha256\"}", 200, false },
     { "POST", KEY "/ecdh", JSON_BODY, ITEMS("{\"peer\":\"aGk\",\"release\":true}"), 200, false },
     { "POST", KEY "/derive", JSON_BODY, "{\"type\":\"aes-256\",\"kdf\":\"hkdf-sha256\"}", 200, false },

@@ -54,6 +54,9 @@ START_TEST(each_operation_reads_and_writes_its_members) {
     expect("POST", "/v1/keys/k/decrypt",
            "{\"iv\":\"BwcHBwcHBwcHBwcH\",\"ciphertext\":\"RXhoaQ\",\"aad\":\"eA\"}", 200,
            "{\"plaintext\":\"aGk\",\"version\":1}");
+    expect("POST", "/v1/keys/k/rewrap",
+           "{\"iv\":\"BwcHBwcHBwcHBwcH\",\"ciphertext\":\"aGk\",\"aad\":\"eA\",\"version\":2}", 200,
+           "{\"iv\":\"BwcHBwcHBwcHBwcH\",\"ciphertext\":\"UmhpeA\",\"version\":9}");
     expect("POST", "/v1/random", "{\"length\":3}", 200, "{\"random\":\"Wlpa\"}");
 }
 END_TEST
@@ -70,6 +73,8 @@ START_TEST(operations_by_a_secret_have_no_version) {
            "{\"iv\":\"BwcHBwcHBwcHBwcH\",\"ciphertext\":\"RWhp\"}", 200, "{\"plaintext\":\"aGk\"}");
     refuse("POST", "/v1/secrets/" FAKE_SECRET "/mac", "{\"data\":\"aGk\",\"version\":1}", 400,
            "field-unknown", "version");
+    refuse("POST", "/v1/secrets/" FAKE_SECRET "/rewrap",
+           "{\"iv\":\"BwcHBwcHBwcHBwcH\",\"ciphertext\":\"RWhp\"}", 404, "no-such-route", "");
 }
 END_TEST
 

@@ -214,7 +214,8 @@ static bool can_answer(const struct kd_route *r, int status) {
     case 415:
         return r->body != KD_BODY_NONE;
     case 422:
-        return strstr(r->path, "/decrypt") != NULL || strstr(r->path, "/ecdh") != NULL;
+        return strstr(r->path, "/decrypt") != NULL || strstr(r->path, "/rewrap") != NULL ||
+               strstr(r->path, "/ecdh") != NULL;
     default:
         return false;
     }

@@ -303,6 +303,29 @@ START_TEST(what_is_secret_goes_into_a_new_private_file) {
 }
 END_TEST
 
+START_TEST(rewrap_writes_the_file_anew_with_its_key) {
+    struct fake_http f = {
+        .answers = { FAKE_JSON(200, "{\"iv\":\"BBBB\",\"ciphertext\":\"CCCC\",\"version\":3}") },
+        .n_answers = 1,
+    };
+    fake_http_start(&f);
+    give("{\"keyd\":1,\"secret\":\"AAAAAAAAAAAAAAAAAAAAAA\",\"iv\":\"AAAA\",\"ciphertext\":"
+         "\"AAAA\"}");
+    ck_assert_int_eq(RUN("--socket", f.socket, "rewrap", "--in", input), KD_EXIT_USAGE);
+    says(err_text, "names no key");
+    give("{\"keyd\":1,\"key\":\"k\",\"version\":2,\"iv\":\"AAAA\",\"ciphertext\":\"AAAA\"}");
+    ck_assert_int_eq(RUN("--socket", f.socket, "rewrap", "--in", input, "--aad", "hi"), KD_EXIT_OK);
+    ck_assert_str_eq(out_text, "{\"keyd\":1,\"key\":\"k\",\"version\":3,\"iv\":\"BBBB\","
+                               "\"ciphertext\":\"CCCC\"}\n");
+    says(f.request, "POST /v1/keys/k/rewrap ");
+    says(f.request, "{\"iv\":\"AAAA\",\"ciphertext\":\"AAAA\",\"version\":2,\"aad\":\"aGk\"}");
+    ck_assert_int_eq(RUN("--socket", f.socket, "rewrap", "other", "--in", input), KD_EXIT_OK);
+    says(out_text, "\"key\":\"other\"");
+    fake_http_stop(&f);
+    says(f.request, "POST /v1/keys/other/rewrap ");
+}
+END_TEST
+
 START_TEST(sealed_files_that_are_not_ours_are_refused) {
     static const char *const bad[] = {
         "",
@@ -317,6 +340,7 @@ START_TEST(sealed_files_that_are_not_ours_are_refused) {
     for (size_t i = 0; i < KD_COUNT_OF(bad); i++) {
         give(bad[i]);
         ck_assert_int_eq(RUN("--socket", "/nonexistent", "decrypt", "--in", input), KD_EXIT_USAGE);
+        ck_assert_int_eq(RUN("--socket", "/nonexistent", "rewrap", "--in", input), KD_EXIT_USAGE);
     }
 }
 END_TEST
@@ -500,6 +524,7 @@ static TCase *tcase_refused(void) {
     tcase_add_test(t, a_problem_ends_with_3_and_says_what_to_do);
     tcase_add_test(t, only_true_is_valid);
     tcase_add_test(t, not_ready_ends_with_1);
+    tcase_add_test(t, rewrap_writes_the_file_anew_with_its_key);
     tcase_add_test(t, sealed_files_that_are_not_ours_are_refused);
     return t;
 }

@@ -62,6 +62,19 @@ static enum kd_err op_encrypt_decrypt(void) {
     return seal_and_open(&hf.aes_key, NULL);
 }
 
+static enum kd_err op_rewrap(void) {
+    kd_auto(call) struct call_result sealed = { 0 };
+    kd_auto(call) struct call_result again = { 0 };
+    const struct kd_bytes data = kd_bytes_of_text(text);
+    enum kd_err r = call_encrypt(s, &hf.aes_key, NULL, data, data, &sealed);
+    if (r == KD_OK) {
+        r = call_rewrap(s, &hf.aes_key, &hf.aes_key, sealed.result.iv, sealed.result.out, data,
+                        &again);
+    }
+    ck_assert(r != KD_OK || again.result.out.n == data.n + KD_HSM_GCM_TAG_BYTES);
+    return r;
+}
+
 static enum kd_err op_with_secret(void) {
     return seal_and_open(NULL, &hf.recipe);
 }
@@ -107,6 +120,7 @@ static const struct {
     { "sign", op_sign },
     { "mac", op_mac },
     { "encrypt and decrypt", op_encrypt_decrypt },
+    { "encrypt and rewrap", op_rewrap },
     { "with a derived secret", op_with_secret },
     { "release", op_release },
     { "random", op_random },

@@ -88,6 +88,16 @@ static enum kd_err op_encrypt_decrypt(void) {
     return seal_and_open(&hf.aes_key, NULL);
 }
 
+static enum kd_err op_rewrap(void) {
+    kd_auto(call) struct call_result sealed = { 0 };
+    kd_auto(call) struct call_result again = { 0 };
+    const struct kd_bytes data = kd_bytes_of_text(text);
+    const enum kd_err r = call_encrypt(first(), &hf.aes_key, NULL, data, data, &sealed);
+    return r == KD_OK ? call_rewrap(first(), &hf.aes_key, &hf.aes_key, sealed.result.iv,
+                                    sealed.result.out, data, &again)
+                      : r;
+}
+
 // More of them than are kept, so that one gives way.
 static enum kd_err op_secrets(void) {
     struct kd_recipe recipe = hf.recipe;
@@ -148,6 +158,7 @@ static const struct {
     { "sign and verify", op_sign },
     { "mac and mac-verify", op_mac },
     { "encrypt and decrypt", op_encrypt_decrypt },
+    { "encrypt and rewrap", op_rewrap },
     { "secrets", op_secrets },
     { "derive", op_derive },
     { "release", op_release },

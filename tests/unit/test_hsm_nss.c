@@ -4,4 +4,5 @@
 #include "token_fixture.h"
 #include "unit.h"
 
-TOKEN_MAIN(TOKEN_NSS, "hsm_nss", tcase_token_keys(), tcase_token_secrets(), tcase_token_vectors())
+TOKEN_MAIN(TOKEN_NSS, "hsm_nss", tcase_token_keys(), tcase_token_secrets(), tcase_token_rewrap(),
+           tcase_token_vectors())

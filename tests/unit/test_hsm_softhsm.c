@@ -5,4 +5,4 @@
 #include "unit.h"
 
 TOKEN_MAIN(TOKEN_SOFTHSM, "hsm_softhsm", tcase_token_keys(), tcase_token_secrets(),
-           tcase_token_vectors())
+           tcase_token_rewrap(), tcase_token_vectors())

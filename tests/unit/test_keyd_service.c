@@ -50,6 +50,23 @@ static enum keyd_err decrypt(void) {
     return keyd_decrypt(service, &with_key, iv, sealed, data, small_room(4));
 }
 
+// The result is as long as what it is made from.
+static enum keyd_err rewrap(void) {
+    const struct keyd_bytes sealed = { bytes, 20 };
+    return keyd_rewrap(service, &with_key, iv, sealed, data, small_room(20));
+}
+
+static enum keyd_err rewrap_with_little_room(void) {
+    const struct keyd_bytes sealed = { bytes, 20 };
+    return keyd_rewrap(service, &with_key, iv, sealed, data, small_room(19));
+}
+
+static enum keyd_err rewrap_with_a_secret(void) {
+    const struct keyd_with with = { .secret = "s" };
+    const struct keyd_bytes sealed = { bytes, 20 };
+    return keyd_rewrap(service, &with, iv, sealed, data, small_room(20));
+}
+
 static enum keyd_err derive(void) {
     const struct keyd_derivation d = { .kdf = KEYD_KDF_HKDF_SHA256, .info = data };
     return keyd_derive(service, &with_key, &d, &secret);
@@ -216,6 +233,16 @@ START_TEST(results_never_pass_the_callers_room) {
     ck_assert_uint_eq(room.n, 4);
     app_gives(encrypt, FAKE_JSON(200, "{\"iv\":\"AAAA\",\"ciphertext\":\"AAAA\"}"),
               KEYD_ERR_SERVER);
+    app_start(FAKE_JSON(200, "{}"));
+    ck_assert_keyd(rewrap_with_little_room(), KEYD_ERR_ARGUMENT);
+    ck_assert_keyd(rewrap_with_a_secret(), KEYD_ERR_ARGUMENT);
+    app_stop();
+    ck_assert_uint_eq(fake.n_requests, 0);
+    app_gives(rewrap, FAKE_JSON(200, "{\"iv\":\"AAAA\",\"ciphertext\":\"AAAA\"}"), KEYD_ERR_SERVER);
+    app_gives(rewrap, FAKE_JSON(200, "{\"iv\":\"AAECAwQFBgcICQoL\",\"ciphertext\":\"AAEC\"}"),
+              KEYD_OK);
+    ck_assert_uint_eq(iv[11], 11);
+    ck_assert_uint_eq(room.n, 3);
     app_gives(random_bytes, FAKE_JSON(200, "{\"random\":\"AAAAAA\"}"), KEYD_ERR_SERVER);
     app_gives(random_bytes, FAKE_JSON(200, "{\"random\":\"AAA\"}"), KEYD_ERR_SERVER);
     app_gives(random_bytes, FAKE_JSON(200, "{\"random\":\"AAAA\"}"), KEYD_OK);

@@ -50,6 +50,10 @@ static enum keyd_err decrypt_two(void) {
     return keyd_decrypt_all(service, &with_key, new_ciphers(20), 2);
 }
 
+static enum keyd_err rewrap_two(void) {
+    return keyd_rewrap_all(service, &with_key, new_ciphers(20), 2);
+}
+
 static enum keyd_err derive_two(void) {
     return keyd_derive_all(service, &with_key, derivations, 2, new_derived());
 }
@@ -81,6 +85,7 @@ START_TEST(answers_to_batches_are_whole_or_strange) {
         { mac_verify_two, verified, VERSION, VERSION },
         { encrypt_two, encrypted, VERSION, VERSION },
         { decrypt_two, decrypted, VERSION, VERSION },
+        { rewrap_two, encrypted, VERSION, VERSION },
         { derive_two, kept, VERSION, "" },
         { derive_two_values, released, VERSION, VERSION },
     };
@@ -111,6 +116,12 @@ START_TEST(items_fail_on_their_own) {
     ck_assert_uint_eq(ciphers[0].version, 3);
     ck_assert_keyd(ciphers[1].err, KEYD_ERR_STATE);
     ck_assert_str_eq(ciphers[1].problem, "key-usage");
+    app_gives(rewrap_two, FAKE_JSON(200, encrypted), KEYD_OK);
+    ck_assert_uint_eq(ciphers[0].out.n, 3);
+    ck_assert_uint_eq(ciphers[0].version, 3);
+    ck_assert_keyd(ciphers[1].err, KEYD_ERR_STATE);
+    ck_assert_ptr_nonnull(strstr(fake.request, "POST /v1/keys/"));
+    ck_assert_ptr_nonnull(strstr(fake.request, "/rewrap HTTP"));
     app_gives(derive_two, FAKE_JSON(200, kept), KEYD_OK);
     ck_assert_str_eq(derived[0].secret.id, "s1");
     ck_assert_uint_eq(derived[0].secret.type, KEYD_HMAC_SHA256);

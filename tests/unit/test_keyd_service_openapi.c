@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { OPERATIONS_MAX = 128, PAGE_BYTES = 65536, CALLS = 52, WITH_SECRET = 100 };
+enum { OPERATIONS_MAX = 128, PAGE_BYTES = 65536, CALLS = 53, WITH_SECRET = 100 };
 
 // ---- the description -------------------------------------------------------
 
@@ -166,6 +166,7 @@ static void call_channel(unsigned i) {
         CALL(49, keyd_key_rotate_to(service, "k", "pkcs11:", &u.key));
         CALL(50, keyd_key_delete_version(service, "k", 1));
         CALL(51, keyd_enrolment_delete(service, "d"));
+        CALL(52, keyd_rewrap(service, &with_key, iv, sealed, data, &room));
     default:
         ck_abort_msg("there is no call %u", i);
     }

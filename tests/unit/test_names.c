@@ -81,7 +81,8 @@ END_TEST
 START_TEST(what_gives_out_secrets_says_so) {
     static const enum kd_hsm_op secret[] = { KD_HSM_DECRYPT,       KD_HSM_RELEASE,
                                              KD_HSM_RANDOM,        KD_HSM_RECORD_OPEN,
-                                             KD_HSM_ENVELOPE_OPEN, KD_HSM_SESSION_RELEASE };
+                                             KD_HSM_ENVELOPE_OPEN, KD_HSM_SESSION_RELEASE,
+                                             KD_HSM_REWRAP };
     int n = 0;
     for (int i = 1; i <= KD_HSM_OP_LAST; i++) {
         n += kd_hsm_op_is_secret((enum kd_hsm_op)i) ? 1 : 0;

@@ -66,6 +66,48 @@ START_TEST(verify_tries_the_newest_first_and_says_which) {
 }
 END_TEST
 
+START_TEST(rewrap_is_by_the_primary_and_needs_both_usages) {
+    service_start("start ok\n");
+    static const uint8_t iv[KD_HSM_GCM_IV_BYTES];
+    const uint8_t which[] = { 0, 1, 2 }; // the fake says that this key opened it
+    const struct kd_hsm_item items[] = { { .data = { &which[0], 1 }, .iv = { iv, 12 } },
+                                         { .data = { &which[1], 1 }, .iv = { iv, 12 } } };
+    const struct kd_hsm_item short_iv = { .data = { which, 1 }, .iv = { iv, 11 } };
+    ck_assert_err(service_create(7, "d", KD_KEY_AES_256, KD_USE_DECRYPT), KD_OK);
+    ck_assert_err(service_create(7, "e", KD_KEY_AES_256, KD_USE_ENCRYPT), KD_OK);
+    ck_assert_err(service_create(7, "h", KD_KEY_HMAC_SHA256, KD_USE_SIGN), KD_OK);
+    ck_assert_err(service_create(7, "a", KD_KEY_AES_256, KD_USE_ENCRYPT | KD_USE_DECRYPT), KD_OK);
+    ck_assert_err(service_rotate("a"), KD_OK);
+    ck_assert_err(service_rotate("a"), KD_OK);
+    struct kd_work w = { .operation = KD_OPERATION_REWRAP, .key = "d" };
+    ck_assert_err(service_work(w, items, 1), KD_ERR_KEY_USAGE);
+    w.key = "e";
+    ck_assert_err(service_work(w, items, 1), KD_ERR_KEY_USAGE);
+    w.key = "h";
+    ck_assert_err(service_work(w, items, 1), KD_ERR_KEY_TYPE);
+    w.key = "a";
+    ck_assert_err(service_work(w, &short_iv, 1), KD_ERR_FIELD_INVALID);
+    ck_assert_err(service_work(w, items, 2), KD_OK);
+    ck_assert_str_eq(sx.last_out, "a.v3");
+    ck_assert_uint_eq(sx.results[0].version, 3);
+    ck_assert_uint_eq(sx.results[1].version, 3); // not that of what opened it
+    w.version = 1;
+    ck_assert_err(service_work(w, items, 1), KD_OK);
+    ck_assert_str_eq(sx.last_out, "a.v3");
+    ck_assert_uint_eq(sx.results[0].version, 3);
+    ck_assert_err(service_set_state("a", 1, false), KD_OK);
+    ck_assert_err(service_work(w, items, 1), KD_ERR_VERSION_DISABLED);
+    w.version = 4;
+    ck_assert_err(service_work(w, items, 1), KD_ERR_NO_VERSION);
+    ck_assert_err(service_set_state("a", 3, false), KD_OK);
+    w.version = 0;
+    ck_assert_err(service_work(w, items, 1), KD_OK);
+    ck_assert_str_eq(sx.last_out, "a.v2");
+    const struct kd_hsm_item beyond = { .data = { &which[2], 1 }, .iv = { iv, 12 } };
+    ck_assert_err(service_work(w, &beyond, 1), KD_ERR_MALFORMED); // one key is tried
+}
+END_TEST
+
 START_TEST(signatures_are_given_and_taken_in_der) {
     service_start("start ok\n");
     ck_assert_err(service_create(7, "e", KD_KEY_EC_P256, KD_USE_SIGN), KD_OK);
@@ -323,6 +365,7 @@ static TCase *tcase_operations(void) {
     tcase_set_timeout(t, 60);
     tcase_add_test(t, operations_that_do_not_fit_are_refused);
     tcase_add_test(t, verify_tries_the_newest_first_and_says_which);
+    tcase_add_test(t, rewrap_is_by_the_primary_and_needs_both_usages);
     tcase_add_test(t, signatures_are_given_and_taken_in_der);
     tcase_add_test(t, error_of_the_token_comes_with_its_detail);
     tcase_add_test(t, stopping_refuses_the_new_and_finishes_the_old);
