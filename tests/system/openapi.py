@@ -350,6 +350,8 @@ def reach_good_answers(api):
         sealed = api.keyd.ok(path + "/encrypt", {"plaintext": ""})
         opening = {k: sealed[k] for k in ("iv", "ciphertext")}
         api.call("POST", template + "/decrypt", path + "/decrypt", opening, 200)
+        if not secret:
+            api.call("POST", KEY + "/rewrap", path + "/rewrap", opening, 200)
     api.call("POST", KEY + "/ecdh", "/v1/keys/agree/ecdh", {"peer": b64(bytes(65))}, 422)
 
 
