@@ -182,8 +182,17 @@ bool client_is_closed(int fd, int within_ms) {
     return recv(fd, &byte, 1, MSG_DONTWAIT) <= 0;
 }
 
+// One with a time limit is not begun again by itself where the process was stopped meanwhile.
+static ssize_t receive(int fd, void *out, size_t n) {
+    ssize_t got;
+    do {
+        got = recv(fd, out, n, 0);
+    } while (got < 0 && errno == EINTR);
+    return got;
+}
+
 static bool read_byte(int fd, char *out) {
-    return recv(fd, out, 1, 0) == 1;
+    return receive(fd, out, 1) == 1;
 }
 
 void client_read_head(int fd, struct answer *a) {
@@ -205,7 +214,7 @@ void client_read(int fd, struct answer *a) {
     a->n = (size_t)atol(answer_header(a, "Content-Length", length));
     a->body = calloc(1, a->n + 1);
     for (size_t got = 0; got < a->n;) {
-        const ssize_t r = recv(fd, a->body + got, a->n - got, 0);
+        const ssize_t r = receive(fd, a->body + got, a->n - got);
         if (r <= 0) {
             a->status = 0; // cut off
             return;
