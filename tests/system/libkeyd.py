@@ -256,7 +256,7 @@ def lost_and_repeated_datagrams_change_nothing(token):
             (0 if n == 0 else 2 if n % 3 == 0 else 1) if side == 0 else (0 if n % 4 == 1 else 1)))
         with Lib(s.keyd, "d", f"udp://127.0.0.1:{proxy.port}") as d:
             for i in range(6):
-                assert d.ask(f"m{i}") == f"ok {i}m"
+                assert (said := d.ask(f"m{i}")) == f"ok {i}m", (i, said, proxy.seen)
         assert s.backend.bodies() == [b"m%d" % i for i in range(6)]
         assert s.gateway.metric("keyd_gateway_repeated_total") > 0
 
