@@ -45,8 +45,8 @@ KD_MUST_CHECK enum kd_err kd_setup_places(const char *dir, struct kd_setup *s,
 size_t kd_setup_find_present(const struct kd_setup *s, const char *present[KD_SETUP_FILES]);
 
 // Where there is a user: removes a state folder that is not the caller's, which systemd makes when
-// the unit is started too early.  KD_ERR_DENIED: something is in it, and who owns it could put a link
-// in the place of what is made there.
+// the unit is started too early.  KD_ERR_DENIED: something is in it, and who owns it could put a
+// link in the place of what is made there.
 KD_MUST_CHECK enum kd_err kd_setup_take_state(const struct kd_setup *s);
 
 // Folders and their parents; new ones of the set-up's own get mode 0700.  KD_ERR_DENIED: the one

@@ -144,7 +144,7 @@ static void on_done(void *arg KD_UNUSED, unsigned status, struct kd_bytes got) {
         ck_assert(kd_bytes_equal(got, kd_bytes_of_text(answer)));
         ck_assert_msg(strcmp(request, expected) == 0, "%.300s", request);
     } else {
-        ck_assert_uint_eq(status, 0);
+        ck_assert(!kd_client_is_answer(status));
         ck_assert_uint_gt(got.n, 0);
     }
     if (--n_under_way == 0) {
