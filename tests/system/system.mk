@@ -71,6 +71,7 @@ EXTRA_DIST += $(repo_tests) tests/analyzer-suppressions tests/cppcheck-suppressi
 	tests/system/harness/cbor.py \
 	tests/system/harness/ctl.py \
 	tests/system/harness/daemon.py \
+	tests/system/harness/described.py \
 	tests/system/harness/gateway.py \
 	tests/system/harness/health.py \
 	tests/system/harness/mailbox.py \
