@@ -8,8 +8,11 @@
 
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LINE_MAX_BYTES = 2048, LIMIT_MS = 1000, UNSAID_MAX_BYTES = 32 };
@@ -21,7 +24,26 @@ static const char *const level_names[] = {
     [KD_LOG_DEBUG] = "debug",
 };
 
+// What the journal knows levels by (sd-daemon(3)).
+static const char journal_levels[] = {
+    [KD_LOG_ERROR] = '3',
+    [KD_LOG_WARN] = '4',
+    [KD_LOG_INFO] = '6',
+    [KD_LOG_DEBUG] = '7',
+};
+
 static _Atomic enum kd_log_level threshold = KD_LOG_INFO;
+static atomic_bool is_journal;
+
+void kd_log_open(void) {
+    const char *journal = getenv("JOURNAL_STREAM");
+    struct stat st;
+    char own[64] = "";
+    if (fstat(STDERR_FILENO, &st) == 0) {
+        snprintf(own, sizeof(own), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    }
+    is_journal = journal != NULL && strcmp(journal, own) == 0;
+}
 
 void kd_log_set_level(enum kd_log_level level) {
     threshold = level;
@@ -61,7 +83,9 @@ static void write_line(enum kd_log_level level, const char *subsystem, const cha
     char now[KD_CLOCK_TEXT_BYTES];
     kd_clock_format(kd_clock_wall_ms(), now);
     char line[LINE_MAX_BYTES];
-    size_t n = (size_t)snprintf(line, 128, "%s %s %.64s ", now, level_names[level], subsystem);
+    size_t n = (size_t)(is_journal ? snprintf(line, 128, "<%c>", journal_levels[level])
+                                   : snprintf(line, 128, "%s ", now));
+    n += (size_t)snprintf(line + n, 128, "%s %.64s ", level_names[level], subsystem);
     n = put_escaped(line, n, what);
     if (values[0] != '\0') {
         n = put_escaped(line, n, "; ");

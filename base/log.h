@@ -2,7 +2,9 @@
 // log.h: one event a line on standard error:
 //     2026-01-31T23:59:59.999Z warn workers a worker died; worker=1 signal=11
 // A sentence for people, then key=value for machines.  Control characters in
-// values are written as \xNN, so that no value can forge a line.
+// values are written as \xNN, so that no value can forge a line.  To systemd's journal, which has a
+// time and a level for each line, it goes as
+//     <4>warn workers a worker died; worker=1 signal=11
 #ifndef KD_BASE_LOG_H
 #define KD_BASE_LOG_H
 
@@ -18,6 +20,9 @@ enum kd_log_level {
     KD_LOG_DEBUG, // off by default
 };
 
+// Looks whether standard error is the journal ($JOURNAL_STREAM, systemd.exec(5)).  Before other
+// threads start.
+void kd_log_open(void);
 void kd_log_set_level(enum kd_log_level level); // before other threads start
 KD_MUST_CHECK bool kd_log_level_parse(const char *text, enum kd_log_level *out);
 bool kd_log_is_on(enum kd_log_level level);

@@ -126,6 +126,7 @@ int main(int argc, char **argv KD_UNUSED) {
         fputs("keyd-fetch is started by keyd; see keyd.conf(5), section fetch.\n", stderr);
         return 2;
     }
+    kd_log_open();
     // No environment: the variables of curl and of the resolver are none of ours.
     enum kd_err r = clearenv() == 0 && prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 ? kd_confine_process()
                                                                              : KD_ERR_SYSTEM;

@@ -188,6 +188,7 @@ int main(int argc, char **argv) {
     };
     const char *path = default_path;
     bool is_check = false;
+    kd_log_open();
     for (int c; (c = getopt_long(argc, argv, "c:h", known, NULL)) != -1;) {
         switch (c) {
         case 'c':

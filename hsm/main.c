@@ -156,6 +156,7 @@ int main(int argc, char **argv) {
         return EXIT_FAILURE;
     }
     if (argc == 1 && is_worker()) {
+        kd_log_open();
         if (!end_with_stream()) {
             perror("keyd-hsm");
             return EXIT_FAILURE;

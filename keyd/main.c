@@ -345,6 +345,7 @@ static int serve(const char *path) {
 
 int main(int argc, char **argv) {
     const struct options o = read_options(argc, argv);
+    kd_log_open();
     switch (o.action) {
     case ACTION_SERVE:
         return serve(o.config_path);

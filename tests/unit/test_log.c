@@ -2,8 +2,11 @@
 #include "base/base.h"
 #include "unit.h"
 
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char logged[8192];
@@ -38,6 +41,42 @@ START_TEST(a_value_cannot_forge_a_line) {
 END_TEST
 
 // CSI and RIGHT-TO-LEFT OVERRIDE in UTF-8, and CSI as a single byte.
+static void name_journal(bool is_other) {
+    struct stat st;
+    char name[64];
+    ck_assert_int_eq(fstat(STDERR_FILENO, &st), 0);
+    snprintf(name, sizeof(name), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino + is_other);
+    setenv("JOURNAL_STREAM", name, 1);
+    kd_log_open();
+}
+
+START_TEST(the_journal_gets_its_levels_and_no_time) {
+    begin_catch();
+    name_journal(false);
+    kd_log(KD_LOG_ERROR, "test", "one", "%s", "");
+    kd_log(KD_LOG_WARN, "test", "two", "%s", "a=b\n<0>");
+    kd_log(KD_LOG_INFO, "test", "three", "%s", "");
+    end_catch();
+    ck_assert_str_eq(logged, "<3>error test one\n<4>warn test two; a=b\\x0a<0>\n"
+                             "<6>info test three\n");
+}
+END_TEST
+
+// Of a service whose standard error goes elsewhere, and of a program that was started by one.
+START_TEST(another_stream_than_the_journal_has_the_time) {
+    begin_catch();
+    name_journal(true);
+    kd_log(KD_LOG_WARN, "test", "one", "%s", "");
+    unsetenv("JOURNAL_STREAM");
+    kd_log_open();
+    kd_log(KD_LOG_WARN, "test", "two", "%s", "");
+    end_catch();
+    ck_assert_ptr_eq(strchr(logged, '<'), NULL);
+    ck_assert_ptr_nonnull(strstr(logged, "Z warn test one\n"));
+    ck_assert_ptr_nonnull(strstr(logged, "Z warn test two\n"));
+}
+END_TEST
+
 START_TEST(a_value_cannot_talk_to_a_terminal) {
     begin_catch();
     kd_log(KD_LOG_WARN, "test", "it happened", "name=%s",
@@ -135,6 +174,8 @@ static TCase *tcase_log(void) {
     TCase *t = tcase_create("log");
     tcase_add_test(t, a_value_cannot_forge_a_line);
     tcase_add_test(t, a_value_cannot_talk_to_a_terminal);
+    tcase_add_test(t, the_journal_gets_its_levels_and_no_time);
+    tcase_add_test(t, another_stream_than_the_journal_has_the_time);
     tcase_add_test(t, a_long_value_is_cut_and_the_line_ends);
     tcase_add_test(t, debug_is_off_by_default_and_levels_have_names);
     tcase_add_test(t, what_others_cause_is_a_line_a_second_that_counts_the_others);
