@@ -9,9 +9,10 @@
 #include <errno.h>
 #include <pwd.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { PATH_MAX_BYTES = 4096, TIMEOUT_MS = 60000, LABEL_MAX_BYTES = 32 };
+enum { PATH_MAX_BYTES = 4096, TIMEOUT_MS = 60000, LABEL_MAX_BYTES = 32, TOKEN_WAIT_MS = 10000 };
 
 // Where distributions put SoftHSM's module.
 static const char *const softhsm_modules[] = {
@@ -71,7 +72,23 @@ static enum kd_exit make_key(struct kd_ctl *ctl, const struct first_key *key) {
     return KD_EXIT_OK;
 }
 
+// keyd serves before its workers have logged in.  What is wrong for longer the first key is told.
+static void wait_for_token(struct kd_ctl *ctl) {
+    const struct timespec pause = { 0, 100 * 1000000L };
+    const uint64_t end = kd_clock_mono_ms() + TOKEN_WAIT_MS;
+    bool is_away = kd_ctl_connect(ctl) == KD_EXIT_OK;
+    while (is_away && kd_clock_mono_ms() < end) {
+        kd_auto(rest_answer) struct kd_rest_answer a = KD_REST_ANSWER_INIT;
+        is_away = kd_rest_call(ctl->rest, "GET", "/readyz", NULL, &a) == KD_OK &&
+                  strcmp(kd_json_text(a.json, "type"), "urn:keyd:problem:token-away") == 0;
+        if (is_away) {
+            nanosleep(&pause, NULL);
+        }
+    }
+}
+
 static enum kd_exit make_keys(struct kd_ctl *ctl, const struct first_key *keys, size_t n) {
+    wait_for_token(ctl);
     for (size_t i = 0; i < n; i++) {
         const enum kd_exit code = make_key(ctl, &keys[i]);
         if (code != KD_EXIT_OK) {

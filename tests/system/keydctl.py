@@ -492,7 +492,9 @@ def init_makes_a_set_up_that_keyd_starts_with(token):
     keyd.socket = keyd.connection.address = socket_of(before[config].decode())
     with open(next(f for f in pins if "so" not in os.path.basename(f)), encoding="utf-8") as f:
         token.pin = f.read().strip()
-    keyd.start()
+    # At once, as after systemctl enable --now: it waits for the login.
+    keyd.start(wait=False)
+    keyd.wait_serving()
     ctl = Ctl(keyd)
     ctl("init", "--keys")
     assert len(ctl.json("key", "list")["keys"]) >= 2
