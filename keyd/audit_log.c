@@ -99,13 +99,15 @@ static void look(struct kd_audit_log *log, const struct kd_chain *known,
     log->first_seq = scan->first_seq;
     log->last = scan->last;
     log->open = scan->open;
-    if (scan->n_lines == 0) {
+    // None is also what a keyd leaves that was killed before the first line of a file.
+    found->is_missing = scan->n_lines == 0 && known->seq > 0;
+    if (scan->last.seq == 0) {
         log->last = *known; // the file was taken away, or this is the first
         log->last_of_old = known->seq;
-        found->is_missing = known->seq > 0;
     } else {
         found->is_behind = known->seq > scan->last.seq || scan->is_other;
         log->last.seq = known->seq > scan->last.seq ? known->seq : scan->last.seq;
+        log->last_of_old = scan->n_lines == 0 ? scan->last.seq : 0;
     }
     found->is_ahead = scan->n_seals > KD_AUDIT_SEALS_UNTOLD;
     found->last = log->last;

@@ -173,6 +173,10 @@ enum kd_err kd_audit_scan_old(const char *path, const struct kd_chain *known,
         r = scan_one(path, first, known, old);
         scan->n_seals += old->n_seals;
         scan->is_other = scan->is_other || old->is_other;
+        if (scan->n_lines == 0 && i == 0 && old->n_lines > 0 && old->last.seq >= known->seq) {
+            scan->last = old->last;
+            scan->open = old->open;
+        }
     }
     free(old);
     return r;

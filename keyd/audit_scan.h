@@ -30,7 +30,9 @@ KD_MUST_CHECK enum kd_err kd_audit_scan(int fd, const struct kd_chain *known,
 
 // Adds to n_seals and is_other what files before this one have of lines that the registry does not
 // know, the newest first, until it is more than KD_AUDIT_SEALS_UNTOLD.  Files that are not there,
-// have other names or cannot be read have none.  KD_ERR_NO_MEMORY.
+// have other names or cannot be read have none.  Where this file has no line, as keyd was killed
+// before the first, last and open are those of the newest, if it goes as far as the registry knows.
+// KD_ERR_NO_MEMORY.
 KD_MUST_CHECK enum kd_err kd_audit_scan_old(const char *path, const struct kd_chain *known,
                                             struct kd_audit_scan *scan);
 

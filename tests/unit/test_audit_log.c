@@ -390,6 +390,24 @@ START_TEST(the_next_file_begins_with_the_head_of_the_one_before) {
 }
 END_TEST
 
+START_TEST(who_was_killed_before_the_first_line_goes_on_from_the_file_before) {
+    uint64_t asked = 0;
+    put_some(2);
+    const struct kd_chain known = kd_audit_log_last(log_);
+    ck_assert_err(put(true, 0, &asked), KD_OK); // the registry knows of it by a seal alone
+    const struct kd_chain last = kd_audit_log_last(log_);
+    ck_assert_err(kd_audit_log_rotate(log_), KD_OK);
+    open_again(&known);
+    ck_assert(found.is_missing && !found.is_behind);
+    ck_assert_uint_eq(found.unanswered.n, 1);
+    ck_assert_uint_eq(found.unanswered.seqs[0], asked);
+    put_some(1);
+    check_file(path, last, 2); // no number twice
+    open_again(&known);
+    ck_assert_uint_eq(found.unanswered.n, 1);
+}
+END_TEST
+
 START_TEST(a_file_that_was_renamed_is_followed_by_another) {
     char old[160];
     bool is_other = true;
@@ -450,6 +468,7 @@ static TCase *tcase_log(void) {
     tcase_add_test(tc, a_full_disk_leaves_whole_lines_and_heals);
     tcase_add_test(tc, a_file_that_somebody_cut_is_not_written_until_another_is_there);
     tcase_add_test(tc, the_next_file_begins_with_the_head_of_the_one_before);
+    tcase_add_test(tc, who_was_killed_before_the_first_line_goes_on_from_the_file_before);
     tcase_add_test(tc, a_file_that_was_renamed_is_followed_by_another);
     tcase_add_test(tc, many_lines_are_one_round_up_to_its_limit);
     return tc;
