@@ -127,11 +127,10 @@ static int try_address(const struct addrinfo *a, uint64_t until_ms, int *why) {
         *why = errno;
         return -1;
     }
-    if (connect(fd, a->ai_addr, a->ai_addrlen) != 0 && errno != EINPROGRESS) {
-        error = errno;
-    } else if (!wait_for(fd, POLLOUT, until_ms)) {
+    const bool has_begun = connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS;
+    if (has_begun && !wait_for(fd, POLLOUT, until_ms)) {
         error = ETIMEDOUT;
-    } else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) != 0) {
+    } else if (!has_begun || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) != 0) {
         error = errno;
     }
     if (error != 0) {

@@ -132,8 +132,8 @@ def a_request_that_is_not_good_is_refused_and_uses_no_secret(token):
     problem(keyd.curl(path, "-H", "Content-Type: application/json", "-u", "a:" + secret,
                       data=b"{}"), 415, "media-type")
     head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/pkcs10\r\n" \
-        f"Content-Length: {1 << 20}\r\n\r\n"
-    answer = raw(keyd.devices_address, head.encode(), tls=ssl.create_default_context(
+        f"Content-Length: {1 << 20}\r\nConnection: close\r\n\r\n"
+    answer = raw(keyd.devices_address, head.encode() + bytes(1 << 20), tls=ssl.create_default_context(
         cafile=keyd.tls_file))
     assert status_of(answer) == 413 and b"body-too-large" in answer, answer
     assert keyd.get("/v1/devices/a").json["state"] == "enrolled"

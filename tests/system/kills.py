@@ -285,4 +285,5 @@ def expect_known(answer):
     return answer.status
 
 
-main()
+if __name__ == "__main__":
+    main()

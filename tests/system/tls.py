@@ -182,6 +182,8 @@ class Reloaded:
         self.policy = ME + 'principal "device" { certificate = { "sha256:%s" } }\n' \
             'allow "device" { operations = { "random" } }\n'
         self.keyd = Keyd(token, {"http.tcp-address": "127.0.0.1",
+                                 "http.tls-handshakes-max": 10_000,
+                                 "http.tls-handshakes-per-source": 10_000,
                                  **{"http.tls-" + n: path for n, path in self.files.items()}},
                          self.policy % fingerprint(self.client[0])).start()
         self.address = tcp_address(self.keyd)
