@@ -164,6 +164,12 @@ static unsigned why_none(const struct transfer *t, CURLcode code) {
     return code == CURLE_OPERATION_TIMEDOUT ? KD_CLIENT_LATE : KD_CLIENT_LOST;
 }
 
+static const char *reason_of(const struct transfer *t, CURLcode code) {
+    return code == CURLE_ABORTED_BY_CALLBACK ? "the connection ended before an answer"
+           : t->reason[0] != '\0'            ? t->reason
+                                             : curl_easy_strerror(code);
+}
+
 static void finish(struct transfer *t, CURLcode code) {
     struct kd_client *c = t->c;
     long status = 0;
@@ -175,11 +181,8 @@ static void finish(struct transfer *t, CURLcode code) {
         t->done(t->arg, 200, KD_BYTES_NONE);
     } else if (code == CURLE_OK && status > 0) {
         t->done(t->arg, (unsigned)status, kd_buf_get(&t->got));
-    } else if (code == CURLE_ABORTED_BY_CALLBACK) {
-        t->done(t->arg, 0, kd_bytes_of_text("the connection ended before an answer"));
     } else {
-        t->done(t->arg, why_none(t, code),
-                kd_bytes_of_text(t->reason[0] != '\0' ? t->reason : curl_easy_strerror(code)));
+        t->done(t->arg, why_none(t, code), kd_bytes_of_text(reason_of(t, code)));
     }
     give_back(t);
     start_waiting(c);
