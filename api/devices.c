@@ -185,7 +185,13 @@ enum kd_err kd_handle_device_revoke(struct kd_request *q) {
 }
 
 enum kd_err kd_handle_device_delete(struct kd_request *q) {
-    return wait_for(q, kd_bootstrap_delete(q->http->service, &q->caller, q->name, on_deleted, q));
+    const enum kd_err err =
+        wait_for(q, kd_bootstrap_delete(q->http->service, &q->caller, q->name, on_deleted, q));
+    if (err == KD_ERR_TOO_MANY) { // what is told of other requests is not so here
+        kd_request_say(q, "As many ids of deleted devices are kept as may be: ten for each of "
+                          "ca.devices-max (keyd.conf(5)).");
+    }
+    return err;
 }
 
 // ---- looking ---------------------------------------------------------------
