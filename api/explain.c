@@ -81,17 +81,11 @@ static const struct {
 } limits[] = {
     { KD_ERR_ITEM_TOO_LARGE, kd_handle_record_seal, RECORD },
     { KD_ERR_ITEM_TOO_LARGE, kd_handle_record_open, RECORD },
-    { KD_ERR_ITEM_TOO_LARGE, kd_handle_handshake_begin,
-      "A message has 8000 bytes at most, an address 128." },
-    { KD_ERR_ITEM_TOO_LARGE, kd_handle_handshake_step, "A message has 8000 bytes at most." },
     { KD_ERR_ITEM_TOO_LARGE, kd_handle_key_new, "A certificate has 16384 bytes at most." },
-    { KD_ERR_ITEM_TOO_LARGE, kd_handle_peer_new, "A certificate has 7992 bytes at most." },
     { KD_ERR_ITEM_TOO_LARGE, kd_handle_ecdh, DERIVED },
     { KD_ERR_ITEM_TOO_LARGE, kd_handle_derive, DERIVED },
     { KD_ERR_TOO_MANY, kd_handle_ecdh, SECRETS },
     { KD_ERR_TOO_MANY, kd_handle_derive, SECRETS },
-    { KD_ERR_TOO_MANY, kd_handle_peer_new, "The limit is channel.peers-max (keyd.conf(5))." },
-    { KD_ERR_TOO_MANY, kd_handle_device_new, "The limit is ca.devices-max (keyd.conf(5))." },
 };
 
 static const char *find_limit(const struct kd_request *q, enum kd_err err) {

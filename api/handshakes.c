@@ -77,12 +77,9 @@ static void on_stepped(void *arg, enum kd_err err, const char *detail,
 
 static enum kd_err read_raw_message(struct kd_request *q, struct kd_bytes *out) {
     *out = kd_buf_get(&q->body);
-    if (out->n > KD_EDHOC_MESSAGE_MAX_BYTES) {
-        snprintf(q->why.detail, sizeof(q->why.detail), "At most %d bytes are expected.",
-                 KD_EDHOC_MESSAGE_MAX_BYTES);
-        return KD_ERR_ITEM_TOO_LARGE;
-    }
-    return KD_OK;
+    return out->n > KD_EDHOC_MESSAGE_MAX_BYTES
+               ? kd_request_blame_length(q, "", KD_EDHOC_MESSAGE_MAX_BYTES)
+               : KD_OK;
 }
 
 static enum kd_err read_message(struct kd_request *q, const struct kd_json_in *in,
@@ -116,13 +113,10 @@ static enum kd_err read_first(struct kd_request *q, const struct kd_json_in *in,
         return err;
     }
     first->address = kd_bytes_of_text(address == NULL ? "" : address);
-    if (first->address.n > KD_ADDRESS_MAX_BYTES) {
-        snprintf(q->why.field, sizeof(q->why.field), "%s", q->is_raw ? "Keyd-Address" : "address");
-        snprintf(q->why.detail, sizeof(q->why.detail), "At most %d bytes are expected.",
-                 KD_ADDRESS_MAX_BYTES);
-        return KD_ERR_ITEM_TOO_LARGE;
-    }
-    return KD_OK;
+    return first->address.n > KD_ADDRESS_MAX_BYTES
+               ? kd_request_blame_length(q, q->is_raw ? "Keyd-Address" : "address",
+                                         KD_ADDRESS_MAX_BYTES)
+               : KD_OK;
 }
 
 // {"initiate": true, "method": 0}

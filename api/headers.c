@@ -14,6 +14,12 @@ enum kd_err kd_request_blame_header(struct kd_request *q, const char *name, enum
     return err;
 }
 
+enum kd_err kd_request_blame_length(struct kd_request *q, const char *name, size_t max) {
+    char detail[64];
+    snprintf(detail, sizeof(detail), "At most %zu bytes are expected.", max);
+    return kd_request_blame_header(q, name, KD_ERR_ITEM_TOO_LARGE, detail);
+}
+
 struct framing {
     unsigned lines;
     unsigned lengths;

@@ -301,6 +301,8 @@ KD_MUST_CHECK enum kd_err kd_request_check_framing(struct kd_request *q, const c
                                                    size_t *lines);
 // KD_ERR_CROSS_SITE: a browser says that a page sends it.
 KD_MUST_CHECK enum kd_err kd_request_check_site(struct kd_request *q);
+// KD_ERR_ITEM_TOO_LARGE of a header or member ("": of the body), and how long it may be.
+enum kd_err kd_request_blame_length(struct kd_request *q, const char *name, size_t max);
 // A header that may stand once; NULL: it is not there.  What is borrowed lives as long as the
 // request.  KD_ERR_FIELD_INVALID.
 KD_MUST_CHECK enum kd_err kd_request_read_header(struct kd_request *q, const char *name,

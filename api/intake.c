@@ -41,11 +41,7 @@ static bool announces_body(const struct kd_request *q, unsigned long long *lengt
 }
 
 size_t kd_request_body_max(const struct kd_request *q) {
-    const struct kd_route *r = q->path;
-    const bool takes_results =
-        r != NULL && r->handler == kd_handle_work &&
-        (r->operation == KD_OPERATION_VERIFY || r->operation == KD_OPERATION_MAC_VERIFY ||
-         r->operation == KD_OPERATION_DECRYPT || r->operation == KD_OPERATION_REWRAP);
+    const bool takes_results = q->path != NULL && q->path->takes_results;
     return q->http->config.body_max_bytes + (takes_results ? KD_HTTP_RESULTS_MAX_BYTES : 0);
 }
 
@@ -193,20 +189,18 @@ struct query {
     enum kd_err err;
 };
 
+// By how many parameters a route takes.
+static const char *const query_of[] = {
+    [0] = "This request takes no query.",
+    [2] = "The query may have \"after\" and \"limit\", each once, with a value.",
+    [3] = "The query may have \"after\", \"limit\" and \"state\", each once, with a value.",
+};
+
 static enum MHD_Result check_param(void *arg, enum MHD_ValueKind kind KD_UNUSED, const char *key,
                                    const char *value) {
     struct query *query = arg;
     static const char *const names[] = { "after", "limit", "state" };
     const struct kd_route *route = query->q->route;
-    kd_request_say(query->q,
-                   key[0] == '\0' ? "A parameter of the query has no name."
-                   : route->has_state
-                       ? "The query may have \"after\", \"limit\" and \"state\", each once, with "
-                         "a value."
-                   : route->has_page
-                       ? "The query may have \"after\" and \"limit\", each once, with a value."
-                       : "This request takes no query.");
-    snprintf(query->q->why.field, sizeof(query->q->why.field), "%s", key);
     query->err = KD_ERR_FIELD_UNKNOWN;
     for (size_t i = 0; i < kd_route_n_params(route); i++) {
         if (strcmp(key, names[i]) == 0) {
@@ -216,9 +210,12 @@ static enum MHD_Result check_param(void *arg, enum MHD_ValueKind kind KD_UNUSED,
         }
     }
     if (query->err == KD_OK) {
-        query->q->why = (struct kd_why) { "", "" };
+        return MHD_YES;
     }
-    return query->err == KD_OK ? MHD_YES : MHD_NO;
+    kd_request_say(query->q, key[0] == '\0' ? "A parameter of the query has no name."
+                                            : query_of[kd_route_n_params(route)]);
+    snprintf(query->q->why.field, sizeof(query->q->why.field), "%s", key);
+    return MHD_NO;
 }
 
 enum kd_err kd_request_check_query(struct kd_request *q) {

@@ -6,7 +6,6 @@
 #include "api/records.h"
 #include "api/route.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,9 +116,6 @@ static enum kd_err read_items(const struct kd_json_in *batch, const struct kd_js
     return KD_OK;
 }
 
-static const char aad_expected[] = "At most 4096 bytes are expected.";
-static_assert(KD_RECORD_AAD_MAX_BYTES == 4096, "as it is told");
-
 // ---- reading what is not JSON ----------------------------------------------
 
 static enum kd_err read_raw_seal(struct kd_request *q, struct kd_record_item *item) {
@@ -155,7 +151,7 @@ static enum kd_err read_raw(struct kd_request *q, struct kd_record_work *work) {
     item->data = kd_buf_get(&q->body);
     enum kd_err err = kd_request_read_header_bytes(q, "Keyd-Aad", &item->aad);
     if (err == KD_OK && item->aad.n > KD_RECORD_AAD_MAX_BYTES) {
-        return kd_request_blame_header(q, "Keyd-Aad", KD_ERR_ITEM_TOO_LARGE, aad_expected);
+        return kd_request_blame_length(q, "Keyd-Aad", KD_RECORD_AAD_MAX_BYTES);
     }
     return err != KD_OK || work->is_open ? err : read_raw_seal(q, item);
 }

@@ -44,12 +44,12 @@ static const struct kd_route routes[] = {
     { "POST", KEY "/enable", kd_handle_key_enable, KD_PARAM_KEY, KD_BODY_OPTIONAL, .audit = KD_ROUTE_ASKED, .event = "key.enable", .may = "disable" },
 
     { "POST", KEY "/sign", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_SIGN, .may = "sign" },
-    { "POST", KEY "/verify", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_VERIFY, .may = "verify" },
+    { "POST", KEY "/verify", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_VERIFY, .takes_results = true, .may = "verify" },
     { "POST", KEY "/mac", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC, .may = "mac" },
-    { "POST", KEY "/mac-verify", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC_VERIFY, .may = "mac-verify" },
+    { "POST", KEY "/mac-verify", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC_VERIFY, .takes_results = true, .may = "mac-verify" },
     { "POST", KEY "/encrypt", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_ENCRYPT, .may = "encrypt" },
-    { "POST", KEY "/decrypt", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_DECRYPT, .may = "decrypt" },
-    { "POST", KEY "/rewrap", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_REWRAP, .may = "rewrap" },
+    { "POST", KEY "/decrypt", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_DECRYPT, .takes_results = true, .may = "decrypt" },
+    { "POST", KEY "/rewrap", kd_handle_work, KD_PARAM_KEY, KD_BODY_NEEDED, .operation = KD_OPERATION_REWRAP, .takes_results = true, .may = "rewrap" },
     { "POST", KEY "/ecdh", kd_handle_ecdh, KD_PARAM_KEY, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "ecdh", .may_also = RELEASE_TOO },
     { "POST", KEY "/derive", kd_handle_derive, KD_PARAM_KEY, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "derive", .may_also = RELEASE_TOO },
 
@@ -57,9 +57,9 @@ static const struct kd_route routes[] = {
     { "GET", SECRET, kd_handle_secret_show, KD_PARAM_SECRET, .may = "" },
     { "DELETE", SECRET, kd_handle_secret_delete, KD_PARAM_SECRET, .may = "" },
     { "POST", SECRET "/mac", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC, .may = "mac" },
-    { "POST", SECRET "/mac-verify", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC_VERIFY, .may = "mac-verify" },
+    { "POST", SECRET "/mac-verify", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_MAC_VERIFY, .takes_results = true, .may = "mac-verify" },
     { "POST", SECRET "/encrypt", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_ENCRYPT, .may = "encrypt" },
-    { "POST", SECRET "/decrypt", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_DECRYPT, .may = "decrypt" },
+    { "POST", SECRET "/decrypt", kd_handle_work, KD_PARAM_SECRET, KD_BODY_NEEDED, .operation = KD_OPERATION_DECRYPT, .takes_results = true, .may = "decrypt" },
     { "POST", SECRET "/derive", kd_handle_derive, KD_PARAM_SECRET, KD_BODY_NEEDED, .audit = KD_ROUTE_RELEASE, .event = "secret.release", .may = "derive", .may_also = RELEASE_TOO },
 
     { "GET", "/v1/peers", kd_handle_peer_list, .has_page = true, .may = "show" },

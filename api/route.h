@@ -44,6 +44,7 @@ struct kd_route {
     bool is_open;           // asks for no caller
     bool has_page;          // takes the query parameters after and limit
     bool has_state;         // and state
+    bool takes_results;     // its body has what another operation made, and may be longer by it
     unsigned operation;     // enum kd_operation, for the handlers of operations.c
     const char *raw;        // a media type that the body may have in place of JSON; NULL: none
     const char *raw_answer; // then the answer's; NULL: the same

@@ -8,10 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    RESULTS_ON_STACK = 16,
-    GCM_TAG_BYTES = 16,
-};
+enum { RESULTS_ON_STACK = 16 };
 
 // The request's frame and its reply's stay under the limit.
 static_assert(KD_WORK_REQUEST_MAX_BYTES <= KD_HSM_FRAME_MAX_BYTES - 512 * 1024,
@@ -33,14 +30,14 @@ struct row {
 
 static const struct row rows[KD_OPERATIONS] = {
     [KD_OPERATION_SIGN] = { KD_MAY_SIGN, KD_HSM_SIGN, KD_USE_SIGN, .is_ec = true, .may_hash = true,
-                            .beside = 96 },
+                            .beside = KD_ECDSA_DER_MAX_BYTES },
     [KD_OPERATION_VERIFY] = { KD_MAY_VERIFY, KD_HSM_VERIFY, KD_USE_SIGN | KD_USE_VERIFY,
                               .is_ec = true, .tries_all = true, .may_hash = true },
     [KD_OPERATION_MAC] = { KD_MAY_MAC, KD_HSM_MAC, KD_USE_SIGN, .beside = 48 },
     [KD_OPERATION_MAC_VERIFY] = { KD_MAY_MAC_VERIFY, KD_HSM_MAC_VERIFY, KD_USE_VERIFY,
                                   .tries_all = true },
     [KD_OPERATION_ENCRYPT] = { KD_MAY_ENCRYPT, KD_HSM_ENCRYPT, KD_USE_ENCRYPT, .is_aes = true,
-                               .beside = KD_HSM_GCM_IV_BYTES, .grows = GCM_TAG_BYTES },
+                               .beside = KD_HSM_GCM_IV_BYTES, .grows = KD_HSM_GCM_TAG_BYTES },
     [KD_OPERATION_DECRYPT] = { KD_MAY_DECRYPT, KD_HSM_DECRYPT, KD_USE_DECRYPT, .is_aes = true,
                                .tries_all = true },
     [KD_OPERATION_REWRAP] = { KD_MAY_REWRAP, KD_HSM_REWRAP, KD_USE_DECRYPT, .is_aes = true,
@@ -323,10 +320,15 @@ static enum kd_err check_items(const struct kd_work *work, enum kd_key_type type
     return total > KD_WORK_REQUEST_MAX_BYTES ? KD_ERR_ITEM_TOO_LARGE : KD_OK;
 }
 
-// As the worker takes it: a signature as r then s, which of one that is not DER has no byte.
+// As the worker takes it: with the key that rewrap encrypts with, and a signature as r then s,
+// which of one that is not DER has no byte.
 static void put_item(struct kd_call *call, const struct kd_work *work,
                      const struct kd_hsm_item *item, const struct subject *subject) {
     uint8_t raw[KD_ECDSA_RAW_MAX_BYTES];
+    if (!work->is_der && work->operation != KD_OPERATION_REWRAP) {
+        kd_call_put(call, item);
+        return;
+    }
     struct kd_hsm_item changed = *item;
     changed.key = subject->primary;
     if (work->is_der && work->operation == KD_OPERATION_VERIFY) {

@@ -406,7 +406,7 @@ enum kd_err kd_service_work(struct kd_service *s, const struct kd_caller *caller
 }
 
 size_t kd_work_data_max_bytes(enum kd_operation operation) {
-    return KD_WORK_DATA_MAX_BYTES - (operation == KD_OPERATION_ENCRYPT ? 16 : 0);
+    return KD_WORK_DATA_MAX_BYTES - (operation == KD_OPERATION_ENCRYPT ? KD_HSM_GCM_TAG_BYTES : 0);
 }
 
 size_t kd_service_digest_bytes(const struct kd_service *s KD_UNUSED,
