@@ -78,13 +78,19 @@ static size_t put_escaped(char *line, size_t at, const char *text) {
     return at;
 }
 
+static size_t put_head(char *line, enum kd_log_level level) {
+    char now[KD_CLOCK_TEXT_BYTES];
+    if (is_journal) {
+        return (size_t)snprintf(line, LINE_MAX_BYTES, "<%c>", journal_levels[level]);
+    }
+    kd_clock_format(kd_clock_wall_ms(), now);
+    return (size_t)snprintf(line, LINE_MAX_BYTES, "%s ", now);
+}
+
 static void write_line(enum kd_log_level level, const char *subsystem, const char *what,
                        const char *values) {
-    char now[KD_CLOCK_TEXT_BYTES];
-    kd_clock_format(kd_clock_wall_ms(), now);
     char line[LINE_MAX_BYTES];
-    size_t n = (size_t)(is_journal ? snprintf(line, 128, "<%c>", journal_levels[level])
-                                   : snprintf(line, 128, "%s ", now));
+    size_t n = put_head(line, level);
     n += (size_t)snprintf(line + n, 128, "%s %.64s ", level_names[level], subsystem);
     n = put_escaped(line, n, what);
     if (values[0] != '\0') {
