@@ -65,7 +65,7 @@ static enum kd_exit put_seal(struct verify *v, const struct kd_audit_seal *seal,
     return seal->version == 0 ||
                    json_object_set_new(body, "version", json_integer(seal->version)) == 0
                ? KD_EXIT_OK
-               : kd_ctl_fail(v->ctl, KD_EXIT_USAGE, "There is not enough memory.");
+               : kd_ctl_no_memory(v->ctl);
 }
 
 static enum kd_exit ask_seal(struct verify *v, const struct kd_audit_seal *seal, bool *is_valid) {
@@ -136,7 +136,7 @@ static enum kd_exit sort_files(const struct kd_ctl *ctl, const char **out) {
     const size_t n = ctl->args->n_words;
     struct file *files = calloc(n, sizeof(*files));
     if (files == NULL) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     enum kd_exit code = KD_EXIT_OK;
     for (size_t i = 0; i < n && code == KD_EXIT_OK; i++) {
@@ -202,7 +202,7 @@ enum kd_exit kd_cmd_audit_verify(struct kd_ctl *ctl) {
                         .faults = faults };
     const char **files = calloc(ctl->args->n_words, sizeof(*files));
     if (files == NULL) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     const enum kd_exit code = verify(&v, files);
     free(files);

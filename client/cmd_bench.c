@@ -221,7 +221,7 @@ static enum kd_exit print_table(const struct kd_ctl *ctl, const struct row rows[
                                          "BATCH 64/S", "RATIO",    "MEDIAN US", "P99 US" };
     kd_auto(table) struct kd_table *t = NULL;
     if (kd_table_new(heads, KD_COUNT_OF(heads), &t) != KD_OK) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     for (size_t i = 0; i < ROWS; i++) {
         const struct row *r = &rows[i];

@@ -15,10 +15,6 @@ enum {
     SESSION_ID_DIGITS = 16,
 };
 
-static enum kd_exit no_memory(const struct kd_ctl *ctl) {
-    return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
-}
-
 // ---- peer add --------------------------------------------------------------
 
 // A certificate goes as it is; any other credential is read here, so that what
@@ -45,14 +41,14 @@ static enum kd_exit put_credential(const struct kd_ctl *ctl, json_t *body) {
     json_t *jwk = NULL;
     const enum kd_err e = kd_eckey_read(kd_buf_get(&text), &jwk);
     if (e == KD_ERR_NO_MEMORY) {
-        return no_memory(ctl);
+        return kd_ctl_no_memory(ctl);
     }
     if (e != KD_OK) {
         return kd_ctl_fail(ctl, KD_EXIT_USAGE,
                            "The file is neither a certificate nor a public key on P-256 or P-384, "
                            "as PEM or JWK.");
     }
-    return json_object_set_new(body, "public_key", jwk) == 0 ? KD_EXIT_OK : no_memory(ctl);
+    return json_object_set_new(body, "public_key", jwk) == 0 ? KD_EXIT_OK : kd_ctl_no_memory(ctl);
 }
 
 static enum kd_exit put_kid(const struct kd_ctl *ctl, json_t *body) {
@@ -154,7 +150,7 @@ enum kd_exit kd_ctl_print_list(struct kd_ctl *ctl, const char *folder, const cha
         return kd_ctl_print_json(ctl, answer);
     }
     if (kd_table_new(heads, n_heads, &t) != KD_OK) {
-        return no_memory(ctl);
+        return kd_ctl_no_memory(ctl);
     }
     size_t i;
     json_t *one;
@@ -293,7 +289,7 @@ enum kd_exit kd_cmd_session_release(struct kd_ctl *ctl) {
     }
     char *text = json_dumps(answer, JSON_COMPACT);
     if (text == NULL) {
-        return no_memory(ctl);
+        return kd_ctl_no_memory(ctl);
     }
     code = kd_ctl_write(ctl, kd_bytes_of_text(text), true);
     kd_wipe(text, strlen(text));

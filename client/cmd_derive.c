@@ -76,16 +76,14 @@ static enum kd_exit put_peer(struct kd_ctl *ctl, json_t *body) {
                            file, file);
     }
     if (e == KD_ERR_NO_MEMORY) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     if (e != KD_OK) {
         return kd_ctl_fail(ctl, KD_EXIT_USAGE,
                            "%s is no public key on P-256 or P-384 (PEM, certificate or JWK).",
                            file);
     }
-    return json_object_set_new(body, "peer", jwk) == 0
-               ? KD_EXIT_OK
-               : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    return json_object_set_new(body, "peer", jwk) == 0 ? KD_EXIT_OK : kd_ctl_no_memory(ctl);
 }
 
 static enum kd_exit put_options(struct kd_ctl *ctl, json_t *body) {
@@ -123,8 +121,7 @@ static enum kd_exit print_released(struct kd_ctl *ctl, const json_t *answer) {
         return code;
     }
     enum kd_err e = kd_form_write(form, kd_buf_get(&raw), &out);
-    code = e == KD_OK ? kd_ctl_write(ctl, kd_buf_get(&out), true)
-                      : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    code = e == KD_OK ? kd_ctl_write(ctl, kd_buf_get(&out), true) : kd_ctl_no_memory(ctl);
     kd_wipe(raw.p, raw.n);
     if (out.n > 0) {
         kd_wipe(out.p, out.n);
@@ -193,7 +190,7 @@ enum kd_exit kd_cmd_secret_list(struct kd_ctl *ctl) {
     }
     kd_auto(table) struct kd_table *t = NULL;
     if (kd_table_new(heads, KD_COUNT_OF(heads), &t) != KD_OK) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     size_t i;
     json_t *secret;

@@ -8,10 +8,6 @@
 
 enum { PATH_MAX_BYTES = 256, LIFETIME_MAX_SEC = 31536000 };
 
-static enum kd_exit no_memory(const struct kd_ctl *ctl) {
-    return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
-}
-
 // ---- devices ---------------------------------------------------------------
 
 // Calls METHOD /v1/devices/ID TAIL.
@@ -47,7 +43,7 @@ static enum kd_exit put_lifetime(const struct kd_ctl *ctl, json_t *body) {
     }
     return json_object_set_new(body, "secret_lifetime", json_integer((json_int_t)seconds)) == 0
                ? KD_EXIT_OK
-               : no_memory(ctl);
+               : kd_ctl_no_memory(ctl);
 }
 
 static enum kd_exit print_device(const struct kd_ctl *ctl, const json_t *device) {
@@ -184,7 +180,7 @@ static enum kd_exit make_key(struct kd_ctl *ctl, const char *name) {
     kd_auto(json) json_t *body = json_pack("{s:s, s:s, s:[s]}", "name", name, "type",
                                            type == NULL ? "ec-p256" : type, "usages", "sign");
     if (body == NULL) {
-        return no_memory(ctl);
+        return kd_ctl_no_memory(ctl);
     }
     return kd_ctl_call(ctl, "POST", "/v1/keys", body, &made);
 }
@@ -243,7 +239,7 @@ enum kd_exit kd_cmd_ca_show(struct kd_ctl *ctl) {
         kd_buf_text(&pem, text == NULL ? "" : text);
     }
     return kd_buf_finish(&pem) == KD_OK ? kd_ctl_write(ctl, kd_buf_get(&pem), false)
-                                        : no_memory(ctl);
+                                        : kd_ctl_no_memory(ctl);
 }
 
 enum kd_exit kd_cmd_server_cert(struct kd_ctl *ctl) {

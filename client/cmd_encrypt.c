@@ -27,9 +27,8 @@ static enum kd_exit print_sealed(struct kd_ctl *ctl, const char *kind, const cha
     kd_auto(buf) struct kd_buf out = KD_BUF_INIT(SEALED_MAX_BYTES);
     kd_buf_printf(&out, "%s\n", text);
     free(text);
-    return kd_buf_finish(&out) == KD_OK
-               ? kd_ctl_write(ctl, kd_buf_get(&out), false)
-               : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    return kd_buf_finish(&out) == KD_OK ? kd_ctl_write(ctl, kd_buf_get(&out), false)
+                                        : kd_ctl_no_memory(ctl);
 }
 
 enum kd_exit kd_cmd_encrypt(struct kd_ctl *ctl) {
@@ -170,7 +169,7 @@ enum kd_exit kd_cmd_random(struct kd_ctl *ctl) {
     }
     code = kd_form_write(form, kd_buf_get(&raw), &out) == KD_OK
                ? kd_ctl_write(ctl, kd_buf_get(&out), true)
-               : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+               : kd_ctl_no_memory(ctl);
     kd_wipe(raw.p, raw.n);
     kd_wipe(out.p, out.n);
     return code;

@@ -26,7 +26,7 @@ static enum kd_exit print_versions(const struct kd_ctl *ctl, const json_t *key) 
                                          "EXTRACTABLE" };
     kd_auto(table) struct kd_table *t = NULL;
     if (kd_table_new(heads, KD_COUNT_OF(heads), &t) != KD_OK) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     size_t i;
     json_t *version;
@@ -84,8 +84,7 @@ static enum kd_exit begin_key(const struct kd_ctl *ctl, json_t **body) {
         return code;
     }
     *body = json_pack("{s:s}", "name", name);
-    return *body != NULL ? KD_EXIT_OK
-                         : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    return *body != NULL ? KD_EXIT_OK : kd_ctl_no_memory(ctl);
 }
 
 enum kd_exit kd_cmd_key_create(struct kd_ctl *ctl) {
@@ -118,9 +117,8 @@ static enum kd_exit put_uri(const struct kd_ctl *ctl, json_t *body) {
             ctl, KD_EXIT_USAGE,
             "A PIN has no place in a URI; keyd has its own (pin-file in keyd.conf).");
     }
-    return json_object_set_new(body, "uri", json_string(uri)) == 0
-               ? KD_EXIT_OK
-               : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    return json_object_set_new(body, "uri", json_string(uri)) == 0 ? KD_EXIT_OK
+                                                                   : kd_ctl_no_memory(ctl);
 }
 
 enum kd_exit kd_cmd_key_adopt(struct kd_ctl *ctl) {
@@ -201,7 +199,7 @@ enum kd_exit kd_cmd_key_list(struct kd_ctl *ctl) {
     }
     kd_auto(table) struct kd_table *t = NULL;
     if (kd_table_new(heads, KD_COUNT_OF(heads), &t) != KD_OK) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     size_t i;
     json_t *key;

@@ -13,7 +13,7 @@ static enum kd_exit call_with_input(struct kd_ctl *ctl, const char *path, const 
     kd_auto(buf) struct kd_buf input = KD_BUF_INIT(KD_INPUT_MAX_BYTES + 1);
     enum kd_exit code;
     if (request == NULL) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     if ((code = kd_ctl_read_input(ctl, &input)) != KD_EXIT_OK ||
         (code = kd_ctl_put_bytes(ctl, request, member, kd_buf_get(&input))) != KD_EXIT_OK) {
@@ -95,8 +95,7 @@ static enum kd_exit add_line(const struct kd_ctl *ctl, const char *session, stru
         is_put = json_object_set_new(item, "record", record) == 0;
     }
     if (code != KD_EXIT_OK || !is_put || json_array_append(items, item) != 0) {
-        return code != KD_EXIT_OK ? code
-                                  : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return code != KD_EXIT_OK ? code : kd_ctl_no_memory(ctl);
     }
     return KD_EXIT_OK;
 }
@@ -144,7 +143,7 @@ static enum kd_exit write_items(struct kd_ctl *ctl, const json_t *answer, bool i
         kd_buf_u8(&out, '\n');
     }
     if (kd_buf_finish(&out) == KD_ERR_NO_MEMORY) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     const enum kd_exit code = kd_ctl_write(ctl, kd_buf_get(&out), !is_seal);
     return code != KD_EXIT_OK ? code : refused;

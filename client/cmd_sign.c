@@ -65,7 +65,7 @@ static enum kd_exit put_tag(struct kd_ctl *ctl, const char *name, json_t *body) 
     enum kd_err e = kd_buf_finish(&text);
     e = e == KD_OK ? kd_form_read(form, kd_buf_get(&text), &read) : e;
     if (e == KD_ERR_NO_MEMORY) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     if (e != KD_OK || (form == KD_FORM_DER && !is_der(kd_buf_get(&read)))) {
         return kd_ctl_fail(ctl, KD_EXIT_USAGE,
@@ -91,7 +91,7 @@ static enum kd_exit print_tag(struct kd_ctl *ctl, const char *member, const json
     }
     const enum kd_err e = kd_form_write(form, kd_buf_get(&raw), &out);
     if (e == KD_ERR_NO_MEMORY) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     return e == KD_OK ? kd_ctl_write(ctl, kd_buf_get(&out), false)
                       : kd_ctl_fail(ctl, KD_EXIT_UNREACHABLE, "keyd gave no usable %s.", member);

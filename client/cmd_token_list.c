@@ -93,7 +93,7 @@ static enum kd_exit print_list(const struct kd_ctl *ctl, const json_t *modules) 
                                          "INITIALIZED", "NEEDS PIN", "FLAGS",  "URI" };
     kd_auto(table) struct kd_table *t = NULL;
     if (kd_table_new(heads, KD_COUNT_OF(heads), &t) != KD_OK) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     size_t i;
     json_t *module;

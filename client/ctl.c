@@ -50,6 +50,10 @@ enum kd_exit kd_ctl_fail(const struct kd_ctl *ctl, enum kd_exit code, const char
     return code;
 }
 
+enum kd_exit kd_ctl_no_memory(const struct kd_ctl *ctl) {
+    return kd_ctl_fail(ctl, KD_EXIT_USAGE, "%s", kd_err_sentence(KD_ERR_NO_MEMORY));
+}
+
 const char *kd_json_text(const json_t *object, const char *member) {
     const char *text = json_string_value(json_object_get(object, member));
     return text == NULL ? "" : text;

@@ -58,6 +58,7 @@ enum kd_exit kd_ctl_run(int argc, char *const argv[], FILE *out, FILE *err);
 // Says on err what is wrong and gives the exit code back.
 KD_PRINTF(3, 4)
 enum kd_exit kd_ctl_fail(const struct kd_ctl *ctl, enum kd_exit code, const char *format, ...);
+enum kd_exit kd_ctl_no_memory(const struct kd_ctl *ctl); // KD_EXIT_USAGE
 
 // One call.  With anything but KD_EXIT_OK the user has been told why.  *answer
 // (owned by the caller) is NULL where the answer has no body.

@@ -81,7 +81,7 @@ enum kd_exit kd_ctl_put_bytes(const struct kd_ctl *ctl, json_t *object, const ch
     kd_b64_encode(&text, data);
     const char *p = kd_buf_get_text(&text);
     if (kd_buf_finish(&text) != KD_OK || json_object_set_new(object, member, json_string(p)) != 0) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     kd_wipe(text.p, text.n);
     return KD_EXIT_OK;
@@ -95,7 +95,7 @@ enum kd_exit kd_ctl_put_version(const struct kd_ctl *ctl, json_t *body) {
     }
     if (version != 0 &&
         json_object_set_new(body, "version", json_integer((json_int_t)version)) != 0) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     return KD_EXIT_OK;
 }
@@ -147,7 +147,7 @@ enum kd_exit kd_ctl_get_bytes(const struct kd_ctl *ctl, const json_t *answer, co
     enum kd_err e = json_is_string(text) ? kd_b64_decode(b, data) : KD_ERR_BAD_BASE64;
     e = e == KD_OK ? kd_buf_finish(data) : e;
     if (e == KD_ERR_NO_MEMORY) {
-        return kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+        return kd_ctl_no_memory(ctl);
     }
     if (e != KD_OK) {
         return kd_ctl_fail(ctl, KD_EXIT_UNREACHABLE,
@@ -199,13 +199,11 @@ enum kd_exit kd_ctl_write_member(const struct kd_ctl *ctl, const json_t *answer,
 }
 
 enum kd_exit kd_ctl_print_json(const struct kd_ctl *ctl, const json_t *value) {
-    return kd_output_json(ctl->out, value, ctl->terminal) == KD_OK
-               ? KD_EXIT_OK
-               : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    return kd_output_json(ctl->out, value, ctl->terminal) == KD_OK ? KD_EXIT_OK
+                                                                   : kd_ctl_no_memory(ctl);
 }
 
 enum kd_exit kd_ctl_print_table(const struct kd_ctl *ctl, const struct kd_table *table) {
-    return kd_table_print(table, ctl->out, ctl->terminal) == KD_OK
-               ? KD_EXIT_OK
-               : kd_ctl_fail(ctl, KD_EXIT_USAGE, "There is not enough memory.");
+    return kd_table_print(table, ctl->out, ctl->terminal) == KD_OK ? KD_EXIT_OK
+                                                                   : kd_ctl_no_memory(ctl);
 }
