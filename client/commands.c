@@ -278,7 +278,7 @@ const struct kd_command kd_commands[] = {
     { "encrypt", "[NAME]", 0, 1, encrypt_options, "encrypt with an AES key or secret (AES-256-GCM)", "", kd_cmd_encrypt },
     { "decrypt", "[NAME]", 0, 1, decrypt_options, "decrypt what encrypt wrote",
       "Without a NAME or --secret, what the file itself names is used.", kd_cmd_decrypt },
-    { "rewrap", "[NAME]", 0, 1, rewrap_options, "encrypt what encrypt wrote with the key's newest version",
+    { "rewrap", "[NAME]", 0, 1, rewrap_options, "encrypt what encrypt wrote anew, with the key's primary version",
       "The text is not shown to anybody.  Without a NAME the key that the file names is used.", kd_cmd_rewrap },
     { "random", "N", 1, 1, random_options, "N random bytes from the token", "", kd_cmd_random },
     { "peer add", "NAME", 1, 1, peer_add_options, "let a device or server make sessions on the secure channel",

@@ -127,8 +127,8 @@ void keyd_device_free(struct keyd_device *device);
  * *answer is allocated (free it) where there is one; may be NULL: not wanted. */
 enum keyd_err keyd_request(struct keyd_device *device, const void *message, size_t n,
                            uint8_t **answer, size_t *n_answer);
-/* The error that the last KEYD_ERR_BACKEND brought in this thread, or where there was none, in
- * any: an HTTP status; 0: there was none. */
+/* The error that the last KEYD_ERR_BACKEND of this device brought: in this thread, if it has got
+ * none of another device since, else in any: an HTTP status; 0: there was none. */
 unsigned keyd_status(struct keyd_device *device);
 
 /* Waits for a message that the server sends unasked, and tells it that it has come.  Not over

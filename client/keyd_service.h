@@ -13,7 +13,8 @@
  * Times are seconds since 1970, UTC.
  * Errors: enum keyd_err of keyd.h; keyd_detail is the sentence, keyd_problem the type that a
  * program tells problems apart by.  After KEYD_ERR_TRANSPORT and KEYD_ERR_TIMEOUT nobody knows
- * whether it was done.  A connection that has ended meanwhile may have a call repeated in another.
+ * whether it was done.  Where a connection has ended meanwhile, a call is repeated in another one
+ * if it only asks (GET), or if nothing of it has gone out; no other is.
  */
 #ifndef KEYD_SERVICE_H
 #define KEYD_SERVICE_H
