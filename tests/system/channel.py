@@ -441,11 +441,11 @@ def passes(keyd, device, shift):
     return keyd.open(device.seal(b"x", shift_ms=shift))
 
 
-def refuses_otp(keyd, device, shift):
+def refuses_otp(keyd, device, shift, step):
     """Of a million codes of six digits 21 are good at a time: by chance another time's is, too, and
     that of the step beside it is not."""
     if passes(keyd, device, shift).status == 200:
-        shift += shift // abs(shift) * 1000
+        shift += shift // abs(shift) * step * 1000
     expect(passes(keyd, device, shift), 422, "record-otp")
 
 
@@ -464,7 +464,7 @@ def one_time_passwords_have_the_form_that_the_server_says(token):
                 for shift in (-good, good):
                     promptly(lambda s=shift: expect(passes(keyd, d, s), 200), SECONDS)
                 for shift in (-bad, bad):
-                    promptly(lambda s=shift: refuses_otp(keyd, d, s), SECONDS)
+                    promptly(lambda s=shift, t=step: refuses_otp(keyd, d, s, t), SECONDS)
             d.tell("otp", 8, 30, 1)  # as one that did not hear
             expect(keyd.open(d.seal(b"x")), 422, "record-otp")
             d.tell("otp", digits, step, window)

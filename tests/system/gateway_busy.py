@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """keyd-gateway while keyd has much to do: who wants a handshake over UDP shows first that
 it hears the answers (docs/protocol.md, "When many want a handshake at once")."""
+from channel import begin_with_cookie
 from gateway import Set, fails_with
-from harness import SOFTHSM, b64, cbor, expect, main, promptly, test
+from harness import SOFTHSM, cbor, main, promptly, test, wait_for
 from harness.gateway import BUSY, FAILURE, HANDSHAKE, RETRY, Failed, head
 from harness.peer import Server
 
@@ -18,15 +19,13 @@ def busy(token):
 
 
 def begin(s, device, n):
-    """So many handshakes that do not go on; their paths."""
-    made = []
+    """So many handshakes that do not go on."""
     for _ in range(n):
-        body = {"message": b64(device.begin()), "address": "192.0.2.1"}
-        r = s.keyd.post("/v1/handshakes", body)
-        if r.status == 503:
-            r = s.keyd.post("/v1/handshakes", {**body, "cookie": r.json["cookie"]})
-        made.append("/v1/handshakes/" + expect(r, 201).json["handshake"])
-    return made
+        begin_with_cookie(s.keyd, device)
+
+
+def handshakes(s):
+    return s.keyd.get("/v1/status").json["channel"]["handshakes"]
 
 
 def retries(s):
@@ -51,7 +50,7 @@ def cookies_of_others_open_no_handshake(token):
         cookie = cookie_in(answer, 1)
         assert len(answer) < len(frame), (answer, frame)  # nothing is gained by a forged address
         assert u.ask(frame) == answer  # the same datagram, the same answer
-        begun = s.keyd.get("/v1/status").json["channel"]["handshakes"]
+        begun = handshakes(s)
         for n, (way, prefix, message) in enumerate((
                 (other, cbor.encode(cookie), first),  # from another address
                 (u, cbor.encode(cookie), another),    # with another message
@@ -61,7 +60,7 @@ def cookies_of_others_open_no_handshake(token):
         for n, prefix in enumerate((b"\x40", cbor.encode(bytes(65)))):  # no cookies at all
             answer = u.ask(head(HANDSHAKE, 20 + n) + prefix + first)
             assert answer[0] == FAILURE and cbor.decode_from(answer, 5)[0] != [RETRY], answer
-        assert s.keyd.get("/v1/status").json["channel"]["handshakes"] == begun == 4
+        assert handshakes(s) == begun == 4
         second = u.ask(head(HANDSHAKE, 30) + cbor.encode(cookie) + first)
         assert second[0] == HANDSHAKE | 0x80 and d.read(second[5:]), second
         assert retries(s) == 6, retries(s)
@@ -84,13 +83,12 @@ def at_the_limit_a_cookie_does_not_help(token):
 
         def take_all_places():
             """Who was silent for three seconds makes room for the next."""
-            made = begin(s, d, 8)
+            wait_for(lambda: handshakes(s) == 0, what="the end of those before")
             try:
+                begin(s, d, 8)
                 for t in devices:
                     assert fails_with(BUSY, t.ask, HANDSHAKE, b"\xf5" + t.device.begin())
             except (AssertionError, Failed) as e:
-                for path in made:
-                    s.keyd.delete(path)
                 raise AssertionError("there was room") from e
 
         promptly(take_all_places, 3)

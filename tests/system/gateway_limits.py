@@ -308,7 +308,7 @@ def messages_that_wait_for_the_backend_take_turns(token):
 @test(on=SOFTHSM)
 def slow_backend_has_a_connection_for_another_device(token):
     """J16: whoever is the first to send has its share of them, also before any has ended."""
-    with Set(token, backend_connections=2) as s:  # by default half of them
+    with Set(token, backend_connections=2, backend_timeout_ms=60000) as s:  # its share is a half
         greedy, quiet = s.device("greedy").connect(), s.device("quiet").connect()
         s.backend.answers.clear()
         frames = [greedy.seal(MESSAGE, b"%d" % i) for i in range(20)]

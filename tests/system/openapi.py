@@ -80,6 +80,7 @@ def check_defaults(api):
                 if k not in said:
                     n += 1
                     one, other = (api.keyd.request(method, path, b) for b in (said, {**said, k: v}))
+                    assert one.status < 300, (path, said, one)
                     assert (one.status, sorted(one.json), one.json.get("type")) == \
                         (other.status, sorted(other.json), other.json.get("type")), (path, k, other)
     assert n >= 6, n
@@ -322,12 +323,15 @@ def restart(api, **config):
 
 def in_time(work, what):
     """What work gives.  Some of it may be late for a short deadline, and is done again."""
+    failures = []
+
     def attempt():
         try:
             return [work()]
-        except (AssertionError, KeyError):
+        except (AssertionError, KeyError) as e:
+            failures.append(e)
             return None
-    return wait_for(attempt, what=what)[0]
+    return wait_for(attempt, what=lambda: f"{what}, for {failures[-1]!r}")[0]
 
 
 def reach_absent_token(api):

@@ -48,7 +48,6 @@ class Separated(Keyd):
         for path in (token.pin_file, os.path.join(token.directory, "softhsm2.conf")):
             os.chown(path, WORKERS.pw_uid, WORKERS.pw_gid)
         os.chmod(self.directory, 0o711)
-        os.chmod(programs, 0o755)
         self.wrapper = become(programs, f"--inh-caps={rights}", f"--ambient-caps={rights}")
 
     def starter(self):

@@ -58,8 +58,9 @@ static enum kd_err revoke(void) {
     return wait_for(kd_bootstrap_revoke(sx.service, &c, id, on_device, NULL));
 }
 
-static enum kd_err delete (void) {
-    const struct kd_caller c = service_caller_of(7); is_deleting = true;
+static enum kd_err delete_device(void) {
+    const struct kd_caller c = service_caller_of(7);
+    is_deleting = true;
     const enum kd_err r = wait_for(kd_bootstrap_delete(sx.service, &c, id, on_device, NULL));
     is_deleting = false;
     return r;
@@ -137,16 +138,16 @@ START_TEST(a_device_is_deleted_or_there_is_no_memory) {
     for (; next(turn); turn++) {
         memory_pause();
         ck_assert_err(enrol(), KD_OK);
-        ck_assert_err(delete (), KD_ERR_DEVICE_NOT_REVOKED);
+        ck_assert_err(delete_device(), KD_ERR_DEVICE_NOT_REVOKED);
         ck_assert_err(revoke(), KD_OK);
         memory_resume();
-        const enum kd_err r = delete ();
+        const enum kd_err r = delete_device();
         ck_assert_err(r, memory_has_failed() ? KD_ERR_NO_MEMORY : KD_OK);
         if (r != KD_OK) {
             ck_assert_int_eq(state(), KD_DEVICE_REVOKED);
-            ck_assert_err(delete (), KD_OK);
+            ck_assert_err(delete_device(), KD_OK);
         }
-        ck_assert_err(delete (), KD_ERR_NO_DEVICE);
+        ck_assert_err(delete_device(), KD_ERR_NO_DEVICE);
         ck_assert_err(enrol(), KD_ERR_DEVICE_DELETED);
     }
     ck_assert_uint_gt(turn, 1);
@@ -160,7 +161,7 @@ START_TEST(ids_of_deleted_devices_are_kept_up_to_a_limit) {
         snprintf(id, sizeof(id), "d%u", i);
         ck_assert_err(enrol(), KD_OK);
         ck_assert_err(revoke(), KD_OK);
-        ck_assert_err(delete (), i < 2 * KD_DELETED_PER_DEVICE ? KD_OK : KD_ERR_TOO_MANY);
+        ck_assert_err(delete_device(), i < 2 * KD_DELETED_PER_DEVICE ? KD_OK : KD_ERR_TOO_MANY);
     }
     ck_assert_int_eq(state(), KD_DEVICE_REVOKED);
 }

@@ -40,7 +40,6 @@ START_TEST(a_value_cannot_forge_a_line) {
 }
 END_TEST
 
-// CSI and RIGHT-TO-LEFT OVERRIDE in UTF-8, and CSI as a single byte.
 static void name_journal(bool is_other) {
     struct stat st;
     char name[64];
@@ -77,6 +76,7 @@ START_TEST(another_stream_than_the_journal_has_the_time) {
 }
 END_TEST
 
+// CSI and RIGHT-TO-LEFT OVERRIDE in UTF-8, and CSI as a single byte.
 START_TEST(a_value_cannot_talk_to_a_terminal) {
     begin_catch();
     kd_log(KD_LOG_WARN, "test", "it happened", "name=%s",

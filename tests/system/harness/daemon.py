@@ -54,14 +54,16 @@ def promptly(work, seconds):
     """What work gives.  A failure of it counts where it took less than these seconds, in which what
     it is about has not ended by itself; else the machine stood still meanwhile, and it is tried
     again."""
+    last = None
     for _ in range(20):
         begun = time.monotonic()
         try:
             return work()
-        except AssertionError:
+        except AssertionError as e:
+            last = e
             if time.monotonic() - begun < seconds:
                 raise
-    raise AssertionError(f"it took longer than {seconds} s each time")
+    raise AssertionError(f"it took longer than {seconds} s each time") from last
 
 
 def begun(pid):
@@ -240,8 +242,7 @@ class Keyd(rest.Client):
 
     def wait_all_ready(self):
         """Nobody may be killed in his login: SoftHSM would lose its token."""
-        wait_for(lambda: all(w["state"] == "ready" for w in self.get("/v1/status").json["workers"]),
-                 what="all workers")
+        self.wait_replaced()
 
     def wait_replaced(self, *pids):
         """Others are ready in the places of these workers, whose end keyd may not have seen yet."""
