@@ -8,19 +8,13 @@
 
 #include "base/base.h"
 #include "tests/unit/fake_http.h"
+#include "tests/unit/keyd_assert.h"
 #include "tests/unit/unit.h"
 
 extern struct fake_http fake;
 extern struct keyd_service *service;
 extern const struct keyd_with with_key;
 extern const struct keyd_bytes data; // "data"
-
-#define ck_assert_keyd(r, expected)                                                                \
-    do {                                                                                           \
-        const enum keyd_err got_ = (r);                                                            \
-        ck_assert_msg(got_ == (expected), "%s, not %s: %s", keyd_err_name(got_),                   \
-                      keyd_err_name(expected), keyd_detail());                                     \
-    } while (0)
 
 #define PROBLEM(status, name)                                                                      \
     FAKE_PROBLEM(status, "{\"type\":\"urn:keyd:problem:" name "\",\"title\":\"A title.\","         \

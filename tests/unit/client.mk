@@ -75,7 +75,8 @@ tests_unit_test_doctor_CFLAGS = $(client_unit_cflags)
 tests_unit_test_doctor_LDADD = $(client_unit_libs)
 tests_unit_test_histogram_CFLAGS = $(client_unit_cflags)
 tests_unit_test_histogram_LDADD = $(client_unit_libs)
-app_fixture = tests/unit/app_fixture.c tests/unit/app_fixture.h $(fake_http) $(failing_memory)
+app_fixture = tests/unit/app_fixture.c tests/unit/app_fixture.h tests/unit/keyd_assert.h \
+	$(fake_http) $(failing_memory)
 tests_unit_test_keyd_service_SOURCES = tests/unit/test_keyd_service.c $(app_fixture)
 tests_unit_test_keyd_service_CFLAGS = $(client_unit_cflags)
 tests_unit_test_keyd_service_LDADD = $(client_unit_libs)
@@ -93,7 +94,7 @@ tests_unit_test_keyd_service_openapi_CFLAGS = $(client_unit_cflags)
 tests_unit_test_keyd_service_openapi_LDADD = $(client_unit_libs)
 tests_unit_test_keyd_service_openapi_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_provision_SOURCES = tests/unit/test_provision.c \
-	$(fake_tls) $(failing_memory)
+	tests/unit/keyd_assert.h $(fake_tls) $(failing_memory)
 tests_unit_test_provision_CFLAGS = $(unit_cflags)
 tests_unit_test_provision_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_provision_LDADD = $(client_unit_libs) -lssl
@@ -102,7 +103,8 @@ tests_unit_test_device_http_CFLAGS = $(unit_cflags) $(CURL_CFLAGS)
 tests_unit_test_device_http_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_device_http_LDADD = $(client_unit_libs) -lssl
 device_pair = tests/unit/device_pair.c tests/unit/device_pair.h \
-	tests/unit/device_server.c tests/unit/device_server.h tests/unit/folder.h
+	tests/unit/device_server.c tests/unit/device_server.h tests/unit/folder.h \
+	tests/unit/keyd_assert.h
 tests_unit_test_device_ask_SOURCES = tests/unit/test_device_ask.c $(device_pair) \
 	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
 tests_unit_test_device_ask_CFLAGS = $(unit_cflags)
@@ -113,15 +115,13 @@ tests_unit_test_device_renew_SOURCES = tests/unit/test_device_renew.c $(device_p
 tests_unit_test_device_renew_CFLAGS = $(unit_cflags)
 tests_unit_test_device_renew_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_device_renew_LDADD = $(client_unit_libs)
-tests_unit_test_session_memory_SOURCES = tests/unit/test_session_memory.c \
-	tests/unit/device_server.c tests/unit/device_server.h tests/unit/pki.c tests/unit/pki.h \
-	$(failing_memory)
+tests_unit_test_session_memory_SOURCES = tests/unit/test_session_memory.c $(device_pair) \
+	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
 tests_unit_test_session_memory_CFLAGS = $(unit_cflags)
 tests_unit_test_session_memory_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_session_memory_LDADD = $(client_unit_libs)
-tests_unit_test_device_calls_SOURCES = tests/unit/test_device_calls.c \
-	tests/unit/device_server.c tests/unit/device_server.h tests/unit/pki.c tests/unit/pki.h \
-	$(failing_memory)
+tests_unit_test_device_calls_SOURCES = tests/unit/test_device_calls.c $(device_pair) \
+	tests/unit/pki.c tests/unit/pki.h $(failing_memory)
 tests_unit_test_device_calls_CFLAGS = $(unit_cflags)
 tests_unit_test_device_calls_LDFLAGS = $(failing_memory_ldflags)
 tests_unit_test_device_calls_LDADD = $(client_unit_libs)

@@ -5,6 +5,7 @@
 
 #include "client/keyd.h"
 #include "tests/unit/device_server.h"
+#include "tests/unit/keyd_assert.h"
 
 struct device_pair {
     char folder[64], key_file[96], certificate_file[96], server_file[96];
@@ -20,12 +21,5 @@ void device_pair_close(struct device_pair *p);
 
 // A message and its answer, which is that message.
 enum keyd_err device_pair_ask(struct device_pair *p);
-
-#define ck_assert_keyd(r, expected)                                                                \
-    do {                                                                                           \
-        const enum keyd_err got_ = (r);                                                            \
-        ck_assert_msg(got_ == (expected), "%s, not %s: %s", keyd_err_name(got_),                   \
-                      keyd_err_name(expected), keyd_detail());                                     \
-    } while (0)
 
 #endif

@@ -2,22 +2,17 @@
 // test_device_calls.c: the calls of libkeyd, with a server in this process, over a transport of the
 // caller's: what they send, when they end, and what they say then.
 #include "client/device_state.h"
-#include "tests/unit/device_server.h"
+#include "tests/unit/device_pair.h"
 #include "tests/unit/unit.h"
 
-#include <fcntl.h>
 #include <openssl/pem.h>
 #include <sched.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 enum { LONG_MS = 10000000 };
 
-static char folder[64], key_file[96], certificate_file[96], server_file[96], envelope_file[96];
-static struct device_server server;
-static struct keyd_config config;
-static struct keyd_device *device;
+static struct device_pair p;
+static char envelope_file[96];
 static unsigned n_tickets, n_handshakes; // frames that asked for one, or were of one
 
 static int take(void *arg, const uint8_t *frame, size_t n, unsigned timeout_ms) {
@@ -27,60 +22,26 @@ static int take(void *arg, const uint8_t *frame, size_t n, unsigned timeout_ms) 
 }
 
 static void set_up(void) {
-    struct pki_cert theirs = pki_make(&(struct pki_spec) { .name = "s" }, NULL);
-    struct pki_cert own = pki_make(&(struct pki_spec) { .name = "d" }, NULL);
-    strcpy(folder, "/tmp/kd-calls-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    snprintf(key_file, sizeof(key_file), "%s/key", folder);
-    snprintf(certificate_file, sizeof(certificate_file), "%s/certificate", folder);
-    snprintf(server_file, sizeof(server_file), "%s/server", folder);
-    snprintf(envelope_file, sizeof(envelope_file), "%s/envelope", folder);
-    FILE *f = fdopen(open(key_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "w");
-    ck_assert(f != NULL && PEM_write_PrivateKey(f, own.key, NULL, NULL, 0, NULL, NULL) == 1);
+    device_pair_open(&p, NULL);
+    p.config.send = take;
+    snprintf(envelope_file, sizeof(envelope_file), "%s/envelope", p.folder);
+    FILE *f = fopen(envelope_file, "we");
+    ck_assert(f != NULL && PEM_write_PUBKEY(f, p.theirs.key) == 1);
     fclose(f);
-    f = fopen(envelope_file, "we");
-    ck_assert(f != NULL && PEM_write_PUBKEY(f, theirs.key) == 1);
-    fclose(f);
-    pki_write_pem(certificate_file, &own, 1);
-    pki_write_pem(server_file, &theirs, 1);
-    device_server_open(&server, &theirs, &own);
-    pki_wipe(&theirs);
-    pki_wipe(&own);
-    config = (struct keyd_config) { .key_file = key_file,
-                                    .certificate_file = certificate_file,
-                                    .server_certificate_file = server_file,
-                                    .timeout_ms = 10000,
-                                    .send = take,
-                                    .receive = device_server_receive,
-                                    .transport_arg = &server };
-    device = NULL;
     n_tickets = n_handshakes = 0;
 }
 
 static void tear_down(void) {
-    keyd_device_free(device);
-    device_server_close(&server);
-    unlink(key_file);
-    unlink(certificate_file);
-    unlink(server_file);
-    unlink(envelope_file);
-    rmdir(folder);
+    device_pair_close(&p);
     kd_clock_release();
 }
-
-#define ck_assert_keyd(r, expected)                                                                \
-    do {                                                                                           \
-        const enum keyd_err got_ = (r);                                                            \
-        ck_assert_msg(got_ == (expected), "%s, not %s: %s", keyd_err_name(got_),                   \
-                      keyd_err_name(expected), keyd_detail());                                     \
-    } while (0)
 
 // ---- messages that come unasked --------------------------------------------
 
 static enum keyd_err receive(unsigned timeout_ms) {
     uint8_t *message = NULL;
     size_t n = 0;
-    const enum keyd_err r = keyd_receive(device, timeout_ms, &message, &n);
+    const enum keyd_err r = keyd_receive(p.device, timeout_ms, &message, &n);
     free(message);
     return r;
 }
@@ -95,7 +56,7 @@ static void hear_nothing_at(uint64_t mono_ms, unsigned tickets) {
 START_TEST(who_listens_again_and_again_says_that_it_is_there_once_in_a_while) {
     const uint64_t began_ms = kd_clock_mono_ms();
     const uint64_t again_ms = began_ms + KD_DEVICE_KEEPALIVE_MS;
-    ck_assert_keyd(keyd_device_new(&config, &device), KEYD_OK);
+    ck_assert_keyd(keyd_device_new(&p.config, &p.device), KEYD_OK);
     hear_nothing_at(began_ms, 1);
     hear_nothing_at(began_ms, 1);
     hear_nothing_at(again_ms - 1, 1);
@@ -108,10 +69,10 @@ END_TEST
 // ---- sizes -----------------------------------------------------------------
 
 static void must_be_made(unsigned datagram_max_bytes, enum keyd_err expected) {
-    config.datagram_max_bytes = datagram_max_bytes;
-    ck_assert_keyd(keyd_device_new(&config, &device), expected);
-    keyd_device_free(device);
-    device = NULL;
+    p.config.datagram_max_bytes = datagram_max_bytes;
+    ck_assert_keyd(keyd_device_new(&p.config, &p.device), expected);
+    keyd_device_free(p.device);
+    p.device = NULL;
 }
 
 START_TEST(datagrams_have_a_least_and_a_most) {
@@ -132,44 +93,44 @@ static void trace(void *arg KD_UNUSED, int has_come KD_UNUSED, const uint8_t *fr
 static void must_send(size_t n, enum keyd_err expected, size_t frame_bytes) {
     static const uint8_t zeros[KEYD_BODY_MAX];
     n_traced = 0;
-    ck_assert_keyd(keyd_envelope(device, NULL, 60, zeros, n), expected);
+    ck_assert_keyd(keyd_envelope(p.device, NULL, 60, zeros, n), expected);
     ck_assert_uint_eq(n_traced, frame_bytes);
 }
 
 // Nobody answers.
 static void fill_datagrams(unsigned datagram_max_bytes, size_t max) {
     enum { N = 300 };
-    config.datagram_max_bytes = datagram_max_bytes;
-    ck_assert_keyd(keyd_device_new(&config, &device), KEYD_OK);
-    ck_assert_keyd(keyd_envelope(device, NULL, 60, config.server, 0), KEYD_ERR_TIMEOUT);
+    p.config.datagram_max_bytes = datagram_max_bytes;
+    ck_assert_keyd(keyd_device_new(&p.config, &p.device), KEYD_OK);
+    ck_assert_keyd(keyd_envelope(p.device, NULL, 60, p.config.server, 0), KEYD_ERR_TIMEOUT);
     const size_t n_around = n_traced + 2; // with a body whose length has two bytes more
     ck_assert_uint_lt(n_around + N, max);
     must_send(N, KEYD_ERR_TIMEOUT, n_around + N);
     must_send(max - n_around, KEYD_ERR_TIMEOUT, max);
     must_send(max - n_around + 1, KEYD_ERR_ARGUMENT, 0);
     ck_assert_ptr_nonnull(strstr(keyd_detail(), "datagram_max_bytes"));
-    keyd_device_free(device);
-    device = NULL;
+    keyd_device_free(p.device);
+    p.device = NULL;
 }
 
 START_TEST(frame_that_is_too_long_for_a_datagram_is_refused_at_once) {
-    config.server = "udp://127.0.0.1:9";
-    config.envelope_key_file = envelope_file;
-    config.timeout_ms = 1;
-    config.trace = trace;
+    p.config.server = "udp://127.0.0.1:9";
+    p.config.envelope_key_file = envelope_file;
+    p.config.timeout_ms = 1;
+    p.config.trace = trace;
     fill_datagrams(0, KD_FRAME_DATAGRAM_MAX_BYTES);
     fill_datagrams(5000, 5000);
 }
 END_TEST
 
 START_TEST(message_whose_answer_is_too_large_may_have_been_delivered) {
-    ck_assert_keyd(keyd_device_new(&config, &device), KEYD_OK);
-    ck_assert_keyd(keyd_connect(device), KEYD_OK);
-    server.fails = KD_FAILURE_TOO_LARGE;
-    ck_assert_keyd(keyd_request(device, "m", 1, NULL, NULL), KEYD_ERR_TRANSPORT);
+    ck_assert_keyd(keyd_device_new(&p.config, &p.device), KEYD_OK);
+    ck_assert_keyd(keyd_connect(p.device), KEYD_OK);
+    p.server.fails = KD_FAILURE_TOO_LARGE;
+    ck_assert_keyd(keyd_request(p.device, "m", 1, NULL, NULL), KEYD_ERR_TRANSPORT);
     ck_assert_str_eq(keyd_detail(), "The message or its answer is too large for this way.");
-    ck_assert_keyd(keyd_request(device, "m", 1, NULL, NULL), KEYD_OK);
-    ck_assert_uint_eq(server.n_sessions, 1);
+    ck_assert_keyd(keyd_request(p.device, "m", 1, NULL, NULL), KEYD_OK);
+    ck_assert_uint_eq(p.server.n_sessions, 1);
 }
 END_TEST
 
@@ -211,25 +172,25 @@ static void *listen_to_the_end(void *arg KD_UNUSED) {
 
 START_TEST(who_listens_ends_when_the_device_is_closed) {
     pthread_t listener;
-    config.send = take_at_gate;
-    config.receive = give_at_gate;
-    ck_assert_keyd(keyd_device_new(&config, &device), KEYD_OK);
+    p.config.send = take_at_gate;
+    p.config.receive = give_at_gate;
+    ck_assert_keyd(keyd_device_new(&p.config, &p.device), KEYD_OK);
     ck_assert_int_eq(pthread_create(&listener, NULL, listen_to_the_end, NULL), 0);
     pthread_mutex_lock(&gate.lock);
-    while (n_tickets == 0 || server.n_out > 0 || !gate.waits) {
+    while (n_tickets == 0 || p.server.n_out > 0 || !gate.waits) {
         gate.waits = false;
         pthread_cond_wait(&gate.changed, &gate.lock);
     }
     pthread_mutex_unlock(&gate.lock);
-    ck_assert_keyd(keyd_close(device), KEYD_OK);
+    ck_assert_keyd(keyd_close(p.device), KEYD_OK);
     pthread_mutex_lock(&gate.lock);
     gate.is_over = true;
     pthread_cond_broadcast(&gate.changed);
     pthread_mutex_unlock(&gate.lock);
     pthread_join(listener, NULL);
-    ck_assert_uint_eq(server.n_sessions, 1);
+    ck_assert_uint_eq(p.server.n_sessions, 1);
     ck_assert_keyd(receive(0), KEYD_ERR_TIMEOUT); // another call makes another
-    ck_assert_uint_eq(server.n_sessions, 2);
+    ck_assert_uint_eq(p.server.n_sessions, 2);
 }
 END_TEST
 
@@ -251,23 +212,23 @@ static int break_at_gate(void *arg KD_UNUSED, uint8_t *frame KD_UNUSED, size_t m
 }
 
 static void *ask_in_vain(void *arg KD_UNUSED) {
-    ck_assert_keyd(keyd_request(device, "m", 1, NULL, NULL), KEYD_ERR_TRANSPORT);
+    ck_assert_keyd(keyd_request(p.device, "m", 1, NULL, NULL), KEYD_ERR_TRANSPORT);
     ck_assert_str_ne(keyd_detail(), "");
     return NULL;
 }
 
 static unsigned waiting(void) {
-    pthread_mutex_lock(&device->lock);
-    const unsigned n = device->n_waiting;
-    pthread_mutex_unlock(&device->lock);
+    pthread_mutex_lock(&p.device->lock);
+    const unsigned n = p.device->n_waiting;
+    pthread_mutex_unlock(&p.device->lock);
     return n;
 }
 
 START_TEST(a_handshake_that_fails_has_failed_for_all_who_waited_for_it) {
     pthread_t askers[ASKERS];
-    config.send = take_at_gate;
-    config.receive = break_at_gate;
-    ck_assert_keyd(keyd_device_new(&config, &device), KEYD_OK);
+    p.config.send = take_at_gate;
+    p.config.receive = break_at_gate;
+    ck_assert_keyd(keyd_device_new(&p.config, &p.device), KEYD_OK);
     for (unsigned i = 0; i < ASKERS; i++) {
         ck_assert_int_eq(pthread_create(&askers[i], NULL, ask_in_vain, NULL), 0);
     }
@@ -285,7 +246,7 @@ START_TEST(a_handshake_that_fails_has_failed_for_all_who_waited_for_it) {
         pthread_join(askers[i], NULL);
     }
     ck_assert_uint_eq(n_handshakes, 1);
-    ck_assert_keyd(keyd_connect(device), KEYD_ERR_TRANSPORT); // who did not wait tries himself
+    ck_assert_keyd(keyd_connect(p.device), KEYD_ERR_TRANSPORT); // who did not wait tries himself
     ck_assert_uint_eq(n_handshakes, 2);
 }
 END_TEST

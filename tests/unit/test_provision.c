@@ -8,6 +8,7 @@
 #include "tests/unit/failing_memory.h"
 #include "tests/unit/fake_tls.h"
 #include "tests/unit/folder.h"
+#include "tests/unit/keyd_assert.h"
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
@@ -175,13 +176,6 @@ static void tear_down(void) {
     pki_wipe(&own);
     folder_remove(folder);
 }
-
-#define ck_assert_keyd(r, expected)                                                                \
-    do {                                                                                           \
-        const enum keyd_err got_ = (r);                                                            \
-        ck_assert_msg(got_ == (expected), "%s, not %s: %s", keyd_err_name(got_),                   \
-                      keyd_err_name(expected), keyd_detail());                                     \
-    } while (0)
 
 static void must_be_refused(const struct answered *a) {
     make_provision(a);

@@ -4,86 +4,45 @@
 // the same device does it when it is asked again.  And what it remembers of what it has got.
 #include "client/device_state.h"
 #include "client/keyd.h"
-#include "tests/unit/device_server.h"
+#include "tests/unit/device_pair.h"
 #include "tests/unit/failing_memory.h"
 #include "tests/unit/unit.h"
 
-#include <fcntl.h>
-#include <openssl/pem.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-static char folder[64], key_file[96], certificate_file[96], expired_file[96], server_file[96];
-static struct pki_cert own;
-static struct device_server server;
-static struct keyd_config config;
-static struct keyd_device *device;
+static struct device_pair p;
+static char expired_file[96];
 
 // The device's certificate, as it was before: of the same key.
 static void write_expired(void) {
-    struct pki_cert before = { X509_dup(own.x), own.key };
+    struct pki_cert before = { X509_dup(p.own.x), p.own.key };
     ck_assert(X509_gmtime_adj(X509_getm_notAfter(before.x), -60) != NULL &&
-              X509_sign(before.x, own.key, EVP_sha256()) > 0);
+              X509_sign(before.x, p.own.key, EVP_sha256()) > 0);
     pki_write_pem(expired_file, &before, 1);
     X509_free(before.x);
 }
 
 static void set_up(void) {
-    struct pki_cert theirs = pki_make(&(struct pki_spec) { .name = "s" }, NULL);
-    own = pki_make(&(struct pki_spec) { .name = "d" }, NULL);
-    strcpy(folder, "/tmp/kd-session-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    snprintf(key_file, sizeof(key_file), "%s/key", folder);
-    snprintf(certificate_file, sizeof(certificate_file), "%s/certificate", folder);
-    snprintf(expired_file, sizeof(expired_file), "%s/expired", folder);
-    snprintf(server_file, sizeof(server_file), "%s/server", folder);
-    FILE *f = fdopen(open(key_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), "w");
-    ck_assert(f != NULL && PEM_write_PrivateKey(f, own.key, NULL, NULL, 0, NULL, NULL) == 1);
-    fclose(f);
-    pki_write_pem(certificate_file, &own, 1);
-    pki_write_pem(server_file, &theirs, 1);
-    device_server_open(&server, &theirs, &own);
-    pki_wipe(&theirs);
+    device_pair_open(&p, NULL);
+    snprintf(expired_file, sizeof(expired_file), "%s/expired", p.folder);
     write_expired();
-    config = (struct keyd_config) { .key_file = key_file,
-                                    .certificate_file = certificate_file,
-                                    .server_certificate_file = server_file,
-                                    .timeout_ms = 10000,
-                                    .send = device_server_send,
-                                    .receive = device_server_receive,
-                                    .transport_arg = &server };
-    device = NULL;
 }
 
 static void tear_down(void) {
-    keyd_device_free(device);
-    device_server_close(&server);
-    unlink(key_file);
-    unlink(certificate_file);
-    unlink(expired_file);
-    unlink(server_file);
-    pki_wipe(&own);
-    rmdir(folder);
+    device_pair_close(&p);
 }
 
 // ---- what a device does ----------------------------------------------------
 
-#define ck_assert_keyd(r, expected)                                                                \
-    do {                                                                                           \
-        const enum keyd_err got_ = (r);                                                            \
-        ck_assert_msg(got_ == (expected), "%s, not %s: %s", keyd_err_name(got_),                   \
-                      keyd_err_name(expected), keyd_detail());                                     \
-    } while (0)
-
 static enum keyd_err make(void) {
-    return keyd_device_new(&config, &device);
+    return keyd_device_new(&p.config, &p.device);
 }
 
 static enum keyd_err handshake(void) {
-    const unsigned before = server.n_sessions;
-    const enum keyd_err r = keyd_connect(device);
-    ck_assert(r != KEYD_OK || server.n_sessions == before + 1);
+    const unsigned before = p.server.n_sessions;
+    const enum keyd_err r = keyd_connect(p.device);
+    ck_assert(r != KEYD_OK || p.server.n_sessions == before + 1);
     return r;
 }
 
@@ -91,12 +50,12 @@ static enum keyd_err handshake(void) {
 static enum keyd_err ask(void) {
     uint8_t *answer = NULL;
     size_t n = 0;
-    const unsigned before = server.n_messages;
-    const enum keyd_err r = keyd_request(device, "message", 7, &answer, &n);
-    ck_assert_uint_le(server.n_messages, before + 1);
+    const unsigned before = p.server.n_messages;
+    const enum keyd_err r = keyd_request(p.device, "message", 7, &answer, &n);
+    ck_assert_uint_le(p.server.n_messages, before + 1);
     ck_assert((answer != NULL) == (r == KEYD_OK));
     if (r == KEYD_OK) {
-        ck_assert_uint_eq(server.n_messages, before + 1);
+        ck_assert_uint_eq(p.server.n_messages, before + 1);
         ck_assert(n == 7 && memcmp(answer, "message", 7) == 0);
     }
     free(answer);
@@ -104,15 +63,15 @@ static enum keyd_err ask(void) {
 }
 
 static enum keyd_err renew(void) {
-    return keyd_update(device);
+    return keyd_update(p.device);
 }
 
 static enum keyd_err take_ticket(void) {
-    return keyd_save(device);
+    return keyd_save(p.device);
 }
 
 static enum keyd_err end(void) {
-    return keyd_close(device);
+    return keyd_close(p.device);
 }
 
 // It is done, or there was no memory; then it is done when it is asked again.
@@ -132,7 +91,7 @@ START_TEST(a_device_that_was_made_can_connect) {
     for (; memory_fails_at(turn); turn++) {
         const enum keyd_err r = make();
         ck_assert_keyd(r, memory_has_failed() ? KEYD_ERR_MEMORY : KEYD_OK);
-        ck_assert((device != NULL) == (r == KEYD_OK));
+        ck_assert((p.device != NULL) == (r == KEYD_OK));
     }
     ck_assert_uint_gt(turn, 5);
     ck_assert_keyd(handshake(), KEYD_OK);
@@ -148,8 +107,8 @@ START_TEST(a_handshake_is_made_or_there_is_no_memory) {
         must(handshake, turn, "connect");
         (void)memory_has_failed();
         ck_assert_keyd(ask(), KEYD_OK);
-        keyd_device_free(device);
-        device = NULL;
+        keyd_device_free(p.device);
+        p.device = NULL;
     }
     ck_assert_uint_gt(turn, 15);
 }
@@ -157,7 +116,7 @@ END_TEST
 
 static int give_new_certificate(void *arg KD_UNUSED, uint8_t *certificate, size_t max, size_t *n) {
     memory_pause();
-    const struct kd_bytes der = pki_der(&own);
+    const struct kd_bytes der = pki_der(&p.own);
     ck_assert_uint_le(der.n, max);
     memcpy(certificate, der.p, der.n);
     *n = der.n;
@@ -167,15 +126,15 @@ static int give_new_certificate(void *arg KD_UNUSED, uint8_t *certificate, size_
 
 START_TEST(an_expired_certificate_is_renewed_or_there_is_no_memory) {
     unsigned turn = 0;
-    config.certificate_file = expired_file;
-    config.renew = give_new_certificate;
+    p.config.certificate_file = expired_file;
+    p.config.renew = give_new_certificate;
     for (; memory_fails_at(turn); turn++) {
         memory_pause();
         ck_assert_keyd(make(), KEYD_OK);
         memory_resume();
         must(handshake, turn, "connect");
-        keyd_device_free(device);
-        device = NULL;
+        keyd_device_free(p.device);
+        p.device = NULL;
     }
     ck_assert_uint_gt(turn, 15);
 }
@@ -186,9 +145,9 @@ START_TEST(a_failed_handshake_leaves_the_session_before_it) {
     ck_assert_keyd(make(), KEYD_OK);
     ck_assert_keyd(handshake(), KEYD_OK);
     for (; memory_fails_at(turn); turn++) {
-        const unsigned before = server.n_sessions;
+        const unsigned before = p.server.n_sessions;
         const enum keyd_err r = handshake();
-        const bool has_other_keys = server.n_sessions != before; // there, whether or not here
+        const bool has_other_keys = p.server.n_sessions != before; // there, whether or not here
         ck_assert_keyd(r, memory_has_failed() ? KEYD_ERR_MEMORY : KEYD_OK);
         if (r == KEYD_OK || !has_other_keys) {
             ck_assert_keyd(ask(), KEYD_OK);
@@ -211,14 +170,14 @@ START_TEST(a_session_lives_or_there_is_no_memory) {
         must(renew, turn, "update");
         must(ask, turn, "request under other keys");
         must(take_ticket, turn, "save");
-        const unsigned n_resumed = server.n_resumed;
-        server.forgets = true;
+        const unsigned n_resumed = p.server.n_resumed;
+        p.server.forgets = true;
         must(ask, turn, "request that resumes");
-        const bool has_resumed = server.n_resumed == n_resumed + 1;
+        const bool has_resumed = p.server.n_resumed == n_resumed + 1;
         must(end, turn, "close");
         ck_assert(memory_has_failed() || has_resumed);
-        keyd_device_free(device);
-        device = NULL;
+        keyd_device_free(p.device);
+        p.device = NULL;
     }
     ck_assert_uint_gt(turn, 30);
 }
@@ -233,10 +192,10 @@ START_TEST(a_ticket_that_was_saved_is_there) {
         memory_resume();
         must(take_ticket, turn, "save");
         (void)memory_has_failed();
-        const unsigned n_resumed = server.n_resumed;
-        server.forgets = true;
+        const unsigned n_resumed = p.server.n_resumed;
+        p.server.forgets = true;
         ck_assert_keyd(ask(), KEYD_OK);
-        ck_assert_uint_eq(server.n_resumed, n_resumed + 1);
+        ck_assert_uint_eq(p.server.n_resumed, n_resumed + 1);
     }
     ck_assert_uint_gt(turn, 3);
 }
@@ -250,7 +209,7 @@ static struct kd_buf pushes[PUSHES];
 static const struct kd_buf *coming[2]; // before all that the server answers
 
 static int receive_coming(void *arg, uint8_t *frame, size_t max, size_t *n, unsigned timeout_ms) {
-    for (size_t i = 0; i < KD_COUNT_OF(coming) && server.n_out == 0; i++) {
+    for (size_t i = 0; i < KD_COUNT_OF(coming) && p.server.n_out == 0; i++) {
         if (coming[i] != NULL) {
             const struct kd_bytes b = kd_buf_get(coming[i]);
             ck_assert_uint_le(b.n, max);
@@ -268,19 +227,19 @@ static int receive_coming(void *arg, uint8_t *frame, size_t max, size_t *n, unsi
 static unsigned receive_one(size_t i, int again) {
     uint8_t *message = NULL;
     size_t n = 0;
-    const unsigned before = server.n_acks;
+    const unsigned before = p.server.n_acks;
     pushes[i] = KD_BUF_INIT(1024);
-    device_server_push(&server, (uint32_t)i + 1, "unasked", &pushes[i]);
+    device_server_push(&p.server, (uint32_t)i + 1, "unasked", &pushes[i]);
     coming[0] = again < 0 ? NULL : &pushes[again];
     coming[1] = &pushes[i];
-    ck_assert_keyd(keyd_receive(device, 60000, &message, &n), KEYD_OK);
+    ck_assert_keyd(keyd_receive(p.device, 60000, &message, &n), KEYD_OK);
     ck_assert(n == 7 && memcmp(message, "unasked", 7) == 0);
     free(message);
-    return server.n_acks - before;
+    return p.server.n_acks - before;
 }
 
 START_TEST(push_that_comes_again_is_acknowledged_again_while_its_is_among_the_latest) {
-    config.receive = receive_coming;
+    p.config.receive = receive_coming;
     ck_assert_keyd(make(), KEYD_OK);
     ck_assert_keyd(handshake(), KEYD_OK);
     for (size_t i = 0; i < KD_DEVICE_ACKS; i++) {
