@@ -71,12 +71,13 @@ bench-gateway: all tests/bench/echo tests/bench/gateway_load tests/system/peer
 .PHONY: bench-gateway
 
 # Records as a device's library makes them, against bare AES-256-GCM; and the library's size.
-EXTRA_PROGRAMS += tests/bench/records
+check_PROGRAMS += tests/bench/records
+TESTS += tests/bench/test_records.sh
+EXTRA_DIST += tests/bench/test_records.sh
 tests_bench_records_SOURCES = tests/bench/records.c
 tests_bench_records_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS)
 # What libkeyd hides, as it was compiled for it.
 tests_bench_records_LDADD = $(client_libkeyd_la_OBJECTS) $(CURL_LIBS) $(CRYPTO_LIBS)
-CLEANFILES += tests/bench/records
 
 bench-client: client/libkeyd.la client/libkeyd-service.la tests/bench/records
 	tests/bench/records

@@ -72,7 +72,10 @@ static void bare_open(EVP_CIPHER_CTX *c, struct kd_bytes sealed) {
 
 static struct kd_device_session *session_new(void) {
     static const struct kd_attachment fresh;
-    struct kd_device_session *s = kd_device_session_new(0);
+    // As a session's after its handshake: with a server whose clock is ours.
+    const struct kd_device_clock clock = { true, (int64_t)kd_clock_wall_ms() -
+                                                     (int64_t)kd_clock_boot_ms() };
+    struct kd_device_session *s = kd_device_session_new(&clock);
     kd_auto(secret) struct kd_secret *secret = NULL;
     check(s != NULL && kd_secret_new(32, &secret) == KD_OK, "memory");
     memset(s->id, 7, 8);
